@@ -1,0 +1,1 @@
+"""What is done with scenarios: play them, judge the histories, search, shrink, and keep the results."""

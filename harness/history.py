@@ -1,0 +1,162 @@
+"""The history: the one vocabulary of observable facts that both drivers record and every checker reads.
+
+Owns the kinds of fact, their fields, and how a history is written to disk. Imports nothing of the project, so that drivers may
+import it without knowing a checker, and checkers without knowing a driver.
+
+A fact has real time (`at_ns`: the world's clock in simulation, the host's unskewed monotonic clock live, both from 0 at the start
+of the run), the node it happened at, and that node's own clock. Ids: order and certificate ids are 64 hex digits, agents are
+``tenant/name``, nodes are ``replica/1``, ``sidecar/acme/1``, ``agent/acme/1``, ``sink/acme/ledger``, ``operator`` and ``world``.
+A token is the list ``[epoch, counter, instance]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Fact(NamedTuple):
+    """One thing that happened. ``clock_ns`` is the node's own reading (equal to ``at_ns`` for the world)."""
+
+    at_ns: int
+    kind: str
+    node: str
+    clock_ns: int
+    body: Mapping[str, Any]
+
+
+# kind -> (fields, when it is recorded). A test holds every recorded fact against this table.
+VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
+    # -- the run
+    "run-started": (("scenario", "seed", "driver"), "first fact of every history"),
+    "topology": (("replicas", "quorum", "kill_quorum", "agents", "sinks", "parameters"),
+                 "second fact. agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
+                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns}"),
+    "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
+    "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
+    "stop-condition": (("condition",), "a stop condition of the scenario held"),
+    # -- nodes
+    "node-started": (("boot", "instance", "records"), "a process booted, with so many surviving log records"),
+    "node-crashed": (("lost_records", "power"), "a process died; power: the host lost power, so what was not synced is gone"),
+    "node-paused": ((), "stopped by SIGSTOP or its like"),
+    "node-resumed": ((), ""),
+    "step-raised": (("error",), "a state machine raised: always a violation"),
+    "disk-failed": (("lsn",), "a sync failed"),
+    # -- intent: orders
+    "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
+    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "issuer", "signer", "parent", "authentic"),
+                      "a replica or sidecar took the order into its intent. scope: [kind, value]. authentic: the signature verifies and "
+                      "the signer may give orders for that scope, by the world's own keyring"),
+    "order-durable": (("order",), "the record of the order became durable at this node. The k-th replica's is t0 (EFFECTIVE)"),
+    "order-status": (("request", "order", "stage", "copies"), "what the operator's client was told about an order"),
+    "agent-status": (("order", "agent", "token", "stage"), "what the operator's client was told about an agent"),
+    "order-rejected": (("why", "sender"), "a node refused an order"),
+    "escalated": (("parent", "child", "agent"), "a replica issued the child order of a soft stop that did not complete"),
+    "declared": (("order", "agent", "token"), "a replica declared PRESUMED_STOPPED (T4)"),
+    # -- intent: certificates
+    "resume-requested": (("request", "principal", "tenant", "scope"), ""),
+    "certificate-learned": (("certificate", "covers", "approvers", "authentic"),
+                            "taken in, not yet in force. authentic: M distinct authorised approvers signed exactly this"),
+    "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
+    "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
+    "certificate-rejected": (("why", "sender"), ""),
+    # -- intent as a whole
+    "intent": (("digest", "orders", "certificates", "gate", "life"),
+               "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "
+               "the severity in force for its agent (for a replica that for the global scope)"),
+    "intent-recovered": (("orders", "certificates"), "what a node holds after Boot, before anything else: sorted ids"),
+    "log-folded": (("records", "live", "folded", "chain_ok"),
+                   "at a crash and at the end: digest of the live durable state and of the state that a fresh node folds from the same durable "
+                   "records; chain_ok: the hash chain verifies"),
+    # -- leases
+    "lease-requested": (("agent", "nonce", "token", "instance"), "a sidecar sent the first request of a round; clock_ns is s_r"),
+    "lease-granted": (("agent", "nonce", "replica", "token", "len_ns", "orders_known"),
+                      "a replica sent a grant with len_ns > 0; orders_known: ids of uncovered orders matching the agent that it knows"),
+    "lease-denied": (("agent", "nonce", "replica", "token", "why"), ""),
+    "lease-opened": (("agent", "nonce", "token", "until_ns"), "the sidecar's own view: its lease now runs to until_ns on its clock"),
+    "lease-lost": (("agent", "token"), "the sidecar noticed that its lease is out"),
+    # -- enforcement
+    "gate-changed": (("agent", "token", "gate", "mode"), "modes: BOOT, STANDBY, RUNNING, DRAINING, QUIESCING, KILLING, STOPPED"),
+    "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),
+    "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
+    "token-promised": (("agent", "token"), "a replica durably promised it"),
+    "token-opened": (("agent", "token", "predecessor"), "a sidecar holds q promises and starts under it"),
+    "evidence-sent": (("agent", "token", "order", "stage"), "a proof left the sidecar"),
+    "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),
+    # -- processes
+    "process-started": (("agent", "token"), ""),
+    "process-termed": (("agent", "token"), "asked to stop"),
+    "process-killed": (("agent", "token"), "SIGKILL sent"),
+    "process-reaped": (("agent", "token", "code", "signalled"), "the whole tree is gone"),
+    # -- effects
+    "effect-admitted": (("agent", "token", "instance", "task", "step", "key", "cls", "sink"),
+                        "the sidecar sent an Apply: read off the wire, not off the sidecar's own word; clock_ns is its clock then"),
+    "effect-applied": (("sink", "agent", "token", "key", "cls", "result", "again"), "a sink applied it, or answered again for a known key"),
+    "effect-rejected": (("sink", "agent", "token", "key", "why"), ""),
+    "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
+    # -- tasks
+    "task-submitted": (("agent", "task", "steps", "sink"), "upstream handed it over"),
+    "task-intent": (("agent", "task", "step", "key"), "intent appended"),
+    "task-intent-durable": (("agent", "task", "step", "key"), ""),
+    "task-result": (("agent", "task", "step", "key", "status"), ""),
+    "task-done": (("agent", "task"), "TASK_DONE appended"),
+    "task-done-durable": (("agent", "task"), ""),
+    "task-rolled-back": (("agent", "task"), ""),
+    "task-in-doubt": (("agent", "task", "key"), ""),
+    "task-acknowledged": (("agent", "task"), "upstream was told that it is done"),
+    # -- checkpoints
+    "checkpoint-begun": (("agent", "generation", "lsn"), ""),
+    "checkpoint-durable": (("agent", "generation", "lsn"), "CK1-CK4 done, told to the agent"),
+    "checkpoint-acknowledged": (("agent", "generation"), "the sidecar was told"),
+    "checkpoint-recovered": (("agent", "generation", "lsn", "intact", "journal"),
+                             "what a starting agent recovered from; generation 0: none. journal: durable records it found"),
+    # -- faults
+    "fault-armed": (("fault", "what"), "the schedule holds it"),
+    "fault-on": (("fault", "what", "target"), "it is in force"),
+    "fault-fired": (("fault", "what"), "it made a difference: dropped, delayed or duplicated something, killed something, ..."),
+    "fault-attested": (("fault", "how", "measured"), "an independent measurement saw it"),
+    "fault-unattested": (("fault", "how", "measured"), "the measurement did not see it: the verdict is unknown"),
+    "fault-off": (("fault", "what"), ""),
+    "operation-played": (("operation", "what"), "an operation of the timeline was carried out"),
+}  # fmt: skip
+
+
+class History:
+    """An append-only list of facts, in the order in which they happened."""
+
+    __slots__ = ("facts",)
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        self.facts: list[Fact] = list(facts)
+
+    def __iter__(self) -> Iterator[Fact]:
+        return iter(self.facts)
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def of(self, *kinds: str) -> list[Fact]:
+        """All facts of the kinds, in order. Raises `KeyError` for a kind that is not in the vocabulary."""
+        for kind in kinds:
+            VOCABULARY[kind]
+        return [fact for fact in self.facts if fact.kind in kinds]
+
+    def save(self, path: Path) -> None:
+        """Write JSON Lines: ``[at_ns, kind, node, clock_ns, body]`` a line."""
+        encoder = msgspec.json.Encoder(order="deterministic")
+        path.write_bytes(encoder.encode_lines(self.facts))
+
+    @classmethod
+    def load(cls, path: Path) -> History:
+        """Read what `save` wrote. Raises `ValueError` with the place of the first broken line."""
+        facts = []
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                at_ns, kind, node, clock_ns, body = msgspec.json.decode(line)
+            except (msgspec.DecodeError, ValueError, TypeError) as error:
+                raise ValueError(f"{path}:{number}: fact: not a JSON list of five ({error}); is the file a history.jsonl, and whole?") from error
+            facts.append(Fact(at_ns, kind, node, clock_ns, body))
+        return cls(facts)

@@ -1,0 +1,97 @@
+"""Results on disk: what a run or campaign leaves, and what every report is rendered from.
+
+Owns the documents and their files. Knows verdicts and facts; does not know how a run was played.
+
+A results directory holds ``campaign.json`` (`Campaign`), ``runs.jsonl`` and ``runs.parquet`` (`RunResult`, a line or row each), and
+for every run that is not valid (and the first run of each scenario) ``runs/<scenario>-<seed>/`` with ``schedule.json``,
+``history.jsonl`` and ``findings.json``.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from harness.verdict import Finding, Verdict
+
+CAMPAIGN_SCHEMA = "haltproof/campaign/1"
+
+
+class StopTime(Struct, frozen=True, kw_only=True):
+    """How long one effective order took to bind one agent: from t0 to its last admission that the order forbids (0 if none), and to its
+    process being reaped (None if the order does not end the process, or it never was). ``bound_ns`` is B(o) of theorem T1."""
+
+    order: str
+    agent: str
+    severity: str
+    last_admission_ns: int
+    reaped_ns: int | None
+    bound_ns: int
+
+
+class RunResult(Struct, frozen=True, kw_only=True):
+    """One run. ``reached``: how often each kind of fact occurred. ``faults``: {what: [armed, on, fired]}."""
+
+    scenario: str
+    seed: int
+    driver: str
+    implementation: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    digest: str
+    token: str
+    reached: dict[str, int]
+    faults: dict[str, tuple[int, int, int]]
+    stop_times: tuple[StopTime, ...]
+    wall_s: float
+    simulated_ns: int
+    facts: int
+    ended: str
+    why: str = ""
+    kept: str = ""
+
+
+class ScenarioSummary(Struct, frozen=True, kw_only=True):
+    """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen."""
+
+    scenario: str
+    hypothesis: str
+    verdict: Verdict
+    runs: int
+    invariants: dict[str, tuple[int, int, int]]
+    reached: dict[str, int]
+    never_reached: tuple[str, ...]
+    demanded: tuple[str, ...]
+    faults: dict[str, tuple[int, int, int]]
+    service_levels: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """One violated or undecided invariant of one run, with the command that replays it. ``witness`` is the path of the kept run."""
+
+    scenario: str
+    seed: int
+    invariant: str
+    verdict: Verdict
+    why: str
+    token: str
+    witness: str
+    replay: str
+
+
+class Campaign(Struct, frozen=True, kw_only=True):
+    """The whole answer of `haltproof run` (architecture 8)."""
+
+    schema: str = CAMPAIGN_SCHEMA
+    verdict: Verdict
+    driver: str
+    implementation: str
+    version: str
+    runs: int
+    wall_s: float
+    runs_per_s: float
+    scenarios: tuple[ScenarioSummary, ...]
+    failures: tuple[Failure, ...]
+    stop_time: dict[str, int]
+    out: str = ""
+    report: str = ""

@@ -1,0 +1,59 @@
+"""What a driver plays: the configuration of one node and the machine made from it.
+
+Owns the join between a deployment record (who a node is, whom it knows, with what parameters) and the state machine of its role.
+Must not know how the machine is driven.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from killswitch.core.events import Effect, Input
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """The protocol's parameters of one cell (protocol 2). ``drift_ppm`` is rho in parts per million."""
+
+    lease_ns: int = 5_000_000_000
+    renew_ns: int = 1_000_000_000
+    grace_ns: int = 30_000_000_000
+    grace_max_ns: int = 300_000_000_000
+    challenge_ns: int = 500_000_000
+    drift_ppm: int = 10_000
+    slack_ns: int = 2_000_000_000
+    stop_timeout_ns: int = 10_000_000_000
+    kill_retry_ns: int = 500_000_000
+    gossip_ns: int = 500_000_000
+
+
+class NodeConfig(Struct, frozen=True, kw_only=True):
+    """A node's deployment record: its identity and labels come from here, never from a message.
+
+    ``role``: replica, sidecar, agent, sink or operator. ``agent``: the agent that a sidecar guards or an agent is (``tenant/name``).
+    ``labels``: ``key=value``. ``sinks``: {sink node: class F, C or U} that the tenant may use; a sink finds itself there.
+    ``fleet``: for a replica, every deployed agent as {agent: labels}. ``policy``: Cedar text; empty takes the default bundle.
+    """
+
+    node: str
+    role: str
+    timing: Timing
+    replicas: tuple[str, ...]
+    kill_quorum: int
+    quorum: int
+    tenant: str = ""
+    agent: str = ""
+    labels: tuple[str, ...] = ()
+    sinks: dict[str, str] = {}
+    fleet: dict[str, tuple[str, ...]] = {}
+    approvals: int = 2
+    policy: str = ""
+
+
+class Machine(Protocol):
+    """A node's state machine, whatever the implementation: one input in, its effects out (`killswitch.core.events`)."""
+
+    def step(self, event: Input, now_ns: int) -> list[Effect]:
+        """Take one input at ``now_ns`` on the node's own clock. Total and deterministic; never raises."""
+        ...

@@ -1,0 +1,447 @@
+"""Every message of the protocol, as data.
+
+Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it
+(``keys``, ``policy``) or what it causes (``replica``, ``sidecar``, ``agent``, ``sink``).
+
+Messages are frozen structs with integers, strings, bytes, booleans and tuples only: no floats, so that an encoding is canonical
+and equal everywhere. Orders and resume certificates travel as the bytes that were signed, never re-encoded.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+from msgspec import Struct
+
+
+class Gate(IntEnum):
+    """What may leave the agent: everything, only what is already in flight, or nothing."""
+
+    OPEN = 0
+    DRAIN = 1
+    CLOSED = 2
+
+
+class Life(IntEnum):
+    """What the agent's process should do: live, stop by itself, or be killed."""
+
+    ALIVE = 0
+    STOP = 1
+    KILL = 2
+
+
+class EffectClass(StrEnum):
+    """A ``new`` effect starts a task, ``inflight`` continues one, ``undo`` compensates one (protocol 2)."""
+
+    NEW = "new"
+    INFLIGHT = "inflight"
+    UNDO = "undo"
+
+
+class SinkClass(StrEnum):
+    """How a sink bounds late effects: F fences by token, C challenges within a time to live, U does neither (theorem T3)."""
+
+    FENCED = "F"
+    CHALLENGED = "C"
+    UNBOUNDED = "U"
+
+
+class Token(Struct, frozen=True, array_like=True, order=True):
+    """Fencing token of one start of an agent; later starts compare greater. ``instance`` is random per start."""
+
+    epoch: int
+    counter: int
+    instance: str
+
+
+NO_TOKEN = Token(0, 0, "")
+
+
+class Scope(Struct, frozen=True, array_like=True):
+    """Whom an order or certificate concerns: ``kind`` is ``agent``, ``label``, ``tenant`` or ``global``."""
+
+    kind: str
+    value: str = ""
+
+
+class Task(Struct, frozen=True, array_like=True):
+    """A unit of upstream work: ``steps`` effects on ``sink``, ``step_ns`` of thinking before each."""
+
+    task: str
+    sink: str
+    steps: int
+    step_ns: int
+
+
+# -- Signed bodies (encoded once, signed as bytes, identified by their hash) --------------------------------------------------------
+
+
+class Decision(Struct, frozen=True, array_like=True):
+    """Which policy, over which input, allowed this (replayable: invariant S21)."""
+
+    policy_seq: int
+    policy_hash: str
+    input_hash: str
+    rules: tuple[str, ...] = ()
+
+
+class OrderBody(Struct, frozen=True):
+    """The content of a kill order. There is no expiry field: prohibitions never expire (D6)."""
+
+    tenant: str
+    scope: Scope
+    gate: int
+    life: int
+    grace_ns: int
+    issuer: str
+    nonce: str
+    reason: str
+    cleanup: str = "none"
+    parent: str = ""
+    keyset: int = 1
+    decision: Decision = Decision(0, "", "")
+
+
+class Order(Struct, frozen=True, tag=True):
+    """A signed order: ``raw`` is the canonical encoding of an `OrderBody`; its hash is the order's id."""
+
+    raw: bytes
+    signer: str
+    signature: bytes
+
+
+class ResumeBody(Struct, frozen=True):
+    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1)."""
+
+    tenant: str
+    scope: Scope
+    covers: tuple[str, ...]
+    epoch: int
+    reason: str
+    requester: str
+    nonce: str
+    decision: Decision = Decision(0, "", "")
+
+
+class Approval(Struct, frozen=True, array_like=True):
+    approver: str
+    signature: bytes
+
+
+class ResumeCertificate(Struct, frozen=True, tag=True):
+    """A resume body and the approvals of M distinct approvers over its exact bytes."""
+
+    raw: bytes
+    approvals: tuple[Approval, ...]
+
+
+class Evidence(Struct, frozen=True, tag=True):
+    """What a sidecar proves about one order: ``stage`` is GATE_CLOSED, DRAINED, STOPPED_CLEAN, STOPPED_FORCED or KILL_FAILED.
+
+    Bound to the token that it speaks of, so that a late proof of an earlier start proves nothing about this one.
+    """
+
+    agent: str
+    token: Token
+    order: str
+    stage: str
+    checkpoint: int
+    in_doubt: tuple[str, ...]
+    signature: bytes = b""
+
+
+# -- Operator and control plane -----------------------------------------------------------------------------------------------------
+
+
+class OrderRequest(Struct, frozen=True, tag=True):
+    """An operator asks for a stop. Retries carry the same ``request`` and give the same order."""
+
+    request: str
+    principal: str
+    tenant: str
+    scope: Scope
+    gate: int
+    life: int
+    grace_ns: int
+    reason: str
+    cleanup: str = "none"
+    signature: bytes = b""
+
+
+class OrderStatus(Struct, frozen=True, tag=True):
+    """``stage``: REFUSED, ACCEPTED, EFFECTIVE or ALREADY_COVERED; ``copies`` counts replicas known to hold it durably."""
+
+    request: str
+    order: str
+    stage: str
+    copies: int
+    why: str = ""
+
+
+class AgentStatus(Struct, frozen=True, tag=True):
+    """``stage`` of one agent under one order: an evidence stage, or FENCED, PRESUMED_STOPPED, KILL_FAILED."""
+
+    order: str
+    agent: str
+    token: Token
+    stage: str
+
+
+class ResumeDraftRequest(Struct, frozen=True, tag=True):
+    request: str
+    principal: str
+    tenant: str
+    scope: Scope
+    reason: str
+    signature: bytes = b""
+
+
+class ResumeDraft(Struct, frozen=True, tag=True):
+    """The body that approvers are asked to sign; ``stage`` is DRAFTED, NOTHING_TO_COVER or REFUSED."""
+
+    request: str
+    stage: str
+    raw: bytes
+    approvals_needed: int
+    why: str = ""
+
+
+class ResumeSubmit(Struct, frozen=True, tag=True):
+    request: str
+    certificate: ResumeCertificate
+
+
+class ResumeStatus(Struct, frozen=True, tag=True):
+    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids) or REFUSED."""
+
+    request: str
+    certificate: str
+    stage: str
+    missing: tuple[str, ...] = ()
+    why: str = ""
+
+
+# -- Control plane and sidecar ------------------------------------------------------------------------------------------------------
+
+
+class LeaseRequest(Struct, frozen=True, tag=True):
+    """A sidecar asks one replica for a share of a quorum lease; the lease counts from this request's send time (D3)."""
+
+    agent: str
+    token: Token
+    nonce: str
+    view: str
+    sent_ns: int
+    mode: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+class LeaseReply(Struct, frozen=True, tag=True):
+    """``len_ns`` 0 denies. ``orders`` and ``certificates`` are what the requester lacked of the replica's view, all of it if ``complete``."""
+
+    agent: str
+    nonce: str
+    token: Token
+    replica: str
+    len_ns: int
+    why: str
+    view: str
+    promised: Token
+    received_ns: int
+    complete: bool = True
+    orders: tuple[Order, ...] = ()
+    certificates: tuple[ResumeCertificate, ...] = ()
+
+
+class StartRequest(Struct, frozen=True, tag=True):
+    """A sidecar proposes the token of a new start of its agent."""
+
+    agent: str
+    token: Token
+    view: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+class StartReply(Struct, frozen=True, tag=True):
+    """``granted`` when this replica has durably promised ``token``; ``promised`` is the highest token it knows of.
+
+    ``ready`` says that by this replica's knowledge the predecessor's leases are out, or that it is proven stopped (T4, S8).
+    """
+
+    agent: str
+    token: Token
+    replica: str
+    granted: bool
+    ready: bool
+    why: str
+    promised: Token
+    view: str
+    complete: bool = True
+    orders: tuple[Order, ...] = ()
+    certificates: tuple[ResumeCertificate, ...] = ()
+
+
+class OrderPush(Struct, frozen=True, tag=True):
+    """Best effort: a replica hands on what it learned without waiting to be asked. Removing it costs latency, never safety."""
+
+    orders: tuple[Order, ...]
+    certificates: tuple[ResumeCertificate, ...]
+
+
+class Gossip(Struct, frozen=True, tag=True):
+    """Anti-entropy between replicas. Digests first; ids and bodies only where digests differ.
+
+    ``durable``: uncovered orders that the sender holds durably. ``waited``: those it has held for the whole residue of a lease
+    on its own clock since its own accept (T4). ``evidence``: latest proofs it knows.
+    """
+
+    digest: str
+    durable: tuple[str, ...] = ()
+    waited: tuple[str, ...] = ()
+    order_ids: tuple[str, ...] | None = None
+    certificate_ids: tuple[str, ...] | None = None
+    orders: tuple[Order, ...] = ()
+    certificates: tuple[ResumeCertificate, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+# -- Sinks ---------------------------------------------------------------------------------------------------------------------------
+
+
+class Fence(Struct, frozen=True, tag=True):
+    """Tell a class F sink to refuse every token of ``agent`` below ``min_token``."""
+
+    agent: str
+    min_token: Token
+    order: str = ""
+
+
+class FenceAck(Struct, frozen=True, tag=True):
+    """The sink durably holds ``min_token`` for ``agent``."""
+
+    sink: str
+    agent: str
+    min_token: Token
+    order: str = ""
+
+
+class ChallengeRequest(Struct, frozen=True, tag=True):
+    agent: str
+    key: str
+
+
+class Challenge(Struct, frozen=True, tag=True):
+    """A class C sink's nonce; an apply that answers it is accepted only within the challenge time to live on the sink's clock."""
+
+    sink: str
+    key: str
+    nonce: str
+
+
+class Apply(Struct, frozen=True, tag=True):
+    """One admitted effect on its way to a sink. ``key`` = H(task, step) makes it idempotent at class F."""
+
+    agent: str
+    token: Token
+    task: str
+    step: int
+    key: str
+    cls: str
+    nonce: str = ""
+
+
+class ApplyResult(Struct, frozen=True, tag=True):
+    """``status``: APPLIED (``result`` is equal on retries), REJECTED_FENCED or REJECTED_CHALLENGE."""
+
+    sink: str
+    key: str
+    status: str
+    result: str = ""
+
+
+class Query(Struct, frozen=True, tag=True):
+    """After a fence: was ``key`` applied? At class F the answer is final once the fence is durable (D9)."""
+
+    agent: str
+    key: str
+
+
+class QueryResult(Struct, frozen=True, tag=True):
+    """``status``: APPLIED, ABSENT or UNKNOWN (the sink keeps no keys)."""
+
+    sink: str
+    key: str
+    status: str
+    result: str = ""
+
+
+# -- Agent and sidecar, on one host -------------------------------------------------------------------------------------------------
+
+
+class EffectRequest(Struct, frozen=True, tag=True):
+    """The agent asks its sidecar, its only way out, to perform one step."""
+
+    task: str
+    step: int
+    key: str
+    cls: str
+    sink: str
+
+
+class EffectResult(Struct, frozen=True, tag=True):
+    """``status``: APPLIED, DENIED (gate, lease or fence; may be tried again when the gate opens) or IN_DOUBT."""
+
+    key: str
+    status: str
+    result: str = ""
+
+
+class ResolveRequest(Struct, frozen=True, tag=True):
+    """The agent, recovering, asks whether an intent without a result took place."""
+
+    key: str
+    sink: str
+
+
+class ResolveResult(Struct, frozen=True, tag=True):
+    """``status``: APPLIED, ABSENT or IN_DOUBT (the sink did not or cannot say)."""
+
+    key: str
+    status: str
+    result: str = ""
+
+
+class StopRequest(Struct, frozen=True, tag=True):
+    """Stop by yourself: ``drain`` says whether in-flight work may still be completed."""
+
+    drain: bool
+
+
+class GateNotice(Struct, frozen=True, tag=True):
+    """The gate is (again) open: what was denied may be asked for again."""
+
+    gate: int
+
+
+class StopAck(Struct, frozen=True, tag=True):
+    """The agent is about to exit: the generation of its final checkpoint and the tasks it could not finish."""
+
+    checkpoint: int
+    in_doubt: tuple[str, ...]
+
+
+class UnknownProhibition(Struct, frozen=True, tag=True):
+    """What the codec makes of a prohibition from a newer version: the severity floor of its frozen header (V3, V4)."""
+
+    gate: int
+    life: int
+    sender: str
+    why: str
+
+
+Message = (
+    Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
+    | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence
+    | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
+    | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
+)  # fmt: skip

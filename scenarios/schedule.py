@@ -1,0 +1,225 @@
+"""The schedule: the concrete, serialisable list of everything that a seed decided.
+
+Owns the form of a schedule, and nothing of how it is drawn (``draw``) or played (``sim``, ``harness.live``). A schedule alone
+replays a run, byte for byte, on another machine. All times are whole nanoseconds since the start of the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+SCHEMA = "haltproof/schedule/1"
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """The protocol's parameters for one cell. ``drift_ppm`` is the promised bound rho in parts per million."""
+
+    lease_ns: int = 5_000_000_000
+    renew_ns: int = 1_000_000_000
+    grace_ns: int = 30_000_000_000
+    grace_max_ns: int = 300_000_000_000
+    challenge_ns: int = 500_000_000
+    drift_ppm: int = 10_000
+    slack_ns: int = 2_000_000_000
+    stop_timeout_ns: int = 10_000_000_000
+    kill_retry_ns: int = 500_000_000
+    gossip_ns: int = 500_000_000
+    approvals: int = 2
+
+
+class AgentSpec(Struct, frozen=True, kw_only=True):
+    """One agent and its sidecar. ``agent`` is ``tenant/name``; ``kind`` names a workload profile, never a branch in the core."""
+
+    agent: str
+    tenant: str
+    kind: str = "worker"
+    labels: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
+
+
+class SinkSpec(Struct, frozen=True, kw_only=True):
+    """``sink`` is the node id ``sink/tenant/name``; ``sink_class`` is F, C or U."""
+
+    sink: str
+    tenant: str
+    sink_class: str = "F"
+
+
+class Topology(Struct, frozen=True, kw_only=True):
+    """One cell: ``replicas`` replicas of which ``kill_quorum`` make an order effective and ``quorum`` grant a lease."""
+
+    replicas: int
+    kill_quorum: int
+    quorum: int
+    agents: tuple[AgentSpec, ...]
+    sinks: tuple[SinkSpec, ...]
+
+
+class ClockSpec(Struct, frozen=True, kw_only=True):
+    """A node's own clock at the start: its reading and its rate, 1 + ``drift_ppm`` / 10^6."""
+
+    offset_ns: int = 0
+    drift_ppm: int = 0
+
+
+class LinkSpec(Struct, frozen=True, kw_only=True):
+    """How every network link behaves when no fault is on. Loss, duplication and reordering are chances in parts per million."""
+
+    latency_ns: int = 2_000_000
+    jitter_ns: int = 1_000_000
+    loss_ppm: int = 0
+    duplicate_ppm: int = 0
+    reorder_ppm: int = 0
+    reorder_ns: int = 50_000_000
+
+
+class DiskSpec(Struct, frozen=True, kw_only=True):
+    sync_ns: int = 1_500_000
+    jitter_ns: int = 1_000_000
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """A task that upstream hands to ``agent`` at ``at_ns``."""
+
+    at_ns: int
+    agent: str
+    task: str
+    sink: str
+    steps: int
+    step_ns: int
+
+
+class Trigger(Struct, frozen=True, kw_only=True):
+    """When an entry plays: exactly one of three forms.
+
+    ``at_ns``: at that time. ``after``: ``delay_ns`` after the ``count``-th fact of that kind whose fields equal ``where`` (the key
+    ``node`` stands for the fact's node, ``what`` and ``fault`` and so on for its fields). ``when``: as soon as the state holds,
+    ``(quantity, subject, comparison, value)``: quantity ``lease.left`` or ``drain.left`` (value in parts per million of the lease or
+    grace), or ``gate`` (value OPEN, DRAIN or CLOSED) or ``mode``; subject an agent.
+    """
+
+    at_ns: int | None = None
+    after: str = ""
+    where: dict[str, Any] = {}
+    count: int = 1
+    delay_ns: int = 0
+    when: tuple[str, str, str, str] | None = None
+
+
+class Operation(Struct, frozen=True, kw_only=True, tag="operation"):
+    """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume.
+
+    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume.
+    """
+
+    verb: str
+    tenant: str
+    scope: tuple[str, str]
+    principal: str
+    reason: str
+    request: str
+    grace_ns: int = 0
+    replica: str = "replica/1"
+    approvers: tuple[str, ...] = ()
+
+
+class Fault(Struct, frozen=True, kw_only=True, tag="fault"):
+    """Something that breaks. ``what`` is its name in the fault reference; ``targets`` are node ids; ``links`` are directed pairs.
+
+    ``for_ns`` None lasts to the heal at the end. ``settings`` are whole numbers or strings named in the fault reference.
+    """
+
+    what: str
+    targets: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    for_ns: int | None = None
+    settings: dict[str, int | str] = {}
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One line of the timeline. ``id`` is unique in the schedule and is the ``fault`` or ``operation`` of its facts."""
+
+    id: str
+    trigger: Trigger
+    action: Operation | Fault
+
+
+class StopTimeGoal(Struct, frozen=True, kw_only=True):
+    """A service level: the ``percentile`` (in percent) of stop times, from effective to the last admission or reap, stays under ``under_ns``."""
+
+    percentile: int
+    under_ns: int
+
+
+class Expectations(Struct, frozen=True, kw_only=True):
+    """``invariants`` empty means all that apply. ``reached``: facts or states that must be reached in a campaign."""
+
+    invariants: tuple[str, ...] = ()
+    reached: tuple[str, ...] = ()
+    stop_time: tuple[StopTimeGoal, ...] = ()
+
+
+class StopCondition(Struct, frozen=True, kw_only=True):
+    """End the run when ``quantity`` (unbounded-agents, violations, facts) is above ``above``."""
+
+    quantity: str
+    above: int
+
+
+class Tape(Struct, frozen=True, kw_only=True):
+    """Where the remaining choices come from: streams seeded by ``seed`` and their name, but for ``fixed``.
+
+    ``fixed``: {stream: {index of the draw: choice}}; a fixed choice 0 is the benign one. ``benign``: streams that always choose 0.
+    """
+
+    seed: str
+    fixed: dict[str, dict[str, int]] = {}
+    benign: tuple[str, ...] = ()
+
+
+class Schedule(Struct, frozen=True, kw_only=True):
+    """Everything a driver needs. ``scenario_digest`` is of the scenario file's meaning; ``version`` of the code that drew it."""
+
+    schema: str = SCHEMA
+    scenario: str
+    scenario_digest: str
+    version: str
+    seed: int
+    duration_ns: int
+    settle_ns: int
+    topology: Topology
+    parameters: Parameters
+    link: LinkSpec
+    disk: DiskSpec
+    clocks: dict[str, ClockSpec]
+    work: tuple[Work, ...]
+    timeline: tuple[Entry, ...]
+    expect: Expectations
+    stop_when: tuple[StopCondition, ...] = ()
+    tape: Tape
+
+    def encode(self) -> bytes:
+        """Canonical JSON: equal schedules give equal bytes."""
+        return msgspec.json.encode(self, order="deterministic")
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(msgspec.json.format(self.encode(), indent=1))
+
+
+def load(path: Path) -> Schedule:
+    """Read a schedule file. Raises `ValueError` naming the file and the first field that is wrong."""
+    try:
+        schedule = msgspec.json.decode(path.read_bytes(), type=Schedule)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path}: {error}; a schedule file is what `haltproof run` leaves beside a violation") from error
+    if schedule.schema != SCHEMA:
+        raise ValueError(f"{path}: schema: unknown form (got {schedule.schema!r}); this version reads {SCHEMA}")
+    return schedule
