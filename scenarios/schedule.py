@@ -13,23 +13,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from killswitch.core.machine import Parameters
+
 SCHEMA = "haltproof/schedule/1"
-
-
-class Parameters(Struct, frozen=True, kw_only=True):
-    """The protocol's parameters for one cell. ``drift_ppm`` is the promised bound rho in parts per million."""
-
-    lease_ns: int = 5_000_000_000
-    renew_ns: int = 1_000_000_000
-    grace_ns: int = 30_000_000_000
-    grace_max_ns: int = 300_000_000_000
-    challenge_ns: int = 500_000_000
-    drift_ppm: int = 10_000
-    slack_ns: int = 2_000_000_000
-    stop_timeout_ns: int = 10_000_000_000
-    kill_retry_ns: int = 500_000_000
-    gossip_ns: int = 500_000_000
-    approvals: int = 2
 
 
 class AgentSpec(Struct, frozen=True, kw_only=True):

@@ -13,8 +13,11 @@ from msgspec import Struct
 from killswitch.core.events import Effect, Input
 
 
-class Timing(Struct, frozen=True, kw_only=True):
-    """The protocol's parameters of one cell (protocol 2). ``drift_ppm`` is rho in parts per million."""
+class Parameters(Struct, frozen=True, kw_only=True):
+    """The protocol's parameters of one cell (protocol 2). ``drift_ppm`` is rho, the promised bound on drift, in parts per million.
+
+    ``approvals`` is M, the distinct people that a resume needs.
+    """
 
     lease_ns: int = 5_000_000_000
     renew_ns: int = 1_000_000_000
@@ -26,6 +29,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     stop_timeout_ns: int = 10_000_000_000
     kill_retry_ns: int = 500_000_000
     gossip_ns: int = 500_000_000
+    approvals: int = 2
 
 
 class NodeConfig(Struct, frozen=True, kw_only=True):
@@ -38,7 +42,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
     node: str
     role: str
-    timing: Timing
+    parameters: Parameters
     replicas: tuple[str, ...]
     kill_quorum: int
     quorum: int
@@ -47,7 +51,6 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     sinks: dict[str, str] = {}
     fleet: dict[str, tuple[str, ...]] = {}
-    approvals: int = 2
     policy: str = ""
 
 
