@@ -107,6 +107,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "task-rolled-back": (("agent", "task"), ""),
     "task-in-doubt": (("agent", "task", "key"), ""),
     "task-acknowledged": (("agent", "task"), "upstream was told that it is done"),
+    "task-returned": (("agent", "task"), "upstream was told that it was rolled back"),
     # -- checkpoints
     "checkpoint-begun": (("agent", "generation", "lsn"), ""),
     "checkpoint-durable": (("agent", "generation", "lsn"), "CK1-CK4 done, told to the agent"),

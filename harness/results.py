@@ -51,7 +51,10 @@ class RunResult(Struct, frozen=True, kw_only=True):
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
-    """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen."""
+    """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen.
+
+    ``missing``: capabilities that the scenario requires and the driver lacks; it was then not played.
+    """
 
     scenario: str
     hypothesis: str
@@ -63,6 +66,7 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
     demanded: tuple[str, ...]
     faults: dict[str, tuple[int, int, int]]
     service_levels: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     why: str = ""
 
 

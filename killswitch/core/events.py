@@ -101,7 +101,7 @@ class Submit(Struct, frozen=True, tag=True):
 class Command(Struct, frozen=True, tag=True):
     """A person asks the operator's client to do something: ``verb`` is order or resume, ``request`` its idempotency key.
 
-    ``gate``, ``life`` and ``grace_ns`` serve orders; ``approvers`` (names of keys at hand) serves resumes.
+    ``gate``, ``life`` and ``grace_ns`` serve orders; ``approvers`` (names of keys at hand) serves resumes. ``replica``: which to ask first.
     """
 
     verb: str
@@ -115,6 +115,7 @@ class Command(Struct, frozen=True, tag=True):
     grace_ns: int = 0
     reason: str = ""
     approvers: tuple[str, ...] = ()
+    replica: str = ""
 
 
 Input = Boot | Receive | Timer | Durable | DiskFailed | ProcessExited | CheckpointDurable | Submit | Command
@@ -170,10 +171,11 @@ class WriteCheckpoint(Struct, frozen=True, tag=True):
 
 
 class AcknowledgeTask(Struct, frozen=True, tag=True):
-    """Tell upstream that the task is done, not before ``after_lsn`` is durable."""
+    """Tell upstream how the task ended (COMPLETED or ROLLED_BACK), not before ``after_lsn`` is durable."""
 
     task: str
     after_lsn: int
+    outcome: str = "COMPLETED"
 
 
 class Exit(Struct, frozen=True, tag=True):

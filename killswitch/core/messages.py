@@ -254,11 +254,12 @@ class LeaseReply(Struct, frozen=True, tag=True):
 
 
 class StartRequest(Struct, frozen=True, tag=True):
-    """A sidecar proposes the token of a new start of its agent."""
+    """A sidecar proposes the token of a new start of its agent. ``stopped``: every start up to this token has been reaped on its host."""
 
     agent: str
     token: Token
     view: str
+    stopped: Token = NO_TOKEN
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -303,6 +304,18 @@ class Gossip(Struct, frozen=True, tag=True):
     orders: tuple[Order, ...] = ()
     certificates: tuple[ResumeCertificate, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+
+
+class IntentRead(Struct, frozen=True, tag=True):
+    """Ask a peer for all it knows, before approvers are shown what a resume would lift (protocol 3.8)."""
+
+    nonce: str
+
+
+class IntentReply(Struct, frozen=True, tag=True):
+    nonce: str
+    orders: tuple[Order, ...]
+    certificates: tuple[ResumeCertificate, ...]
 
 
 # -- Sinks ---------------------------------------------------------------------------------------------------------------------------
@@ -441,7 +454,7 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 
 Message = (
     Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
-    | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence
+    | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
     | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
     | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
 )  # fmt: skip

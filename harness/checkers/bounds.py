@@ -1,0 +1,98 @@
+"""The bounds that the protocol promises, in whole nanoseconds of real time.
+
+Owns the arithmetic of protocol 2 (theorems T1 to T4) and the finite bounds that stand for "soon" in the liveness invariants. Must not
+know facts or checkers. Integers only: a bound that a float has rounded is no bound.
+
+A clock within the promised drift rho runs at least at rate 1 - rho, so that ``x`` on some node's clock last at most x / (1 - rho) in
+real time: that is `stretch`, rounded up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MILLION = 1_000_000
+SECOND_NS = 1_000_000_000
+
+# What one host may take to deliver a signal, to end a process tree and to notice it: far above what is measured, yet finite.
+HOST_LAG_NS = SECOND_NS
+# The longest pause that a retransmission is allowed to make between two tries.
+BACKOFF_CAP_NS = 2 * SECOND_NS
+
+
+def stretch(local_ns: int, drift_ppm: int) -> int:
+    """The longest real time that ``local_ns`` can last on a clock within the drift bound: ceil(local / (1 - rho))."""
+    return -(-local_ns * MILLION // (MILLION - drift_ppm))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """All bounds of one run, from the ``parameters`` of its ``topology`` fact. Every value is in nanoseconds of real time."""
+
+    lease_ns: int
+    renew_ns: int
+    challenge_ns: int
+    drift_ppm: int
+    slack_ns: int
+    kill_retry_ns: int
+    gossip_ns: int
+    stop_timeout_ns: int
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Bounds:
+        """Raises `KeyError` for a missing parameter, `ValueError` for a drift of 100 % or more, under which nothing is bounded.
+
+        A history that does not tell how often replicas gossip, or how long a stop may take, is judged by the slowest that is allowed.
+        """
+        told = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"], **parameters}
+        bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
+        if not 0 <= bounds.drift_ppm < MILLION:
+            raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")
+        return bounds
+
+    @property
+    def hard_ns(self) -> int:
+        """T1, gate CLOSED; and gate DRAIN for new tasks: L / (1 - rho)."""
+        return stretch(self.lease_ns, self.drift_ppm)
+
+    def soft_ns(self, grace_ns: int) -> int:
+        """T1, gate DRAIN, everything: max(L, G) / (1 - rho)."""
+        return stretch(max(self.lease_ns, grace_ns), self.drift_ppm)
+
+    @property
+    def challenge_residue_ns(self) -> int:
+        """T3, class C: what an answered challenge adds to T1, P / (1 - rho)."""
+        return stretch(self.challenge_ns, self.drift_ppm)
+
+    def declare_ns(self, challenged: bool) -> int:
+        """T4: the least real time in which a replica's clock can pass W = L (1 + rho) / (1 - rho), plus P for class C.
+
+        The fastest honest clock passes W in W / (1 + rho) = L / (1 - rho) and P in P / (1 + rho): a shorter wait is no wait at all.
+        """
+        residue = self.challenge_ns * MILLION // (MILLION + self.drift_ppm) if challenged else 0
+        return self.lease_ns * MILLION // (MILLION - self.drift_ppm) + residue
+
+    @property
+    def propagation_ns(self) -> int:
+        """L1, L10: after the heal every signal has come everywhere by (L + 4 R + 4 gossip) / (1 - rho) + the backoff cap + the slack.
+
+        A renewal carries orders every R and gossip carries them between replicas; four periods leave room for hops over n = 5
+        replicas and for the transport to reconnect, a lease for the round that was under way.
+        """
+        return stretch(self.lease_ns + 4 * self.renew_ns + 4 * self.gossip_ns, self.drift_ppm) + BACKOFF_CAP_NS + self.slack_ns
+
+    @property
+    def death_ns(self) -> int:
+        """L2, kappa: two rounds of the kill retry and one second of host lag, on the sidecar's clock."""
+        return stretch(2 * self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)
+
+    def escalation_ns(self, grace_ns: int) -> int:
+        """L3 at a replica: (G + slack) / (1 - rho) and one second of lag."""
+        return stretch(grace_ns + self.slack_ns, self.drift_ppm) + HOST_LAG_NS
+
+    @property
+    def restart_ns(self) -> int:
+        """L6: propagation, the wait of T4 for the predecessor's lease (twice stretched), and one more lease round."""
+        return self.propagation_ns + 2 * stretch(self.hard_ns, self.drift_ppm) + self.hard_ns

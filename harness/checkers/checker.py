@@ -1,0 +1,89 @@
+"""What a checker is, and what all of them share.
+
+Owns the interface that the jury calls and the bookkeeping of a verdict: the first violation with its witness, what stayed undecided,
+what was skipped and why, and the tightest instance of a timed bound. Must not know any invariant.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from harness.checkers.run import Run
+from harness.history import Fact
+from harness.verdict import Finding, Verdict
+
+
+class Checker(Protocol):
+    """Decides one invariant of one run, online. Made with the `Run`, shown its facts in order, asked once at the end.
+
+    ``kinds`` are the facts it asks for; ``violated`` is true from the first violation on, so that a run can be stopped.
+    """
+
+    invariant: ClassVar[str]
+    title: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+    violated: bool
+
+    def __init__(self, run: Run) -> None: ...
+
+    def see(self, index: int, fact: Fact) -> None:
+        """Take the fact at ``index`` of the history, one of ``kinds``; the `Run` has seen it already."""
+        ...
+
+    def finish(self) -> Finding:
+        """The verdict. Called once, after the last fact."""
+        ...
+
+
+class InvariantChecker:
+    """The bookkeeping. A subclass implements `see`, and `settle` for what only the end of the run decides."""
+
+    invariant: ClassVar[str]
+    title: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.examined = 0
+        self.skipped = 0
+        self.violated = False
+        self._why = ""
+        self._witness: tuple[int, ...] = ()
+        self._undecided = ""
+        self._tightest: tuple[int, int] | None = None
+
+    def see(self, index: int, fact: Fact) -> None:
+        raise TypeError(f"{type(self).__name__} asks for {fact.kind} (fact {index}) and does not look at it")
+
+    def settle(self) -> None:
+        """Judge what only the end of the run decides."""
+
+    def finish(self) -> Finding:
+        self.settle()
+        verdict, why = Verdict.VALID, ""
+        if self.violated:
+            verdict, why = Verdict.INVALID, self._why
+        elif self._undecided:
+            verdict, why = Verdict.UNKNOWN, self._undecided
+        elif self.skipped:
+            why = f"{self.skipped} skipped: a clock that this bound leans on was broken (T5)"
+        observed_ns, bound_ns = self._tightest if self._tightest is not None else (None, None)
+        return Finding(
+            invariant=self.invariant, verdict=verdict, why=why, witness=self._witness, examined=self.examined,
+            observed_ns=observed_ns, bound_ns=bound_ns,
+        )  # fmt: skip
+
+    def blame(self, why: str, *witness: int) -> None:
+        """Record a violation. The first one stands: later ones are mostly its consequences."""
+        if not self.violated:
+            self.violated = True
+            self._why, self._witness = why, tuple(sorted(set(witness)))
+
+    def leave_undecided(self, why: str) -> None:
+        """Record that the history is too short to tell."""
+        self._undecided = self._undecided or why
+
+    def measure(self, observed_ns: int, bound_ns: int) -> None:
+        """Keep the instance of a timed bound that came nearest to it, by ratio."""
+        if self._tightest is None or observed_ns * max(self._tightest[1], 1) > self._tightest[0] * max(bound_ns, 1):
+            self._tightest = (observed_ns, bound_ns)

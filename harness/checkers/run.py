@@ -1,0 +1,402 @@
+"""What the history has said so far: the common ground on which checkers judge.
+
+Owns the topology, orders and certificates with their coverage, what every node knows and may have forgotten, which processes live,
+and which faults are on. Knows facts; knows no checker and no invariant. The jury shows it every fact before any checker sees it.
+
+All of it comes from observations at the edges of the nodes (learned, durable, crashed, started), never from a node's own conclusions.
+Two rules carry most of the weight:
+
+- A crash forgets what was not durable. What was learned and not yet durable is *uncertain* after a crash, and is known again only if
+  the node says that it recovered it.
+- A certificate covers an order at a node when it is durable there, and in the world when it is durable anywhere. One that the world's
+  own keyring does not accept covers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness.checkers.bounds import Bounds
+from harness.checkers.rounds import Rounds
+from harness.history import Fact
+
+OPEN, DRAIN, CLOSED = 0, 1, 2
+ALIVE, STOP, KILL = 0, 1, 2
+GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
+NEW = "new"
+CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
+STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
+SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
+
+Token = tuple[int, int, str]
+NO_TOKEN: Token = (0, 0, "")
+
+
+def token_of(value: Any) -> Token:
+    """The token in a fact: a list of three, or nothing, which stands before every token."""
+    return (int(value[0]), int(value[1]), str(value[2])) if value else NO_TOKEN
+
+
+def gate_of(value: Any) -> int:
+    """A gate in a fact: its number or its name."""
+    return GATES[value] if isinstance(value, str) else int(value)
+
+
+def agent_of(node: str) -> str:
+    """The agent of ``sidecar/acme/1`` or ``agent/acme/1``."""
+    return node.partition("/")[2]
+
+
+def is_replica(node: str) -> bool:
+    return node.startswith("replica/")
+
+
+class Learned(NamedTuple):
+    """Where and when a node took an order in; ``boot`` names the boot for which ``clock_ns`` has a meaning."""
+
+    index: int
+    at_ns: int
+    clock_ns: int
+    boot: str
+
+
+class Covered(NamedTuple):
+    """The first time that an authentic certificate covering an order became durable anywhere."""
+
+    index: int
+    at_ns: int
+
+
+@dataclass(slots=True)
+class Order:
+    """An order, and how far the run took it. ``holders``: {replica: index of its order-durable}; the k-th makes it effective."""
+
+    order: str
+    tenant: str
+    scope: tuple[str, str]
+    gate: int
+    life: int
+    grace_ns: int
+    agents: frozenset[str]
+    first_index: int
+    first_ns: int
+    holders: dict[str, int] = field(default_factory=dict)
+    effective_ns: int | None = None
+    effective_index: int | None = None
+
+    @property
+    def severity(self) -> str:
+        return SEVERITIES.get((self.gate, self.life), f"({self.gate},{self.life})")
+
+    @property
+    def drains(self) -> bool:
+        """Whether this is a soft order, that is one with a drain deadline."""
+        return self.gate == DRAIN and self.life >= STOP
+
+    def proof(self) -> tuple[int, ...]:
+        """The facts that make it effective: the first k replicas' durable copies."""
+        if self.effective_index is None:
+            return (self.first_index,)
+        return tuple(index for index in self.holders.values() if index <= self.effective_index)
+
+
+@dataclass(slots=True)
+class Node:
+    """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here."""
+
+    node: str
+    up: bool = True
+    paused: bool = False
+    boot: str = ""
+    instance: str = ""
+    started_index: int | None = None
+    since_ns: int = 0
+    disk_failed: bool = False
+    known: dict[str, Learned] = field(default_factory=dict)
+    uncertain: dict[str, Learned] = field(default_factory=dict)
+    durable: dict[str, int] = field(default_factory=dict)
+    certificates: dict[str, int] = field(default_factory=dict)
+    covered: dict[str, int] = field(default_factory=dict)
+    lifted: dict[str, int] = field(default_factory=dict)
+    revision: int = 0
+
+    @property
+    def works(self) -> bool:
+        """Up, running, started by the driver, and with a disk that syncs."""
+        return self.up and not self.paused and not self.disk_failed and self.started_index is not None
+
+
+@dataclass(slots=True)
+class Process:
+    """The agent's process tree under its sidecar; ``alive`` is given up when its fate is no longer certain."""
+
+    token: Token
+    started_index: int
+    started_ns: int
+    alive: bool = True
+
+
+class Run:
+    """The run so far. Attributes are read by checkers and written by nobody but `see`."""
+
+    def __init__(self, topology: Fact) -> None:
+        body = topology.body
+        self.bounds = Bounds.of(body["parameters"])
+        self.replicas: tuple[str, ...] = _replica_nodes(body["replicas"])
+        self.quorum = int(body["quorum"])
+        self.kill_quorum = int(body["kill_quorum"])
+        self.agents: dict[str, dict[str, Any]] = dict(body["agents"])
+        self.sinks: dict[str, str] = dict(body["sinks"])
+        self.orders: dict[str, Order] = {}
+        self.orders_of: dict[str, list[Order]] = {agent: [] for agent in self.agents}
+        self.covers: dict[str, frozenset[str]] = {}
+        self.covered: dict[str, Covered] = {}
+        self.forged: set[str] = set()
+        self.nodes: dict[str, Node] = {}
+        self.processes: dict[str, Process] = {}
+        self.rounds = Rounds(self.quorum)
+        self.clock_suspects: dict[str, int] = {}
+        self.faults_on: dict[str, tuple[str, ...]] = {}
+        self.touched: dict[str, int] = {}
+        self.disturbed_ns = -1
+        self.news_ns = 0
+        self.healed_ns: int | None = None
+        self.end_ns = topology.at_ns
+        self._steps = {
+            "order-learned": self._order_learned,
+            "order-durable": self._order_durable,
+            "certificate-learned": self._certificate_learned,
+            "certificate-durable": self._certificate_durable,
+            "intent-recovered": self._intent_recovered,
+            "node-started": self._node_started,
+            "node-crashed": self._node_crashed,
+            "node-paused": self._node_paused,
+            "node-resumed": self._node_resumed,
+            "disk-failed": self._disk_failed,
+            "lease-requested": self._lease_requested,
+            "lease-granted": self._lease_granted,
+            "process-started": self._process_started,
+            "process-reaped": self._process_reaped,
+            "fault-on": self._fault_on,
+            "fault-off": self._fault_off,
+            "healed": self._healed,
+        }
+
+    def see(self, index: int, fact: Fact) -> None:
+        """Take in one fact. Raises `KeyError`, `ValueError` or `TypeError` for one that does not fit the vocabulary."""
+        self.end_ns = fact.at_ns
+        step = self._steps.get(fact.kind)
+        if step is not None:
+            step(index, fact)
+
+    # -- what checkers ask
+
+    def node(self, name: str) -> Node:
+        """The node, which is taken to be up until the history says otherwise."""
+        found = self.nodes.get(name)
+        if found is None:
+            found = self.nodes[name] = Node(name)
+        return found
+
+    def sidecar(self, agent: str) -> Node:
+        return self.node(f"sidecar/{agent}")
+
+    def in_force(self, node: Node, agent: str) -> Iterator[tuple[Order, Learned]]:
+        """The orders matching the agent that the node knows and that no certificate durable there covers."""
+        for order, learned in node.known.items():
+            if order not in node.covered and agent in self.orders[order].agents:
+                yield self.orders[order], learned
+
+    def covered_by(self, certificates: Iterable[str]) -> set[str]:
+        """Every order that the named certificates list, whether or not they are authentic."""
+        return {order for certificate in certificates for order in self.covers.get(certificate, ())}
+
+    def lifted(self, order: Order, agent: str) -> bool:
+        """Whether an authentic certificate covers it that is durable anywhere, or at least learned by the agent's own sidecar."""
+        return order.order in self.covered or order.order in self.sidecar(agent).lifted
+
+    def sinks_of(self, agent: str, sink_class: str) -> list[str]:
+        """The agent's sinks of the class, as node ids."""
+        return [sink for sink in self.agents[agent]["sinks"] if self.sinks.get(sink) == sink_class]
+
+    def clock_suspect(self, order: Order, agent: str) -> bool:
+        """Whether a clock on which T1 leans for this order and agent was broken (T5): the sidecar's, and for a drain any replica's."""
+        if f"sidecar/{agent}" in self.clock_suspects:
+            return True
+        return order.gate == DRAIN and any(replica in self.clock_suspects for replica in self.replicas)
+
+    def undisturbed_since(self, at_ns: int) -> bool:
+        """Whether no fault has been on, nothing crashed and nothing was paused at or after ``at_ns``."""
+        return not self.faults_on and self.disturbed_ns < at_ns
+
+    # -- orders and certificates
+
+    def _order_learned(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        order = self.orders.get(body["order"])
+        if order is None:
+            order = self._new_order(index, fact)
+        node = self.node(fact.node)
+        if order.order not in node.known:
+            node.known[order.order] = Learned(index, fact.at_ns, fact.clock_ns, node.boot)
+            node.revision += 1
+
+    def _new_order(self, index: int, fact: Fact) -> Order:
+        body = fact.body
+        kind, value = body["scope"]
+        order = Order(
+            order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=int(body["life"]),
+            grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
+            first_index=index, first_ns=fact.at_ns,
+        )  # fmt: skip
+        self.orders[order.order] = order
+        self.news_ns = fact.at_ns
+        for agent in sorted(order.agents):
+            self.orders_of[agent].append(order)
+        return order
+
+    def _matches(self, tenant: str, kind: str, value: str, agent: str) -> bool:
+        """Scope matching by deployment record: a global order concerns everybody, any other only agents of its own tenant."""
+        record = self.agents[agent]
+        if kind == "global":
+            return True
+        if record["tenant"] != tenant:
+            return False
+        return bool(value == {"agent": agent, "tenant": tenant}.get(kind) or (kind == "label" and value in record["labels"]))
+
+    def _order_durable(self, index: int, fact: Fact) -> None:
+        order = self.orders.get(fact.body["order"])
+        if order is None:
+            raise ValueError(f"order {fact.body['order'][:12]} became durable before any node learned it")
+        self.node(fact.node).durable.setdefault(order.order, index)
+        if is_replica(fact.node) and fact.node not in order.holders:
+            order.holders[fact.node] = index
+            if len(order.holders) == self.kill_quorum:
+                order.effective_ns, order.effective_index = fact.at_ns, index
+
+    def _certificate_learned(self, index: int, fact: Fact) -> None:
+        certificate = fact.body["certificate"]
+        if certificate not in self.covers:
+            self.covers[certificate] = frozenset(fact.body["covers"])
+            self.news_ns = fact.at_ns
+        if not fact.body["authentic"]:
+            self.forged.add(certificate)
+        if certificate not in self.forged:
+            node = self.node(fact.node)
+            for order in self.covers[certificate]:
+                node.lifted.setdefault(order, index)
+
+    def _certificate_durable(self, index: int, fact: Fact) -> None:
+        certificate = fact.body["certificate"]
+        self.covers.setdefault(certificate, frozenset(fact.body["covers"]))
+        self._cover(self.node(fact.node), certificate, index, fact.at_ns)
+
+    def _cover(self, node: Node, certificate: str, index: int, at_ns: int) -> None:
+        node.certificates.setdefault(certificate, index)
+        if certificate in self.forged:
+            return
+        node.revision += 1
+        for covered in self.covers.get(certificate, ()):
+            node.covered.setdefault(covered, index)
+            node.lifted.setdefault(covered, index)
+            self.covered.setdefault(covered, Covered(index, at_ns))
+
+    def _intent_recovered(self, index: int, fact: Fact) -> None:
+        node = self.node(fact.node)
+        for order in fact.body["orders"]:
+            if order in node.uncertain:
+                node.known.setdefault(order, node.uncertain[order])
+        for certificate in fact.body["certificates"]:
+            self._cover(node, certificate, index, fact.at_ns)
+        node.uncertain = {}
+        node.revision += 1
+
+    # -- nodes and processes
+
+    def _node_started(self, index: int, fact: Fact) -> None:
+        node = self.node(fact.node)
+        node.up, node.paused, node.disk_failed = True, False, False
+        node.boot, node.instance = fact.body["boot"], fact.body["instance"]
+        node.started_index, node.since_ns = index, fact.at_ns
+        node.revision += 1
+        if fact.node.startswith("sidecar/"):
+            self.rounds.forget(agent_of(fact.node))
+
+    def _node_crashed(self, index: int, fact: Fact) -> None:
+        node = self.node(fact.node)
+        node.up = False
+        node.uncertain = {order: learned for order, learned in node.known.items() if order not in node.durable}
+        node.known = {order: learned for order, learned in node.known.items() if order in node.durable}
+        node.lifted = dict(node.covered)
+        node.revision += 1
+        if fact.node.startswith(("sidecar/", "agent/")) and agent_of(fact.node) in self.processes:
+            self.processes[agent_of(fact.node)].alive = False
+        self._disturb(index, fact)
+
+    def _node_paused(self, index: int, fact: Fact) -> None:
+        self.node(fact.node).paused = True
+        self._disturb(index, fact)
+
+    def _node_resumed(self, index: int, fact: Fact) -> None:
+        node = self.node(fact.node)
+        node.paused, node.since_ns = False, fact.at_ns
+        self._disturb(index, fact)
+
+    def _disk_failed(self, index: int, fact: Fact) -> None:
+        self.node(fact.node).disk_failed = True
+        self._disturb(index, fact)
+
+    def _process_started(self, index: int, fact: Fact) -> None:
+        self.processes[fact.body["agent"]] = Process(token_of(fact.body["token"]), index, fact.at_ns)
+
+    def _process_reaped(self, _index: int, fact: Fact) -> None:
+        process = self.processes.get(fact.body["agent"])
+        if process is not None:
+            process.alive = False
+
+    # -- leases
+
+    def _lease_requested(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        self.rounds.requested(body["agent"], body["nonce"], token_of(body["token"]), body["instance"], fact.clock_ns, index)
+
+    def _lease_granted(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        known = tuple(order.order for order, _ in self.in_force(self.node(fact.node), body["agent"]))
+        self.rounds.granted(body["agent"], body["nonce"], fact.node, token_of(body["token"]), int(body["len_ns"]), known, index)
+
+    # -- faults
+
+    def _fault_on(self, index: int, fact: Fact) -> None:
+        target = fact.body["target"]
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        self.faults_on[fact.body["fault"]] = targets
+        self.disturbed_ns = fact.at_ns
+        for node in targets:
+            self.touched[node] = index
+            if fact.body["what"] in CLOCK_FAULTS:
+                self.clock_suspects.setdefault(node, index)
+
+    def _fault_off(self, index: int, fact: Fact) -> None:
+        for node in self.faults_on.pop(fact.body["fault"], ()):
+            self.touched[node] = index
+        self.disturbed_ns = fact.at_ns
+
+    def _healed(self, _index: int, fact: Fact) -> None:
+        if self.faults_on:
+            self.disturbed_ns = fact.at_ns
+        self.faults_on.clear()
+        self.healed_ns = fact.at_ns
+
+    def _disturb(self, index: int, fact: Fact) -> None:
+        self.touched[fact.node] = index
+        self.disturbed_ns = fact.at_ns
+
+
+def _replica_nodes(replicas: Any) -> tuple[str, ...]:
+    """The replicas' node ids, from their list or their count."""
+    if isinstance(replicas, int):
+        return tuple(f"replica/{number}" for number in range(1, replicas + 1))
+    return tuple(replicas)

@@ -1,0 +1,454 @@
+"""An agent's work loop: journal, effects, checkpoints, recovery (protocol 4).
+
+Owns the order in which a step of work becomes durable. Must not know orders, leases, tokens or sinks' classes: its sidecar is its only
+way out, answers APPLIED, DENIED or IN_DOUBT, and asks it to stop.
+
+For each step of a task:   J1 INTENT durable -> J2, J3 the sidecar performs it -> J4 RESULT -> (last step) J5 DONE durable -> J6 acknowledge.
+Checkpoint:                CK1-CK4 by the driver in slot generation % 2, then CKPT durable, and only then spoken of.
+Recovery:                  newest intact slot, replay the journal from its lsn, then ask what became of every intent without a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from killswitch.core import audit
+from killswitch.core.events import (
+    AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, SetTimer, Submit, Timer,
+    WriteCheckpoint,
+)  # fmt: skip
+from killswitch.core.machine import NodeConfig
+from killswitch.core.messages import (
+    EffectClass, EffectRequest, EffectResult, Gate, GateNotice, ResolveRequest, ResolveResult, StopAck, StopRequest, Task,
+)  # fmt: skip
+from killswitch.core.outlet import record, send
+
+CHECKPOINT_EVERY = 5  # tasks
+QUEUE_MAX = 4096
+RETRY_NS = 1_000_000_000
+
+
+class OpenTask(Struct, array_like=True):
+    """A task that was begun: steps with a result, and the key of an intent without one (empty: none). ``in_doubt``: nobody can say."""
+
+    task: Task
+    done: int = 0
+    key: str = ""
+    in_doubt: bool = False
+
+
+class Checkpoint(Struct, array_like=True):
+    """What a checkpoint holds: the journal up to ``lsn``, folded."""
+
+    generation: int
+    lsn: int
+    ended: dict[str, str]
+    open: dict[str, OpenTask]
+
+
+class Agent:
+    """The state of one agent process. ``ended``: {task: COMPLETED or ROLLED_BACK}; ``open``: begun and not ended."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.sidecar = f"sidecar/{config.agent}"
+        self.effects: list[Effect] = []
+        self.chain = audit.Chain("")
+        self.ended: dict[str, str] = {}
+        self.open: dict[str, OpenTask] = {}
+        self.generation = 0
+        self.booted = False
+        self.disk_failed = False
+        self.queue: list[Task] = []
+        self.current: OpenTask | None = None
+        self.phase = "idle"  # idle, thinking, intending, asking, resolving, finishing
+        self.awaiting: dict[int, tuple[str, str]] = {}
+        self.stopping = False
+        self.drain = False
+        self.leaving = False
+        self.left = False
+        self.checkpointing = False
+        self.since_checkpoint = 0
+        self.unresolved: list[str] = []
+
+
+def key_of(task: str, step: int) -> str:
+    """The idempotency key of a step: H(task, step)."""
+    return hashlib.sha256(f"{task}/{step}".encode()).hexdigest()[:32]
+
+
+def step(state: Agent, event: Input, now_ns: int) -> list[Effect]:
+    """Take one input at ``now_ns`` on the agent's clock. Total, deterministic."""
+    state.effects = []
+    handler = _HANDLERS.get(type(event))
+    if handler is not None and (state.booted or type(event) is Boot) and not state.leaving:
+        handler(state, event, now_ns)
+        go_on(state, now_ns)
+    elif state.leaving:
+        leave(state, event, now_ns)
+    return state.effects
+
+
+# -- the work loop -----------------------------------------------------------------------------------------------------------------------
+
+
+def go_on(state: Agent, now_ns: int) -> None:
+    """Whenever nothing is under way: resolve what is unknown, then stop if asked, then work."""
+    if state.phase != "idle" or state.disk_failed or not state.booted:
+        return
+    if state.unresolved and not (state.stopping and not state.drain):
+        resolve_next(state, now_ns)
+    elif state.stopping and not (state.drain and unfinished(state)):
+        if not state.checkpointing:  # one that is under way does not hold what has come since
+            begin_leaving(state, now_ns)
+    elif state.current is None:
+        take_next(state, now_ns)
+    else:
+        think(state, state.current, now_ns)
+
+
+def unfinished(state: Agent) -> bool:
+    """Whether a task has had an effect and could still have its others. Tasks in doubt are nobody's to finish now."""
+    return any(task.done > 0 and not task.in_doubt for task in state.open.values())
+
+
+def take_next(state: Agent, now_ns: int) -> None:
+    """First what was begun, then what is waiting; while draining only the former (subtasks and queued work are new tasks)."""
+    begun = [task for task in state.open.values() if not task.in_doubt and (task.done > 0 or not state.stopping)]
+    if begun:
+        state.current = begun[0]
+    elif state.queue and not state.stopping:
+        state.current = OpenTask(state.queue.pop(0))
+    else:
+        return
+    think(state, state.current, now_ns)
+
+
+def think(state: Agent, current: OpenTask, now_ns: int) -> None:
+    if current.done >= current.task.steps:  # recovered between its last result and its end
+        end(state, current, now_ns)
+        return
+    state.phase = "thinking"
+    state.effects.append(SetTimer("think", now_ns + current.task.step_ns))
+
+
+def intend(state: Agent, now_ns: int) -> None:
+    """J1: write down what is about to be asked for."""
+    current = state.current
+    if current is None:
+        state.phase = "idle"
+        return
+    if state.stopping and (current.done == 0 or not state.drain):
+        state.phase = "idle"
+        state.current = None
+        return
+    task = current.task
+    current.key = key_of(task.task, current.done)
+    state.open[task.task] = current
+    state.phase = "intending"
+    body = {"task": list(_task_parts(task)), "step": current.done, "key": current.key}
+    state.awaiting[record(state, "INTENT", body, now_ns)] = ("intent", current.key)
+
+
+def ask(state: Agent, now_ns: int) -> None:
+    """J2, J3: the sidecar performs the step, or says why not."""
+    current = state.current
+    if current is None or not current.key:
+        return
+    cls = EffectClass.NEW if current.done == 0 else EffectClass.INFLIGHT
+    state.phase = "asking"
+    send(state, state.sidecar, EffectRequest(current.task.task, current.done, current.key, cls, current.task.sink))
+
+
+def on_effect_result(state: Agent, message: EffectResult, now_ns: int) -> None:
+    current = state.current
+    if current is None or current.key != message.key or state.phase != "asking":
+        return
+    if message.status == "APPLIED":
+        note_result(state, current, message.result, now_ns)
+    elif message.status == "IN_DOUBT":
+        doubt(state, current, now_ns)
+    elif not state.stopping:
+        state.effects.append(SetTimer("retry", now_ns + RETRY_NS))
+    elif current.done == 0:
+        roll_back(state, current, now_ns)
+    else:
+        state.drain = False  # the gate is shut: what is begun stays begun, and is told so
+        state.phase = "idle"
+        state.current = None
+
+
+def note_result(state: Agent, current: OpenTask, result: str, now_ns: int) -> None:
+    """J4, and with the last step J5."""
+    record(state, "RESULT", {"task": current.task.task, "step": current.done, "key": current.key, "result": result}, now_ns)
+    current.done += 1
+    current.key = ""
+    if current.done < current.task.steps:
+        state.phase = "idle"
+        return
+    end(state, current, now_ns)
+
+
+def end(state: Agent, current: OpenTask, now_ns: int) -> None:
+    """J5: all steps have results."""
+    state.phase = "finishing"
+    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("done", current.task.task)
+
+
+def finish(state: Agent, task: str, outcome: str, now_ns: int) -> None:
+    """J6: the end is durable; upstream may know."""
+    state.open.pop(task, None)
+    state.ended[task] = outcome
+    state.current = None
+    state.phase = "idle"
+    state.since_checkpoint += 1
+    state.effects.append(AcknowledgeTask(task, 0, outcome))
+    if state.since_checkpoint >= CHECKPOINT_EVERY and not state.stopping:
+        write_checkpoint(state, now_ns)
+
+
+def roll_back(state: Agent, current: OpenTask, now_ns: int) -> None:
+    """Nothing of the task took place, for certain: it ends here, and upstream may give it to somebody else."""
+    state.phase = "finishing"
+    current.key = ""
+    state.awaiting[record(state, "ROLLED_BACK", {"task": current.task.task}, now_ns)] = ("rolled back", current.task.task)
+
+
+def doubt(state: Agent, current: OpenTask, now_ns: int) -> None:
+    current.in_doubt = True
+    record(state, "IN_DOUBT", {"task": current.task.task, "key": current.key}, now_ns)
+    state.current = None
+    state.phase = "idle"
+
+
+# -- recovery ------------------------------------------------------------------------------------------------------------------------------
+
+
+def resolve_next(state: Agent, now_ns: int) -> None:
+    """The sidecar fenced this start's sinks before it spawned us, so what is absent now stays absent (D9)."""
+    task = state.unresolved[0]
+    current = state.open.get(task)
+    if current is None or not current.key:
+        state.unresolved.pop(0)
+        state.phase = "idle"
+        go_on(state, now_ns)
+        return
+    state.phase = "resolving"
+    send(state, state.sidecar, ResolveRequest(current.key, current.task.sink))
+
+
+def on_resolve_result(state: Agent, message: ResolveResult, now_ns: int) -> None:
+    if state.phase != "resolving" or not state.unresolved:
+        return
+    current = state.open[state.unresolved[0]]
+    if current.key != message.key:
+        return
+    state.unresolved.pop(0)
+    state.phase = "idle"
+    state.current = current
+    if message.status == "APPLIED":
+        current.in_doubt = False
+        note_result(state, current, message.result, now_ns)
+    elif message.status == "IN_DOUBT":
+        doubt(state, current, now_ns)
+    elif current.done == 0:
+        current.in_doubt = False
+        roll_back(state, current, now_ns)
+    else:
+        current.in_doubt = False
+        current.key = ""  # the step did not take place: it is done again, under this start's token
+        state.current = None
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_stop(state: Agent, message: StopRequest, now_ns: int) -> None:
+    """Finish what is begun if that is still allowed; else put down what is not known, and leave."""
+    state.drain = message.drain and (state.drain or not state.stopping)
+    state.stopping = True
+    if state.phase == "thinking" and (state.current is None or state.current.done == 0 or not state.drain):
+        state.phase, state.current = "idle", None
+    if state.phase == "resolving" and not state.drain:
+        state.phase = "idle"
+    if state.phase == "asking" and state.current is not None and not state.drain:
+        doubt(state, state.current, now_ns)
+    elif state.phase == "asking":
+        ask(state, now_ns)  # it may have been denied and be waiting for the gate: ask again, now that waiting is over
+
+
+def begin_leaving(state: Agent, now_ns: int) -> None:
+    state.leaving = True
+    write_checkpoint(state, now_ns)
+
+
+def leave(state: Agent, event: Input, now_ns: int) -> None:
+    """Only the final checkpoint matters now: durable, recorded, told, and out."""
+    if isinstance(event, CheckpointDurable):
+        on_checkpoint_durable(state, event, now_ns)
+    elif isinstance(event, Durable):
+        on_durable(state, event, now_ns)
+    awaits_checkpoint = state.checkpointing or any(kind == "checkpoint" for kind, _ in state.awaiting.values())
+    if not state.left and (isinstance(event, DiskFailed) or not awaits_checkpoint):
+        state.left = True
+        send(state, state.sidecar, StopAck(state.generation, tuple(sorted(state.open))))
+        state.effects.append(Exit(1 if isinstance(event, DiskFailed) else 0, 0))
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------------------------------
+
+
+def write_checkpoint(state: Agent, now_ns: int) -> None:
+    if state.checkpointing:
+        return
+    state.checkpointing = True
+    state.since_checkpoint = 0
+    body = seal_checkpoint(Checkpoint(state.generation + 1, state.chain.seq, state.ended, state.open))
+    state.effects.append(WriteCheckpoint(state.generation + 1, body))
+
+
+def seal_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Canonical bytes behind their SHA-256."""
+    body = msgspec.msgpack.encode(checkpoint, order="deterministic")
+    return hashlib.sha256(body).digest() + body
+
+
+def open_checkpoint(sealed: bytes) -> Checkpoint | None:
+    """The checkpoint, if it is whole."""
+    if hashlib.sha256(sealed[32:]).digest() != sealed[:32]:
+        return None
+    try:
+        return msgspec.msgpack.decode(sealed[32:], type=Checkpoint)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def choose_checkpoint(slots: tuple[bytes, ...], journal: int) -> Checkpoint | None:
+    """The newest slot that is whole and no newer than the journal."""
+    intact = [checkpoint for slot in slots if (checkpoint := open_checkpoint(slot)) is not None and checkpoint.lsn <= journal]
+    return max(intact, key=lambda checkpoint: checkpoint.generation, default=None)
+
+
+def on_checkpoint_durable(state: Agent, event: CheckpointDurable, now_ns: int) -> None:
+    state.checkpointing = False
+    state.generation = max(state.generation, event.generation)
+    state.awaiting[record(state, "CKPT", {"generation": event.generation}, now_ns)] = ("checkpoint", str(event.generation))
+
+
+# -- inputs --------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_submit(state: Agent, event: Submit, now_ns: int) -> None:
+    """Upstream hands over a task, perhaps not for the first time."""
+    task = event.task
+    outcome = state.ended.get(task.task)
+    if outcome is not None:
+        state.effects.append(AcknowledgeTask(task.task, 0, outcome))
+        return
+    known = task.task in state.open or any(queued.task == task.task for queued in state.queue)
+    if not known and not state.stopping and len(state.queue) < QUEUE_MAX:
+        if state.current is None or state.current.task.task != task.task:
+            state.queue.append(task)
+
+
+def on_durable(state: Agent, event: Durable, now_ns: int) -> None:
+    state.chain.made_durable(event.lsn)
+    for lsn in [lsn for lsn in state.awaiting if lsn <= event.lsn]:
+        kind, subject = state.awaiting.pop(lsn)
+        if kind == "intent" and state.phase == "intending" and not state.leaving:
+            ask(state, now_ns)
+        elif kind == "done":
+            finish(state, subject, "COMPLETED", now_ns)
+        elif kind == "rolled back":
+            finish(state, subject, "ROLLED_BACK", now_ns)
+
+
+def on_receive(state: Agent, event: Receive, now_ns: int) -> None:
+    message = event.message
+    if event.sender != state.sidecar:
+        return
+    if isinstance(message, EffectResult):
+        on_effect_result(state, message, now_ns)
+    elif isinstance(message, ResolveResult):
+        on_resolve_result(state, message, now_ns)
+    elif isinstance(message, StopRequest):
+        on_stop(state, message, now_ns)
+    elif isinstance(message, GateNotice) and message.gate is not Gate.CLOSED and state.phase == "asking":
+        ask(state, now_ns)
+
+
+def on_timer(state: Agent, event: Timer, now_ns: int) -> None:
+    if event.name == "think" and state.phase == "thinking":
+        intend(state, now_ns)
+    elif event.name == "retry" and state.phase == "asking":
+        ask(state, now_ns)
+
+
+def on_disk_failed(state: Agent, event: DiskFailed, now_ns: int) -> None:
+    """Nothing more can be promised, so nothing more is begun."""
+    state.disk_failed = True
+
+
+def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
+    recovery = audit.recover(event.records, event.boot)
+    state.chain = recovery.chain
+    state.booted = True
+    journal = len(recovery.records)
+    checkpoint = choose_checkpoint(event.checkpoints, journal)
+    if checkpoint is not None:
+        state.ended, state.open, state.generation = checkpoint.ended, checkpoint.open, checkpoint.generation
+    lsn = 0 if checkpoint is None else checkpoint.lsn
+    for entry in recovery.records[lsn:]:
+        fold(state, entry.kind, audit.content(entry))
+    state.effects.append(
+        Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": state.generation if checkpoint else 0, "lsn": lsn,
+                                         "intact": sum(open_checkpoint(slot) is not None for slot in event.checkpoints), "journal": journal})
+    )  # fmt: skip
+    state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
+    truncated = event.truncated or recovery.problem is not None
+    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "generation": state.generation}, now_ns)
+
+
+def fold(state: Agent, kind: str, body: dict[str, Any]) -> None:
+    """Take one record of an earlier life into account."""
+    if kind == "INTENT":
+        task = Task(*body["task"])
+        begun = state.open.setdefault(task.task, OpenTask(task))
+        begun.done, begun.key = body["step"], body["key"]
+    elif kind == "RESULT" and body["task"] in state.open:
+        begun = state.open[body["task"]]
+        begun.done, begun.key, begun.in_doubt = body["step"] + 1, "", False
+    elif kind in ("DONE", "ROLLED_BACK"):
+        state.open.pop(body["task"], None)
+        state.ended[body["task"]] = "COMPLETED" if kind == "DONE" else "ROLLED_BACK"
+    elif kind == "IN_DOUBT" and body["task"] in state.open:
+        state.open[body["task"]].in_doubt = True
+    elif kind == "CKPT":
+        state.generation = max(state.generation, body["generation"])
+
+
+def digest(state: Agent) -> str:
+    """What of the state a fold of journal and checkpoint must give back (S12, S15): ends, and how far each open task is."""
+    ended = [f"{task}={outcome}" for task, outcome in sorted(state.ended.items())]
+    begun = [f"{task}:{each.done}:{each.key}" for task, each in sorted(state.open.items())]
+    return " ".join([*ended, "/", *begun])
+
+
+def _task_parts(task: Task) -> tuple[str, str, int, int]:
+    return (task.task, task.sink, task.steps, task.step_ns)
+
+
+_HANDLERS: dict[type, Callable[[Agent, Any, int], None]] = {
+    Boot: on_boot,
+    Receive: on_receive,
+    Timer: on_timer,
+    Durable: on_durable,
+    DiskFailed: on_disk_failed,
+    Submit: on_submit,
+    CheckpointDurable: on_checkpoint_durable,
+}

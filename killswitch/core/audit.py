@@ -1,0 +1,146 @@
+"""The hash-chained log that is both write-ahead journal and audit trail (protocol 5, D8).
+
+Owns how a record is sealed, how a chain grows and how it is verified. Must not know what the kinds of record mean, nor where
+records are kept: the driver appends them and tells what is durable.
+
+Each record carries the hash of the one before it, so that whoever knows a later hash can tell a change, a gap, a swap or an
+insertion anywhere before it. A cut at the very end is the one thing that a chain alone cannot show: that takes a signed head that
+somebody else keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from killswitch.core.events import Append, Record
+
+GENESIS: Final = bytes(32)  # the hash "before" the first record
+
+Body = Struct | Mapping[str, object]
+
+# "sorted" orders struct fields too, so that a body has one encoding whether it was written from a struct or from a dict (S16, B35).
+_ENCODER: Final = msgspec.msgpack.Encoder(order="sorted")
+_DECODER: Final = msgspec.msgpack.Decoder()
+
+
+class Problem(Struct, frozen=True):
+    """What is wrong with the first bad record of a log: its index (from 0) and ``why``: ``sequence gap``, ``broken link``,
+    ``wrong hash`` or ``undecodable body``."""
+
+    index: int
+    why: str
+
+
+def canonical(body: Body) -> bytes:
+    """The one encoding of ``body``: MessagePack, keys sorted. Bodies hold integers, strings, bytes, booleans, None and containers of them."""
+    return _ENCODER.encode(body)
+
+
+def record_hash(previous: bytes, seq: int, kind: str, clock_ns: int, boot: str, body: bytes) -> bytes:
+    """SHA-256 over ``previous`` and the MessagePack array (seq, kind, clock_ns, boot, body): the length of ``previous`` is fixed and
+    an array frames its parts, so two different records never hash the same bytes."""
+    return sha256(previous + _ENCODER.encode((seq, kind, clock_ns, boot, body))).digest()
+
+
+def seal(previous: Record | None, kind: str, clock_ns: int, boot: str, body: Body) -> Record:
+    """The record that follows ``previous`` (None: the first of a log), at ``clock_ns`` on the writer's own clock in ``boot``."""
+    seq, head = (1, GENESIS) if previous is None else (previous.seq + 1, previous.hash)
+    encoded = canonical(body)
+    return Record(seq, head, kind, clock_ns, boot, encoded, record_hash(head, seq, kind, clock_ns, boot, encoded))
+
+
+def content(record: Record) -> dict[str, Any]:
+    """The body of a verified record, as a dict."""
+    body: dict[str, Any] = _DECODER.decode(record.body)
+    return body
+
+
+def fault_of(record: Record, previous: Record | None) -> str:
+    """Why ``record`` cannot follow ``previous``; empty if it can."""
+    seq, head = (1, GENESIS) if previous is None else (previous.seq + 1, previous.hash)
+    if record.seq != seq:
+        return "sequence gap"
+    if record.previous != head:
+        return "broken link"
+    if record.hash != record_hash(head, seq, record.kind, record.clock_ns, record.boot, record.body):
+        return "wrong hash"
+    return "" if is_canonical(record.body) else "undecodable body"
+
+
+def is_canonical(body: bytes) -> bool:
+    """Whether ``body`` is a map in its one canonical encoding. Total."""
+    try:
+        decoded = _DECODER.decode(body)
+        return isinstance(decoded, dict) and _ENCODER.encode(decoded) == body
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def verify(records: Iterable[Record]) -> int | Problem:
+    """The number of records if the whole chain holds, else the first `Problem`. Linear, total."""
+    count = 0
+    previous: Record | None = None
+    for record in records:
+        why = fault_of(record, previous)
+        if why:
+            return Problem(count, why)
+        previous = record
+        count += 1
+    return count
+
+
+class Chain:
+    """The growing end of one writer's log: its last record, and up to where the driver has said that it is durable."""
+
+    __slots__ = ("boot", "durable", "last")
+
+    def __init__(self, boot: str, last: Record | None = None) -> None:
+        """``last``: the last record that survived; what a log is resumed from is durable by definition."""
+        self.boot = boot
+        self.last = last
+        self.durable = self.seq
+
+    @property
+    def seq(self) -> int:
+        """The lsn of the last record; 0 if there is none."""
+        return 0 if self.last is None else self.last.seq
+
+    @property
+    def head(self) -> bytes:
+        return GENESIS if self.last is None else self.last.hash
+
+    @property
+    def pending(self) -> int:
+        """How many records are appended and not known to be durable."""
+        return self.seq - self.durable
+
+    def append(self, kind: str, body: Body, clock_ns: int) -> Append:
+        """Seal ``body`` onto the end. The effect must be carried out: the chain counts on it."""
+        self.last = seal(self.last, kind, clock_ns, self.boot, body)
+        return Append(self.last)
+
+    def made_durable(self, lsn: int) -> None:
+        """The driver said ``Durable(lsn)``. Late or repeated news changes nothing."""
+        self.durable = max(self.durable, min(lsn, self.seq))
+
+
+class Recovery(Struct, frozen=True):
+    """What Boot makes of surviving records: the chain to go on with, the records that verify, and what was wrong with the rest."""
+
+    chain: Chain
+    records: tuple[Record, ...]
+    problem: Problem | None
+
+
+def recover(records: Sequence[Record], boot: str) -> Recovery:
+    """Take the longest prefix of ``records`` that verifies. A ``problem`` says that more was there than could be believed: the
+    writer has to put that on record itself before anything else, never go on in silence (S16, B34)."""
+    result = verify(records)
+    problem = result if isinstance(result, Problem) else None
+    intact = tuple(records if problem is None else records[: problem.index])
+    return Recovery(Chain(boot, intact[-1] if intact else None), intact, problem)

@@ -1,0 +1,57 @@
+"""From a deployment record to the state machine of its role: the one place where a driver gets machines of this implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from killswitch.core import agent, operator, sink
+from killswitch.core.events import Effect, Input
+from killswitch.core.keys import Keyset, Signer, default_keyset
+from killswitch.core.machine import Machine, NodeConfig
+from killswitch.core.replica import step as replica
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import step as sidecar
+from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.trust import Trust
+
+ROLES = ("replica", "sidecar", "agent", "sink", "operator")
+
+
+class Node:
+    """A state and the step function of its role: a `Machine`, and the digest of what its log must give back (S15)."""
+
+    __slots__ = ("_digest", "_step", "state")
+
+    def __init__(self, state: Any, step: Callable[[Any, Input, int], list[Effect]], digest: Callable[[Any], str] | None) -> None:
+        self.state = state
+        self._step = step
+        self._digest = digest
+
+    def step(self, event: Input, now_ns: int) -> list[Effect]:
+        return self._step(self.state, event, now_ns)
+
+    def digest(self) -> str:
+        """Empty for a role that keeps nothing."""
+        return "" if self._digest is None else self._digest(self.state)
+
+
+def keyset_of(config: NodeConfig) -> Keyset:
+    """The keyset by convention of a cell: its replicas, the sidecars of its fleet, and the people of `keys.default_keyset`."""
+    return default_keyset(config.replicas, [f"sidecar/{agent_name}" for agent_name in config.fleet])
+
+
+def machine(config: NodeConfig, signer: Signer, keyset: Keyset | None = None) -> Machine:
+    """The machine of a node. Raises `ValueError` for a role that does not exist."""
+    trust = Trust(signer, keyset or keyset_of(config), config.parameters.approvals)
+    if config.role == "replica":
+        return Node(Replica(config, trust), replica.step, replica.digest)
+    if config.role == "sidecar":
+        return Node(Sidecar(config, trust), sidecar.step, sidecar.digest)
+    if config.role == "agent":
+        return Node(agent.Agent(config), agent.step, agent.digest)
+    if config.role == "sink":
+        return Node(sink.Sink(config), sink.step, sink.digest)
+    if config.role == "operator":
+        return Node(operator.Operator(config, trust), operator.step, None)
+    raise ValueError(f"{config.node}: role: unknown (got {config.role!r}); one of {', '.join(ROLES)}")

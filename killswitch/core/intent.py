@@ -1,0 +1,201 @@
+"""Kill intent: the severity lattice, and the observed-remove set of orders and resume certificates (protocol 3.5, D1, D2).
+
+Owns what is ordered, for whom, and what has been lifted. Must not know who may order (``policy``, ``keys``), how it is enforced
+(``sidecar``) or granted against (``leases``), or what time it is: prohibitions never expire (D6).
+
+Orders only accumulate. A certificate lifts exactly the order ids it lists, and only once it is in force (durable) at this node. What
+is in force for an agent is the join of the orders that match it and are not lifted, so learning is commutative and idempotent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from killswitch.core import codec
+from killswitch.core.messages import Gate, Life, Order, OrderBody, ResumeBody, ResumeCertificate, Scope
+
+
+class Severity(NamedTuple):
+    """A point of the product lattice gate x life; the join is taken in each component on its own (D2)."""
+
+    gate: Gate
+    life: Life
+
+    @property
+    def title(self) -> str:
+        return NAMES.get(self, f"({self.gate.name},{self.life.name})")
+
+
+RUN = Severity(Gate.OPEN, Life.ALIVE)
+ISOLATE = Severity(Gate.CLOSED, Life.ALIVE)
+SOFT = Severity(Gate.DRAIN, Life.STOP)
+QUIESCE = Severity(Gate.CLOSED, Life.STOP)
+HARD = Severity(Gate.CLOSED, Life.KILL)
+NAMES = {RUN: "RUN", ISOLATE: "ISOLATE", SOFT: "SOFT", QUIESCE: "QUIESCE", HARD: "HARD"}
+
+
+def join(one: Severity, other: Severity) -> Severity:
+    """The least severity at least as severe as both. ISOLATE joined with SOFT is QUIESCE: neither wins over the other."""
+    return Severity(max(one.gate, other.gate), max(one.life, other.life))
+
+
+class Identity(Struct, frozen=True):
+    """Who an agent is, from its deployment record: never from a message."""
+
+    agent: str
+    tenant: str
+    labels: tuple[str, ...] = ()
+
+
+class KnownOrder(Struct, frozen=True):
+    """A verified order with its id and parsed body. ``severity`` is clamped to what this version knows (V4)."""
+
+    id: str
+    order: Order
+    body: OrderBody
+    severity: Severity
+
+
+class KnownCertificate(Struct, frozen=True):
+    id: str
+    certificate: ResumeCertificate
+    body: ResumeBody
+
+
+def content_id(raw: bytes) -> str:
+    """The id of an order or certificate: SHA-256 of its signed bytes, in hex."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def read_order(order: Order) -> KnownOrder | None:
+    """Parse an order's body; `None` if it is not one. Says nothing about who signed it."""
+    body = codec.unpack(order.raw, OrderBody)
+    if body is None:
+        return None
+    severity = Severity(codec.clamp_gate(body.gate), codec.clamp_life(body.life))
+    return KnownOrder(content_id(order.raw), order, body, severity)
+
+
+def read_certificate(certificate: ResumeCertificate) -> KnownCertificate | None:
+    body = codec.unpack(certificate.raw, ResumeBody)
+    return None if body is None else KnownCertificate(content_id(certificate.raw), certificate, body)
+
+
+def matches(tenant: str, scope: Scope, identity: Identity) -> bool:
+    """Whether a scope of a tenant includes an agent. Only ``global`` crosses tenants; names are compared whole, never by prefix."""
+    if scope.kind == "global":
+        return True
+    if tenant != identity.tenant:
+        return False
+    if scope.kind == "tenant":
+        return scope.value == identity.tenant
+    if scope.kind == "agent":
+        return scope.value == identity.agent
+    return scope.kind == "label" and scope.value in identity.labels
+
+
+def includes(tenant: str, outer: Scope, body: OrderBody) -> bool:
+    """Whether a resume of ``outer`` may speak of an order: its scope is the same or lies wholly within."""
+    if outer.kind == "global":
+        return True
+    if body.tenant != tenant or body.scope.kind == "global":
+        return False
+    return outer.kind == "tenant" or body.scope == outer
+
+
+class Intent:
+    """K: every order and certificate this node ever learned. Grows only; ``version`` counts its changes."""
+
+    __slots__ = ("_digest", "_views", "certificates", "in_force", "lifted", "orders", "version")
+
+    def __init__(self) -> None:
+        self.orders: dict[str, KnownOrder] = {}
+        self.certificates: dict[str, KnownCertificate] = {}
+        self.in_force: set[str] = set()
+        self.lifted: set[str] = set()
+        self.version = 0
+        self._views: dict[Identity, View] = {}
+        self._digest = ""
+
+
+class View(NamedTuple):
+    """An intent as it concerns one agent: what is in force, from which orders (by id), and the digest of their ids."""
+
+    severity: Severity
+    uncovered: tuple[KnownOrder, ...]
+    digest: str
+
+
+def add_order(intent: Intent, known: KnownOrder) -> bool:
+    """Take an order in. False if it was known: nothing changes then."""
+    if known.id in intent.orders:
+        return False
+    intent.orders[known.id] = known
+    _changed(intent)
+    return True
+
+
+def add_certificate(intent: Intent, known: KnownCertificate) -> bool:
+    """Take a certificate in, without lifting anything yet: permissions act only once durable (D5)."""
+    if known.id in intent.certificates:
+        return False
+    intent.certificates[known.id] = known
+    _changed(intent)
+    return True
+
+
+def put_in_force(intent: Intent, certificate: str) -> None:
+    """Let a known certificate lift what it lists."""
+    if certificate in intent.in_force:
+        return
+    intent.in_force.add(certificate)
+    intent.lifted |= lifts(intent, intent.certificates[certificate])
+    _changed(intent)
+
+
+def lifts(intent: Intent, known: KnownCertificate) -> set[str]:
+    """The ids that a certificate lifts: those it lists, whatever else this node knows (D1)."""
+    return set(known.body.covers)
+
+
+def view(intent: Intent, identity: Identity) -> View:
+    """What is in force for one agent. Remembered until the intent changes."""
+    cached = intent._views.get(identity)
+    if cached is None:
+        uncovered = tuple(
+            known
+            for known in sorted(intent.orders.values(), key=lambda known: known.id)
+            if known.id not in intent.lifted and matches(known.body.tenant, known.body.scope, identity)
+        )
+        cached = View(in_force(uncovered), uncovered, digest_of(known.id for known in uncovered))
+        intent._views[identity] = cached
+    return cached
+
+
+def in_force(orders: Iterable[KnownOrder]) -> Severity:
+    """The join of orders; RUN if there are none."""
+    severity = RUN
+    for known in orders:
+        severity = join(severity, known.severity)
+    return severity
+
+
+def digest(intent: Intent) -> str:
+    """Equal for equal sets of orders and of certificates in force, whatever the order of learning (S5)."""
+    if not intent._digest:
+        intent._digest = digest_of([*sorted(intent.orders), "/", *sorted(intent.in_force)])
+    return intent._digest
+
+
+def digest_of(ids: Iterable[str]) -> str:
+    return hashlib.blake2b(" ".join(ids).encode(), digest_size=16).hexdigest()
+
+
+def _changed(intent: Intent) -> None:
+    intent.version += 1
+    intent._views = {}
+    intent._digest = ""

@@ -1,0 +1,153 @@
+"""The operator's client: what a person's command becomes, retried until the control plane has answered for good (protocol 3.7, 3.8).
+
+Owns asking again, elsewhere, and carrying a resume from draft through approvals to acceptance. Decides nothing: people do, and the
+policy does. Holds the keys of the people who use it.
+"""
+
+from __future__ import annotations
+
+from killswitch.core import trust
+from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
+from killswitch.core.machine import NodeConfig
+from killswitch.core.messages import (
+    Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
+)  # fmt: skip
+from killswitch.core.trust import Trust
+
+RETRY_NS = 1_000_000_000
+RETRY_MAX_NS = 5_000_000_000
+OPEN_MAX = 256
+
+
+class Errand:
+    """One command under way: what to send next, to which replica (by index), and how long to wait before asking again."""
+
+    __slots__ = ("command", "message", "replica", "wait_ns")
+
+    def __init__(self, command: Command, message: Message) -> None:
+        self.command = command
+        self.message = message
+        self.replica = 0
+        self.wait_ns = RETRY_NS
+
+
+class Operator:
+    """The state of one client. ``errands``: {request id: Errand}, until the answer is final."""
+
+    def __init__(self, config: NodeConfig, trust: Trust) -> None:
+        self.config = config
+        self.trust = trust
+        self.effects: list[Effect] = []
+        self.errands: dict[str, Errand] = {}
+
+
+def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
+    """Take one input at ``now_ns`` on the client's clock. Total, deterministic."""
+    state.effects = []
+    if isinstance(event, Command):
+        on_command(state, event, now_ns)
+    elif isinstance(event, Receive):
+        on_receive(state, event.message, now_ns)
+    elif isinstance(event, Timer):
+        on_timer(state, event.name, now_ns)
+    elif isinstance(event, Boot):
+        state.errands.clear()  # a client that restarts has forgotten; the person asks again, and gets the same order
+    return state.effects
+
+
+def on_command(state: Operator, command: Command, now_ns: int) -> None:
+    scope = Scope(command.scope_kind, command.scope_value)
+    message: OrderRequest | ResumeDraftRequest
+    if command.verb == "order":
+        asked = OrderRequest(
+            command.request, command.principal, command.tenant, scope, command.gate, command.life, command.grace_ns, command.reason
+        )  # fmt: skip
+        _observe(state, "order-requested", command, gate=command.gate, life=command.life, grace_ns=command.grace_ns)
+        message = sign(state, asked)
+    else:
+        _observe(state, "resume-requested", command)
+        message = sign(state, ResumeDraftRequest(command.request, command.principal, command.tenant, scope, command.reason))
+    while len(state.errands) >= OPEN_MAX:
+        del state.errands[next(iter(state.errands))]
+    errand = Errand(command, message)
+    if command.replica in state.config.replicas:
+        errand.replica = state.config.replicas.index(command.replica)
+    state.errands[command.request] = errand
+    go(state, errand, now_ns)
+
+
+def sign(state: Operator, request: trust.AnyRequest) -> trust.AnyRequest:
+    """Sign with the principal's key; somebody whose key is not at hand asks without one, and is refused."""
+    try:
+        return trust.sign_request(state.trust, request)
+    except KeyError:
+        return request
+
+
+def go(state: Operator, errand: Errand, now_ns: int) -> None:
+    """Send, and be ready to try the next replica."""
+    state.effects.append(Send(state.config.replicas[errand.replica], errand.message))
+    errand.replica = (errand.replica + 1) % len(state.config.replicas)
+    state.effects.append(SetTimer(errand.command.request, now_ns + errand.wait_ns))
+    errand.wait_ns = min(errand.wait_ns * 3 // 2, RETRY_MAX_NS)
+
+
+def on_timer(state: Operator, request: str, now_ns: int) -> None:
+    errand = state.errands.get(request)
+    if errand is not None:
+        go(state, errand, now_ns)
+
+
+def on_receive(state: Operator, message: Message, now_ns: int) -> None:
+    if isinstance(message, OrderStatus) and message.stage != "ACCEPTED":
+        settle(state, message.request)
+    elif isinstance(message, ResumeDraft):
+        on_draft(state, message, now_ns)
+    elif isinstance(message, ResumeStatus):
+        on_resume_status(state, message, now_ns)
+
+
+def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
+    """Have the draft approved by the people at hand and hand it in."""
+    errand = state.errands.get(draft.request)
+    if errand is None or not isinstance(errand.message, ResumeDraftRequest):
+        return
+    if draft.stage != "DRAFTED":
+        settle(state, draft.request)
+        return
+    approvals = []
+    for approver in errand.command.approvers:
+        try:
+            approvals.append(trust.sign_approval(state.trust, approver, draft.raw))
+        except KeyError:
+            continue  # somebody without a key approves nothing
+    errand.message = ResumeSubmit(draft.request, ResumeCertificate(draft.raw, tuple(approvals)))
+    errand.replica = (errand.replica - 1) % len(state.config.replicas)
+    errand.wait_ns = RETRY_NS
+    go(state, errand, now_ns)
+
+
+def on_resume_status(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+    """Accepted and refused are final. A draft that misses an order is drafted anew: people approve what they were shown."""
+    errand = state.errands.get(status.request)
+    if errand is None:
+        return
+    if status.stage != "NEEDS_CONTEXT":
+        settle(state, status.request)
+        return
+    command = errand.command
+    scope = Scope(command.scope_kind, command.scope_value)
+    errand.message = sign(state, ResumeDraftRequest(command.request, command.principal, command.tenant, scope, command.reason))
+    errand.wait_ns = RETRY_NS
+    go(state, errand, now_ns)
+
+
+def settle(state: Operator, request: str) -> None:
+    if state.errands.pop(request, None) is not None:
+        state.effects.append(SetTimer(request, None))
+
+
+def _observe(state: Operator, kind: str, command: Command, **fields: object) -> None:
+    scope = (command.scope_kind, command.scope_value)
+    common = {"request": command.request, "principal": command.principal, "tenant": command.tenant, "scope": scope}
+    state.effects.append(Observe(kind, {**common, **fields}))

@@ -1,0 +1,103 @@
+"""How news travels from a replica: pushes at once, anti-entropy for ever after, fences until they hold (protocol 3.7).
+
+Owns what is sent to peers, sidecars and sinks without being asked. Makes no decision: what is sent, and to whom, follows from the
+state. Every message here may be lost, repeated or reordered; digests make up for it.
+"""
+
+from __future__ import annotations
+
+from killswitch.core import intent
+from killswitch.core.events import SetTimer
+from killswitch.core.messages import Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token
+from killswitch.core.outlet import parts, record, send
+from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
+
+BODIES_MAX = 256
+
+
+def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> None:
+    """Hand news to every peer and to the sidecars concerned, at once: for an order even before it is durable here, which is harmless."""
+    for peer in state.peers:
+        send(state, peer, gossip(state, orders=orders, certificates=certificates))
+    push(state, orders, certificates)
+
+
+def push(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
+    """Best effort to sidecars; what is lost comes with the next lease reply."""
+    agents: set[str] = set()
+    for order in orders:
+        agents.update(concerned(state, state.intent.orders[intent.content_id(order.raw)]))
+    for certificate in certificates:
+        for covered in state.intent.certificates[intent.content_id(certificate.raw)].body.covers:
+            if covered in state.intent.orders:
+                agents.update(concerned(state, state.intent.orders[covered]))
+    for agent in sorted(agents):
+        send(state, sidecar_of(agent), OrderPush(orders, certificates))
+
+
+def gossip(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = (), *, ids: bool = False) -> Gossip:
+    """One message of anti-entropy: always the digest and what this replica vouches for; ids and bodies where they are called for."""
+    open_orders = [known.id for known in uncovered(state)]
+    return Gossip(
+        digest=intent.digest(state.intent),
+        durable=tuple(order for order in open_orders if state.node in state.durable.get(order, ())),
+        waited=tuple(order for order in open_orders if state.node in state.waited.get(order, ())),
+        order_ids=tuple(sorted(state.intent.orders)) if ids else None,
+        certificate_ids=tuple(sorted(state.intent.in_force)) if ids else None,
+        orders=orders,
+        certificates=certificates,
+    )
+
+
+def on_gossip_timer(state: Replica, now_ns: int) -> None:
+    message = gossip(state)
+    for peer in state.peers:
+        send(state, peer, message)
+    for (sink, agent), (token, order) in sorted(state.fences.items()):
+        send(state, sink, Fence(agent, token, order))
+    state.effects.append(SetTimer("gossip", now_ns + state.parameters.gossip_ns))
+
+
+def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
+    """Bring two sets together: digest, then ids, then bodies. Ends as soon as neither side lacks anything."""
+    if message.order_ids is None or message.certificate_ids is None:
+        if message.digest != intent.digest(state.intent) and not message.orders and not message.certificates:
+            send(state, sender, gossip(state, ids=True))
+        return
+    theirs, their_certificates = set(message.order_ids), set(message.certificate_ids)
+    orders = tuple(known.order for id_, known in sorted(state.intent.orders.items()) if id_ not in theirs)[:BODIES_MAX]
+    certificates = tuple(
+        state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force) if id_ not in their_certificates
+    )[:BODIES_MAX]  # fmt: skip
+    lacking = not theirs <= state.intent.orders.keys() or not their_certificates <= state.intent.certificates.keys()
+    if orders or certificates or lacking:
+        send(state, sender, gossip(state, orders, certificates, ids=lacking))
+
+
+def on_intent_read(state: Replica, message: IntentRead, sender: str) -> None:
+    orders = tuple(known.order for _, known in sorted(state.intent.orders.items()))[-BODIES_MAX:]
+    certificates = tuple(state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force))[-BODIES_MAX:]
+    send(state, sender, IntentReply(message.nonce, orders, certificates))
+
+
+# -- fences ------------------------------------------------------------------------------------------------------------------------------
+
+
+def fence(state: Replica, agent: str, order: str) -> None:
+    """Shut an agent's tokens out of every class F sink of its tenant, above the greatest that this replica has heard of."""
+    token = Token(1, greatest_token(state, agent).counter + 1, "")
+    for sink, kind in sorted(state.config.sinks.items()):
+        if kind == SinkClass.FENCED and sink.split("/")[1] == agent.partition("/")[0]:
+            state.fences[(sink, agent)] = (token, order)
+            send(state, sink, Fence(agent, token, order))
+
+
+def on_fence_ack(state: Replica, ack: FenceAck, now_ns: int) -> str:
+    """The order whose fences now all hold for the agent, if this was the last; else empty."""
+    wanted = state.fences.get((ack.sink, ack.agent))
+    if wanted is None or ack.min_token < wanted[0]:
+        return ""
+    del state.fences[(ack.sink, ack.agent)]
+    state.fenced[(ack.sink, ack.agent)] = ack.min_token
+    record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
+    return "" if any(agent == ack.agent for _, agent in state.fences) else wanted[1]

@@ -1,0 +1,128 @@
+"""What a replica grants to sidecars: leases and promises of tokens (protocol 3.7, D3, D4, D9).
+
+Owns the decision of each grant. A reply is computed in one step from one intent and carries what the asker lacked of it, so a grant can
+never speak for less than its replica knew. Must not know who ordered what, or how.
+"""
+
+from __future__ import annotations
+
+from killswitch.core import intent, leases
+from killswitch.core.intent import View
+from killswitch.core.messages import NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token
+from killswitch.core.outlet import parts, record, send
+from killswitch.core.replica import orders
+from killswitch.core.replica.state import Replica, residue_ns, sidecar_of, view_of
+
+BODIES_MAX = 64
+
+
+def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns: int) -> None:
+    """Answer a heartbeat: a share of a lease or the reason why not, and whatever the sidecar lacks."""
+    if sender != sidecar_of(request.agent):
+        return
+    if request.evidence:
+        orders.take_evidence(state, request.evidence, sender, now_ns)
+    if request.token > state.heard_token.get(request.agent, NO_TOKEN):
+        state.heard_token[request.agent] = request.token
+    view = view_of(state, request.agent)
+    length, why = lease(state, request, view, now_ns)
+    news, certificates, complete = lacking(state, request.agent, request.view, view)
+    promised = state.promised.get(request.agent, NO_TOKEN)
+    send(
+        state, sender,
+        LeaseReply(request.agent, request.nonce, request.token, state.node, length, why, view.digest, promised, now_ns, complete, news, certificates),
+    )  # fmt: skip
+
+
+def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
+    """How long this replica vouches for the agent, and why not if 0."""
+    promised = state.promised.get(request.agent, NO_TOKEN)
+    if request.token < promised:
+        return 0, "stale token"
+    if request.token > promised or state.promises_durable.get(request.agent) != request.token:
+        return 0, "unpromised"
+    if request.token == NO_TOKEN:
+        return 0, "no token"
+    if state.disk_failed:
+        return 0, "disk failed"
+    length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
+    return length, "" if length else "ordered"
+
+
+def lacking(state: Replica, agent: str, asker_view: str, view: View) -> tuple[tuple[Order, ...], tuple[ResumeCertificate, ...], bool]:
+    """The orders and certificates to send along, and whether they are all: nothing if the asker's view is this replica's."""
+    if asker_view == view.digest:
+        return (), (), True
+    certificates = [
+        state.intent.certificates[id_].certificate
+        for id_ in sorted(state.intent.in_force)
+        if any(concerns(state, agent, order) for order in state.intent.certificates[id_].body.covers)
+    ]
+    news = [known.order for known in view.uncovered]
+    complete = len(news) <= BODIES_MAX and len(certificates) <= BODIES_MAX
+    return tuple(news[:BODIES_MAX]), tuple(certificates[-BODIES_MAX:]), complete
+
+
+def concerns(state: Replica, agent: str, order: str) -> bool:
+    known = state.intent.orders.get(order)
+    identity = state.fleet.get(agent)
+    return known is None or identity is None or intent.matches(known.body.tenant, known.body.scope, identity)
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns: int) -> None:
+    """Promise a token greater than any promised before, durably, and only to an agent of whom nothing is demanded."""
+    if sender != sidecar_of(request.agent):
+        return
+    orders.take_evidence(state, request.evidence, sender, now_ns)
+    note_stopped(state, request, now_ns)
+    view = view_of(state, request.agent)
+    promised = state.promised.get(request.agent, NO_TOKEN)
+    if view.uncovered or state.disk_failed:
+        reply(state, request, view, granted=False, why="ordered" if view.uncovered else "disk failed")
+    elif request.token < promised:
+        reply(state, request, view, granted=False, why="stale token")
+    elif request.token == promised:
+        # Asked again: answered again, once the first promise is durable.
+        lsn = 0 if state.promises_durable.get(request.agent) == promised else state.chain.seq
+        reply(state, request, view, granted=True, after_lsn=lsn, now_ns=now_ns)
+    else:
+        state.promised[request.agent] = request.token
+        state.promised_ns[request.agent] = now_ns
+        lsn = record(state, "PROMISE", {"agent": request.agent, "token": parts(request.token)}, now_ns)
+        state.awaiting[lsn] = ("promise", (request.agent, request.token))
+        reply(state, request, view, granted=True, after_lsn=lsn, now_ns=now_ns)
+
+
+def note_stopped(state: Replica, request: StartRequest, now_ns: int) -> None:
+    if request.stopped > state.stopped.get(request.agent, NO_TOKEN):
+        state.stopped[request.agent] = request.stopped
+        record(state, "PREDECESSOR_STOPPED", {"agent": request.agent, "token": parts(request.stopped)}, now_ns)
+
+
+def predecessor_over(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """Whether nothing of an earlier start can still take effect: proven reaped, or fenced off at every sink, or its leases are out (S8)."""
+    agent = request.agent
+    tenant = agent.partition("/")[0]
+    if state.stopped.get(agent, NO_TOKEN).counter >= request.token.counter - 1:
+        return True
+    if all(kind == SinkClass.FENCED for sink, kind in state.config.sinks.items() if sink.split("/")[1] == tenant):
+        return True
+    return now_ns - state.promised_ns.get(agent, now_ns) >= residue_ns(state, agent)
+
+
+def reply(
+    state: Replica, request: StartRequest, view: View, *, granted: bool, why: str = "", after_lsn: int = 0, now_ns: int = 0
+) -> None:  # fmt: skip
+    news, certificates, complete = lacking(state, request.agent, request.view, view)
+    ready = granted and predecessor_over(state, request, now_ns)
+    promised = state.promised.get(request.agent, NO_TOKEN)
+    message = StartReply(request.agent, request.token, state.node, granted, ready, why, promised, view.digest, complete, news, certificates)
+    send(state, sidecar_of(request.agent), message, after_lsn)
+
+
+def promise_durable(state: Replica, agent: str, token: Token) -> None:
+    if state.promised.get(agent) == token:
+        state.promises_durable[agent] = token

@@ -1,0 +1,222 @@
+"""Orders at a replica: from a person's request to an effective order, its escalation, and what may be said of each agent (protocol 3.7).
+
+Owns the life of an order in the control plane and the honesty of its status (S20). Must not know how news travels (``dispatch``).
+
+    stage            said when
+    ACCEPTED         this replica holds the order durably
+    EFFECTIVE        k replicas are known to hold it durably: from here theorem T1 counts
+    GATE_CLOSED ...  the agent's own sidecar signed it
+    FENCED           every class F sink of the agent acknowledged a fence above its token
+    PRESUMED_STOPPED k acceptors have each outwaited every lease since their own accept (T4)
+"""
+
+from __future__ import annotations
+
+from killswitch.core import intent, keys, policy, trust
+from killswitch.core.events import SetTimer
+from killswitch.core.intent import KnownOrder
+from killswitch.core.messages import (
+    NO_TOKEN, AgentStatus, Evidence, Gate, Life, OrderBody, OrderRequest, OrderStatus, Scope, Token,
+)  # fmt: skip
+from killswitch.core.outlet import observe, parts, record, send
+from killswitch.core.replica import dispatch
+from killswitch.core.replica.state import (
+    REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
+)  # fmt: skip
+
+
+# -- issuing -----------------------------------------------------------------------------------------------------------------------------
+
+
+def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns: int) -> None:
+    """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and at every replica."""
+    ruling = rule(state, request)
+    if not ruling.allowed:
+        record(state, "DECISION", {"request": request.request, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}, now_ns)
+        send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
+        return
+    body = OrderBody(
+        tenant=request.tenant, scope=request.scope, gate=ruling.gate, life=ruling.life, grace_ns=ruling.grace_ns, issuer=request.principal,
+        nonce=f"{request.principal}/{request.request}", reason=request.reason, cleanup=request.cleanup, decision=ruling.decision,
+    )  # fmt: skip
+    order = trust.sign_order(state.trust, state.node, body)
+    order_id = intent.content_id(order.raw)
+    if order_id in state.intent.lifted:
+        send(state, sender, OrderStatus(request.request, order_id, "ALREADY_COVERED", 0, "this request's order was lifted; ask anew to stop again"))
+        return
+    remember_asker(state, order_id, request.request, sender)
+    if learn_order(state, order, sender, now_ns):
+        record(state, "DECISION", {"request": request.request, "principal": request.principal, "allowed": True, "order": order_id}, now_ns)
+        dispatch.spread(state, (order,))
+        after_accept(state, order_id, now_ns)
+    elif state.node in state.durable.get(order_id, ()):
+        tell_order(state, order_id)
+
+
+def rule(state: Replica, request: OrderRequest) -> policy.Ruling:
+    """The policy's ruling, on a request whose signature says who really asks."""
+    scope = request.scope
+    may = keys.authorised(state.trust.keyset, request.principal, keys.REQUEST, request.tenant, scope.kind, request.gate, request.life)
+    return policy.decide(
+        state.bundle,
+        policy.Request(
+            principal=request.principal, action=policy.STOP, authorised=may and trust.believes_request(state.trust, request),
+            tenant=request.tenant, scope_kind=scope.kind, scope_value=scope.value, gate=request.gate, life=request.life,
+            grace_ns=request.grace_ns, grace_max_ns=state.parameters.grace_max_ns,
+        ),
+    )  # fmt: skip
+
+
+def refusal(state: Replica, request: OrderRequest) -> str:
+    if not trust.believes_request(state.trust, request):
+        return "the signature is not that of the principal"
+    return "the principal may not order this here"
+
+
+def remember_asker(state: Replica, order: str, request: str, operator: str) -> None:
+    while len(state.asked) >= REQUESTS_MAX:
+        del state.asked[next(iter(state.asked))]
+    state.asked[order] = (request, operator)
+
+
+def after_accept(state: Replica, order: str, now_ns: int) -> None:
+    """An order is in memory: fence what it kills, and watch the clock for what it will call for."""
+    known = state.intent.orders[order]
+    if known.severity.life is Life.KILL:
+        for agent in concerned(state, known):
+            dispatch.fence(state, agent, order)
+    set_waiting_timer(state, now_ns)
+
+
+# -- statuses ----------------------------------------------------------------------------------------------------------------------------
+
+
+def note_durable(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """One more replica is known to hold an order durably."""
+    holders = state.durable.setdefault(order, set())
+    if replica in holders:
+        return
+    holders.add(replica)
+    if order in state.intent.orders and len(holders) >= state.config.kill_quorum and order not in state.effective:
+        state.effective.add(order)
+        record(state, "ORDER_EFFECTIVE", {"order": order, "holders": sorted(holders)}, now_ns)
+    if state.node in holders:
+        tell_order(state, order)
+
+
+def tell_order(state: Replica, order: str) -> None:
+    """Tell whoever asked here how far the order is."""
+    asker = state.asked.get(order)
+    if asker is None:
+        return
+    copies = len(state.durable.get(order, ()))
+    stage = "EFFECTIVE" if copies >= state.config.kill_quorum else "ACCEPTED"
+    send(state, asker[1], OrderStatus(asker[0], order, stage, copies))
+
+
+def tell_agent(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
+    """Tell whoever asked here what has become of one agent; each stage once."""
+    asker = state.asked.get(order)
+    if asker is None or state.told.get((order, agent)) == stage:
+        return
+    state.told[(order, agent)] = stage
+    send(state, asker[1], AgentStatus(order, agent, token, stage))
+
+
+def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, now_ns: int) -> None:
+    """Believe what an agent's own sidecar signed, and nothing else; old news is not news."""
+    for proof in evidence:
+        old = state.proofs.get((proof.order, proof.agent))
+        if old == proof or (old is not None and old.token > proof.token) or not trust.believes_evidence(state.trust, sender, proof):
+            continue
+        state.proofs[(proof.order, proof.agent)] = proof
+        record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
+        if proof.stage.startswith("STOPPED") and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
+            state.stopped[proof.agent] = proof.token
+        tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
+
+
+# -- what time calls for -------------------------------------------------------------------------------------------------------------------
+
+
+def escalation_due_ns(state: Replica, known: KnownOrder) -> int:
+    """When a soft stop that is not proven complete becomes a hard one, on this replica's clock; a restart starts the wait anew."""
+    return state.seen.get(known.id, state.booted_ns) + known.body.grace_ns + state.parameters.slack_ns
+
+
+def presumption_due_ns(state: Replica, known: KnownOrder) -> int:
+    """When this replica will have outwaited every lease since its own accept (T4). A restart starts the wait anew."""
+    residue = max((residue_ns(state, agent) for agent in concerned(state, known)), default=0)
+    return state.seen.get(known.id, state.booted_ns) + residue
+
+
+def set_waiting_timer(state: Replica, now_ns: int) -> None:
+    """One timer for the earliest thing that waiting will call for."""
+    due = []
+    for known in uncovered(state):
+        if known.severity.life is Life.STOP and now_ns < escalation_due_ns(state, known):
+            due.append(escalation_due_ns(state, known))
+        presumption = presumption_due_ns(state, known)
+        if known.severity.gate is Gate.CLOSED and now_ns < presumption:
+            due.append(presumption)
+    earliest = min(due, default=None)
+    if earliest != state.waiting_timer_ns:
+        state.waiting_timer_ns = earliest
+        state.effects.append(SetTimer("waiting", earliest))
+
+
+def on_waiting_timer(state: Replica, now_ns: int) -> None:
+    state.waiting_timer_ns = None
+    for known in uncovered(state):
+        presumption = presumption_due_ns(state, known)
+        if known.severity.gate is Gate.CLOSED and now_ns >= presumption:
+            note_waited(state, known.id, state.node, now_ns)
+        if known.severity.life is Life.STOP and now_ns >= escalation_due_ns(state, known):
+            escalate(state, known, now_ns)
+    set_waiting_timer(state, now_ns)
+
+
+def note_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """An acceptor has outwaited every lease. When the same k have, what ran under the order can be presumed stopped (T4)."""
+    if replica == state.node and state.node not in state.durable.get(order, ()):
+        return
+    waiters = state.waited.setdefault(order, set())
+    if replica in waiters:
+        return
+    waiters.add(replica)
+    known = state.intent.orders.get(order)
+    if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
+        for agent in concerned(state, known):
+            declare(state, order, agent, now_ns)
+
+
+def declare(state: Replica, order: str, agent: str, now_ns: int) -> None:
+    if (order, agent) in state.declared or is_stopped(state, agent, order):
+        return
+    state.declared.add((order, agent))
+    token = greatest_token(state, agent)
+    record(state, "DECLARED", {"order": order, "agent": agent, "token": parts(token)}, now_ns)
+    observe(state, "declared", order=order, agent=agent, token=parts(token))
+    if state.intent.orders[order].severity.life is not Life.ALIVE:  # an isolated agent is not stopped, however long one waits (S20)
+        tell_agent(state, order, agent, token, "PRESUMED_STOPPED")
+
+
+def escalate(state: Replica, parent: KnownOrder, now_ns: int) -> None:
+    """A hard order for every agent whose soft stop is not proven. Its content is the parent's, so that any replica makes the same one."""
+    for agent in concerned(state, parent):
+        if is_stopped(state, agent, parent.id) or greatest_token(state, agent) == NO_TOKEN:
+            continue
+        body = OrderBody(
+            tenant=parent.body.tenant, scope=Scope("agent", agent), gate=Gate.CLOSED, life=Life.KILL, grace_ns=0, issuer=parent.body.issuer,
+            nonce=f"{parent.id}/escalation/{agent}", reason=f"not stopped within its grace: {parent.body.reason}", parent=parent.id,
+            keyset=parent.body.keyset, decision=parent.body.decision,
+        )  # fmt: skip
+        order = trust.sign_order(state.trust, state.node, body)
+        child = learn_order(state, order, state.node, now_ns)
+        if child:
+            record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
+            observe(state, "escalated", parent=parent.id, child=child, agent=agent)
+            if parent.id in state.asked:
+                remember_asker(state, child, *state.asked[parent.id])
+            dispatch.spread(state, (order,))
+            after_accept(state, child, now_ns)

@@ -1,0 +1,152 @@
+"""What a replica knows, and the small ways in which the rest of the replica changes it.
+
+Owns the state, learning, and what a replica can say about an agent. Must not know why an order came to be (``orders``), who is asking
+(``grants``, ``resumes``) or how news travels (``dispatch``).
+"""
+
+from __future__ import annotations
+
+from killswitch.core import audit, intent, leases, policy, trust
+from killswitch.core.events import Effect
+from killswitch.core.intent import Identity, Intent, KnownOrder, View
+from killswitch.core.machine import NodeConfig
+from killswitch.core.messages import NO_TOKEN, Evidence, Order, ResumeCertificate, Token
+from killswitch.core.outlet import observe, record
+from killswitch.core.trust import Trust
+
+DRAFTS_MAX = 16
+REQUESTS_MAX = 1024
+
+
+class Draft:
+    """A resume being drafted: who asked, and which peers have told all they know (protocol 3.8)."""
+
+    __slots__ = ("heard", "operator", "request", "ruling")
+
+    def __init__(self, operator: str, request: object, ruling: policy.Ruling, itself: str) -> None:
+        self.operator = operator
+        self.request = request
+        self.ruling = ruling
+        self.heard = {itself}
+
+
+class Replica:
+    """The state of one replica process. Times are on the replica's own clock, in nanoseconds."""
+
+    def __init__(self, config: NodeConfig, trust: Trust) -> None:
+        self.config = config
+        self.node = config.node
+        self.parameters = config.parameters
+        self.trust = trust
+        self.bundle = policy.Bundle(config.policy) if config.policy else policy.Bundle()
+        self.peers = tuple(replica for replica in config.replicas if replica != config.node)
+        self.fleet = {agent: Identity(agent, agent.partition("/")[0], labels) for agent, labels in config.fleet.items()}
+        self.effects: list[Effect] = []
+        # -- durable (folded from the log at Boot)
+        self.chain = audit.Chain("")
+        self.intent = Intent()
+        self.promised: dict[str, Token] = {}
+        self.stopped: dict[str, Token] = {}  # agent -> greatest token proven reaped
+        self.proofs: dict[tuple[str, str], Evidence] = {}  # (order, agent) -> latest evidence
+        self.effective: set[str] = set()
+        self.declared: set[tuple[str, str]] = set()
+        # -- of this boot only
+        self.boot = ""
+        self.booted = False
+        self.booted_ns = 0
+        self.disk_failed = False
+        self.awaiting: dict[int, tuple[str, object]] = {}
+        self.seen: dict[str, int] = {}  # order -> when first learned; unknown after a restart
+        self.durable: dict[str, set[str]] = {}  # order -> replicas known to hold it durably
+        self.waited: dict[str, set[str]] = {}  # order -> replicas that have outwaited every lease since their accept
+        self.promises_durable: dict[str, Token] = {}
+        self.promised_ns: dict[str, int] = {}
+        self.heard_token: dict[str, Token] = {}
+        self.fences: dict[tuple[str, str], tuple[Token, str]] = {}  # (sink, agent) -> what to hold, for which order
+        self.fenced: dict[tuple[str, str], Token] = {}
+        self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
+        self.told: dict[tuple[str, str], str] = {}
+        self.drafts: dict[str, Draft] = {}
+        self.waiting_timer_ns: int | None = None
+        self.seen_version = -1
+
+
+def sidecar_of(agent: str) -> str:
+    return f"sidecar/{agent}"
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------------------------
+
+
+def view_of(state: Replica, agent: str) -> View:
+    """The intent as it concerns one agent. An agent that is in no deployment record has its name and tenant, and no labels."""
+    identity = state.fleet.get(agent)
+    if identity is None:
+        identity = Identity(agent, agent.partition("/")[0])
+    return intent.view(state.intent, identity)
+
+
+def concerned(state: Replica, known: KnownOrder) -> list[str]:
+    """The deployed agents that an order matches: found when asked, never written down, so that late joiners are covered (protocol 3.7)."""
+    return [agent for agent, identity in state.fleet.items() if intent.matches(known.body.tenant, known.body.scope, identity)]
+
+
+def greatest_token(state: Replica, agent: str) -> Token:
+    return max(state.promised.get(agent, NO_TOKEN), state.heard_token.get(agent, NO_TOKEN))
+
+
+def is_stopped(state: Replica, agent: str, order: str) -> bool:
+    """Whether the agent's own sidecar has proven, for this order, that no start up to the latest token still runs."""
+    proof = state.proofs.get((order, agent))
+    return proof is not None and proof.stage.startswith("STOPPED") and proof.token >= greatest_token(state, agent)
+
+
+def uncovered(state: Replica) -> list[KnownOrder]:
+    return [known for order, known in state.intent.orders.items() if order not in state.intent.lifted]
+
+
+def residue_ns(state: Replica, agent: str) -> int:
+    """How long after its last grant a replica waits for an agent's effects to be over: W, and P where sinks are challenged (T4)."""
+    challenged = any(kind == "C" for sink, kind in state.config.sinks.items() if sink.split("/")[1] == agent.partition("/")[0])
+    return leases.residue_ns(state.parameters) + (state.parameters.challenge_ns if challenged else 0)
+
+
+# -- learning ----------------------------------------------------------------------------------------------------------------------------
+
+
+def learn(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], sender: str, now_ns: int) -> list[str]:
+    """Take in what arrived; the ids of orders that were new."""
+    fresh = [order_id for order in orders if (order_id := learn_order(state, order, sender, now_ns))]
+    for certificate in certificates:
+        learn_certificate(state, certificate, sender, now_ns)
+    return fresh
+
+
+def learn_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
+    """Its id if it was new and believed; from this step on no lease is granted against it. Empty otherwise."""
+    if intent.content_id(order.raw) in state.intent.orders:
+        return ""
+    known = trust.read_order(state.trust, order)
+    if known is None:
+        observe(state, "order-rejected", why="not authentic", sender=sender)
+        return ""
+    intent.add_order(state.intent, known)
+    state.seen[known.id] = now_ns
+    lsn = record(state, "ORDER_ACCEPTED", {"raw": order.raw, "signer": order.signer, "signature": order.signature}, now_ns)
+    state.awaiting[lsn] = ("order", known.id)
+    return known.id
+
+
+def learn_certificate(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
+    """The lsn of its record if it was new and believed, else 0. It lifts nothing before that is durable."""
+    if intent.content_id(certificate.raw) in state.intent.certificates:
+        return 0
+    known = trust.read_certificate(state.trust, certificate)
+    if known is None:
+        observe(state, "certificate-rejected", why="not enough valid approvals", sender=sender)
+        return 0
+    intent.add_certificate(state.intent, known)
+    approvals = [[approval.approver, approval.signature] for approval in certificate.approvals]
+    lsn = record(state, "CERT_ACCEPTED", {"raw": certificate.raw, "approvals": approvals}, now_ns)
+    state.awaiting[lsn] = ("certificate", known.id)
+    return lsn

@@ -1,0 +1,190 @@
+"""The replica's step: one input in, its effects out (protocol 3.7, 3.10).
+
+Owns which part of the replica answers which input, and the fold of the log at boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from killswitch.core import audit, intent
+from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
+from killswitch.core.messages import (
+    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate, ResumeDraftRequest,
+    ResumeSubmit, StartRequest, Token,
+)  # fmt: skip
+from killswitch.core.outlet import observe, record, send
+from killswitch.core.replica import dispatch, grants, orders, resumes
+from killswitch.core.replica.state import Replica, learn, uncovered
+
+
+def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
+    """Take one input at ``now_ns`` on the replica's clock. Total, deterministic."""
+    state.effects = []
+    kind = type(event)
+    if kind is Receive and state.booted:
+        handler = _MESSAGES.get(type(event.message))  # type: ignore[union-attr]  # narrowed by kind
+        if handler is not None:
+            handler(state, event.message, event.sender, now_ns)  # type: ignore[union-attr]  # narrowed by kind
+    elif isinstance(event, Boot):
+        on_boot(state, event, now_ns)
+    elif isinstance(event, Durable):
+        on_durable(state, event, now_ns)
+    elif isinstance(event, Timer):
+        on_timer(state, event, now_ns)
+    elif isinstance(event, DiskFailed):
+        state.disk_failed = True  # forwards and denies, but vouches for nothing any more
+        state.awaiting.clear()
+    if state.intent.version != state.seen_version and state.booted:
+        state.seen_version = state.intent.version
+        show_intent(state)
+    return state.effects
+
+
+def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
+    if event.name == "gossip":
+        dispatch.on_gossip_timer(state, now_ns)
+    elif event.name == "waiting":
+        orders.on_waiting_timer(state, now_ns)
+
+
+def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
+    """What waited for its record may happen now."""
+    state.chain.made_durable(event.lsn)
+    vouches = False
+    for lsn in [lsn for lsn in state.awaiting if lsn <= event.lsn]:
+        kind, subject = state.awaiting.pop(lsn)
+        if kind == "order" and isinstance(subject, str):
+            orders.note_durable(state, subject, state.node, now_ns)
+            vouches = True
+        elif kind == "certificate" and isinstance(subject, str):
+            intent.put_in_force(state.intent, subject)
+            forget_lifted(state)
+        elif kind == "promise" and isinstance(subject, tuple):
+            grants.promise_durable(state, *subject)
+    if vouches:
+        for peer in state.peers:
+            send(state, peer, dispatch.gossip(state))
+
+
+def forget_lifted(state: Replica) -> None:
+    """Fences of orders that were lifted need not be pressed on any more: the next start fences at its own token."""
+    for key in [key for key, (_, order) in state.fences.items() if order in state.intent.lifted]:
+        del state.fences[key]
+
+
+# -- messages --------------------------------------------------------------------------------------------------------------------------
+
+
+def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None:
+    if sender not in state.peers:
+        return
+    took_in(state, learn(state, message.orders, message.certificates, sender, now_ns), now_ns)
+    for order in message.durable:
+        orders.note_durable(state, order, sender, now_ns)
+    for order in message.waited:
+        orders.note_waited(state, order, sender, now_ns)
+    dispatch.answer_gossip(state, message, sender)
+
+
+def on_intent_reply(state: Replica, message: IntentReply, sender: str, now_ns: int) -> None:
+    took_in(state, resumes.on_intent_reply(state, message, sender, now_ns), now_ns)
+
+
+def took_in(state: Replica, fresh: list[str], now_ns: int) -> None:
+    """Orders that came from a peer: the sidecars that this replica can reach hear of them, too."""
+    for order in fresh:
+        orders.after_accept(state, order, now_ns)
+    dispatch.push(state, tuple(state.intent.orders[order].order for order in fresh), ())
+
+
+def on_evidence(state: Replica, message: Evidence, sender: str, now_ns: int) -> None:
+    orders.take_evidence(state, (message,), sender, now_ns)
+
+
+def on_fence_ack(state: Replica, message: FenceAck, sender: str, now_ns: int) -> None:
+    order = dispatch.on_fence_ack(state, message, now_ns)
+    if order:
+        orders.tell_agent(state, order, message.agent, message.min_token, "FENCED")
+
+
+def on_intent_read(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:
+    if sender in state.peers:
+        dispatch.on_intent_read(state, message, sender)
+
+
+_MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
+    LeaseRequest: grants.on_lease_request,
+    StartRequest: grants.on_start_request,
+    Gossip: on_gossip,
+    Evidence: on_evidence,
+    OrderRequest: orders.on_order_request,
+    ResumeDraftRequest: resumes.on_draft_request,
+    ResumeSubmit: resumes.on_submit,
+    IntentRead: on_intent_read,
+    IntentReply: on_intent_reply,
+    FenceAck: on_fence_ack,
+}
+
+
+def show_intent(state: Replica) -> None:
+    in_force = intent.in_force(known for id_, known in state.intent.orders.items() if id_ not in state.intent.lifted and known.body.scope.kind == "global")
+    observe(
+        state, "intent", digest=intent.digest(state.intent), orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force),
+        gate=in_force.gate.name, life=in_force.life.name,
+    )  # fmt: skip
+
+
+# -- boot --------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_boot(state: Replica, event: Boot, now_ns: int) -> None:
+    """Fold the log. When an order was first seen is not recovered: what is left of its grace counts as nothing (D4)."""
+    recovery = audit.recover(event.records, event.boot)
+    state.chain = recovery.chain
+    state.boot, state.booted, state.booted_ns = event.boot, True, now_ns
+    for entry in recovery.records:
+        fold(state, entry.kind, audit.content(entry))
+    state.promises_durable = dict(state.promised)
+    state.promised_ns = dict.fromkeys(state.promised, now_ns)
+    for order in state.intent.orders:
+        state.durable.setdefault(order, set()).add(state.node)
+    observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
+    truncated = event.truncated or recovery.problem is not None
+    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "records": len(recovery.records)}, now_ns)
+    dispatch.on_gossip_timer(state, now_ns)
+    for known in uncovered(state):
+        orders.after_accept(state, known.id, now_ns)
+
+
+def fold(state: Replica, kind: str, body: dict[str, Any]) -> None:
+    """Take one record of an earlier life into account."""
+    if kind == "ORDER_ACCEPTED":
+        known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
+        if known is not None:
+            intent.add_order(state.intent, known)
+    elif kind == "CERT_ACCEPTED":
+        approvals = tuple(Approval(approver, signature) for approver, signature in body["approvals"])
+        certificate = intent.read_certificate(ResumeCertificate(body["raw"], approvals))
+        if certificate is not None:
+            intent.add_certificate(state.intent, certificate)
+            intent.put_in_force(state.intent, certificate.id)
+    elif kind == "PROMISE":
+        state.promised[body["agent"]] = Token(*body["token"])
+    elif kind == "PREDECESSOR_STOPPED":
+        state.stopped[body["agent"]] = Token(*body["token"])
+    elif kind == "ORDER_EFFECTIVE":
+        state.effective.add(body["order"])
+    elif kind == "DECLARED":
+        state.declared.add((body["order"], body["agent"]))
+
+
+def digest(state: Replica) -> str:
+    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared."""
+    certificates = sorted(state.intent.certificates)
+    promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
+    declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
+    return intent.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared])
+
+

@@ -1,0 +1,125 @@
+"""Effects on their way out: admission, challenge, sending, retrying, and what the agent is told (protocol 2, 4; T3).
+
+Owns every message to and from sinks but fences. An effect is admitted at the instant it is sent, by the gate and lease of that
+instant; a class C sink's challenge comes first, so that the admission lies after it; a retry is an admission of its own.
+"""
+
+from __future__ import annotations
+
+from killswitch.core.events import SetTimer
+from killswitch.core.messages import (
+    Apply, ApplyResult, Challenge, ChallengeRequest, EffectRequest, EffectResult, Gate, GateNotice, Query, QueryResult, ResolveRequest,
+    ResolveResult, SinkClass,
+)  # fmt: skip
+from killswitch.core.outlet import observe, send
+from killswitch.core.sidecar import state as sidecar
+from killswitch.core.sidecar.state import PERMITS_MAX, Permit, Sidecar, agent_node
+
+
+def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
+    if request.key in state.permits:
+        return
+    known_sink = request.sink in state.config.sinks
+    if not known_sink or len(state.permits) >= PERMITS_MAX or not sidecar.admit(state, request.cls, now_ns):
+        answer(state, request.key, "DENIED")
+        return
+    permit = Permit(request.task, request.step, request.key, request.cls, request.sink, now_ns)
+    state.permits[request.key] = permit
+    if len(state.permits) == 1:
+        state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
+    if state.config.sinks[request.sink] == SinkClass.CHALLENGED:
+        send(state, request.sink, ChallengeRequest(state.config.agent, request.key))
+    else:
+        send_apply(state, permit, now_ns)
+
+
+def on_challenge(state: Sidecar, challenge: Challenge, now_ns: int) -> None:
+    """The lease is looked at after the challenge, so the sink's time to live bounds how stale the look can be (T3)."""
+    permit = state.permits.get(challenge.key)
+    if permit is None or permit.sent:
+        return
+    if sidecar.admit(state, permit.cls, now_ns):
+        permit.nonce = challenge.nonce
+        send_apply(state, permit, now_ns)
+    else:
+        withdraw(state, permit)
+
+
+def send_apply(state: Sidecar, permit: Permit, now_ns: int) -> None:
+    permit.sent = True
+    permit.tried_ns = now_ns
+    send(state, permit.sink, Apply(state.config.agent, state.token, permit.task, permit.step, permit.key, permit.cls, permit.nonce))
+
+
+def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
+    permit = state.permits.get(result.key)
+    if permit is None or result.sink != permit.sink:
+        return
+    del state.permits[result.key]
+    answer(state, result.key, "APPLIED" if result.status == "APPLIED" else "DENIED", result.result)
+
+
+def abort_forbidden(state: Sidecar, now_ns: int) -> None:
+    """Call back what was asked for and has not left: part of learning an order, in the same step (S3)."""
+    for permit in list(state.permits.values()):
+        if not permit.sent and not sidecar.admit(state, permit.cls, now_ns):
+            withdraw(state, permit)
+
+
+def withdraw(state: Sidecar, permit: Permit) -> None:
+    del state.permits[permit.key]
+    observe(state, "permit-aborted", agent=state.config.agent, key=permit.key)
+    answer(state, permit.key, "DENIED")
+
+
+def on_permit_timer(state: Sidecar, now_ns: int) -> None:
+    """Try what went unanswered again, where trying twice is harmless; elsewhere the effect is in doubt (protocol 4)."""
+    for permit in list(state.permits.values()):
+        if now_ns - permit.tried_ns >= state.parameters.renew_ns:
+            retry(state, permit, now_ns)
+    for key, sink in sorted(state.resolving.items()):
+        send(state, sink, Query(state.config.agent, key))
+    if state.permits or state.resolving:
+        state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
+
+
+def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
+    kind = state.config.sinks[permit.sink]
+    if permit.sent and kind != SinkClass.FENCED:
+        del state.permits[permit.key]
+        answer(state, permit.key, "IN_DOUBT")
+    elif not sidecar.admit(state, permit.cls, now_ns):
+        return  # closed or draining: whether an earlier try landed is found out by the next start (D9)
+    elif permit.sent:
+        send_apply(state, permit, now_ns)
+    else:
+        permit.tried_ns = now_ns
+        send(state, permit.sink, ChallengeRequest(state.config.agent, permit.key))
+
+
+def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
+    """A recovering agent asks. The fence at this token was acknowledged before the process was spawned, so absent is final (D9)."""
+    if state.config.sinks.get(request.sink, SinkClass.UNBOUNDED) == SinkClass.UNBOUNDED:
+        send(state, agent_node(state), ResolveResult(request.key, "IN_DOUBT"))
+        return
+    if not state.permits and not state.resolving:
+        state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
+    state.resolving[request.key] = request.sink
+    send(state, request.sink, Query(state.config.agent, request.key))
+
+
+def on_query_result(state: Sidecar, result: QueryResult) -> None:
+    if state.resolving.pop(result.key, None) is None:
+        return
+    status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"
+    send(state, agent_node(state), ResolveResult(result.key, status, result.result))
+
+
+def announce_gate(state: Sidecar, gate: Gate) -> None:
+    if state.process:
+        send(state, agent_node(state), GateNotice(gate))
+
+
+def answer(state: Sidecar, key: str, status: str, result: str = "") -> None:
+    if state.process:
+        send(state, agent_node(state), EffectResult(key, status, result))

@@ -1,0 +1,169 @@
+"""Starting an agent, and keeping it authorised: fencing tokens, fences, lease rounds (protocol 3.6, D3, D9).
+
+Owns the conversation with replicas about permission. Every permission is durable before it is acted on: go = persist, act, ack.
+
+A start: propose a token greater than all known; q replicas promise it and say that the predecessor can no longer act; the token is
+made durable; class F sinks are fenced at it; a first quorum lease opens; the start is made durable; the process is spawned.
+"""
+
+from __future__ import annotations
+
+from killswitch.core import intent, leases
+from killswitch.core.events import SetTimer, Spawn
+from killswitch.core.messages import NO_TOKEN, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token
+from killswitch.core.outlet import observe, parts, record, send
+from killswitch.core.sidecar import state as sidecar
+from killswitch.core.sidecar.state import NEVER, ROUNDS_KEPT, Sidecar, send_replicas
+
+EPOCH = 1
+
+
+def may_start(state: Sidecar) -> bool:
+    """A start needs: nothing running or left over, nothing ordered, a disk that holds."""
+    busy = state.process or state.reaping or state.spawning or state.disk_failed
+    return state.booted and not busy and sidecar.ordered(state) == intent.RUN
+
+
+def renew(state: Sidecar, now_ns: int) -> None:
+    """The heartbeat: ask every replica for its share of a lease, whatever the mode: denials carry news too."""
+    view = intent.view(state.intent, state.identity)
+    evidence = tuple(state.proved[known.id] for known in view.uncovered if known.id in state.proved)
+    state.round_count += 1
+    nonce = f"{state.instance}/{state.round_count}"
+    state.rounds[nonce] = leases.Round(now_ns)
+    while len(state.rounds) > ROUNDS_KEPT:
+        del state.rounds[next(iter(state.rounds))]
+    token = state.token if state.opened else NO_TOKEN
+    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], evidence))
+    if may_start(state) and not state.opened and now_ns >= state.restart_after_ns:
+        propose(state, now_ns)
+    for sink in sorted(state.fences_missing):
+        send(state, sink, Fence(state.config.agent, state.token))
+
+
+def propose(state: Sidecar, now_ns: int) -> None:
+    """Ask for promises of a token; the same one again until it is refused or opened."""
+    if state.proposed is None:
+        state.highest += 1
+        state.proposed = Token(EPOCH, state.highest, f"{state.instance}.{state.highest}")
+        state.promises.clear()
+        state.ready.clear()
+    request_start(state, state.config.replicas)
+
+
+def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None = None) -> None:
+    view = intent.view(state.intent, state.identity)
+    evidence = tuple(state.proved[known.id] for known in view.uncovered if known.id in state.proved)
+    proposal = token or state.proposed
+    if proposal is not None:
+        for replica in replicas:
+            send(state, replica, StartRequest(state.config.agent, proposal, view.digest, state.last_stop[0], evidence))
+
+
+def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
+    state.highest = max(state.highest, reply.promised.counter)
+    proposed = state.proposed
+    if proposed is None or reply.token != proposed:
+        return
+    if not reply.granted:
+        if reply.promised > proposed:
+            state.proposed = None  # somebody else holds a greater token: try a greater one at the next heartbeat
+        return
+    state.promises.add(reply.replica)
+    if reply.ready and reply.complete:
+        state.ready.add(reply.replica)
+    if len(state.ready) >= state.config.quorum and may_start(state) and not state.opening:
+        state.opening = True
+        body = {"token": parts(proposed), "predecessor": parts(state.token)}
+        state.awaiting[record(state, "TOKEN", body, now_ns)] = ("token", proposed)
+
+
+def open_token(state: Sidecar, token: Token, now_ns: int) -> None:
+    """The token is durable: fence what can be fenced, and ask for a first lease under it."""
+    state.opening = False
+    if state.proposed != token:
+        return
+    observe(state, "token-opened", agent=state.config.agent, token=parts(token), predecessor=parts(state.token))
+    state.token = token
+    state.proposed = None
+    state.opened = True
+    state.fences_missing = {sink for sink, kind in state.config.sinks.items() if kind == SinkClass.FENCED}
+    renew(state, now_ns)
+
+
+def on_fence_ack(state: Sidecar, ack: FenceAck) -> None:
+    if ack.agent == state.config.agent and ack.min_token >= state.token:
+        state.fences_missing.discard(ack.sink)
+
+
+def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """Count a grant. Its orders were learned before, in the same step."""
+    state.highest = max(state.highest, reply.promised.counter)
+    if reply.token != state.token or not state.opened or reply.agent != state.config.agent:
+        return
+    if reply.why == "unpromised":
+        request_start(state, (reply.replica,), state.token)
+        return
+    round_ = state.rounds.get(reply.nonce)
+    if round_ is None or reply.len_ns <= 0 or not reply.complete or reply.replica not in state.config.replicas:
+        return
+    round_.grants[reply.replica] = reply.len_ns  # by replica: a duplicate cannot add up to a quorum
+    if leases.enough(round_.grants, state.config.quorum):
+        extend_lease(state, leases.until(round_, now_ns), reply.nonce, now_ns)
+
+
+def extend_lease(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None:
+    if until_ns <= state.lease_until_ns:
+        return
+    if now_ns >= state.lease_until_ns:
+        record(state, "LEASE_OPENED", {"until": until_ns, "token": parts(state.token)}, now_ns)
+    state.lease_until_ns = until_ns
+    state.leased = True
+    observe(state, "lease-opened", agent=state.config.agent, nonce=nonce, token=parts(state.token), until_ns=until_ns)
+    if not state.lease_timer_set:
+        state.lease_timer_set = True
+        state.effects.append(SetTimer("lease", until_ns))
+
+
+def on_lease_timer(state: Sidecar, now_ns: int) -> None:
+    """One lazy timer a lease length: it looks whether the lease was renewed meanwhile."""
+    state.lease_timer_set = False
+    if now_ns < state.lease_until_ns:
+        state.lease_timer_set = True
+        state.effects.append(SetTimer("lease", state.lease_until_ns))
+        return
+    record(state, "LEASE_LOST", {"token": parts(state.token)}, now_ns)
+    observe(state, "lease-lost", agent=state.config.agent, token=parts(state.token))
+
+
+def spawn_when_ready(state: Sidecar, now_ns: int) -> None:
+    """The last conditions of a start, looked at after every input."""
+    if not state.opened or state.fences_missing or not may_start(state) or now_ns >= state.lease_until_ns:
+        return
+    state.spawning = True
+    state.awaiting[record(state, "PROC_START", {"token": parts(state.token)}, now_ns)] = ("spawn", state.token)
+
+
+def spawn(state: Sidecar, token: Token) -> None:
+    """The start is on record; if it is still wanted, carry it out."""
+    state.spawning = False
+    if state.token != token or sidecar.ordered(state) != intent.RUN or state.disk_failed:
+        abandon_start(state)
+        return
+    state.process = True
+    state.effects.append(Spawn(token))
+
+
+def abandon_start(state: Sidecar) -> None:
+    """Orders came in the middle of a start: this token will not be used. Nothing ran under it."""
+    state.last_stop = (state.token, "STOPPED_CLEAN", state.checkpoint, ())
+    drop_lease(state)
+
+
+def drop_lease(state: Sidecar) -> None:
+    """A token serves one process. Whatever comes next needs a new one, and a lease under that."""
+    state.lease_until_ns = NEVER
+    state.rounds.clear()
+    state.opened = False
+    state.proposed = None
+    state.fences_missing.clear()

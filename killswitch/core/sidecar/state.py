@@ -1,0 +1,162 @@
+"""What a sidecar knows, and what follows from it at an instant.
+
+Owns the state and the derivations: gate, mode, admission. These are functions of facts and of the clock, never stored, so that no
+forgotten update can leave a gate open. Must not know how facts arrive (``step``) or leave (``starts``, ``permits``, ``proof``).
+
+    mode        when                                               gate             agent's process
+    BOOT        before the first quorum lease of this instance     CLOSED           none
+    RUNNING     nothing ordered, lease live                        OPEN             running
+    STANDBY     ISOLATE, or no lease, or the disk failed           CLOSED           kept
+    DRAINING    SOFT, drain lease live, before the deadline        DRAIN            asked to stop
+    QUIESCING   to stop with the gate closed                       CLOSED           asked to stop
+    KILLING     HARD, or the deadline has passed                   CLOSED           killed until reaped
+    STOPPED     no process                                         CLOSED           none
+"""
+
+from __future__ import annotations
+
+from killswitch.core import audit, intent, leases
+from killswitch.core.events import Effect
+from killswitch.core.intent import Identity, Intent, Severity
+from killswitch.core.machine import NodeConfig
+from killswitch.core.messages import NO_TOKEN, EffectClass, Evidence, Gate, Life, Message, Token
+from killswitch.core.outlet import send
+from killswitch.core.trust import Trust
+
+ROUNDS_KEPT = 8
+PERMITS_MAX = 64
+NEVER = -(1 << 62)
+
+
+class Permit:
+    """One effect on its way: asked for, perhaps challenged, perhaps sent."""
+
+    __slots__ = ("cls", "key", "nonce", "sent", "sink", "step", "task", "tried_ns")
+
+    def __init__(self, task: str, step: int, key: str, cls: str, sink: str, now_ns: int) -> None:
+        self.task = task
+        self.step = step
+        self.key = key
+        self.cls = cls
+        self.sink = sink
+        self.nonce = ""
+        self.sent = False
+        self.tried_ns = now_ns
+
+
+class Sidecar:
+    """The state of one sidecar process. Times are on the sidecar's own clock, in nanoseconds."""
+
+    def __init__(self, config: NodeConfig, trust: Trust) -> None:
+        self.config = config
+        self.parameters = config.parameters
+        self.trust = trust
+        self.identity = Identity(config.agent, config.tenant, config.labels)
+        self.effects: list[Effect] = []
+        # -- what is durable or on its way to be (folded from the log at Boot)
+        self.chain = audit.Chain("")
+        self.intent = Intent()
+        self.deadlines: dict[str, int] = {}  # order id -> end of its grace
+        self.token: Token = NO_TOKEN  # of the latest opened start
+        self.highest: int = 0  # greatest counter ever proposed or heard of
+        self.proved: dict[str, Evidence] = {}  # order id -> latest durable evidence
+        self.last_stop: tuple[Token, str, int, tuple[str, ...]] = (NO_TOKEN, "STOPPED_CLEAN", 0, ())
+        self.awaiting: dict[int, tuple[str, object]] = {}  # lsn -> what may happen once it is durable
+        # -- of this instance only
+        self.boot = ""
+        self.instance = ""
+        self.booted = False
+        self.disk_failed = False
+        self.floor = intent.RUN  # least severity that unreadable prohibitions demand (V3)
+        self.rounds: dict[str, leases.Round] = {}
+        self.round_count = 0
+        self.lease_until_ns = NEVER
+        self.leased = False
+        self.lease_timer_set = False
+        self.proposed: Token | None = None
+        self.promises: set[str] = set()
+        self.ready: set[str] = set()
+        self.opening = False
+        self.opened = False
+        self.fences_missing: set[str] = set()
+        # -- the agent's process
+        self.reaping = False  # orphans of an earlier instance
+        self.spawning = False
+        self.process = False
+        self.agent_ready = False
+        self.stopping = False
+        self.stop_drain = False
+        self.stop_by_ns: int | None = None
+        self.killing = False
+        self.next_kill_ns = NEVER
+        self.stop_ack: tuple[int, tuple[str, ...]] | None = None
+        self.restart_after_ns = NEVER
+        self.checkpoint = 0
+        self.permits: dict[str, Permit] = {}
+        self.resolving: dict[str, str] = {}  # key -> sink
+        # -- what was last told, to tell edges from levels
+        self.told: tuple[Gate, str] = (Gate.CLOSED, "BOOT")
+        self.evidence_told: dict[str, str] = {}
+        self.seen_version = -1
+
+
+# -- derivations -----------------------------------------------------------------------------------------------------------------------
+
+
+def ordered(state: Sidecar) -> Severity:
+    """What the signed orders in force demand of this agent, raised to the floor of prohibitions that could not be read."""
+    return intent.join(intent.view(state.intent, state.identity).severity, state.floor)
+
+
+def lease_live(state: Sidecar, gate: Gate, now_ns: int) -> bool:
+    """Whether a quorum vouches for this agent right now. Draining needs a lease as much as running does (D4)."""
+    return now_ns < state.lease_until_ns
+
+
+def drain_over(state: Sidecar, now_ns: int) -> bool:
+    return state.stop_by_ns is not None and now_ns >= state.stop_by_ns
+
+
+def gate(state: Sidecar, now_ns: int) -> Gate:
+    """The gate at this instant: the orders', closed further by everything local that forbids more."""
+    demanded = ordered(state).gate
+    if state.stopping:
+        demanded = max(demanded, Gate.DRAIN)
+    if state.disk_failed or state.killing or not state.process or not lease_live(state, demanded, now_ns):
+        return Gate.CLOSED
+    if demanded is Gate.DRAIN and drain_over(state, now_ns):
+        return Gate.CLOSED
+    return demanded
+
+
+def mode(state: Sidecar, at_gate: Gate) -> str:
+    """The name of what the sidecar is doing, for people and for the audit trail; nothing is decided by it."""
+    if not state.process:
+        return "STOPPED" if state.leased or state.token != NO_TOKEN else "BOOT"
+    if state.killing:
+        return "KILLING"
+    if state.stopping or ordered(state).life is not Life.ALIVE:
+        return "DRAINING" if at_gate is Gate.DRAIN else "QUIESCING"
+    return "STANDBY" if at_gate is Gate.CLOSED else "RUNNING"
+
+
+def allows(at_gate: Gate, cls: str) -> bool:
+    """Which classes of effect a gate lets through: new ones only OPEN, in-flight and undo also DRAIN (protocol 2)."""
+    return at_gate is Gate.OPEN or (at_gate is Gate.DRAIN and cls != EffectClass.NEW)
+
+
+def admit(state: Sidecar, cls: str, now_ns: int) -> bool:
+    """Whether an effect may leave at this very instant. Asked again for each effect and each retry; never remembered."""
+    return allows(gate(state, now_ns), cls)
+
+
+# -- the ways out ----------------------------------------------------------------------------------------------------------------------
+
+
+def send_replicas(state: Sidecar, message: Message, after_lsn: int = 0) -> None:
+    for replica in state.config.replicas:
+        send(state, replica, message, after_lsn)
+
+
+def agent_node(state: Sidecar) -> str:
+    return f"agent/{state.config.agent}"

@@ -1,0 +1,382 @@
+"""The sidecar's step: one input in, its effects out (protocol 3.6, 3.10).
+
+Owns learning, the process's life, and the order of things within a step. After every input the same `settle` looks at the facts and
+does whatever they call for, so that no path can forget to.
+
+    stop = act, persist, ack: an order changes the gate in memory in the step that receives it, before its record is appended.
+    go = persist, act, ack: a certificate, a token, a start act only when `Durable` covers their record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from killswitch.core import audit, intent, trust
+from killswitch.core.events import (
+    Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
+)  # fmt: skip
+from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
+from killswitch.core.messages import (
+    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult, ResolveRequest,
+    ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
+)  # fmt: skip
+from killswitch.core.outlet import observe, parts, record, send
+from killswitch.core.sidecar import permits, proof, starts
+from killswitch.core.sidecar import state as sidecar
+from killswitch.core.sidecar.state import NEVER, Sidecar, agent_node
+
+
+def step(state: Sidecar, event: Input, now_ns: int) -> list[Effect]:
+    """Take one input at ``now_ns`` on the sidecar's clock. Total, deterministic."""
+    state.effects = []
+    handler = _HANDLERS.get(type(event))
+    if handler is not None and (state.booted or type(event) is Boot):
+        handler(state, event, now_ns)
+        settle(state, now_ns)
+    return state.effects
+
+
+# -- learning --------------------------------------------------------------------------------------------------------------------------
+
+
+def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], now_ns: int) -> None:
+    """Take in what arrived; idempotent, and indifferent to its order (S5)."""
+    for order in orders:
+        learn_order(state, order, now_ns)
+    for certificate in certificates:
+        learn_certificate(state, certificate, now_ns)
+
+
+def learn_order(state: Sidecar, order: Order, now_ns: int) -> None:
+    """Act first: by the time this returns, nothing that the order forbids can leave."""
+    known = state.intent.orders.get(intent.content_id(order.raw)) or trust.read_order(state.trust, order)
+    if known is None:
+        observe(state, "order-rejected", why="not authentic", sender=order.signer)
+        return
+    if not intent.matches(known.body.tenant, known.body.scope, state.identity):
+        return
+    start_grace(state, known, now_ns)
+    if not intent.add_order(state.intent, known):
+        return
+    permits.abort_forbidden(state, now_ns)
+    body = {"raw": order.raw, "signer": order.signer, "signature": order.signature, "deadline": state.deadlines.get(known.id)}
+    record(state, "ORDER_LEARNED", body, now_ns)
+
+
+def start_grace(state: Sidecar, known: KnownOrder, now_ns: int) -> None:
+    """A stop's grace runs from when it was first learned. Hearing of it again changes nothing (S18)."""
+    if known.severity.life is Life.STOP and known.id not in state.deadlines:
+        set_deadline(state, known.id, now_ns + known.body.grace_ns)
+
+
+def set_deadline(state: Sidecar, order: str, deadline_ns: int) -> None:
+    state.deadlines[order] = deadline_ns
+    observe(state, "drain-deadline", agent=state.config.agent, order=order, deadline_ns=deadline_ns, boot=state.boot)
+
+
+def learn_certificate(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
+    """A permission: verified here again, whoever handed it on, and without force until it is durable."""
+    if intent.content_id(certificate.raw) in state.intent.certificates:
+        return
+    known = trust.read_certificate(state.trust, certificate)
+    if known is None:
+        observe(state, "certificate-rejected", why="not enough valid approvals", sender="")
+        return
+    intent.add_certificate(state.intent, known)
+    approvals = [[approval.approver, approval.signature] for approval in certificate.approvals]
+    state.awaiting[record(state, "CERT_ACCEPTED", {"raw": certificate.raw, "approvals": approvals}, now_ns)] = ("certificate", known)
+
+
+def on_durable(state: Sidecar, event: Durable, now_ns: int) -> None:
+    """What waited for its record may happen now."""
+    state.chain.made_durable(event.lsn)
+    for lsn in [lsn for lsn in state.awaiting if lsn <= event.lsn]:
+        kind, subject = state.awaiting.pop(lsn)
+        if kind == "certificate" and isinstance(subject, KnownCertificate):
+            intent.put_in_force(state.intent, subject.id)
+            proof.forget_lifted(state)
+        elif kind == "token" and isinstance(subject, Token):
+            starts.open_token(state, subject, now_ns)
+        elif kind == "spawn" and isinstance(subject, Token):
+            starts.spawn(state, subject)
+        elif kind == "evidence" and isinstance(subject, Evidence):
+            state.proved[subject.order] = subject
+
+
+def on_disk_failed(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
+    """What is not durable never will be: stay closed, go on enforcing, prove nothing (protocol 3.6)."""
+    state.disk_failed = True
+    state.awaiting.clear()
+    state.spawning = False
+    state.opening = False
+
+
+# -- messages --------------------------------------------------------------------------------------------------------------------------
+
+
+def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
+    """One message. Whatever carries orders is learned first; the rest follows from who sent it."""
+    message = event.message
+    kind = type(message)
+    if event.sender == agent_node(state):
+        on_agent(state, message, now_ns)
+    elif isinstance(message, LeaseReply | StartReply):
+        learn(state, message.orders, message.certificates, now_ns)
+        if kind is LeaseReply:
+            starts.on_lease_reply(state, message, now_ns)  # type: ignore[arg-type]  # narrowed by kind
+        else:
+            starts.on_start_reply(state, message, now_ns)  # type: ignore[arg-type]  # narrowed by kind
+    elif isinstance(message, OrderPush):
+        learn(state, message.orders, message.certificates, now_ns)
+    elif isinstance(message, ApplyResult):
+        permits.on_apply_result(state, message)
+    elif isinstance(message, Challenge):
+        permits.on_challenge(state, message, now_ns)
+    elif isinstance(message, QueryResult):
+        permits.on_query_result(state, message)
+    elif isinstance(message, FenceAck):
+        starts.on_fence_ack(state, message)
+    elif isinstance(message, UnknownProhibition):
+        enforce_floor(state, message, now_ns)
+
+
+def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
+    if isinstance(message, EffectRequest):
+        permits.on_effect_request(state, message, now_ns)
+    elif isinstance(message, ResolveRequest):
+        permits.on_resolve_request(state, message, now_ns)
+    elif isinstance(message, StopAck):
+        state.stop_ack = (message.checkpoint, message.in_doubt)
+        state.checkpoint = max(state.checkpoint, message.checkpoint)
+
+
+def enforce_floor(state: Sidecar, message: UnknownProhibition, now_ns: int) -> None:
+    """A prohibition in a form newer than this code: at least its floor, at least ISOLATE, until this process is replaced (V3)."""
+    floor = intent.join(state.floor, intent.join(intent.ISOLATE, Severity(Gate(message.gate), Life(message.life))))
+    if floor != state.floor:
+        state.floor = floor
+        permits.abort_forbidden(state, now_ns)
+        record(state, "SECURITY", {"what": "unknown prohibition", "sender": message.sender, "why": message.why}, now_ns)
+
+
+# -- the agent's process ----------------------------------------------------------------------------------------------------------------
+
+
+def drive_process(state: Sidecar, now_ns: int) -> None:
+    """Ask, insist, kill: whatever the orders in force and the clock call for."""
+    if not state.process:
+        return
+    life = sidecar.ordered(state).life
+    stop_by = stop_deadline(state)
+    if stop_by is not None and (state.stop_by_ns is None or stop_by < state.stop_by_ns):
+        state.stop_by_ns = stop_by  # kept when the order is lifted: who was asked to stop, stops
+        state.effects.append(SetTimer("grace", stop_by))
+    if life is Life.KILL or state.killing or ((state.stopping or life is Life.STOP) and sidecar.drain_over(state, now_ns)):
+        kill(state, now_ns)
+    elif life is Life.STOP and not state.stopping:
+        ask_to_stop(state, now_ns)
+    elif state.stopping and state.stop_drain and sidecar.gate(state, now_ns) is Gate.CLOSED:
+        state.stop_drain = False
+        send(state, agent_node(state), StopRequest(drain=False))
+
+
+def stop_deadline(state: Sidecar) -> int | None:
+    """The earliest end of grace of any stop in force."""
+    uncovered = intent.view(state.intent, state.identity).uncovered
+    ends = [state.deadlines[known.id] for known in uncovered if known.id in state.deadlines]
+    return min(ends, default=None)
+
+
+def ask_to_stop(state: Sidecar, now_ns: int) -> None:
+    """Once for each token: a second soft order changes the deadline at most (S28)."""
+    state.stopping = True
+    state.stop_drain = sidecar.gate(state, now_ns) is not Gate.CLOSED
+    if state.stop_by_ns is None:  # a floor that could not be read demands a stop without saying how long it may take
+        state.stop_by_ns = now_ns + state.parameters.stop_timeout_ns
+        state.effects.append(SetTimer("grace", state.stop_by_ns))
+    state.effects.append(Signal(SignalKind.TERM))
+    send(state, agent_node(state), StopRequest(state.stop_drain))
+    record(state, "PROC_TERM", {"token": parts(state.token)}, now_ns)
+
+
+def kill(state: Sidecar, now_ns: int) -> None:
+    """SIGKILL, again at each retry until the whole tree is reaped."""
+    if not state.killing:
+        state.killing = True
+        record(state, "PROC_KILL", {"token": parts(state.token)}, now_ns)
+    if now_ns >= state.next_kill_ns:
+        state.next_kill_ns = now_ns + state.parameters.kill_retry_ns
+        state.effects.append(Signal(SignalKind.KILL))
+        state.effects.append(SetTimer("kill", state.next_kill_ns))
+
+
+def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None:
+    """Reaped. What is left to say is whether it ended cleanly: by itself, nothing in flight, all of it in a durable checkpoint."""
+    orphaned = state.reaping and state.last_stop[0] != state.token  # an earlier instance started it, and never saw its end
+    if state.process or orphaned:
+        clean, in_doubt = how_it_ended(state, event)
+        body = {"token": parts(state.token), "code": event.code, "signalled": event.signalled, "clean": clean}
+        record(state, "PROC_REAPED", {**body, "checkpoint": state.checkpoint, "in_doubt": in_doubt}, now_ns)
+        state.last_stop = (state.token, "STOPPED_CLEAN" if clean else "STOPPED_FORCED", state.checkpoint, in_doubt)
+        state.restart_after_ns = now_ns + state.parameters.renew_ns
+    forget_process(state)
+
+
+def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
+    """Whether the stop was clean, and the tasks that are in doubt. In flight is what left here and was not answered, whatever the agent says."""
+    in_flight = {permit.task for permit in state.permits.values() if permit.sent}
+    if state.stop_ack is None:
+        return False, tuple(sorted(in_flight))
+    in_doubt = tuple(sorted(in_flight.union(state.stop_ack[1])))
+    return event.code == 0 and not event.signalled and not in_doubt, in_doubt
+
+
+def forget_process(state: Sidecar) -> None:
+    state.process = state.reaping = state.stopping = state.stop_drain = state.killing = False
+    state.stop_ack = None
+    state.stop_by_ns = None
+    state.next_kill_ns = NEVER
+    state.permits.clear()
+    state.resolving.clear()
+    state.effects.append(SetTimer("grace", None))
+    starts.drop_lease(state)
+
+
+# -- after every input -------------------------------------------------------------------------------------------------------------------
+
+
+def settle(state: Sidecar, now_ns: int) -> None:
+    """Do what the facts call for now, and tell what changed."""
+    drive_process(state, now_ns)
+    starts.spawn_when_ready(state, now_ns)
+    gate = sidecar.gate(state, now_ns)
+    mode = sidecar.mode(state, gate)
+    if (gate, mode) != state.told:
+        opened = gate < state.told[0]
+        state.told = (gate, mode)
+        record(state, "GATE_CHANGE", {"gate": int(gate), "mode": mode, "token": parts(state.token)}, now_ns)
+        observe(state, "gate-changed", agent=state.config.agent, token=parts(state.token), gate=gate.name, mode=mode)
+        if opened:
+            permits.announce_gate(state, gate)
+    if state.intent.orders:
+        proof.gather(state, gate, now_ns)
+    if state.intent.version != state.seen_version:
+        state.seen_version = state.intent.version
+        show_intent(state)
+
+
+def show_intent(state: Sidecar) -> None:
+    severity = intent.view(state.intent, state.identity).severity
+    observe(
+        state, "intent", digest=intent.digest(state.intent), orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force),
+        gate=severity.gate.name, life=severity.life.name,
+    )  # fmt: skip
+
+
+# -- boot --------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
+    """Fold the log. Leases and permits are never recovered: boot is always closed (S23). Orphans are reaped before anything starts."""
+    recovery = audit.recover(event.records, event.boot)
+    state.chain = recovery.chain
+    state.boot, state.instance, state.booted = event.boot, event.instance, True
+    for entry in recovery.records:
+        _FOLDS.get(entry.kind, _fold_nothing)(state, entry, audit.content(entry), now_ns)
+    state.lease_until_ns = recovered_lease(recovery.records)
+    observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
+    for order, deadline_ns in sorted(state.deadlines.items()):
+        set_deadline(state, order, deadline_ns)
+    truncated = event.truncated or (recovery.problem is not None)
+    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "records": len(recovery.records)}, now_ns)
+    state.reaping = True
+    state.effects.append(Signal(SignalKind.REAP_ORPHANS))
+    starts.renew(state, now_ns)
+    state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
+
+
+def recovered_lease(records: tuple[Record, ...]) -> int:
+    """What a lease of an earlier instance is worth: nothing, whatever the log says of it."""
+    return NEVER
+
+
+def recovered_deadline(stored_ns: int, stored_boot: str, boot: str, order: KnownOrder, now_ns: int) -> int:
+    """A deadline holds within one boot of the host; in any other the clock says nothing about it, so it has passed."""
+    return stored_ns if stored_boot == boot else NEVER
+
+
+def _fold_order(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
+    if known is None:
+        return
+    intent.add_order(state.intent, known)
+    if body["deadline"] is not None:
+        state.deadlines[known.id] = recovered_deadline(body["deadline"], entry.boot, state.boot, known, now_ns)
+
+
+def _fold_certificate(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    approvals = tuple(Approval(approver, signature) for approver, signature in body["approvals"])
+    known = intent.read_certificate(ResumeCertificate(body["raw"], approvals))
+    if known is not None:
+        intent.add_certificate(state.intent, known)
+        intent.put_in_force(state.intent, known.id)
+
+
+def _fold_token(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    state.token = Token(*body["token"])
+    state.highest = max(state.highest, state.token.counter)
+    state.last_stop = (state.token, "STOPPED_CLEAN", state.checkpoint, ())  # nothing has run under it yet
+
+
+def _fold_start(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    state.last_stop = (NO_TOKEN, "STOPPED_CLEAN", 0, ())  # something may have: not proven stopped until reaped
+
+
+def _fold_reaped(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    state.checkpoint = max(state.checkpoint, body["checkpoint"])
+    stage = "STOPPED_CLEAN" if body["clean"] else "STOPPED_FORCED"
+    state.last_stop = (Token(*body["token"]), stage, body["checkpoint"], tuple(body["in_doubt"]))
+
+
+def _fold_nothing(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    """Records that tell what happened without changing what is known."""
+
+
+def digest(state: Sidecar) -> str:
+    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token."""
+    certificates = sorted(state.intent.certificates)
+    deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
+    return intent.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token)])
+
+
+# -- timers ------------------------------------------------------------------------------------------------------------------------------
+
+
+def on_timer(state: Sidecar, event: Timer, now_ns: int) -> None:
+    if event.name == "renew":
+        starts.renew(state, now_ns)
+        state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
+    elif event.name == "lease":
+        starts.on_lease_timer(state, now_ns)
+    elif event.name == "permits":
+        permits.on_permit_timer(state, now_ns)
+    # "grace" and "kill" only wake the sidecar: `settle` sees by the clock what is due
+
+
+_HANDLERS: dict[type, Callable[[Sidecar, Any, int], None]] = {
+    Receive: on_receive,
+    Timer: on_timer,
+    Durable: on_durable,
+    DiskFailed: on_disk_failed,
+    ProcessExited: on_process_exited,
+    Boot: on_boot,
+}
+
+_FOLDS: dict[str, Callable[[Sidecar, Record, dict[str, Any], int], None]] = {
+    "ORDER_LEARNED": _fold_order,
+    "CERT_ACCEPTED": _fold_certificate,
+    "TOKEN": _fold_token,
+    "PROC_START": _fold_start,
+    "PROC_REAPED": _fold_reaped,
+}

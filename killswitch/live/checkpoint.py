@@ -1,0 +1,48 @@
+"""An agent's checkpoints: two slots, written so that a crash at any point leaves at least one whole (protocol 4, CK1-CK4).
+
+Owns the files. Must not know what a checkpoint says, nor which of two surviving slots is to be believed: the agent core judges.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SLOTS = 2
+
+
+class Checkpoints:
+    """The slots ``slot0`` and ``slot1`` in ``directory``. Every method raises `OSError` if the disk does."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+
+    def write(self, generation: int, body: bytes) -> None:
+        """When it returns, ``body`` is durable in slot ``generation % 2``; the other slot was not touched."""
+        slot = self._directory / f"slot{generation % SLOTS}"
+        draft = slot.with_suffix(".tmp")
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            written = 0
+            while written < len(body):  # CK1: write may take less than it was given
+                written += os.write(file, body[written:])
+            os.fsync(file)  # CK2
+        finally:
+            os.close(file)
+        os.rename(draft, slot)  # CK3
+        sync_directory(self._directory)  # CK4: until then the rename itself can be lost
+
+    def load(self) -> tuple[bytes, ...]:
+        """What the slots hold, in the order of the slots; a slot that was never written is left out, a torn draft is ignored."""
+        slots = (self._directory / f"slot{number}" for number in range(SLOTS))
+        return tuple(slot.read_bytes() for slot in slots if slot.exists())
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` durable: a file whose name was not synced can be gone after a power loss, synced or not."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

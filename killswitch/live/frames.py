@@ -1,0 +1,66 @@
+"""How bytes on a stream become frames: four bytes of length, one byte of kind, and the rest.
+
+Owns framing and its limits. Must not know messages: the payload of a `Kind.MESSAGE` is the codec's. Shared by the transport, by the
+relay that sits in a link, and by the probe that measures one, so that all three agree on where a frame ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from enum import IntEnum
+
+import msgspec
+from msgspec import Struct
+
+HEAD = struct.Struct(">IB")  # the length counts what follows it: the kind and the payload
+LIMIT = (1 << 20) + (1 << 10)  # the codec's limit of a message, and room for the kind
+
+
+class Kind(IntEnum):
+    """HELLO says who connects and to whom; a PING is answered by a PONG of the same payload, before and after any HELLO."""
+
+    HELLO = 1
+    MESSAGE = 2
+    PING = 3
+    PONG = 4
+
+
+class Hello(Struct, frozen=True, array_like=True):
+    """``cell`` keeps two deployments on one host apart should a port change hands between them."""
+
+    cell: str
+    node: str
+    to: str
+
+
+class BrokenFrame(Exception):
+    """The peer sent what is no frame: the connection is of no further use."""
+
+
+def pack(kind: Kind, payload: bytes) -> bytes:
+    return HEAD.pack(len(payload) + 1, kind) + payload
+
+
+async def read(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
+    """The next frame. Raises `BrokenFrame` for nonsense, `asyncio.IncompleteReadError` or `OSError` when the stream ends."""
+    length, kind = HEAD.unpack(await reader.readexactly(HEAD.size))
+    if not 1 <= length <= LIMIT:
+        raise BrokenFrame(f"length out of 1..{LIMIT} (got {length})")
+    try:
+        known = Kind(kind)
+    except ValueError:
+        raise BrokenFrame(f"unknown kind (got {kind})") from None
+    return known, await reader.readexactly(length - 1)
+
+
+def pack_hello(hello: Hello) -> bytes:
+    return pack(Kind.HELLO, msgspec.msgpack.encode(hello))
+
+
+def unpack_hello(payload: bytes) -> Hello:
+    """Raises `BrokenFrame`."""
+    try:
+        return msgspec.msgpack.decode(payload, type=Hello)
+    except msgspec.DecodeError as error:
+        raise BrokenFrame(f"hello: {error}") from error

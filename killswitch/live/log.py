@@ -1,0 +1,91 @@
+"""A writer's log on disk: SQLite in WAL mode with FULL synchronisation, so that a commit that returned survives a power loss.
+
+Owns the file of records (protocol 3.10: append in order, truncate to the last valid record, a failed sync is final). Must not know
+what a record says.
+
+``synchronous=NORMAL`` loses the last commits with the power, and says nothing: FULL is asserted when the file is opened. After an
+error the log refuses every further append: fsync cannot be tried again and believed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from killswitch.core import audit
+from killswitch.core.events import Record
+from killswitch.live.checkpoint import sync_directory
+
+FULL = 2
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID"
+
+
+class LogFailed(Exception):
+    """A commit failed: nothing that was to become durable with it, or after it, ever will."""
+
+
+class SqliteLog:
+    """The log of one node. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the log. Raises `LogFailed` if the file system cannot give WAL and FULL, or the file is no log."""
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+            mode = self._database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            self._database.execute(f"PRAGMA synchronous={FULL}")
+            synchronous = self._database.execute("PRAGMA synchronous").fetchone()[0]
+            self._database.execute(SCHEMA)
+            sync_directory(path.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise LogFailed(f"{path}: {error}") from error
+        if mode != "wal" or synchronous != FULL:
+            raise LogFailed(f"{path}: durability: need journal_mode=wal and synchronous={FULL} (got {mode} and {synchronous})")
+        self._failed = ""
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append ``records`` in one commit; when it returns they are durable. Raises `LogFailed`, then and for ever after."""
+        if self._failed:
+            raise LogFailed(self._failed)
+        rows = [(record.seq, self._encoder.encode(record)) for record in records]
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT INTO record VALUES (?, ?)", rows)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._failed = f"commit of {rows[0][0]}..{rows[-1][0]} failed: {error}"
+            raise LogFailed(self._failed) from error
+
+    def load(self) -> tuple[tuple[Record, ...], int]:
+        """The longest valid prefix, and how many bytes of an unreadable or broken tail were cut off, on disk too.
+
+        The cut is durable before this returns: a record appended later must not meet a remnant of its own number.
+        """
+        records: list[Record] = []
+        tail_bytes = 0
+        try:
+            for _, body in self._database.execute("SELECT seq, body FROM record ORDER BY seq"):
+                record = None if tail_bytes else _decode(body)
+                if record is None or audit.fault_of(record, records[-1] if records else None):
+                    tail_bytes += len(body)
+                else:
+                    records.append(record)
+            if tail_bytes:
+                self._database.execute("DELETE FROM record WHERE seq > ?", (len(records),))
+        except sqlite3.Error as error:
+            raise LogFailed(f"recovery: {error}") from error
+        return tuple(records), tail_bytes
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _decode(body: bytes) -> Record | None:
+    try:
+        return msgspec.msgpack.decode(body, type=Record)
+    except msgspec.DecodeError:
+        return None

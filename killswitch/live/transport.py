@@ -1,0 +1,287 @@
+"""Messages between live nodes: framed TCP streams that reconnect by themselves, with deadlines that are all our own.
+
+Owns connections, their queues and their deadlines. Must not know what a message means; the core repeats whatever matters, so the
+transport may lose anything and promises only this: a message arrives whole, from the peer that it names, soon, or not at all.
+
+- The first frame of a connection says who connects (and to whom). Peers are not yet authenticated by the channel itself: orders and
+  certificates carry their own signatures, and TLS is the deployable runtime's.
+- Who dials whom is fixed by the deployment. What goes to a peer that is dialled goes over the dialled connection and no other, so that
+  each direction between two replicas is a link of its own; anything else goes over the newest connection which that peer opened.
+- A dead link is noticed by silence, not by TCP, which can take minutes: the dialling side pings, and aborts when nothing came back.
+- Nothing is kept for long: frames older than ``keep_s`` are dropped, because a lease request of yesterday only delays today's order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from killswitch.core import codec
+from killswitch.core.messages import LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
+from killswitch.live import frames
+from killswitch.live.frames import BrokenFrame, Hello, Kind
+
+LOOPBACK = "127.0.0.1"
+
+Deliver = Callable[[str, Message], Awaitable[None]]
+
+
+class Deadlines(Struct, frozen=True, kw_only=True):
+    """Every wait of the transport, in seconds, and its queue's bound, in frames."""
+
+    connect_s: float = 0.5
+    hello_s: float = 2.0
+    ping_s: float = 0.2
+    silence_s: float = 1.0
+    idle_s: float = 10.0
+    backoff_s: float = 0.02
+    backoff_cap_s: float = 0.4
+    keep_s: float = 1.0
+    queue: int = 1024
+
+
+class Counters(Struct):
+    """What became of frames. ``refused``: did not decode, or did not name the peer that sent it."""
+
+    sent: int = 0
+    received: int = 0
+    dropped: int = 0
+    refused: int = 0
+    connected: int = 0
+
+
+def is_prohibition(message: Message) -> bool:
+    """Whether ``message`` can tell somebody to stop: such go first and are dropped last (protocol 3.7, priority classes)."""
+    match message:
+        case Order() | OrderRequest():
+            return True
+        case OrderPush(orders=orders) | LeaseReply(orders=orders) | StartReply(orders=orders):
+            return bool(orders)
+        case _:
+            return False
+
+
+class Outbox:
+    """The bounded queue towards one peer, in two lanes: prohibitions leave first, and are dropped only for newer prohibitions."""
+
+    def __init__(self, bound: int, counters: Counters) -> None:
+        self._bound = bound
+        self._counters = counters
+        self._urgent: deque[tuple[float, bytes]] = deque()
+        self._usual: deque[tuple[float, bytes]] = deque()
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._urgent) + len(self._usual)
+
+    def put(self, frame: bytes, now_s: float, *, urgent: bool) -> None:
+        (self._urgent if urgent else self._usual).append((now_s, frame))
+        if len(self) > self._bound:
+            (self._usual or self._urgent).popleft()
+            self._counters.dropped += 1
+        self._filled.set()
+
+    async def take(self) -> tuple[float, bytes]:
+        """The next frame and when it was put; waits for one."""
+        while not len(self):
+            self._filled.clear()
+            await self._filled.wait()
+        return (self._urgent or self._usual).popleft()
+
+
+class Transport:
+    """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection."""
+
+    def __init__(self, node: str, tenant: str, cell: str, deliver: Deliver, deadlines: Deadlines | None = None) -> None:
+        self.counters = Counters()
+        self._node = node
+        self._tenant = tenant
+        self._cell = cell
+        self._deliver = deliver
+        self._deadlines = deadlines or Deadlines()
+        self._dialled: dict[str, Outbox] = {}
+        self._accepted: dict[str, Outbox] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    # -- Opening ---------------------------------------------------------------------------------------------------------------------
+
+    async def listen(self, port: int) -> None:
+        """Accept peers on the loopback interface. Raises `OSError` if the port is taken."""
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, port)
+
+    def dial(self, peer: str, port: int) -> None:
+        """Keep a connection to ``peer`` open from now on, whatever happens to it."""
+        self._dialled[peer] = self._new_outbox()
+        self._start(self._keep_dialling(peer, port))
+
+    def adopt(self, peer: str, connected: socket.socket) -> asyncio.Task[None]:
+        """Speak with ``peer`` over a socket that was handed over, which is proof of who it is. The task ends when the stream does."""
+        return self._start(self._adopted(peer, connected))
+
+    # -- Sending ---------------------------------------------------------------------------------------------------------------------
+
+    def send(self, to: str, message: Message) -> None:
+        """Queue ``message``; without a way to ``to`` it is dropped."""
+        outbox = self._dialled.get(to, self._accepted.get(to))
+        if outbox is None:
+            self.counters.dropped += 1
+            return
+        try:
+            frame = frames.pack(Kind.MESSAGE, codec.encode(message, self._node, to, self._tenant))
+        except ValueError:  # over the limits: nobody could read it, and one message is not worth the node
+            self.counters.dropped += 1
+            return
+        outbox.put(frame, asyncio.get_running_loop().time(), urgent=is_prohibition(message))
+
+    async def flush(self, within_s: float) -> None:
+        """Give the queues up to ``within_s`` to empty, before an orderly exit."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        while any(len(box) for box in (*self._dialled.values(), *self._accepted.values())) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # the last frame has left its queue: let its write reach the socket
+
+    async def close(self) -> None:
+        """End every connection at once. Never waits on a peer."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- Connections -----------------------------------------------------------------------------------------------------------------
+
+    async def _keep_dialling(self, peer: str, port: int) -> None:
+        deadlines, attempt = self._deadlines, 0
+        hello = frames.pack_hello(Hello(self._cell, self._node, peer))
+        while True:
+            try:
+                async with asyncio.timeout(deadlines.connect_s):
+                    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            except (OSError, TimeoutError):
+                attempt += 1
+            else:
+                writer.write(hello)
+                stream = _Stream(reader, writer, deadlines.silence_s)
+                heard = await self._converse(stream, peer, self._dialled[peer], self._ping(stream))
+                # Through a proxy every connect succeeds: only a peer that was heard makes the next attempt an early one.
+                attempt = 0 if heard else attempt + 1
+            # Full jitter: a whole fleet that lost the same peer must not come back in step.
+            await asyncio.sleep(random.random() * min(deadlines.backoff_cap_s, deadlines.backoff_s * 2 ** min(attempt, 16)))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            hello = await self._greeting(reader, writer)
+            outbox = self._accepted[hello.node] = self._new_outbox()
+            try:
+                await self._converse(_Stream(reader, writer, self._deadlines.idle_s), hello.node, outbox)
+            finally:
+                if self._accepted.get(hello.node) is outbox:  # a newer connection of the same peer stays
+                    del self._accepted[hello.node]
+        except (BrokenFrame, OSError, EOFError, TimeoutError):
+            self.counters.refused += 1
+        except asyncio.CancelledError:
+            pass  # by `close`: this task has nobody above it to tell
+        finally:
+            writer.transport.abort()
+
+    async def _greeting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello:
+        """Who connects; until then only probes are answered. Raises `BrokenFrame`, `OSError`, `EOFError` or `TimeoutError`."""
+        async with asyncio.timeout(self._deadlines.hello_s):
+            while True:
+                kind, payload = await frames.read(reader)
+                if kind is Kind.PING:
+                    writer.write(frames.pack(Kind.PONG, payload))
+                    continue
+                if kind is not Kind.HELLO:
+                    raise BrokenFrame(f"{kind.name} before HELLO")
+                hello = frames.unpack_hello(payload)
+                if (hello.cell, hello.to) != (self._cell, self._node):
+                    raise BrokenFrame(f"for {hello.to} of {hello.cell}, but this is {self._node} of {self._cell}")
+                return hello
+
+    async def _adopted(self, peer: str, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=connected)
+        outbox = self._accepted[peer] = self._new_outbox()
+        try:
+            await self._converse(_Stream(reader, writer, None), peer, outbox)
+        finally:
+            if self._accepted.get(peer) is outbox:
+                del self._accepted[peer]
+
+    async def _converse(self, stream: _Stream, peer: str, outbox: Outbox, *beside: Coroutine[Any, Any, None]) -> bool:
+        """Read and write until either ends; whether anything was heard from the peer."""
+        self.counters.connected += 1
+        halves = [asyncio.create_task(half) for half in (self._read(stream, peer), self._write(stream, outbox), *beside)]
+        try:
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for half in halves:
+                half.cancel()
+            await asyncio.gather(*halves, return_exceptions=True)
+            stream.writer.transport.abort()  # never wait_closed(): that waits on the peer
+        return stream.heard
+
+    async def _read(self, stream: _Stream, peer: str) -> None:
+        while True:
+            async with asyncio.timeout(stream.silence_s):
+                kind, payload = await frames.read(stream.reader)
+            stream.heard = True
+            if kind is Kind.PING:
+                stream.writer.write(frames.pack(Kind.PONG, payload))
+            elif kind is Kind.MESSAGE:
+                envelope = codec.decode(payload)
+                if isinstance(envelope, codec.Refusal) or (envelope.header.sender, envelope.header.to) != (peer, self._node):
+                    self.counters.refused += 1  # one bad message changes only its own outcome (S26)
+                    continue
+                self.counters.received += 1
+                await self._deliver(peer, envelope.message)
+
+    async def _write(self, stream: _Stream, outbox: Outbox) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            put_s, frame = await outbox.take()
+            if loop.time() - put_s > self._deadlines.keep_s:
+                self.counters.dropped += 1
+                continue
+            stream.writer.write(frame)
+            self.counters.sent += 1
+            await stream.writer.drain()
+
+    async def _ping(self, stream: _Stream) -> None:
+        ping = frames.pack(Kind.PING, b"")
+        while True:
+            stream.writer.write(ping)
+            await asyncio.sleep(self._deadlines.ping_s)
+
+    def _new_outbox(self) -> Outbox:
+        return Outbox(self._deadlines.queue, self.counters)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Stream:
+    """One open connection; ``silence_s`` without a frame ends it (None: never)."""
+
+    __slots__ = ("heard", "reader", "silence_s", "writer")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_s: float | None) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.silence_s = silence_s
+        self.heard = False

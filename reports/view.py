@@ -1,0 +1,243 @@
+"""The one place where a report's numbers are computed: results in, a view out, which HTML, Markdown and JUnit all show.
+
+Owns what is counted and how it is put in order. Must not know any output format: everything here is plain text and numbers, already
+rid of characters that mislead (`words.plain`), not yet escaped. Violations are seen through `violations`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import results_store
+from harness.history import VOCABULARY
+from harness.results import Campaign, RunResult, ScenarioSummary
+from harness.verdict import Verdict
+from reports import invariants, stop_times, violations
+from reports.words import count, duration, plain
+
+GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
+_TITLES = {Verdict.VALID: "Valid", Verdict.INVALID: "Violated", Verdict.UNKNOWN: "Unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The answer: ``title`` in a word, ``sentence`` with what it rests on, ``facts`` as (name, value) pairs."""
+
+    verdict: Verdict
+    glyph: str
+    title: str
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One invariant in one scenario: runs by verdict. ``vacuous``: it was valid only because nothing was there to examine.
+
+    ``state`` is valid, invalid, unknown, vacuous or absent; ``mark`` says the same in a character or two.
+    """
+
+    invariant: str
+    valid: int
+    invalid: int
+    unknown: int
+    examined: int
+    state: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which facts a scenario's runs reached: (fact, how often) for those demanded and those reached, names for those never."""
+
+    demanded: tuple[tuple[str, int], ...]
+    missed: tuple[str, ...]
+    never: tuple[str, ...]
+    reached: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRow:
+    """One kind of fault over all runs. ``idle``: it was armed and never came into force or never made a difference."""
+
+    what: str
+    armed: int
+    on: int
+    fired: int
+    idle: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioView:
+    """One scenario. ``cells`` are in the order of `View.invariants`; ``by_verdict`` counts runs."""
+
+    name: str
+    anchor: str
+    hypothesis: str
+    verdict: Verdict
+    glyph: str
+    word: str
+    runs: int
+    by_verdict: dict[Verdict, int]
+    wall_s: float
+    cells: tuple[Cell, ...]
+    reach: Reach
+    faults: tuple[FaultRow, ...]
+    service_levels: tuple[str, ...]
+    missing: tuple[str, ...]
+    why: str
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        return tuple(cell.invariant for cell in self.cells if cell.invalid)
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        return tuple(cell.invariant for cell in self.cells if cell.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    headline: Headline
+    driver: str
+    invariants: tuple[str, ...]
+    scenarios: tuple[ScenarioView, ...]
+    faults: tuple[FaultRow, ...]
+    never_reached: tuple[str, ...]
+    stops: tuple[stop_times.StopRow, ...]
+    failures: tuple[violations.FailureView, ...]
+
+
+def build(results_dir: Path) -> View:
+    """Everything a report shows of the results in ``results_dir``. Raises `ValueError` naming a file that is missing or broken."""
+    results = results_store.load(results_dir)
+    campaign = results.campaign
+    named = {invariant for summary in campaign.scenarios for invariant in summary.invariants}
+    named |= {failure.invariant for failure in campaign.failures}
+    ordered = tuple(sorted(named, key=invariants.rank))
+    examined: Counter[tuple[str, str]] = Counter()
+    verdicts: Counter[tuple[str, Verdict]] = Counter()
+    wall_s: Counter[str] = Counter()
+    for run in results.runs:
+        verdicts[run.scenario, run.verdict] += 1
+        wall_s[run.scenario] += run.wall_s  # type: ignore[assignment]  # a Counter adds up floats as well
+        for finding in run.findings:
+            examined[run.scenario, finding.invariant] += finding.examined
+    scenarios = tuple(
+        _scenario(number, summary, ordered, examined, {verdict: verdicts[summary.scenario, verdict] for verdict in Verdict}, wall_s[summary.scenario])
+        for number, summary in enumerate(campaign.scenarios, start=1)
+    )
+    return View(
+        headline=_headline(campaign),
+        driver=plain(campaign.driver),
+        invariants=tuple(plain(invariant) for invariant in ordered),
+        scenarios=scenarios,
+        faults=_faults(_added(campaign.scenarios)),
+        never_reached=_never_reached(results.runs),
+        stops=stop_times.summarise(stop_times.table(results.runs)),
+        failures=violations.view(results_dir, results),
+    )
+
+
+def _headline(campaign: Campaign) -> Headline:
+    scenarios = count(len(campaign.scenarios), "scenario")
+    runs = count(campaign.runs, "run")
+    failed = [summary for summary in campaign.scenarios if summary.verdict is Verdict.INVALID]
+    undecided = [summary for summary in campaign.scenarios if summary.verdict is Verdict.UNKNOWN]
+    broken = sorted({failure.invariant for failure in campaign.failures if failure.verdict is Verdict.INVALID}, key=invariants.rank)
+    if campaign.verdict is Verdict.INVALID:
+        what = ", ".join(f"{plain(invariant)} {invariants.promise(invariant).name}".strip() for invariant in broken[:4])
+        more = f" and {len(broken) - 4} more" if len(broken) > 4 else ""
+        sentence = f"{what}{more} broke in {len(failed)} of {scenarios}." if broken else f"{len(failed)} of {scenarios} did not hold."
+    elif campaign.verdict is Verdict.UNKNOWN:
+        sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass."
+    else:
+        sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'} of {scenarios}."
+    if campaign.verdict is Verdict.INVALID and undecided:
+        sentence += f" {len(undecided)} more could not be decided."
+    facts = (
+        ("runs", f"{campaign.runs:,}"),
+        ("wall time", duration(round(campaign.wall_s * 10**9))),
+        ("runs per second", f"{campaign.runs_per_s:,.1f}" if campaign.runs_per_s < 100 else f"{campaign.runs_per_s:,.0f}"),
+        ("driver", plain(campaign.driver)),
+        ("implementation", plain(campaign.implementation)),
+        ("version", plain(campaign.version)),
+    )
+    return Headline(campaign.verdict, GLYPHS[campaign.verdict], _TITLES[campaign.verdict], sentence, facts)
+
+
+def _scenario(
+    number: int,
+    summary: ScenarioSummary,
+    ordered: tuple[str, ...],
+    examined: Counter[tuple[str, str]],
+    by_verdict: dict[Verdict, int],
+    wall_s: float,
+) -> ScenarioView:
+    return ScenarioView(
+        name=plain(summary.scenario),
+        anchor=f"scenario-{number}",
+        hypothesis=plain(summary.hypothesis),
+        verdict=summary.verdict,
+        glyph=GLYPHS[summary.verdict],
+        word=_TITLES[summary.verdict].lower(),
+        runs=summary.runs,
+        by_verdict=by_verdict,
+        wall_s=wall_s,
+        cells=tuple(_cell(invariant, summary.invariants.get(invariant), examined[summary.scenario, invariant]) for invariant in ordered),
+        reach=_reach(summary),
+        faults=_faults(summary.faults),
+        service_levels=tuple(plain(level) for level in summary.service_levels),
+        missing=tuple(plain(capability) for capability in summary.missing),
+        why=plain(summary.why),
+    )
+
+
+def _cell(invariant: str, counts: tuple[int, int, int] | None, examined: int) -> Cell:
+    valid, invalid, unknown = counts or (0, 0, 0)
+    if invalid:
+        state, mark = "invalid", f"✕{invalid}"
+    elif unknown:
+        state, mark = "unknown", f"?{unknown}"
+    elif not valid:
+        state, mark = "absent", ""
+    else:
+        state, mark = ("valid", "✓") if examined else ("vacuous", "○")
+    return Cell(plain(invariant), valid, invalid, unknown, examined, state, mark)
+
+
+def _reach(summary: ScenarioSummary) -> Reach:
+    demanded = tuple((plain(fact), summary.reached.get(fact, 0)) for fact in summary.demanded)
+    missed = tuple(plain(fact) for fact in summary.demanded if fact in summary.never_reached or not summary.reached.get(fact))
+    reached = sorted(summary.reached.items(), key=lambda item: (-item[1], item[0]))
+    return Reach(
+        demanded=demanded,
+        missed=missed,
+        never=tuple(plain(fact) for fact in summary.never_reached if fact not in summary.demanded),
+        reached=tuple((plain(fact), times) for fact, times in reached if times),
+    )
+
+
+def _added(summaries: tuple[ScenarioSummary, ...]) -> dict[str, tuple[int, int, int]]:
+    total: dict[str, tuple[int, int, int]] = {}
+    for summary in summaries:
+        for what, (armed, on, fired) in summary.faults.items():
+            before = total.get(what, (0, 0, 0))
+            total[what] = (before[0] + armed, before[1] + on, before[2] + fired)
+    return total
+
+
+def _faults(counts: dict[str, tuple[int, int, int]]) -> tuple[FaultRow, ...]:
+    rows = []
+    for what, (armed, on, fired) in sorted(counts.items()):
+        idle = "never came into force" if armed and not on else "never made a difference" if on and not fired else ""
+        rows.append(FaultRow(plain(what), armed, on, fired, idle))
+    return tuple(rows)
+
+
+def _never_reached(runs: tuple[RunResult, ...]) -> tuple[str, ...]:
+    """The kinds of fact that no run of the campaign showed: what these results say nothing about."""
+    seen = {kind for run in runs for kind, times in run.reached.items() if times}
+    return tuple(kind for kind in VOCABULARY if kind not in seen)

@@ -1,0 +1,148 @@
+"""Each failure with its proof: the witness facts in words, their timeline, and the command that shows it again.
+
+Owns which failures are shown in full and in what order. A failure that is the same invariant in the same scenario as one already
+shown is only listed by its seed: a reader needs one proof of each, a search engine needs them all and reads the JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import results_store
+from harness.history import History
+from harness.results import Failure, RunResult
+from harness.results_store import Results
+from harness.verdict import Finding, Verdict
+from reports import invariants, timeline
+from reports.words import duration, instant, plain, ratio, sentence
+
+# Enough for a page that is read; the results hold the rest.
+SHOWN_MOST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FactLine:
+    """One witness fact: its number in the picture, when and where it was, and what it says."""
+
+    number: int
+    at: str
+    node: str
+    clock: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """One violated or undecided invariant of one run.
+
+    ``measure`` compares the observed time with its bound, if it is a timed one. ``proof`` says why there is no timeline, if there is
+    none. ``others``: (seed, replay command) of further runs in which the same scenario failed the same invariant.
+    """
+
+    anchor: str
+    scenario: str
+    seed: int
+    invariant: str
+    name: str
+    promise: str
+    verdict: Verdict
+    why: str
+    measure: str
+    token: str
+    replay: str
+    witness_path: str
+    facts: tuple[FactLine, ...]
+    timeline: timeline.Timeline | None
+    proof: str
+    others: tuple[tuple[int, str], ...]
+
+
+def view(results_dir: Path, results: Results) -> tuple[FailureView, ...]:
+    """All failures, violations first; the first `SHOWN_MOST` distinct ones with their timeline."""
+    runs = {(run.scenario, run.seed): run for run in results.runs}
+    alike: dict[tuple[Verdict, str, str], list[Failure]] = {}
+    for failure in results.campaign.failures:
+        alike.setdefault((failure.verdict, failure.scenario, failure.invariant), []).append(failure)
+    groups = sorted(alike.values(), key=lambda group: (group[0].verdict is not Verdict.INVALID))
+    histories = _Histories(results_dir)
+    seen = []
+    for number, group in enumerate(groups, start=1):
+        first = min(group, key=lambda failure: failure.seed)
+        run = runs.get((first.scenario, first.seed))
+        shown = histories.shown(run) if run and number <= SHOWN_MOST else None
+        others = tuple((failure.seed, plain(failure.replay)) for failure in sorted(group, key=lambda failure: failure.seed) if failure is not first)
+        seen.append(_failure(f"failure-{number}", first, run, shown, others, histories.complaint if number <= SHOWN_MOST else ""))
+    return tuple(seen)
+
+
+class _Histories:
+    """The kept histories, each read once while failures of the same run follow each other; never more than one in memory."""
+
+    def __init__(self, results_dir: Path) -> None:
+        self._results_dir = results_dir
+        self._of: tuple[str, int] | None = None
+        self._history: History | None = None
+        self.complaint = ""
+
+    def shown(self, run: RunResult) -> History | None:
+        if self._of != (run.scenario, run.seed):
+            self._of = (run.scenario, run.seed)
+            self.complaint = ""
+            try:
+                self._history = results_store.load_history(self._results_dir, run)
+            except ValueError as error:
+                self._history, self.complaint = None, f"The history of this run cannot be read: {error}"
+        return self._history
+
+
+def _failure(
+    anchor: str, failure: Failure, run: RunResult | None, history: History | None, others: tuple[tuple[int, str], ...], complaint: str
+) -> FailureView:
+    promise = invariants.promise(failure.invariant)
+    finding = next((finding for finding in run.findings if finding.invariant == failure.invariant), None) if run else None
+    drawing = timeline.draw(history, finding) if history and finding else None
+    return FailureView(
+        anchor=anchor,
+        scenario=plain(failure.scenario),
+        seed=failure.seed,
+        invariant=plain(failure.invariant),
+        name=promise.name,
+        promise=promise.sentence,
+        verdict=failure.verdict,
+        why=plain(failure.why),
+        measure=_measure(finding),
+        token=plain(failure.token),
+        replay=plain(failure.replay).replace("\n", " "),
+        witness_path=plain(failure.witness),
+        facts=_fact_lines(history, finding) if history and finding else (),
+        timeline=drawing,
+        proof="" if drawing else _no_proof(run, history, finding, complaint),
+        others=others,
+    )
+
+
+def _measure(finding: Finding | None) -> str:
+    if finding is None or finding.observed_ns is None or not finding.bound_ns:
+        return ""
+    share = ratio(finding.observed_ns / finding.bound_ns)
+    return f"observed {duration(finding.observed_ns)}, bound {duration(finding.bound_ns)}, ratio {share}"
+
+
+def _fact_lines(history: History, finding: Finding) -> tuple[FactLine, ...]:
+    facts = [history.facts[index] for index in finding.witness if 0 <= index < len(history)]
+    return tuple(
+        FactLine(number, instant(fact.at_ns), plain(fact.node), instant(fact.clock_ns), sentence(fact)) for number, fact in enumerate(facts, start=1)
+    )
+
+
+def _no_proof(run: RunResult | None, history: History | None, finding: Finding | None, complaint: str) -> str:
+    if complaint:
+        return plain(complaint)
+    if run is None:
+        return "The results hold no run of this scenario and seed."
+    if history is None:
+        return "The history of this run is not shown here; replay it to see it."
+    if finding is None:
+        return "This is no finding of a checker, so no single fact proves it."
+    return "The checker names no fact as its witness."

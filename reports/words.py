@@ -1,0 +1,183 @@
+"""How a report says things: durations, names, severities, and every kind of fact as a sentence.
+
+Owns wording only. Must not know a results directory, nor any output format: what leaves here is plain text, which every renderer
+still escapes for its own format. Text that came from outside goes through `plain` first, so that a name cannot hide in a terminal,
+reverse a line or break an XML file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness.history import Fact
+
+_SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
+_GATES = {0: "OPEN", 1: "DRAIN", 2: "CLOSED"}
+_LIVES = {0: "ALIVE", 1: "STOP", 2: "KILL"}
+
+# Controls (but for the line feed), lone surrogates, bidirectional overrides and non-characters: legal in JSON, harmful in a report.
+_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_IDENTIFIER = re.compile(r"[0-9a-f]{24,}\Z")
+
+# kind -> sentence about it. ``{field}`` is a field of the fact, worded; ``{severity}`` joins gate and life.
+SENTENCES: dict[str, str] = {
+    "run-started": "The run starts: scenario {scenario}, seed {seed}, played by {driver}.",
+    "topology": "{replicas} replicas; {kill_quorum} make an order effective, {quorum} grant a lease.",
+    "run-ended": "The run ends: {reason}.",
+    "healed": "All faults are over; from here on the system has to recover within its bounds.",
+    "stop-condition": "The stop condition {condition} holds.",
+    "node-started": "The process starts, with {records} records that survived (instance {instance}).",
+    "node-crashed": "The process dies and loses {lost_records} records; host lost power: {power}.",
+    "node-paused": "The process is paused.",
+    "node-resumed": "The process goes on.",
+    "step-raised": "The state machine raised: {error}.",
+    "disk-failed": "A sync fails; record {lsn} and all after it will never be durable.",
+    "order-requested": "{principal} asks for {severity} on {scope} of {tenant} (grace {grace}).",
+    "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",
+    "order-durable": "Holds the order {order} durably.",
+    "order-status": "The operator is told: order {order} is {stage}, {copies} durable copies.",
+    "agent-status": "The operator is told: {agent} is {stage} under order {order}.",
+    "order-rejected": "Refuses an order from {sender}: {why}.",
+    "escalated": "The soft order {parent} did not complete for {agent}: issues the hard order {child}.",
+    "declared": "Declares {agent} (token {token}) stopped under order {order}, by waiting alone.",
+    "resume-requested": "{principal} asks to resume {scope} of {tenant}.",
+    "certificate-learned": "Takes in the resume certificate {certificate}, which covers {covers}.",
+    "certificate-durable": "Resume certificate {certificate} is durable: from now on it covers {covers} here.",
+    "resume-status": "The operator is told: resume {certificate} is {stage}.",
+    "certificate-rejected": "Refuses a resume certificate from {sender}: {why}.",
+    "intent": "Intent is now {severity}: {orders_count} orders, {certificates_count} certificates (digest {digest}).",
+    "intent-recovered": "Recovers {orders_count} orders and {certificates_count} certificates from its log.",
+    "log-folded": "Live state {live}, state folded from its {records} records {folded}; hash chain intact: {chain_ok}.",
+    "lease-requested": "Asks for a lease for {agent} (round {nonce}, token {token}); the lease counts from here.",
+    "lease-granted": "Grants {agent} {len} of lease (round {nonce}, token {token}), knowing {orders_known_count} orders against it.",
+    "lease-denied": "Denies {agent} a lease (round {nonce}): {why}.",
+    "lease-opened": "Counts its lease for {agent} as open until {until} on its own clock (round {nonce}).",
+    "lease-lost": "Notices that the lease of {agent} is out.",
+    "gate-changed": "The gate of {agent} is now {gate}; mode {mode}.",
+    "gate-recorded": "Records the gate of {agent} as {gate}; mode {mode}.",
+    "drain-deadline": "{agent} has to be drained by {deadline} on this clock (order {order}).",
+    "token-promised": "Promises token {token} to {agent}.",
+    "token-opened": "Starts {agent} under token {token}, after {predecessor}.",
+    "evidence-sent": "Proves {stage} of {agent} for order {order}.",
+    "permit-aborted": "Calls an admitted effect of {agent} back ({key}).",
+    "process-started": "The process of {agent} runs (token {token}).",
+    "process-termed": "Asks the process of {agent} to stop.",
+    "process-killed": "Sends SIGKILL to the process of {agent}.",
+    "process-reaped": "The process tree of {agent} is gone (code {code}, by signal: {signalled}).",
+    "effect-admitted": "Lets an effect of {agent} out: task {task} step {step}, class {cls}, to {sink} (token {token}).",
+    "effect-applied": "Applies the effect {key} of {agent}, class {cls} (token {token}; asked again: {again}).",
+    "effect-rejected": "Rejects the effect {key} of {agent}: {why} (token {token}).",
+    "fence-durable": "Refuses every token of {agent} below {min_token} from now on.",
+    "task-submitted": "{agent} is given task {task}, {steps} steps.",
+    "task-intent": "{agent} notes what it is about to do: task {task} step {step}.",
+    "task-intent-durable": "The intent of task {task} step {step} is durable.",
+    "task-result": "{agent} has the result of task {task} step {step}: {status}.",
+    "task-done": "{agent} notes that task {task} is done.",
+    "task-done-durable": "That task {task} is done is durable.",
+    "task-rolled-back": "{agent} rolls task {task} back.",
+    "task-in-doubt": "Task {task} of {agent} is in doubt: nobody can say whether {key} took place.",
+    "task-acknowledged": "Upstream is told that task {task} is done.",
+    "task-returned": "Upstream is told that task {task} was rolled back.",
+    "checkpoint-begun": "Begins checkpoint {generation} of {agent} at record {lsn}.",
+    "checkpoint-durable": "Checkpoint {generation} of {agent} is durable, up to record {lsn}.",
+    "checkpoint-acknowledged": "Is told of checkpoint {generation} of {agent}.",
+    "checkpoint-recovered": "{agent} recovers from checkpoint {generation} (record {lsn}, intact: {intact}; {journal} records in its journal).",
+    "fault-armed": "Fault {what} is armed ({fault}).",
+    "fault-on": "Fault {what} begins at {target} ({fault}).",
+    "fault-fired": "Fault {what} makes a difference ({fault}).",
+    "fault-attested": "Fault {fault} was measured by {how}: {measured}.",
+    "fault-unattested": "Fault {fault} could not be measured by {how}: {measured}.",
+    "fault-off": "Fault {what} is over ({fault}).",
+    "operation-played": "Operation {what} is carried out ({operation}).",
+}  # fmt: skip
+
+
+def plain(text: object) -> str:
+    """``text`` with every character that could mislead or break a reader replaced by its visible escape, such as ``\\u202e``."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", str(text))
+
+
+def duration(nanoseconds: int | None) -> str:
+    """A span of time for people, to about four digits: ``5.051 s``, ``230 ms``, ``12 µs``; a dash for None."""
+    if nanoseconds is None:
+        return "–"
+    size = abs(nanoseconds)
+    for unit, name in ((10**9, "s"), (10**6, "ms"), (10**3, "µs")):
+        if size >= unit:
+            return f"{nanoseconds / unit:.4g} {name}" if size < 1000 * unit else f"{nanoseconds / unit:,.0f} {name}"
+    return f"{nanoseconds} ns" if nanoseconds else "0 s"
+
+
+def instant(at_ns: int) -> str:
+    """A moment of a run to the microsecond, in seconds: ``12.345678 s``."""
+    return f"{at_ns / 10**9:.6f} s"
+
+
+def ratio(share: float) -> str:
+    """Observed over bound, with three digits that never round a breach down to 1: ``0.412``, ``1.0001``."""
+    rounded = f"{share:.3f}"
+    return f"{share:.3g}" if share >= 100 else (f"{share:.9f}".rstrip("0") if rounded == "1.000" and share > 1 else rounded)
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 run``, ``12,000 runs``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def gate_word(gate: object) -> str:
+    """OPEN, DRAIN or CLOSED, whether the fact gives the number or the word."""
+    return _GATES.get(gate, plain(gate)) if isinstance(gate, int) else plain(gate).upper()
+
+
+def severity_word(gate: object, life: object) -> str:
+    """The severity of a gate and a life (protocol 3.5); a pair without a name is spelled out."""
+    gates = {word: number for number, word in _GATES.items()}
+    lives = {word: number for number, word in _LIVES.items()}
+    pair = (gates.get(gate_word(gate), -1), life if isinstance(life, int) else lives.get(plain(life).upper(), -1))
+    return _SEVERITIES.get(pair, f"{plain(gate)}/{plain(life)}")
+
+
+def short(value: object) -> str:
+    """A field of a fact for people: identifiers to eight digits, tokens as ``epoch.counter``, yes and no, lists with commas."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return f"{value[:8]}…" if _IDENTIFIER.match(value) else plain(value) or "nothing"
+    if isinstance(value, list | tuple):
+        if len(value) == 3 and isinstance(value[0], int) and isinstance(value[1], int):
+            return f"{value[0]}.{value[1]}"
+        if len(value) == 2 and value[0] in {"agent", "label", "tenant", "global"}:
+            return f"{value[0]} {plain(value[1])}".strip()
+        return ", ".join(short(item) for item in value) or "nothing"
+    return "nothing" if value is None else plain(value)
+
+
+class _Fields(dict[str, str]):
+    """The fields of one fact, worded; a field that the fact lacks reads as a question mark instead of failing the report."""
+
+    def __missing__(self, field: str) -> str:
+        return "?"
+
+
+def sentence(fact: Fact) -> str:
+    """What the fact says, as one sentence. A kind that this version does not know is spelled out field by field."""
+    pattern = SENTENCES.get(fact.kind)
+    if pattern is None:
+        return f"{plain(fact.kind)}: " + "; ".join(f"{plain(field)} {short(value)}" for field, value in fact.body.items())
+    return pattern.format_map(_worded(fact.body))
+
+
+def _worded(body: Mapping[str, Any]) -> _Fields:
+    worded = _Fields()
+    for field, value in body.items():
+        worded[field] = short(value)
+        if field.endswith("_ns") and isinstance(value, int):
+            worded[field[:-3]] = instant(value) if field in {"until_ns", "deadline_ns"} else duration(value)
+        elif isinstance(value, list | tuple):
+            worded[f"{field}_count"] = str(len(value))
+    if "gate" in body:
+        worded["gate"] = gate_word(body["gate"])
+        worded["severity"] = severity_word(body["gate"], body.get("life", 0))
+    return worded

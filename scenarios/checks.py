@@ -1,0 +1,361 @@
+"""What only several keys together can get wrong: quorums, bounds, targets, references.
+
+Owns every rule beyond the shape of single values. Given a scenario of which some parts may already have been refused (``skipped``), it
+judges the rest, so that a person sees all problems of a file at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from scenarios import derive
+from scenarios.document import Steps
+from scenarios.faults import FAULTS, Aim, FaultKind, Setting
+from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
+from scenarios.problems import known_or_meant
+from scenarios.targets import REST, Roster, Word, role
+from scenarios.triggers import Moment
+from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text
+
+AGENTS_LIMIT = 200
+TASKS_LIMIT = 50_000
+STEPS_LIMIT = 100
+SWARM_LIMIT = 50
+SEEDS_LIMIT = 1_000_000
+DRIFT_LIMIT_PPM = 500_000
+RUN_LIMIT_NS = 3600 * SECOND_NS
+
+Parts = frozenset[str]
+
+
+class Complaint(NamedTuple):
+    """A problem before it has a place in a file. ``got`` says what stands there, where that helps beyond the value itself."""
+
+    at: Steps
+    problem: str
+    remedy: str
+    got: str | None = None
+
+
+def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> Iterator[Complaint]:
+    """Everything wrong between the parts of a scenario.
+
+    ``skipped``: top-level keys that were refused and stand in here by placeholders. ``numbers``: for each entry of the timeline, its
+    index in the file.
+    """
+    if "topology" not in skipped:
+        yield from _quorums(scenario)
+        yield from _fleet(scenario)
+    if "parameters" not in skipped:
+        yield from _parameters(scenario, skipped)
+    yield from _run(scenario, skipped)
+    if not {"topology", "workload"} & skipped:
+        yield from _workload(scenario)
+    yield from _ids(scenario, numbers)
+    roster = None if "topology" in skipped else Roster(derive.topology(scenario.topology))
+    for index, entry in enumerate(scenario.timeline):
+        at: Steps = ("timeline", numbers[index])
+        yield from _trigger(scenario, entry, at, skipped)
+        yield from _action(scenario, entry, at, roster)
+    if "timeline" not in skipped:
+        yield from _circles(scenario, numbers)
+    if scenario.swarm is not None:
+        yield from _swarm(scenario, skipped)
+
+
+def _quorums(scenario: Scenario) -> Iterator[Complaint]:
+    form = scenario.topology
+    n, k, q = form.replicas, form.order_quorum(), form.lease_quorum()
+    for key, value in (("kill-quorum", form.kill_quorum), ("quorum", form.quorum)):
+        if value is not None and value > n:
+            yield Complaint(("topology", key), f"more than the {n} replicas", f"use at most {n}", str(value))
+            return
+    got = f"replicas {n}, kill-quorum {k}, quorum {q}"
+    key = "quorum" if form.quorum is not None else "kill-quorum"
+    if 2 * q <= n:
+        yield Complaint(("topology", key), "two lease quorums may share no replica: 2 * quorum must be above replicas", f"use {n // 2 + 1} or more", got)
+    if k + q <= n:
+        remedy = "raise one of them: else a lease is granted by replicas that have never heard of the order"
+        problem = "a lease quorum may miss every replica that holds an order: kill-quorum + quorum must be above replicas"
+        yield Complaint(("topology", key), problem, remedy, got)
+
+
+def _fleet(scenario: Scenario) -> Iterator[Complaint]:
+    total = 0
+    for tenant, form in scenario.topology.tenants.items():
+        total += sum(group.count for group in form.groups())
+        for name, times in Counter(sink.name for sink in form.sinks).items():
+            if times > 1:
+                yield Complaint(("topology", "tenants", tenant, "sinks"), f"{times} sinks of one name", "give each its own name", repr(name))
+    if not 1 <= total <= AGENTS_LIMIT:
+        problem = "no agents at all" if total == 0 else f"more than {AGENTS_LIMIT} agents"
+        yield Complaint(("topology", "tenants"), problem, "for example acme: {workers: 2}", str(total))
+
+
+def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
+    form = scenario.parameters
+    for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout"):
+        if getattr(form, key.replace("-", "_")) == 0:
+            yield Complaint(("parameters", key), "must be more than nothing", "write for example 500ms", "0s")
+    if form.grace > form.grace_max:
+        yield Complaint(("parameters", "grace"), f"longer than grace-max, {duration_text(form.grace_max)}", "lower it, or raise grace-max",
+                        duration_text(form.grace))  # fmt: skip
+    if form.drift > DRIFT_LIMIT_PPM:
+        yield Complaint(("parameters", "drift"), "no clock is promised to be that bad", "use at most 50%", percent_text(form.drift))
+    elif "network" not in skipped:
+        yield from _availability(scenario)
+
+
+def _availability(scenario: Scenario) -> Iterator[Complaint]:
+    form = scenario.parameters
+    limit, trip = derive.renewal_limit(form), derive.round_trip(scenario.network)
+    if form.lease and form.renew + trip >= limit:
+        needed = -(-(form.renew + trip) * (MILLION + form.drift) // (MILLION - form.drift))
+        problem = (
+            f"leases would run out between renewals: renew + round trip ({duration_text(trip, 3)}) must be under "
+            f"lease * (1 - drift) / (1 + drift) = {duration_text(limit, 3)}"
+        )
+        remedy = f"renew more often, or take a lease above {duration_text(needed, 3)}"
+        yield Complaint(("parameters", "renew"), problem, remedy, duration_text(form.renew))
+
+
+def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
+    if not 0 < scenario.duration <= RUN_LIMIT_NS:
+        yield Complaint(("duration",), "must be more than nothing and at most 1h", "write for example 30s", duration_text(scenario.duration))
+    if scenario.settle is not None and scenario.settle > RUN_LIMIT_NS:
+        yield Complaint(("settle",), "longer than 1h", "leave it out: the default follows from the parameters", duration_text(scenario.settle))
+    if not 1 <= scenario.seeds.high - scenario.seeds.low + 1 <= SEEDS_LIMIT or scenario.seeds.high == 0:
+        yield Complaint(("seeds",), f"must be 1 to {SEEDS_LIMIT} seeds", "write for example 20, or 100..199")
+    for key in ("loss", "duplicate", "reorder"):
+        if (chance := getattr(scenario.network, key)).high > MILLION:
+            yield Complaint(("network", key), "a chance above 100%", "use at most 100%", percent_text(chance.high))
+    if "live" in scenario.requires and "timeline" not in skipped and "live" not in derive.drivers(scenario):
+        yield Complaint(("requires",), "it requires the live driver, which does not have all of its faults as they are set",
+                        "see the fault reference in docs/scenarios.md for what live has")  # fmt: skip
+
+
+def _workload(scenario: Scenario) -> Iterator[Complaint]:
+    total = 0
+    for agent in derive.topology(scenario.topology).agents:
+        period, steps, _ = derive.profile(scenario, agent.kind)
+        total += 0 if period == 0 else scenario.duration // period
+        if not 1 <= steps.low <= steps.high <= STEPS_LIMIT:
+            yield Complaint(("workload",), f"tasks of {steps.low} to {steps.high} steps", f"use 1 to {STEPS_LIMIT} steps")
+            return
+    if total > TASKS_LIMIT:
+        yield Complaint(("workload",), f"more than {TASKS_LIMIT} tasks in one run", "lower the rate, the fleet or the duration", f"about {total}")
+
+
+def _ids(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(derive.entry_ids(scenario.timeline)):
+        if name in seen:
+            yield Complaint(("timeline", numbers[index], "id"), f"the id of timeline[{numbers[seen[name]]}] too", "give each entry its own id", repr(name))
+        seen.setdefault(name, index)
+
+
+def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts) -> Iterator[Complaint]:
+    given = [key for key in ("at", "after", "when") if getattr(entry, key) is not None]
+    if len(given) != 1:
+        problem = "no trigger" if not given else "more than one trigger"
+        yield Complaint((*at, *given[1:2]), problem, "give exactly one of at, after and when", ", ".join(given) or None)
+    if entry.after is None:
+        for key in sorted({"wait", "count"} & entry.model_fields_set):
+            yield Complaint((*at, key), "only goes with `after`", "remove it, or say after what")
+    if entry.count > 1 and isinstance(entry.after, Moment):
+        yield Complaint((*at, "count"), "this moment comes only once", "remove it", str(entry.count))
+    if entry.at is not None and "duration" not in skipped and entry.at.high > scenario.duration:
+        remedy = f"use at most {duration_text(scenario.duration)}, or raise duration"
+        yield Complaint((*at, "at"), "later than the end of the run", remedy, duration_text(entry.at.high))
+    if entry.when is not None and "topology" not in skipped:
+        agents = [agent.agent for agent in derive.topology(scenario.topology).agents]
+        if entry.when.agent not in agents:
+            yield Complaint((*at, "when"), "no such agent", known_or_meant(entry.when.agent, agents), repr(entry.when.agent))
+    if isinstance(entry.after, Moment) and "timeline" not in skipped:
+        try:
+            derive.awaited(entry.after, scenario.timeline)
+        except derive.Ambiguous as error:
+            ids = derive.entry_ids(scenario.timeline)
+            yield Complaint((*at, "after"), str(error), f"the ids here are {', '.join(ids)}", repr(str(entry.after)))
+
+
+def _circles(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
+    """Entries that, each waiting for another, would all wait for ever."""
+    waits: dict[int, int] = {}
+    for index, entry in enumerate(scenario.timeline):
+        if isinstance(entry.after, Moment):
+            try:
+                waits[index] = derive.referred(entry.after, scenario.timeline)
+            except derive.Ambiguous:
+                continue
+    for index in waits:
+        trail = [index]
+        while trail[-1] in waits and waits[trail[-1]] not in trail:
+            trail.append(waits[trail[-1]])
+        if waits.get(trail[-1]) == index:
+            yield Complaint(("timeline", numbers[index], "after"), "waits, in the end, for itself", "break the circle with an `at`")
+
+
+def _action(scenario: Scenario, entry: EntryForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
+    actions = entry.actions()
+    if len(actions) != 1:
+        problem = "nothing to do" if not actions else "more than one thing to do"
+        remedy = "give one operation or fault, for example hard: {scope: tenant acme}" if not actions else "make an entry of each"
+        yield Complaint((*at, *(name for name, _ in actions[1:2])), problem, remedy, ", ".join(name for name, _ in actions) or None)
+    for name, form in actions:
+        if isinstance(form, OperationForm):
+            yield from _operation(scenario, name, form, (*at, name), roster)
+        else:
+            yield from _settings(FAULTS[name], form, (*at, name))
+            if roster is not None:
+                yield from _targets(FAULTS[name], form, (*at, name), roster)
+
+
+def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
+    if form.grace is not None and verb != "soft":
+        yield Complaint((*at, "grace"), f"a {verb} has no grace", "remove it, or use soft")
+    if form.approvers is not None and verb != "resume":
+        yield Complaint((*at, "approvers"), f"a {verb} needs no approvers", "remove it")
+    kind, value = form.scope
+    if form.tenant is not None and kind != "label":
+        yield Complaint((*at, "tenant"), f"a scope of kind {kind} names its tenant itself, if any", "remove it", repr(form.tenant))
+    if form.tenant is None and kind == "label":
+        yield Complaint((*at, "scope"), "a label belongs to one tenant", "add `tenant: acme` beside it", repr(f"label {value}"))
+    if roster is None:
+        return
+    if form.replica is not None and form.replica > scenario.topology.replicas:
+        yield Complaint((*at, "replica"), f"there are only {scenario.topology.replicas} replicas", "use a lower number", str(form.replica))
+    tenants = list(scenario.topology.tenants)
+    if form.tenant is not None and form.tenant not in tenants:
+        yield Complaint((*at, "tenant"), "no such tenant", known_or_meant(form.tenant, tenants), repr(form.tenant))
+    elif not form.allow_empty and not matching_agents(scenario, form):
+        known = {"agent": [agent.removeprefix("agent/") for agent in roster.agents], "tenant": tenants}.get(kind)
+        remedy = "allow-empty: true if that is meant" if known is None else f"{known_or_meant(value, known)} (or allow-empty: true)"
+        yield Complaint((*at, "scope"), "matches no agent", remedy, repr(f"{kind} {value}".strip()))
+
+
+def matching_agents(scenario: Scenario, form: OperationForm) -> tuple[str, ...]:
+    """The agents that a scope covers, by their deployment."""
+    kind, value = form.scope
+    return tuple(
+        agent.agent
+        for agent in derive.topology(scenario.topology).agents
+        if kind == "global"
+        or (kind == "agent" and agent.agent == value)
+        or (kind == "tenant" and agent.tenant == value)
+        or (kind == "label" and agent.tenant == form.tenant and value in agent.labels)
+    )
+
+
+def _settings(kind: FaultKind, form: FaultForm, at: Steps) -> Iterator[Complaint]:
+    for setting in kind.settings:
+        value = form.get(setting.name)
+        if isinstance(value, Span) and not (setting.limits.low <= value.low and value.high <= setting.limits.high):
+            yield Complaint((*at, setting.name), "out of its limits", f"use {limits_text(setting)}")
+    if kind.lasting and isinstance(lasts := form.get("for"), Span) and lasts.low == 0:
+        yield Complaint((*at, "for"), "lasts no time at all", "leave it out to last until all is healed", "0s")
+
+
+def limits_text(setting: Setting) -> str:
+    """The limits of a setting as a person would write them."""
+    low, high = setting.limits
+    if setting.unit.value == "count":
+        return f"{low}..{high}"
+    write = percent_text if setting.unit.value in ("chance", "signed rate") else duration_text
+    return f"{write(low)}..{write(high)}"
+
+
+def _targets(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Iterator[Complaint]:
+    if kind.aim is Aim.LINKS:
+        yield from _links(kind, form, at, roster)
+        return
+    key = "to" if kind.aim is Aim.SIGNALS else "nodes"
+    if REST in form.get(key):
+        yield Complaint((*at, key), "`rest` of what?", "name the nodes; rest belongs into between, or to, of a fault on links")
+        return
+    yield from _group(kind, form, (*at, key), form.get(key), roster)
+
+
+def _group(kind: FaultKind, form: FaultForm, at: Steps, words: tuple[Word, ...], roster: Roster) -> Iterator[Complaint]:
+    for number, word in enumerate(words):
+        if word == REST:
+            continue
+        found = roster.matching(word)
+        here = (*at, number) if len(words) > 1 else at
+        if not found and not form.allow_empty:
+            yield Complaint(here, "matches no node", f"the nodes are {_some(roster)}; or allow-empty: true", repr(str(word)))
+        if found and role(found[0]) not in kind.roles:
+            problem = f"{kind.name} cannot hit a {role(found[0])}"
+            remedy = f"aim it at a {' or '.join(kind.roles)}"
+            if role(found[0]) == "agent" and kind.aim is not Aim.NODES:
+                remedy += ": an agent speaks only to its own sidecar, on one host"
+            yield Complaint(here, problem, remedy, repr(str(word)))
+
+
+def _some(roster: Roster) -> str:
+    words = [node.replace("/", " ", 1) for node in roster.nodes]
+    return ", ".join(words) if len(words) <= 12 else ", ".join((*words[:11], f"and {len(words) - 11} more"))
+
+
+def _links(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Iterator[Complaint]:
+    between, start, end = form.get("between"), form.get("from"), form.get("to")
+    if between is not None and (start or end):
+        yield Complaint((*at, "from" if start else "to"), "`between` and `from`/`to` exclude each other", "keep one of them")
+        return
+    if between is None and bool(start) != bool(end):
+        yield Complaint((*at, "from" if start else "to"), "only one end", f"add `{'to' if start else 'from'}`, or use between")
+        return
+    if between is None and not start:
+        if not kind.everywhere:
+            yield Complaint(at, "no sides", "add for example between: [replicas, sidecar acme/1]")
+        return
+    groups: tuple[tuple[Word, ...], ...] = between if between is not None else (start, end)
+    keys: list[Steps] = [(*at, "between", number) for number in range(len(groups))] if between else [(*at, "from"), (*at, "to")]
+    before = 0
+    for key, group in zip(keys, groups, strict=True):
+        for complaint in _group(kind, form, key, group, roster):
+            before += 1
+            yield complaint
+    if sum(REST in group for group in groups) > 1:
+        yield Complaint(keys[-1], "`rest` on more than one side", "name the nodes of all sides but one")
+    elif not before and not form.allow_empty:
+        yield from _crossing(form, keys, roster.sides(groups), at, roster)
+
+
+def _crossing(form: FaultForm, keys: list[Steps], sides: list[tuple[str, ...]], at: Steps, roster: Roster) -> Iterator[Complaint]:
+    twice = [node for node, times in Counter(node for side in sides for node in side).items() if times > 1]
+    if twice and form.get("between") is not None:
+        yield Complaint(keys[-1], "a node on two sides", "let each node stand on one side only", repr(twice[0].replace("/", " ", 1)))
+        return
+    if not links(form, roster):
+        remedy = "sidecars speak to replicas and to their tenant's sinks, replicas to all but agents; or allow-empty: true"
+        yield Complaint(at, "no link joins the sides", remedy)
+
+
+def links(form: FaultForm, roster: Roster) -> tuple[tuple[str, str], ...]:
+    """The directed links that a fault on links hits: all of them if it names none."""
+    between, start, end = form.get("between"), form.get("from"), form.get("to")
+    if between is not None:
+        return roster.between(roster.sides(between))
+    if start is None or end is None:
+        return roster.links
+    sources, targets = roster.sides((start, end))
+    return roster.one_way(sources, targets)
+
+
+def _swarm(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
+    swarm = scenario.swarm
+    if swarm is None:
+        return
+    if "duration" not in skipped and swarm.between.high > scenario.duration:
+        yield Complaint(("swarm", "between"), "ends later than the run", f"use at most {duration_text(scenario.duration)}, or raise duration",
+                        duration_text(swarm.between.high))  # fmt: skip
+    for key in ("count", "orders"):
+        if getattr(swarm, key).high > SWARM_LIMIT:
+            yield Complaint(("swarm", key), f"more than {SWARM_LIMIT}", f"use at most {SWARM_LIMIT}", str(getattr(swarm, key).high))
+    if swarm.duration.low == 0:
+        yield Complaint(("swarm", "duration"), "faults that last no time at all", "write for example 500ms..4s", "0s")
+    if "orders" in swarm.model_fields_set and not swarm.operations:
+        yield Complaint(("swarm", "orders"), "no operations to draw from", "add for example operations: [soft, hard, resume]")

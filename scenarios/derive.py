@@ -1,0 +1,197 @@
+"""What follows from a scenario without any seed: its cell, ids, bounds and defaults.
+
+Owns the arithmetic of theorem T1 and of the settling time, and how entries of a timeline are called. Draws nothing (``draw`` does),
+complains about nothing (``checks`` does).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from killswitch.core.machine import Parameters
+from scenarios.faults import DRIVERS, FAULTS, LIVE
+from scenarios.model import APPROVERS, VERBS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, Profile, Scenario, TopologyForm
+from scenarios.schedule import AgentSpec, SinkSpec, Topology
+from scenarios.triggers import FactMatch, Moment
+from scenarios.units import MILLION, SECOND_NS, Span
+
+MS = SECOND_NS // 1000
+
+PROFILES: dict[str, tuple[int, Span, Span]] = {
+    "worker": (SECOND_NS // 2, Span(1, 4), Span(20 * MS, 80 * MS)),
+    "tool-calling": (SECOND_NS, Span(2, 6), Span(100 * MS, 400 * MS)),
+    "federated": (5 * SECOND_NS, Span(1, 1), Span(500 * MS, 1500 * MS)),
+}
+"""Per kind of agent, where the workload does not say: period between tasks, steps of a task, thinking before a step."""
+
+
+class Bounds(NamedTuple):
+    """The promises of protocol 2 for these parameters, in nanoseconds of real time after an order is effective."""
+
+    hard_ns: int
+    soft_new_ns: int
+    soft_ns: int
+    declare_wait_ns: int
+
+
+class Ambiguous(ValueError):
+    """A moment that no entry, or more than one, answers to."""
+
+
+def topology(form: TopologyForm) -> Topology:
+    """The cell: agents of each tenant numbered from 1 in the order of the file."""
+    agents: list[AgentSpec] = []
+    sinks: list[SinkSpec] = []
+    for tenant, content in form.tenants.items():
+        own = tuple(f"sink/{tenant}/{sink.name}" for sink in content.sinks)
+        sinks.extend(SinkSpec(sink=node, tenant=tenant, sink_class=sink.class_) for node, sink in zip(own, content.sinks, strict=True))
+        number = 0
+        for group in content.groups():
+            labels = tuple(sorted(f"{key}={value}" for key, value in group.labels.items()))
+            for number in range(number + 1, number + group.count + 1):
+                agents.append(AgentSpec(agent=f"{tenant}/{number}", tenant=tenant, kind=group.kind, labels=labels, sinks=own))
+    return Topology(
+        replicas=form.replicas, kill_quorum=form.order_quorum(), quorum=form.lease_quorum(), agents=tuple(agents), sinks=tuple(sinks)
+    )
+
+
+def parameters(form: ParametersForm) -> Parameters:
+    return Parameters(
+        lease_ns=form.lease, renew_ns=form.renew, grace_ns=form.grace, grace_max_ns=form.grace_max, challenge_ns=form.challenge,
+        drift_ppm=form.drift, slack_ns=form.slack, stop_timeout_ns=form.stop_timeout, kill_retry_ns=form.kill_retry,
+        gossip_ns=form.gossip, approvals=form.approvals,
+    )  # fmt: skip
+
+
+def profile(scenario: Scenario, kind: str) -> tuple[int, Span, Span]:
+    """Period between tasks (0: none), steps and thinking time of agents of a kind: ``kinds``, else the workload, else the kind's own."""
+    workload = scenario.workload
+    layers: tuple[Profile, ...] = (*(form for name, form in workload.kinds.items() if name == kind), workload)
+    period, steps, think = PROFILES[kind]
+    for layer in reversed(layers):
+        period = period if layer.tasks is None else layer.tasks
+        steps = layer.steps or steps
+        think = layer.think or think
+    return period, steps, think
+
+
+def slowest(ns: int, drift_ppm: int) -> int:
+    """Real time in which the slowest clock within the drift has passed ``ns``, rounded up: ns / (1 - rho)."""
+    return -(-ns * MILLION // (MILLION - drift_ppm))
+
+
+def bounds(form: ParametersForm, grace_ns: int | None = None) -> Bounds:
+    """Theorems T1 and T4 (protocol 2) for an order of ``grace_ns``, by default the grace of the parameters."""
+    grace = min(form.grace if grace_ns is None else grace_ns, form.grace_max)
+    hard = slowest(form.lease, form.drift)
+    wait = -(-form.lease * (MILLION + form.drift) // (MILLION - form.drift))
+    return Bounds(hard, hard, slowest(max(form.lease, grace), form.drift), wait)
+
+
+def round_trip(form: NetworkForm) -> int:
+    """The longest round trip while no fault is on and nothing is held back."""
+    return 2 * (form.latency.high + form.jitter.high)
+
+
+def renewal_limit(form: ParametersForm) -> int:
+    """L (1 - rho) / (1 + rho): renewing and the round trip must take less, or leases run out by themselves (protocol 2, L5)."""
+    return form.lease * (MILLION - form.drift) // (MILLION + form.drift)
+
+
+def longest_grace(scenario: Scenario) -> int:
+    """The longest grace that any soft order of the scenario may have."""
+    given = [form.grace.high for entry in scenario.timeline for _, form in entry.actions() if isinstance(form, OperationForm) and form.grace]
+    return min(max([scenario.parameters.grace, *given]), scenario.parameters.grace_max)
+
+
+def settle_ns(scenario: Scenario) -> int:
+    """Fault-free time after the heal, unless the file says: long enough for every bounded liveness property.
+
+    An order still has to travel (four rounds of gossip and renewal), a drain may run its whole grace, its escalation waits for the slack,
+    an agent that was told to exit has the stop timeout, a kill is tried twice, and a successor waits out its predecessor's lease (T4).
+    """
+    if scenario.settle is not None:
+        return scenario.settle
+    form = scenario.parameters
+    stopping = slowest(max(longest_grace(scenario) + form.slack, form.stop_timeout, form.lease), form.drift)
+    travelling = 4 * (form.renew + form.gossip) + 4 * round_trip(scenario.network)
+    return stopping + travelling + bounds(form).declare_wait_ns + 2 * form.kill_retry + SECOND_NS
+
+
+def approvers(form: OperationForm, approvals: int) -> tuple[str, ...]:
+    return APPROVERS[:approvals] if form.approvers is None else form.approvers
+
+
+def entry_ids(timeline: tuple[EntryForm, ...]) -> tuple[str, ...]:
+    """The id of each entry: its own, or the name of its action and a number, counted per action over the file."""
+    seen: dict[str, int] = {}
+    ids = []
+    for entry in timeline:
+        name = entry.actions()[0][0] if entry.actions() else "entry"
+        seen[name] = seen.get(name, 0) + 1
+        ids.append(entry.id or f"{name}-{seen[name]}")
+    return tuple(ids)
+
+
+def referred(moment: Moment, timeline: tuple[EntryForm, ...]) -> int:
+    """The index of the entry that a moment speaks of: by its id, or by its action if only one entry has it. Raises `Ambiguous`."""
+    ids = entry_ids(timeline)
+    if moment.entry in ids:
+        return ids.index(moment.entry)
+    alike = [index for index, entry in enumerate(timeline) if [name for name, _ in entry.actions()] == [moment.entry]]
+    if not alike:
+        raise Ambiguous("no entry of that id or action")
+    if len(alike) > 1:
+        raise Ambiguous(f"{len(alike)} entries of that action: say which by its id")
+    return alike[0]
+
+
+def request_id(entry: EntryForm, entry_id: str) -> str:
+    """The idempotency key under which an operation is asked for."""
+    name, form = entry.actions()[0]
+    return form.request if isinstance(form, OperationForm) and form.request else f"request-{entry_id}"
+
+
+def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactMatch:
+    """The fact that shows a moment; a fact stands for itself. Raises `Ambiguous`, also where the entry has no such moment."""
+    if isinstance(after, FactMatch):
+        return after
+    index = referred(after, timeline)
+    entry, entry_id = timeline[index], entry_ids(timeline)[index]
+    verb, form = entry.actions()[0]
+    if isinstance(form, FaultForm):
+        if after.moment in ("on", "off"):
+            return FactMatch(f"fault-{after.moment}", (("fault", entry_id),))
+        raise Ambiguous("a fault has only the moments on and off")
+    if after.moment == "played":
+        return FactMatch("operation-played", (("operation", entry_id),))
+    if after.moment == "accepted" or (after.moment == "effective" and verb != "resume"):
+        kind = "resume-status" if verb == "resume" else "order-status"
+        return FactMatch(kind, (("request", request_id(entry, entry_id)), ("stage", after.moment.upper())))
+    known = "played and accepted" if verb == "resume" else "played, accepted and effective"
+    raise Ambiguous(f"a {verb} has only the moments {known}")
+
+
+def drivers(scenario: Scenario) -> tuple[str, ...]:
+    """The drivers that have every fault of the scenario, with the settings it is given."""
+    return tuple(driver for driver in DRIVERS if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
+
+
+def playable_by(name: str, form: FaultForm | None) -> tuple[str, ...]:
+    """The drivers that have a fault with its settings as written; a swarm's (``form`` None) are drawn to fit no driver in particular."""
+    kind = FAULTS[name]
+    given = {} if form is None else {setting.name: form.get(setting.name) for setting in kind.settings}
+    restricted = [setting for setting in kind.settings if setting.live]
+    live = all(given.get(setting.name) in setting.live for setting in restricted)
+    return tuple(driver for driver in kind.drivers if driver != LIVE or live)
+
+
+def _faults(scenario: Scenario) -> list[tuple[str, FaultForm | None]]:
+    named: list[tuple[str, FaultForm | None]] = [
+        (name, form) for entry in scenario.timeline for name, form in entry.actions() if isinstance(form, FaultForm)
+    ]
+    return named + [(name, None) for name in (scenario.swarm.faults if scenario.swarm else ())]
+
+
+def is_operation(name: str) -> bool:
+    return name in VERBS

@@ -1,0 +1,162 @@
+"""The types of single values in a scenario file, for pydantic: each reads the text a person writes and knows its JSON Schema.
+
+Owns the join between ``units``, ``targets``, ``triggers`` and pydantic. Knows no key of a scenario.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from scenarios import targets, triggers, units
+from scenarios.faults import FAULTS
+from scenarios.problems import known_or_meant
+from scenarios.triggers import FactMatch, Moment, State
+from scenarios.units import Span, UnitError
+
+T = TypeVar("T")
+
+PERCENTILE_PATTERN = "p(50|90|95|99|100)"
+
+
+class Form(BaseModel):
+    """Base of every mapping in a file: unknown keys are errors, nothing is coerced, ``restart_after`` is written ``restart-after``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, alias_generator=lambda name: name.rstrip("_").replace("_", "-"))
+
+
+def custom_error(problem: str, remedy: str) -> PydanticCustomError:
+    """An error that carries its own remedy through pydantic."""
+    return PydanticCustomError("scenario", "{problem}", {"problem": problem, "remedy": remedy})
+
+
+def reading(read: Callable[[object], T]) -> PlainValidator:
+    """A validator from a reader that raises `UnitError`."""
+
+    def validate(value: Any) -> T:
+        try:
+            return read(value)
+        except UnitError as error:
+            raise custom_error(error.problem, error.remedy) from error
+
+    return PlainValidator(validate)
+
+
+def ranged(one: Callable[[object], int]) -> PlainValidator:
+    return reading(lambda value: units.span(value, one))
+
+
+def _text(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$", "examples": list(examples)})
+
+
+def _range_of(pattern: str) -> str:
+    return rf"{pattern}(\.\.{pattern})?"
+
+
+def duration_or_none(value: object) -> Span | None:
+    """``none`` is None. Raises `UnitError`."""
+    return None if value == "none" else units.span(value, units.duration)
+
+
+def under(value: object) -> int:
+    """``under 12s`` as nanoseconds. Raises `UnitError`."""
+    return units.duration(_limit(value, "under", "under 12s"))
+
+
+def above(value: object) -> int:
+    """``above 0`` as a number. Raises `UnitError`."""
+    return units.count(_limit(value, "above", "above 0"))
+
+
+def _limit(value: object, relation: str, example: str) -> str:
+    if isinstance(value, str) and value.startswith(f"{relation} "):
+        return value.removeprefix(relation).strip()
+    raise UnitError("not a limit", f"write for example {example}")
+
+
+def scope(value: object) -> tuple[str, str]:
+    """``agent acme/1``, ``tenant acme``, ``label tier=gold`` or ``global`` as kind and value. Raises `UnitError`."""
+    kind, _, rest = (" ".join(value.split()) if isinstance(value, str) else "").partition(" ")
+    shapes = {"agent": targets.AGENT_PATTERN, "tenant": targets.NAME_PATTERN, "label": LABEL_PATTERN, "global": ""}
+    examples = "agent acme/1, tenant acme, label tier=gold (with `tenant:` beside it) or global"
+    if kind not in shapes:
+        raise UnitError("not a scope", f"write {examples}")
+    if not re.fullmatch(shapes[kind], rest):
+        raise UnitError(f"not a scope of kind {kind}", f"write {examples}")
+    return kind, rest
+
+
+def invariants(value: object) -> tuple[str, ...]:
+    """``all`` as nothing, or a list of ids such as S1. Raises `UnitError`."""
+    if value == "all":
+        return ()
+    if not isinstance(value, tuple) or not value:
+        raise UnitError("not a list of invariants", "write all, or a list such as [S1, S6, L1]")
+    for each in value:
+        if each not in INVARIANTS:
+            raise UnitError(f"unknown invariant {each!r}", known_or_meant(each, INVARIANTS))
+    return tuple(str(each) for each in value)
+
+
+def fault_names(value: object) -> tuple[str, ...]:
+    """A list of names of the fault reference. Raises `UnitError`."""
+    if not isinstance(value, tuple):
+        raise UnitError("not a list of faults", "write a list such as [partition, crash]")
+    for each in value:
+        if each not in FAULTS:
+            raise UnitError(f"unknown fault {each!r}", known_or_meant(each, FAULTS))
+    return tuple(str(each) for each in value)
+
+
+def seeds(value: object) -> Span:
+    """``20`` as the seeds 1..20, or a range such as ``100..199``. Raises `UnitError`."""
+    span = units.span(value, units.count)
+    return Span(1, span.high) if isinstance(value, int) else span
+
+
+LABEL_PATTERN = r"[a-z][a-z0-9-]{0,31}=[A-Za-z0-9._-]{1,63}"
+SCOPE_PATTERN = rf"agent {targets.AGENT_PATTERN}|tenant {targets.NAME_PATTERN}|label {LABEL_PATTERN}|global"
+INVARIANTS = (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 11)))
+
+Duration = Annotated[int, reading(units.duration), _text(units.DURATION_PATTERN, "250ms", "5s")]
+DurationSpan = Annotated[Span, ranged(units.duration), _text(_range_of(units.DURATION_PATTERN), "5s", "10s..20s")]
+SignedDurationSpan = Annotated[Span, ranged(units.signed_duration), _text(_range_of(f"[+-]?{units.DURATION_PATTERN}"), "-2s", "-1s..1s")]
+DurationOrNone = Annotated[
+    Span | None, reading(duration_or_none), _text(f"none|{_range_of(units.DURATION_PATTERN)}", "1s", "none")
+]
+Percent = Annotated[int, reading(units.percent), _text(units.PERCENT_PATTERN, "1%")]
+PercentSpan = Annotated[Span, ranged(units.percent), _text(_range_of(units.PERCENT_PATTERN), "5%", "0%..20%")]
+SignedPercentSpan = Annotated[Span, ranged(units.signed_percent), _text(_range_of(f"[+-]?{units.PERCENT_PATTERN}"), "-10%", "-30%..30%")]
+Rate = Annotated[int, reading(units.rate), _text(units.RATE_PATTERN, "2/s", "30/min")]
+_COUNT_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^({_range_of(units.COUNT_PATTERN)})$"}]}
+CountSpan = Annotated[Span, ranged(units.count), WithJsonSchema({**_COUNT_SCHEMA, "examples": [3, "1..4"]})]
+Seeds = Annotated[Span, reading(seeds), WithJsonSchema({**_COUNT_SCHEMA, "examples": [20, "100..199"]})]
+Under = Annotated[int, reading(under), _text(f"under +{units.DURATION_PATTERN}", "under 12s")]
+Above = Annotated[int, reading(above), _text(f"above +{units.COUNT_PATTERN}", "above 0")]
+Scope = Annotated[tuple[str, str], reading(scope), _text(SCOPE_PATTERN, "agent acme/1", "tenant acme", "label tier=gold", "global")]
+_WORD_SCHEMA = {"type": "string", "pattern": f"^({targets.WORD_PATTERN})$", "examples": ["replicas", "sidecar acme/1", "rest"]}
+Word = Annotated[targets.Word, reading(targets.word), WithJsonSchema(_WORD_SCHEMA)]
+Words = Annotated[
+    tuple[targets.Word, ...],
+    reading(targets.words),
+    WithJsonSchema({"anyOf": [_WORD_SCHEMA, {"type": "array", "minItems": 1, "items": _WORD_SCHEMA}]}),
+]
+After = Annotated[Moment | FactMatch, reading(triggers.after), _text(triggers.AFTER_PATTERN, "partition.on", "hard.effective", "order-durable")]
+When = Annotated[State, reading(triggers.when), _text(triggers.WHEN_PATTERN, "lease.left(acme/1) < 5%", "mode(acme/1) is DRAINING")]
+FactKind = Annotated[FactMatch, reading(triggers.fact), _text(triggers.FACT_PATTERN, "lease-lost", "gate-changed(mode=DRAINING)")]
+Invariants = Annotated[
+    tuple[str, ...],
+    reading(invariants),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "minItems": 1, "items": {"enum": list(INVARIANTS)}}]}),
+]
+FaultNames = Annotated[
+    tuple[str, ...], reading(fault_names), WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}})
+]
+Name = Annotated[str, Field(pattern=f"^{targets.NAME_PATTERN}$")]
+EntryId = Annotated[str, Field(pattern=f"^{triggers.ID_PATTERN}$")]
+Text = Annotated[str, Field(min_length=1, max_length=500)]

@@ -1,0 +1,123 @@
+"""The small expressions of a scenario: ``after: partition.on``, ``when: lease.left(acme/1) < 5%``, ``reached: lease-denied(why=...)``.
+
+Owns their grammar, and checks kinds of fact and their fields against the history's vocabulary. What an expression refers to in its own
+file (an entry's id) is resolved elsewhere (``checks``, ``draw``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from harness.history import VOCABULARY
+from killswitch.core.messages import Gate, Life
+from scenarios import units
+from scenarios.problems import known_or_meant
+from scenarios.targets import AGENT_PATTERN
+from scenarios.units import UnitError
+
+ID_PATTERN = r"[a-z][a-z0-9-]{0,63}"
+FACT_PATTERN = r"[a-z-]+(\(.*\))?"
+AFTER_PATTERN = rf"({ID_PATTERN}\.(on|off|played|accepted|effective)|{FACT_PATTERN})"
+WHEN_PATTERN = rf"((lease|drain)\.left\({AGENT_PATTERN}\) *< *{units.PERCENT_PATTERN}|(gate|mode)\({AGENT_PATTERN}\) +is +[A-Z]+)"
+
+MODES = ("BOOT", "STANDBY", "RUNNING", "DRAINING", "QUIESCING", "KILLING", "STOPPED")
+FAULT_MOMENTS = ("on", "off")
+ORDER_MOMENTS = ("played", "accepted", "effective")
+WHEN_REMEDY = "write lease.left(acme/1) < 5%, drain.left(acme/1) < 5%, gate(acme/1) is DRAIN or mode(acme/1) is DRAINING"
+
+FieldValue = str | int | bool
+
+
+class FactMatch(NamedTuple):
+    """A kind of fact, and the values that some of its fields must have (``node`` stands for the fact's node)."""
+
+    kind: str
+    where: tuple[tuple[str, FieldValue], ...] = ()
+
+    def __str__(self) -> str:
+        return self.kind + (f"({', '.join(f'{field}={value}' for field, value in self.where)})" if self.where else "")
+
+
+class Moment(NamedTuple):
+    """A moment of another entry of the file: ``partition.on`` is the moment ``on`` of the entry that ``partition`` names."""
+
+    entry: str
+    moment: str
+
+    def __str__(self) -> str:
+        return f"{self.entry}.{self.moment}"
+
+
+class State(NamedTuple):
+    """A state of the protocol to wait for, in the form of `Trigger.when`."""
+
+    quantity: str
+    agent: str
+    comparison: str
+    value: str
+
+    def __str__(self) -> str:
+        value = units.percent_text(int(self.value)) if self.comparison == "<" else self.value
+        return f"{self.quantity}({self.agent}) {self.comparison} {value}"
+
+
+def after(value: object) -> Moment | FactMatch:
+    """Read what an entry comes after. Raises `UnitError`."""
+    text = value.strip() if isinstance(value, str) else ""
+    found = re.fullmatch(rf"({ID_PATTERN})\.([a-z]+)", text)
+    if found is None:
+        return fact(value)
+    if found[2] not in (*FAULT_MOMENTS, *ORDER_MOMENTS):
+        raise UnitError(f"unknown moment {found[2]!r}", known_or_meant(found[2], (*FAULT_MOMENTS, *ORDER_MOMENTS)))
+    return Moment(found[1], found[2])
+
+
+def fact(value: object) -> FactMatch:
+    """Read a kind of fact with, perhaps, values of its fields: ``gate-changed(mode=DRAINING)``. Raises `UnitError`."""
+    found = re.fullmatch(r"([A-Za-z-]+)\s*(?:\((.*)\))?", value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise UnitError("not a kind of fact", "write a kind of the history, for example order-durable or gate-changed(mode=DRAINING)")
+    kind = found[1]
+    if kind not in VOCABULARY:
+        raise UnitError("unknown kind of fact", known_or_meant(kind, VOCABULARY))
+    fields = (*VOCABULARY[kind][0], "node")
+    where = tuple(_condition(part, fields) for part in found[2].split(",")) if found[2] else ()
+    return FactMatch(kind, where)
+
+
+def _condition(part: str, fields: tuple[str, ...]) -> tuple[str, FieldValue]:
+    name, equals, text = (piece.strip() for piece in part.partition("="))
+    if not equals or not text:
+        raise UnitError(f"{part.strip()!r} is not field=value", "write for example node=replica/1")
+    if name not in fields:
+        raise UnitError(f"unknown field {name!r} of this fact", known_or_meant(name, fields))
+    return name, _field_value(name, text)
+
+
+def _field_value(name: str, text: str) -> FieldValue:
+    """As the history holds it: gates and lives are numbers there, flags are true or false."""
+    if name == "gate" and text in Gate.__members__:
+        return int(Gate[text])
+    if name == "life" and text in Life.__members__:
+        return int(Life[text])
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+
+def when(value: object) -> State:
+    """Read a state of the protocol to wait for. Raises `UnitError`."""
+    text = value.strip() if isinstance(value, str) else ""
+    found = re.fullmatch(rf"([a-z.]+)\(({AGENT_PATTERN})\)\s*(<|is)\s*(\S+)", text)
+    if found is None:
+        raise UnitError("not a state to wait for", WHEN_REMEDY)
+    quantity, agent, comparison, wanted = found[1], found[2], found[3], found[4]
+    if quantity in ("lease.left", "drain.left") and comparison == "<":
+        return State(quantity, agent, comparison, str(units.percent(wanted)))
+    known = {"gate": tuple(Gate.__members__), "mode": MODES}.get(quantity)
+    if known is None or comparison != "is":
+        raise UnitError("not a state to wait for", WHEN_REMEDY)
+    if wanted not in known:
+        raise UnitError(f"unknown {quantity} {wanted!r}", known_or_meant(wanted, known))
+    return State(quantity, agent, comparison, wanted)

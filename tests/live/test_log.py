@@ -1,0 +1,103 @@
+"""The log and the checkpoints on a real disk: what returned is there, what is broken is cut off, what failed stays failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from killswitch.core import audit
+from killswitch.core.events import Record
+from killswitch.live.checkpoint import Checkpoints
+from killswitch.live.log import LogFailed, SqliteLog
+
+
+def chain(length: int) -> list[Record]:
+    records: list[Record] = []
+    for number in range(length):
+        records.append(audit.seal(records[-1] if records else None, "NOTE", number, "boot", {"number": number}))
+    return records
+
+
+def test_records_survive_and_the_chain_goes_on(tmp_path: Path) -> None:
+    records = chain(5)
+    log = SqliteLog(tmp_path / "log.db")
+    log.append(records[:2])
+    log.append(records[2:])
+    log.close()
+    again = SqliteLog(tmp_path / "log.db")
+    assert again.load() == (tuple(records), 0)
+    again.append([audit.seal(records[-1], "NOTE", 9, "boot", {})])
+    assert len(again.load()[0]) == 6
+
+
+def test_synchronous_full_is_in_force_and_not_merely_asked_for(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    assert log._database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert log._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with pytest.raises(LogFailed, match="journal_mode=wal"):
+        SqliteLog(Path(":memory:"))  # no file, so no write-ahead log: refused, not taken as good enough
+
+
+def test_a_broken_tail_is_cut_off_on_disk_too(tmp_path: Path) -> None:
+    records = chain(6)
+    path = tmp_path / "log.db"
+    log = SqliteLog(path)
+    log.append(records)
+    log.close()
+    with sqlite3.connect(path) as database:
+        (body,) = database.execute("SELECT body FROM record WHERE seq = 4").fetchone()
+        database.execute("UPDATE record SET body = ? WHERE seq = 4", (body[:-1] + bytes([body[-1] ^ 1]),))
+    log = SqliteLog(path)
+    survived, cut_bytes = log.load()
+    assert survived == tuple(records[:3])
+    assert cut_bytes > 0
+    log.append([audit.seal(survived[-1], "RECOVERED", 1, "boot", {"truncated": cut_bytes})])
+    assert [record.kind for record in log.load()[0]] == ["NOTE"] * 3 + ["RECOVERED"]
+
+
+def test_a_failed_commit_is_final(tmp_path: Path) -> None:
+    records = chain(3)
+    log = SqliteLog(tmp_path / "log.db")
+    log.append(records[:1])
+    with pytest.raises(LogFailed, match="1..1 failed"):
+        log.append(records[:1])
+    with pytest.raises(LogFailed, match="1..1 failed"):
+        log.append(records[1:2])  # in itself it would succeed
+    log.close()
+    assert SqliteLog(tmp_path / "log.db").load()[0] == tuple(records[:1])
+
+
+def test_what_append_returned_for_survives_sigkill(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from killswitch.core import audit; from killswitch.live.log import SqliteLog\n"
+        f"log = SqliteLog(Path({str(tmp_path / 'log.db')!r})); last = None\n"
+        "while True:\n"
+        "    last = audit.seal(last, 'NOTE', 0, 'boot', {}); log.append([last]); print(last.seq, flush=True)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    told = [int(writer.stdout.readline()) for _ in range(40)]
+    os.kill(writer.pid, signal.SIGKILL)
+    told += [int(line) for line in writer.stdout.read().split()]
+    writer.wait()
+    survived, cut_bytes = SqliteLog(tmp_path / "log.db").load()
+    assert cut_bytes == 0
+    assert told == list(range(1, len(told) + 1))
+    assert len(survived) in (len(told), len(told) + 1)
+
+
+def test_checkpoints_keep_the_other_slot_whole(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "slots")
+    assert checkpoints.load() == ()
+    checkpoints.write(1, b"first")
+    checkpoints.write(2, b"second")
+    (tmp_path / "slots" / "slot1.tmp").write_bytes(b"torn")  # generation 3 died before its rename
+    assert checkpoints.load() == (b"second", b"first")
+    checkpoints.write(3, b"third")
+    assert checkpoints.load() == (b"second", b"third")

@@ -1,0 +1,184 @@
+"""The transport on real sockets: right peer, right message, our own deadlines, and nothing kept too long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from harness.live.ports import free_port
+from killswitch.core import codec
+from killswitch.core.messages import GateNotice, LeaseReply, Message, NO_TOKEN, Order, OrderPush, Query, StopRequest
+from killswitch.live import frames
+from killswitch.live.frames import Hello, Kind
+from killswitch.live.transport import Counters, Deadlines, Outbox, Transport, is_prohibition
+
+QUICK = Deadlines(ping_s=0.05, silence_s=0.25)
+
+
+class Inbox:
+    """Collects what a transport delivers."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, Message]] = []
+
+    async def deliver(self, sender: str, message: Message) -> None:
+        self.messages.append((sender, message))
+
+
+async def until(condition: Callable[[], bool], within_s: float = 3.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scene(), 15))
+
+
+def test_messages_go_both_ways_and_survive_a_server_that_restarts() -> None:
+    async def scene() -> None:
+        port, at_replica, at_sidecar = free_port(), Inbox(), Inbox()
+        sidecar = Transport("sidecar/acme/1", "acme", "cell", at_sidecar.deliver, QUICK)
+        sidecar.dial("replica/1", port)
+        sidecar.send("replica/1", Query("acme/1", "early"))  # the connection is not up yet: kept for a moment
+        for life in range(3):
+            replica = Transport("replica/1", "", "cell", at_replica.deliver, QUICK)
+            await replica.listen(port)
+            await until(lambda: "sidecar/acme/1" in replica._accepted)
+            sidecar.send("replica/1", Query("acme/1", f"life {life}"))
+            replica.send("sidecar/acme/1", GateNotice(life))
+            await until(lambda: ("sidecar/acme/1", Query("acme/1", f"life {life}")) in at_replica.messages)
+            await until(lambda: ("replica/1", GateNotice(life)) in at_sidecar.messages)
+            await replica.close()
+        assert ("sidecar/acme/1", Query("acme/1", "early")) in at_replica.messages
+        await sidecar.close()
+
+    play(scene)
+
+
+def test_a_silent_peer_is_noticed_by_our_own_deadline() -> None:
+    async def scene() -> None:
+        connections = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts by its backlog, and never says a word
+            client = Transport("sidecar/acme/1", "acme", "cell", Inbox().deliver, QUICK)
+            client.dial("replica/1", listener.getsockname()[1])
+            began = time.monotonic()
+            await until(lambda: client.counters.connected == 2)
+            connections.append(time.monotonic() - began)
+            await client.close()
+        assert QUICK.silence_s <= connections[0] < QUICK.silence_s + 1.0
+
+    play(scene)
+
+
+def test_what_is_older_than_it_may_be_is_not_delivered() -> None:
+    async def scene() -> None:
+        port, at_replica = free_port(), Inbox()
+        sidecar = Transport("sidecar/acme/1", "acme", "cell", at_replica.deliver, Deadlines(keep_s=0.2))
+        sidecar.dial("replica/1", port)
+        sidecar.send("replica/1", Query("acme/1", "stale"))
+        await asyncio.sleep(0.4)
+        sidecar.send("replica/1", Query("acme/1", "fresh"))
+        replica = Transport("replica/1", "", "cell", at_replica.deliver)
+        await replica.listen(port)
+        await until(lambda: len(at_replica.messages) == 1)
+        assert at_replica.messages == [("sidecar/acme/1", Query("acme/1", "fresh"))]
+        assert sidecar.counters.dropped == 1
+        await sidecar.close()
+        await replica.close()
+
+    play(scene)
+
+
+async def converse(port: int, *sent: bytes) -> list[tuple[Kind, bytes]]:
+    """Send ``sent`` on a raw connection and read until the other side ends it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"".join(sent))
+    heard = []
+    try:
+        while True:
+            heard.append(await asyncio.wait_for(frames.read(reader), 1))
+    except (asyncio.IncompleteReadError, OSError, TimeoutError):
+        writer.transport.abort()
+        return heard
+
+
+def test_probes_are_answered_and_strangers_are_not() -> None:
+    async def scene() -> None:
+        port, at_replica = free_port(), Inbox()
+        replica = Transport("replica/1", "", "cell", at_replica.deliver)
+        await replica.listen(port)
+        stop = frames.pack(Kind.MESSAGE, codec.encode(StopRequest(False), "sidecar/acme/1", "replica/1", "acme"))
+
+        assert await converse(port, frames.pack(Kind.PING, b"probe")) == [(Kind.PONG, b"probe")]
+        assert await converse(port, stop) == []  # before any hello
+        for wrong in (Hello("other cell", "sidecar/acme/1", "replica/1"), Hello("cell", "sidecar/acme/1", "replica/2")):
+            assert await converse(port, frames.pack_hello(wrong), stop) == []
+        impostor = frames.pack_hello(Hello("cell", "sidecar/acme/2", "replica/1"))
+        assert await converse(port, impostor, stop) == []  # says it is 2, sends in the name of 1
+        assert at_replica.messages == []
+
+        chance = random.Random("garbage")
+        for _ in range(30):
+            await converse(port, chance.randbytes(chance.randrange(64)) + b"\xff" * 5)
+        honest = frames.pack_hello(Hello("cell", "sidecar/acme/1", "replica/1"))
+        await converse(port, honest, frames.pack(Kind.MESSAGE, b"nonsense"), stop)
+        assert at_replica.messages == [("sidecar/acme/1", StopRequest(False))]  # the bad message changed only its own outcome
+        await replica.close()
+
+    play(scene)
+
+
+ORDER = Order(b"raw", "replica/1", b"signature")
+
+
+def test_prohibitions_leave_first_and_are_dropped_last() -> None:
+    async def scene() -> None:
+        counters = Counters()
+        outbox = Outbox(3, counters)
+        for frame, urgent in ((b"u1", False), (b"kill", True), (b"u2", False), (b"u3", False), (b"kill again", True)):
+            outbox.put(frame, 0.0, urgent=urgent)
+        assert [(await outbox.take())[1] for _ in range(len(outbox))] == [b"kill", b"kill again", b"u3"]
+        assert counters.dropped == 2
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("message", "urgent"),
+    [
+        (ORDER, True),
+        (OrderPush((ORDER,), ()), True),
+        (OrderPush((), ()), False),
+        (LeaseReply("a/1", "n", NO_TOKEN, "replica/1", 0, "", "", NO_TOKEN, 0, orders=(ORDER,)), True),
+        (LeaseReply("a/1", "n", NO_TOKEN, "replica/1", 5, "", "", NO_TOKEN, 0), False),
+        (Query("a/1", "k"), False),
+    ],
+)
+def test_which_messages_can_stop_somebody(message: Message, urgent: bool) -> None:
+    assert is_prohibition(message) is urgent
+
+
+def test_a_socket_that_was_handed_over_names_its_peer_and_ends_with_it() -> None:
+    async def scene() -> None:
+        here, there = socket.socketpair()
+        at_sidecar, at_agent = Inbox(), Inbox()
+        sidecar = Transport("sidecar/acme/1", "acme", "cell", at_sidecar.deliver)
+        agent = Transport("agent/acme/1", "acme", "cell", at_agent.deliver)
+        sidecar.adopt("agent/acme/1", here)
+        ended = agent.adopt("sidecar/acme/1", there)
+        await until(lambda: bool(agent._accepted and sidecar._accepted))
+        sidecar.send("agent/acme/1", StopRequest(True))
+        agent.send("sidecar/acme/1", Query("acme/1", "k"))
+        await until(lambda: bool(at_agent.messages and at_sidecar.messages))
+        await sidecar.close()
+        await asyncio.wait_for(ended, 1)
+        await agent.close()
+
+    play(scene)
