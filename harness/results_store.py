@@ -40,7 +40,7 @@ _COLUMNS = {
     "token": "VARCHAR",
     "reached": "MAP(VARCHAR, BIGINT)",
     "faults": "MAP(VARCHAR, BIGINT[])",
-    "stop_times": "STRUCT(\"order\" VARCHAR, agent VARCHAR, severity VARCHAR, last_admission_ns BIGINT, reaped_ns BIGINT, bound_ns BIGINT)[]",
+    "stop_times": 'STRUCT("order" VARCHAR, agent VARCHAR, severity VARCHAR, last_admission_ns BIGINT, reaped_ns BIGINT, bound_ns BIGINT)[]',
     "wall_s": "DOUBLE",
     "simulated_ns": "BIGINT",
     "facts": "BIGINT",

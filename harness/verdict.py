@@ -9,6 +9,8 @@ from msgspec import Struct
 
 
 class Verdict(StrEnum):
+    """Only `VALID` is a pass."""
+
     VALID = "valid"
     INVALID = "invalid"
     UNKNOWN = "unknown"

@@ -63,4 +63,4 @@ def rank(invariant: str) -> tuple[int, str, int]:
     """Sorts S1, S2, ... S28, L1, ... L10; whatever else there is comes after."""
     letter, number = invariant[:1], invariant[1:]
     known = letter in {"S", "L"} and number.isdecimal() and number.isascii()
-    return (("SL".index(letter), letter, int(number)) if known else (2, invariant, 0))
+    return ("SL".index(letter), letter, int(number)) if known else (2, invariant, 0)

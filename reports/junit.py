@@ -60,6 +60,6 @@ def _case(suite: Xml.Element, view: View, scenario: ScenarioView, cell: Cell, fa
     lines = [runs]
     if failure:
         lines += [f"seed {failure.seed}", *([failure.measure] if failure.measure else [])]
-        lines += [f"{fact.number}. {fact.at} {fact.node} (its clock {fact.clock}): {fact.text}" for fact in failure.facts]
+        lines += [f"{fact.number}. {fact.at} {fact.node}{f' (its clock {fact.clock})' if fact.clock else ''}: {fact.text}" for fact in failure.facts]
         lines += [f"replay: {failure.replay}"]
     verdict.text = "\n".join(lines)

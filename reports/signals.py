@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.history import Fact, History
-from reports.words import duration, plain, short
+from reports.words import duration, plain
 
 
 class Signal(NamedTuple):
-    """From the fact at index ``cause`` of the history to that at index ``effect``. ``form``: order, grant, effect or evidence."""
+    """From the fact at index ``cause`` of the history to that at index ``effect``.
+
+    ``form``: order, request, grant, effect or evidence. ``recorded``: the two facts themselves say that they belong together.
+    """
 
     cause: int
     effect: int
@@ -23,67 +26,58 @@ class Signal(NamedTuple):
     title: str
 
 
+# form -> the kinds of fact that begin it, those that end it, and the fields in which both agree.
+_PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "request": (("lease-requested",), ("lease-granted", "lease-denied"), ("agent", "nonce")),
+    "grant": (("lease-granted",), ("lease-opened",), ("agent", "nonce")),
+    "effect": (("effect-admitted",), ("effect-applied", "effect-rejected"), ("key", "token")),
+    "evidence": (("evidence-sent",), ("agent-status",), ("agent", "order", "stage")),
+}
+_BEGINS = {kind: form for form, (begins, _, _) in _PAIRS.items() for kind in begins}
+_ENDS = {kind: form for form, (_, ends, _) in _PAIRS.items() for kind in ends}
+_ASKED = ("tenant", "scope", "gate", "life")
+
+
 def signals(history: History) -> list[Signal]:
     """All arrows, in the order in which they arrive. Linear in the history."""
     found: list[Signal] = []
-    grants: dict[object, list[int]] = {}
-    waiting: dict[object, int] = {}
-    holders: dict[str, dict[str, int]] = {}
+    waiting: dict[tuple[str, ...], list[int]] = {}
+    holders: dict[str, dict[str, int]] = {}  # order -> node -> the fact by which it learned it
     for index, fact in enumerate(history):
-        body = fact.body
-        match fact.kind:
-            case "lease-granted":
-                grants.setdefault((body.get("agent"), body.get("nonce")), []).append(index)
-            case "lease-opened":
-                causes = grants.pop((body.get("agent"), body.get("nonce")), [])
-                found += [_signal(history, cause, index, "grant", True) for cause in causes]
-            case "effect-admitted":
-                waiting["effect", body.get("key"), _token(body.get("token"))] = index
-            case "effect-applied" | "effect-rejected":
-                found += _answered(history, waiting, ("effect", body.get("key"), _token(body.get("token"))), index, "effect")
-            case "evidence-sent":
-                waiting["evidence", body.get("order"), body.get("agent"), body.get("stage")] = index
-            case "agent-status":
-                found += _answered(history, waiting, ("evidence", body.get("order"), body.get("agent"), body.get("stage")), index, "evidence")
-            case "order-requested":
-                waiting["request", body.get("tenant"), short(body.get("scope")), body.get("gate"), body.get("life")] = index
-            case "order-learned":
-                found += _learned(history, waiting, holders.setdefault(str(body.get("order")), {}), index)
-            case _:
-                pass
+        if form := _ENDS.get(fact.kind):
+            key = _key(form, fact, _PAIRS[form][2])
+            causes = waiting.get(key, []) if form == "request" else waiting.pop(key, [])  # one request, many answers
+            found += [_signal(history, cause, index, form, recorded=True) for cause in causes]
+        if form := _BEGINS.get(fact.kind):
+            key = _key(form, fact, _PAIRS[form][2])
+            waiting[key] = [*waiting.get(key, []), index] if form == "grant" else [index]  # many grants, one lease
+        elif fact.kind == "order-requested":
+            waiting[_key("order", fact, _ASKED)] = [index]
+        elif fact.kind == "order-learned":
+            asked = waiting.get(_key("order", fact, _ASKED), [])
+            found += _learned(history, asked, holders.setdefault(str(fact.body.get("order")), {}), index)
     return found
 
 
-def _learned(history: History, waiting: dict[object, int], holders: dict[str, int], index: int) -> list[Signal]:
+def _learned(history: History, asked: list[int], holders: dict[str, int], index: int) -> list[Signal]:
+    """How an order came to a node: from its named sender, else, inferred, from its first holder, else from whoever asked for it."""
     fact = history.facts[index]
-    body = fact.body
-    sender = body.get("sender")
-    if sender in holders:
-        cause: int | None = holders[str(sender)]
-    elif holders:
-        cause = next(iter(holders.values()))
-    else:
-        cause = waiting.get(("request", body.get("tenant"), short(body.get("scope")), body.get("gate"), body.get("life")))
+    sender = str(fact.body.get("sender"))
+    causes = [holders[sender]] if sender in holders else list(holders.values())[:1] or asked
     holders.setdefault(fact.node, index)
-    if cause is None or history.facts[cause].node == fact.node:
-        return []
-    return [_signal(history, cause, index, "order", sender in holders)]
+    return [
+        _signal(history, cause, index, "order", recorded=history.facts[cause].node == sender)
+        for cause in causes
+        if history.facts[cause].node != fact.node
+    ]
 
 
-def _answered(history: History, waiting: dict[object, int], key: object, index: int, form: str) -> list[Signal]:
-    cause = waiting.pop(key, None)
-    return [] if cause is None else [_signal(history, cause, index, form, True)]
-
-
-def _signal(history: History, cause: int, effect: int, form: str, recorded: bool) -> Signal:
+def _signal(history: History, cause: int, effect: int, form: str, *, recorded: bool) -> Signal:
     start, end = history.facts[cause], history.facts[effect]
     how = "" if recorded else ", inferred from who held it first"
-    return Signal(cause, effect, form, recorded, f"{form}: {plain(start.node)} to {plain(end.node)}, {_lasted(start, end)}{how}")
+    title = f"{form}: {plain(start.node)} to {plain(end.node)}, {duration(end.at_ns - start.at_ns)}{how}"
+    return Signal(cause, effect, form, recorded, title)
 
 
-def _lasted(start: Fact, end: Fact) -> str:
-    return duration(end.at_ns - start.at_ns)
-
-
-def _token(token: object) -> object:
-    return tuple(token) if isinstance(token, list) else token
+def _key(form: str, fact: Fact, fields: tuple[str, ...]) -> tuple[str, ...]:
+    return (form, *(str(fact.body.get(name)) for name in fields))

@@ -51,7 +51,7 @@ class LocalClock:
         return max(seen_at_ns, at_ns + (reading_ns - clock_ns) * (self.at_ns[last] - at_ns) // ticks)
 
     def describe(self, from_ns: int, to_ns: int) -> str:
-        """How the clock differs from true time over a stretch of the run: ``clock +1.2 s, 3 % slow``; empty if it does not."""
+        """How the clock differs from true time over a stretch of the run: ``+1.2 s, 3 % slow``; empty if it does not."""
         first = max(bisect_right(self.at_ns, from_ns) - 1, 0)
         last = max(bisect_right(self.at_ns, to_ns) - 1, first)
         if not self.at_ns:
@@ -63,7 +63,7 @@ class LocalClock:
             drift = (self.reading_ns[last] - self.reading_ns[first]) / lasted - 1
             if abs(drift) >= 0.00005:
                 words.append(f"{abs(drift) * 100:.3g} % {'fast' if drift > 0 else 'slow'}")
-        return f"clock {', '.join(words)}" if words else ""
+        return ", ".join(words)
 
 
 def outages(history: History, end_ns: int) -> list[Span]:

@@ -28,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class StopRow:
-    """All stops of one severity. ``ratio``: time to the last forbidden admission over its bound T1; the others in nanoseconds.
+    """All stops of one severity. ``ratio``: time to the last admission under the order over its bound T1; the others in nanoseconds.
 
     ``reaped`` counts the stops after which the process was gone, ``reaped_ns`` their times. ``worst_run``: scenario and seed of the
     highest ratio. ``late``: how many stops passed their bound.
@@ -67,7 +67,7 @@ def summarise(stops: pd.DataFrame) -> tuple[StopRow, ...]:
 
 
 def _row(severity: str, stops: pd.DataFrame) -> StopRow:
-    worst = stops.loc[stops["ratio"].idxmax()]
+    worst = stops.iloc[int(stops["ratio"].argmax())]
     reaped = stops["reaped_ns"].dropna()
     return StopRow(
         severity=severity,

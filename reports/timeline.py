@@ -8,7 +8,7 @@ All lengths are in units of the drawing, whose tracks are `WIDTH` wide; the labe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.history import Fact, History
 from harness.verdict import Finding
@@ -21,7 +21,7 @@ _OVERVIEW = 34
 _FAULT_ROW = 19
 _AXIS = 30
 _LANES_MOST = 16
-_GRANTS_MOST = 60
+_LEASE_ARROWS_MOST = 60
 _ADMISSIONS_MOST = 300
 _BADGE_APART = 21
 
@@ -178,7 +178,7 @@ def _window(witness: Sequence[Fact], finding: Finding, end_ns: int) -> _Window:
     if finding.observed_ns is not None and finding.bound_ns is not None and finding.observed_ns < finding.bound_ns:
         last = min(max(last, first + finding.bound_ns), end_ns)
     margin = max((last - first) // 12, 100_000_000)
-    return _Window(max(0, first - margin), max(min(end_ns, last + margin), first + 1_000_000))
+    return _Window(max(0, first - margin), last + margin)
 
 
 def _place_overview(drawing: Timeline, history: History, faults: list[tuple[spans.Span, frozenset[str]]], window: _Window, end_ns: int) -> None:
@@ -230,7 +230,7 @@ def _place_lanes(
     for node in (node for node in ordered if node in shown):
         guarded = node.startswith("sidecar/")
         headroom = 24 if node in {fact.node for fact in witness} else 8
-        height = headroom + (66 if guarded else 20)
+        height = headroom + (70 if guarded else 20)
         name = plain(node if len(node) <= 24 else f"{node[:23]}…")
         note = clocks[node].describe(window.start_ns, window.end_ns)
         drawing.lanes.append(Lane(node, name, note, top, height, top + headroom + 4, guarded))
@@ -266,12 +266,13 @@ def _place_bands(
             lane = lanes[span.node]
             text = span.label if seen[1] > 50 else ""
             drawing.shades.append(Box(seen[0], lane.top, seen[1], lane.height, span.form, text, span.title))
-    rows = {"gate": (12.0, 18.0), "lease": (34.0, 8.0), "process": (46.0, 5.0)}
+    rows = {"gate": (14.0, 18.0), "lease": (37.0, 8.0), "process": (51.0, 5.0)}
     for span in (*spans.gates(history, end_ns), *spans.leases(history, clocks), *spans.processes(history, end_ns)):
         if span.node not in lanes or not (seen := window.cut(span.start_ns, span.end_ns)):
             continue
         below, height = rows[span.form.split("-")[0]]
         text = f"{span.letter} {span.label}" if seen[1] > 9.0 * len(span.label) + 14 else span.letter if seen[1] > 11 else ""
+        text = text if height > 15 else ""
         drawing.bands.append(Box(seen[0], lanes[span.node].mark_y + below, seen[1], height, span.form, text, span.title))
 
 
@@ -285,30 +286,42 @@ def _place_marks(drawing: Timeline, history: History, witness: Sequence[int], wi
             continue
         x, title = window.x(fact.at_ns), f"{instant(fact.at_ns)} (own clock {instant(fact.clock_ns)}): {sentence(fact)}"
         if index in numbers:
-            after = lane.badges[-1].x + _BADGE_APART if lane.badges else 11.0
-            at = min(max(x, after, 11.0), WIDTH - 11.0)
-            lane.badges.append(Badge(at, lane.mark_y - 17, x, lane.mark_y, numbers[index], title))
+            lane.badges.append(Badge(x, lane.mark_y - 17, x, lane.mark_y, numbers[index], title))
         if fact.kind in _MARKS:
             shape, form = _MARKS[fact.kind]
             admissions += form == "effect"
             if form != "effect" or admissions <= _ADMISSIONS_MOST or index in numbers:
                 drawing.marks.append(Mark(x, lane.mark_y, shape, f"{form} witness" if index in numbers else form, title))
+    for lane in drawing.lanes:
+        lane.badges = _apart(lane.badges)
     drawing.arrows = _arrows(signals(history), history, lanes, numbers, window)
     if admissions > _ADMISSIONS_MOST:
         drawing.hidden = f"{drawing.hidden} {admissions - _ADMISSIONS_MOST} effects are not drawn.".strip()
 
 
+def _apart(badges: list[Badge]) -> list[Badge]:
+    """The badges of one lane, moved sideways as far as needed to be told apart: first to the right, then back from the edge."""
+    places: list[float] = []
+    for badge in badges:
+        places.append(max(badge.to_x, places[-1] + _BADGE_APART if places else _BADGE_APART / 2))
+    edge = WIDTH - _BADGE_APART / 2
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], edge)
+        edge = places[number] - _BADGE_APART
+    return [replace(badge, x=place) for badge, place in zip(badges, places, strict=True)]
+
+
 def _arrows(found: list[Signal], history: History, lanes: dict[str, Lane], witness: dict[int, int], window: _Window) -> list[Arrow]:
-    """The signals between two drawn lanes; lease grants only as many as leave the picture readable, those of the witness always."""
+    """The signals between two drawn lanes; lease rounds only as many as leave the picture readable, those of the witness always."""
     drawn: list[Arrow] = []
-    grants = 0
+    rounds = 0
     for signal in found:
         start, end = history.facts[signal.cause], history.facts[signal.effect]
         if start.node not in lanes or end.node not in lanes or not (window.holds(start.at_ns) and window.holds(end.at_ns)):
             continue
         proof = signal.cause in witness and signal.effect in witness
-        grants += signal.form == "grant"
-        if signal.form == "grant" and grants > _GRANTS_MOST and not proof:
+        rounds += signal.form in {"request", "grant"}
+        if signal.form in {"request", "grant"} and rounds > _LEASE_ARROWS_MOST and not proof:
             continue
         form = " ".join([signal.form, *(["witness"] if proof else []), *([] if signal.recorded else ["inferred"])])
         ends = (window.x(start.at_ns), lanes[start.node].mark_y, window.x(end.at_ns), lanes[end.node].mark_y)
@@ -328,6 +341,8 @@ def _place_axis(drawing: Timeline, finding: Finding, witness: Sequence[Fact], wi
     start_ns = last_ns - finding.observed_ns
     if any(fact.at_ns == start_ns for fact in witness):  # only then do the two numbers count from a fact that is shown
         limit = window.x(start_ns + finding.bound_ns)
-        drawing.limits.append(Rule(window.x(start_ns), "t0", "start"))
+        drawing.limits.append(Rule(window.x(start_ns), "t0: effective", "start"))
         if 0 <= limit <= WIDTH:
+            height = drawing.axis_y - drawing.lanes_top
+            drawing.shades.append(Box(limit, drawing.lanes_top, WIDTH - limit, height, "late", title="past the bound"))
             drawing.limits.append(Rule(limit, f"bound: t0 + {duration(finding.bound_ns)}", "end" if limit > WIDTH / 2 else "start"))

@@ -6,7 +6,7 @@ rid of characters that mislead (`words.plain`), not yet escaped. Violations are 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,10 +119,10 @@ def build(results_dir: Path) -> View:
     ordered = tuple(sorted(named, key=invariants.rank))
     examined: Counter[tuple[str, str]] = Counter()
     verdicts: Counter[tuple[str, Verdict]] = Counter()
-    wall_s: Counter[str] = Counter()
+    wall_s: dict[str, float] = defaultdict(float)
     for run in results.runs:
         verdicts[run.scenario, run.verdict] += 1
-        wall_s[run.scenario] += run.wall_s  # type: ignore[assignment]  # a Counter adds up floats as well
+        wall_s[run.scenario] += run.wall_s
         for finding in run.findings:
             examined[run.scenario, finding.invariant] += finding.examined
     scenarios = tuple(
@@ -152,7 +152,7 @@ def _headline(campaign: Campaign) -> Headline:
         more = f" and {len(broken) - 4} more" if len(broken) > 4 else ""
         sentence = f"{what}{more} broke in {len(failed)} of {scenarios}." if broken else f"{len(failed)} of {scenarios} did not hold."
     elif campaign.verdict is Verdict.UNKNOWN:
-        sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass."
+        sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass." if undecided else "Nothing was decided."
     else:
         sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'} of {scenarios}."
     if campaign.verdict is Verdict.INVALID and undecided:

@@ -23,7 +23,7 @@ SHOWN_MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class FactLine:
-    """One witness fact: its number in the picture, when and where it was, and what it says."""
+    """One witness fact: its number in the picture, when and where it was, and what it says. ``clock`` is empty if it shows true time."""
 
     number: int
     at: str
@@ -64,7 +64,7 @@ def view(results_dir: Path, results: Results) -> tuple[FailureView, ...]:
     alike: dict[tuple[Verdict, str, str], list[Failure]] = {}
     for failure in results.campaign.failures:
         alike.setdefault((failure.verdict, failure.scenario, failure.invariant), []).append(failure)
-    groups = sorted(alike.values(), key=lambda group: (group[0].verdict is not Verdict.INVALID))
+    groups = sorted(alike.values(), key=lambda group: group[0].verdict is not Verdict.INVALID)
     histories = _Histories(results_dir)
     seen = []
     for number, group in enumerate(groups, start=1):
@@ -132,7 +132,8 @@ def _measure(finding: Finding | None) -> str:
 def _fact_lines(history: History, finding: Finding) -> tuple[FactLine, ...]:
     facts = [history.facts[index] for index in finding.witness if 0 <= index < len(history)]
     return tuple(
-        FactLine(number, instant(fact.at_ns), plain(fact.node), instant(fact.clock_ns), sentence(fact)) for number, fact in enumerate(facts, start=1)
+        FactLine(number, instant(fact.at_ns), plain(fact.node), instant(fact.clock_ns) if fact.clock_ns != fact.at_ns else "", sentence(fact))
+        for number, fact in enumerate(facts, start=1)
     )
 
 

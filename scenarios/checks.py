@@ -42,11 +42,12 @@ class Complaint(NamedTuple):
 def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> Iterator[Complaint]:
     """Everything wrong between the parts of a scenario.
 
-    ``skipped``: top-level keys that were refused and stand in here by placeholders. ``numbers``: for each entry of the timeline, its
-    index in the file.
+    ``skipped``: keys (``topology``, and ``topology.quorum`` too) that were refused in part or whole, and stand in here by placeholders.
+    ``numbers``: for each entry of the timeline, its index in the file.
     """
-    if "topology" not in skipped:
+    if not {"topology.replicas", "topology.quorum", "topology.kill-quorum"} & skipped:
         yield from _quorums(scenario)
+    if "topology.tenants" not in skipped:
         yield from _fleet(scenario)
     if "parameters" not in skipped:
         yield from _parameters(scenario, skipped)
@@ -75,7 +76,8 @@ def _quorums(scenario: Scenario) -> Iterator[Complaint]:
     got = f"replicas {n}, kill-quorum {k}, quorum {q}"
     key = "quorum" if form.quorum is not None else "kill-quorum"
     if 2 * q <= n:
-        yield Complaint(("topology", key), "two lease quorums may share no replica: 2 * quorum must be above replicas", f"use {n // 2 + 1} or more", got)
+        problem = "two lease quorums may share no replica: 2 * quorum must be above replicas"
+        yield Complaint(("topology", key), problem, f"use {n // 2 + 1} or more", got)
     if k + q <= n:
         remedy = "raise one of them: else a lease is granted by replicas that have never heard of the order"
         problem = "a lease quorum may miss every replica that holds an order: kill-quorum + quorum must be above replicas"
@@ -152,7 +154,8 @@ def _ids(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
     seen: dict[str, int] = {}
     for index, name in enumerate(derive.entry_ids(scenario.timeline)):
         if name in seen:
-            yield Complaint(("timeline", numbers[index], "id"), f"the id of timeline[{numbers[seen[name]]}] too", "give each entry its own id", repr(name))
+            problem = f"the id of timeline[{numbers[seen[name]]}] too"
+            yield Complaint(("timeline", numbers[index], "id"), problem, "give each entry its own id", repr(name))
         seen.setdefault(name, index)
 
 

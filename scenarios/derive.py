@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from killswitch.core.machine import Parameters
-from scenarios.faults import DRIVERS, FAULTS, LIVE
-from scenarios.model import APPROVERS, VERBS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, Profile, Scenario, TopologyForm
+from scenarios.faults import DRIVERS, FAULTS, LIVE, SIM
+from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, Profile, Scenario, TopologyForm
 from scenarios.schedule import AgentSpec, SinkSpec, Topology
 from scenarios.triggers import FactMatch, Moment
 from scenarios.units import MILLION, SECOND_NS, Span
 
 MS = SECOND_NS // 1000
+BACKOFF_NS = 2 * SECOND_NS
+HOST_LAG_NS = SECOND_NS
+SWARM_GRACE_FACTOR = 2
 
 PROFILES: dict[str, tuple[int, Span, Span]] = {
     "worker": (SECOND_NS // 2, Span(1, 4), Span(20 * MS, 80 * MS)),
@@ -48,11 +51,10 @@ def topology(form: TopologyForm) -> Topology:
         number = 0
         for group in content.groups():
             labels = tuple(sorted(f"{key}={value}" for key, value in group.labels.items()))
-            for number in range(number + 1, number + group.count + 1):
+            for _ in range(group.count):
+                number += 1
                 agents.append(AgentSpec(agent=f"{tenant}/{number}", tenant=tenant, kind=group.kind, labels=labels, sinks=own))
-    return Topology(
-        replicas=form.replicas, kill_quorum=form.order_quorum(), quorum=form.lease_quorum(), agents=tuple(agents), sinks=tuple(sinks)
-    )
+    return Topology(replicas=form.replicas, kill_quorum=form.order_quorum(), quorum=form.lease_quorum(), agents=tuple(agents), sinks=tuple(sinks))
 
 
 def parameters(form: ParametersForm) -> Parameters:
@@ -99,23 +101,28 @@ def renewal_limit(form: ParametersForm) -> int:
 
 
 def longest_grace(scenario: Scenario) -> int:
-    """The longest grace that any soft order of the scenario may have."""
+    """The longest grace that any soft order of the scenario, its swarm's included, may have."""
     given = [form.grace.high for entry in scenario.timeline for _, form in entry.actions() if isinstance(form, OperationForm) and form.grace]
+    if scenario.swarm is not None and "soft" in scenario.swarm.operations:
+        given.append(SWARM_GRACE_FACTOR * scenario.parameters.grace)
     return min(max([scenario.parameters.grace, *given]), scenario.parameters.grace_max)
 
 
 def settle_ns(scenario: Scenario) -> int:
-    """Fault-free time after the heal, unless the file says: long enough for every bounded liveness property.
+    """Fault-free time after the heal, unless the file says: long enough for every bounded liveness property to fall due.
 
-    An order still has to travel (four rounds of gossip and renewal), a drain may run its whole grace, its escalation waits for the slack,
-    an agent that was told to exit has the stop timeout, a kill is tried twice, and a successor waits out its predecessor's lease (T4).
+    First everything that is known has to reach everyone: a lease, four rounds of renewal and of gossip, the transport's longest pause
+    between two tries, and the slack. Then either a stop that was only now learned runs its course (the grace and its escalation, or the stop
+    timeout; two tries to kill), or a start that was only now allowed does (it waits out its predecessor's lease, T4).
     """
     if scenario.settle is not None:
         return scenario.settle
     form = scenario.parameters
-    stopping = slowest(max(longest_grace(scenario) + form.slack, form.stop_timeout, form.lease), form.drift)
-    travelling = 4 * (form.renew + form.gossip) + 4 * round_trip(scenario.network)
-    return stopping + travelling + bounds(form).declare_wait_ns + 2 * form.kill_retry + SECOND_NS
+    told = slowest(form.lease + 4 * form.renew + 4 * form.gossip, form.drift) + BACKOFF_NS + form.slack + 4 * round_trip(scenario.network)
+    stopped = slowest(max(longest_grace(scenario) + form.slack, form.stop_timeout) + 2 * form.kill_retry + HOST_LAG_NS, form.drift)
+    hard = bounds(form).hard_ns
+    started = 2 * slowest(hard, form.drift) + hard
+    return told + max(stopped, started) + HOST_LAG_NS
 
 
 def approvers(form: OperationForm, approvals: int) -> tuple[str, ...]:
@@ -148,7 +155,7 @@ def referred(moment: Moment, timeline: tuple[EntryForm, ...]) -> int:
 
 def request_id(entry: EntryForm, entry_id: str) -> str:
     """The idempotency key under which an operation is asked for."""
-    name, form = entry.actions()[0]
+    _, form = entry.actions()[0]
     return form.request if isinstance(form, OperationForm) and form.request else f"request-{entry_id}"
 
 
@@ -173,8 +180,10 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
 
 
 def drivers(scenario: Scenario) -> tuple[str, ...]:
-    """The drivers that have every fault of the scenario, with the settings it is given."""
-    return tuple(driver for driver in DRIVERS if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
+    """The drivers that have every fault of the scenario, with the settings it is given. Only a simulated network is bad by itself."""
+    network = scenario.network
+    able = (SIM,) if network.loss.high or network.duplicate.high or network.reorder.high else DRIVERS
+    return tuple(driver for driver in able if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
 
 
 def playable_by(name: str, form: FaultForm | None) -> tuple[str, ...]:
@@ -191,7 +200,3 @@ def _faults(scenario: Scenario) -> list[tuple[str, FaultForm | None]]:
         (name, form) for entry in scenario.timeline for name, form in entry.actions() if isinstance(form, FaultForm)
     ]
     return named + [(name, None) for name in (scenario.swarm.faults if scenario.swarm else ())]
-
-
-def is_operation(name: str) -> bool:
-    return name in VERBS

@@ -46,8 +46,8 @@ class Unit(StrEnum):
 class Setting:
     """One setting: ``name`` in the file, ``key`` in `Fault.settings`, limits inclusive.
 
-    ``default``: as it would be written in a file; None: it must be given. ``swarm``: what a swarm draws it from (None: the default, or for a clock's rate the promised
-    drift). ``live``: the values that the live driver can play (empty: all).
+    ``default``: as it would be written in a file; None: it must be given. ``swarm``: what a swarm draws it from (None: within the promised
+    drift, for a clock's rate). ``live``: the values that the live driver can play (empty: all).
     """
 
     name: str
@@ -161,7 +161,8 @@ FAULTS: dict[str, FaultKind] = {
             lasting=False, swarm_roles=CLOCKED, drivers=(SIM,),
         ),
         FaultKind(
-            "clock-drift", Aim.NODES, CLOCKED, "The node's own clock runs at another rate. Beyond the promised drift, timed bounds are void there (T5).",
+            "clock-drift", Aim.NODES, CLOCKED,
+            "The node's own clock runs at another rate. Beyond the promised drift, timed bounds are void there (T5).",
             "the clock runs on at the rate it had",
             (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
             swarm_roles=CLOCKED, drivers=(SIM,),

@@ -126,9 +126,7 @@ INVARIANTS = (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for num
 Duration = Annotated[int, reading(units.duration), _text(units.DURATION_PATTERN, "250ms", "5s")]
 DurationSpan = Annotated[Span, ranged(units.duration), _text(_range_of(units.DURATION_PATTERN), "5s", "10s..20s")]
 SignedDurationSpan = Annotated[Span, ranged(units.signed_duration), _text(_range_of(f"[+-]?{units.DURATION_PATTERN}"), "-2s", "-1s..1s")]
-DurationOrNone = Annotated[
-    Span | None, reading(duration_or_none), _text(f"none|{_range_of(units.DURATION_PATTERN)}", "1s", "none")
-]
+DurationOrNone = Annotated[Span | None, reading(duration_or_none), _text(f"none|{_range_of(units.DURATION_PATTERN)}", "1s", "none")]
 Percent = Annotated[int, reading(units.percent), _text(units.PERCENT_PATTERN, "1%")]
 PercentSpan = Annotated[Span, ranged(units.percent), _text(_range_of(units.PERCENT_PATTERN), "5%", "0%..20%")]
 SignedPercentSpan = Annotated[Span, ranged(units.signed_percent), _text(_range_of(f"[+-]?{units.PERCENT_PATTERN}"), "-10%", "-30%..30%")]
@@ -154,9 +152,7 @@ Invariants = Annotated[
     reading(invariants),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "minItems": 1, "items": {"enum": list(INVARIANTS)}}]}),
 ]
-FaultNames = Annotated[
-    tuple[str, ...], reading(fault_names), WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}})
-]
+FaultNames = Annotated[tuple[str, ...], reading(fault_names), WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}})]
 Name = Annotated[str, Field(pattern=f"^{targets.NAME_PATTERN}$")]
 EntryId = Annotated[str, Field(pattern=f"^{triggers.ID_PATTERN}$")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from scenarios import checks, document
-from scenarios.document import Document, Steps, dotted
+from scenarios.document import Document, Steps
 from scenarios.forms import Form
-from scenarios.model import Scenario
+from scenarios.model import Scenario, TopologyForm
 from scenarios.problems import Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 
 LIBRARY = Path(__file__).parent / "library"
@@ -80,12 +80,16 @@ def validate(read: Document) -> Scenario:
 
 
 def _what_is_left(values: dict[str, Any], errors: list[ErrorDetails]) -> tuple[Scenario, frozenset[str], tuple[int, ...]]:
-    """A scenario of the parts that have the right shape, the keys that have not, and the places of the timeline's entries that have."""
+    """A scenario of the parts that have the right shape, the keys (``topology``, ``topology.quorum``) that have not, and the numbers of the
+    timeline's entries that have."""
     broken_entries = {error["loc"][1] for error in errors if error["loc"][0] == "timeline" and len(error["loc"]) > 1}
-    skipped = {str(error["loc"][0]) for error in errors}
+    skipped = {".".join(str(step) for step in error["loc"][:depth]) for error in errors for depth in (1, 2)}
     left = {key: value for key, value in values.items() if key in _aliases(Scenario) and key not in skipped}
     for key, placeholder in PLACEHOLDERS.items():
         left.setdefault(key, placeholder)
+    if isinstance(values.get("topology"), dict):
+        sound = {key: value for key, value in values["topology"].items() if key in _aliases(TopologyForm) and f"topology.{key}" not in skipped}
+        left["topology"] = {**PLACEHOLDERS["topology"], **sound}
     numbers: tuple[int, ...] = tuple(range(len(values["timeline"]))) if isinstance(values.get("timeline"), tuple) else ()
     if "timeline" not in skipped or broken_entries:
         numbers = tuple(number for number in numbers if number not in broken_entries)
@@ -182,6 +186,3 @@ def _bare(annotation: Any) -> Any:
     while typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
         annotation = typing.get_args(annotation)[0]
     return annotation
-
-
-__all__ = ["ScenarioInvalid", "ScenarioNotFound", "dotted", "find", "library", "load", "parse", "validate"]

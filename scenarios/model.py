@@ -63,12 +63,16 @@ def _sinks(value: Any) -> Any:
     return tuple({"name": each} if isinstance(each, str) else each for each in value) if isinstance(value, tuple) else value
 
 
+Groups = Annotated[tuple[AgentGroup, ...], BeforeValidator(_groups, json_schema_input_type=int | AgentGroup | tuple[AgentGroup, ...])]
+Sinks = Annotated[tuple[SinkForm, ...], BeforeValidator(_sinks, json_schema_input_type=tuple[forms.Name | SinkForm, ...])]
+
+
 class Tenant(Form):
     """One tenant. ``workers: 4`` is short for ``agents: {count: 4, kind: worker}``, and its agents are numbered first."""
 
     workers: int = Field(default=0, ge=0, le=200)
-    agents: Annotated[tuple[AgentGroup, ...], BeforeValidator(_groups, json_schema_input_type=int | AgentGroup | tuple[AgentGroup, ...])] = ()
-    sinks: Annotated[tuple[SinkForm, ...], BeforeValidator(_sinks, json_schema_input_type=tuple[forms.Name | SinkForm, ...])] = default(("ledger",), max_length=20)
+    agents: Groups = ()
+    sinks: Sinks = default(("ledger",), max_length=20)
 
     def groups(self) -> tuple[AgentGroup, ...]:
         return (AgentGroup(count=self.workers), *self.agents) if self.workers else self.agents

@@ -65,6 +65,8 @@ class LinkSpec(Struct, frozen=True, kw_only=True):
 
 
 class DiskSpec(Struct, frozen=True, kw_only=True):
+    """How long a sync takes when no fault is on: ``sync_ns``, and up to ``jitter_ns`` more."""
+
     sync_ns: int = 1_500_000
     jitter_ns: int = 1_000_000
 

@@ -47,7 +47,7 @@ def word(value: object) -> Word:
 
 
 def _remedy(text: str) -> str:
-    kind, _, name = text.partition(" ")
+    kind, _, _ = text.partition(" ")
     if kind in ("sidecar", "agent", "sink"):
         return f"write tenant and name, for example {kind} acme/{'ledger' if kind == 'sink' else '1'}"
     if kind == "replica":

@@ -7,7 +7,8 @@ file (an entry's id) is resolved elsewhere (``checks``, ``draw``).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from harness.history import VOCABULARY
 from killswitch.core.messages import Gate, Life
@@ -22,6 +23,7 @@ AFTER_PATTERN = rf"({ID_PATTERN}\.(on|off|played|accepted|effective)|{FACT_PATTE
 WHEN_PATTERN = rf"((lease|drain)\.left\({AGENT_PATTERN}\) *< *{units.PERCENT_PATTERN}|(gate|mode)\({AGENT_PATTERN}\) +is +[A-Z]+)"
 
 MODES = ("BOOT", "STANDBY", "RUNNING", "DRAINING", "QUIESCING", "KILLING", "STOPPED")
+NAMED_GATES = ("gate-changed", "gate-recorded")
 FAULT_MOMENTS = ("on", "off")
 ORDER_MOMENTS = ("played", "accepted", "effective")
 WHEN_REMEDY = "write lease.left(acme/1) < 5%, drain.left(acme/1) < 5%, gate(acme/1) is DRAIN or mode(acme/1) is DRAINING"
@@ -35,8 +37,13 @@ class FactMatch(NamedTuple):
     kind: str
     where: tuple[tuple[str, FieldValue], ...] = ()
 
+    def holds(self, kind: str, node: str, body: Mapping[str, Any]) -> bool:
+        """Whether a fact of this kind, at this node, with these fields is meant."""
+        return kind == self.kind and all((node if field == "node" else body.get(field)) == value for field, value in self.where)
+
     def __str__(self) -> str:
-        return self.kind + (f"({', '.join(f'{field}={value}' for field, value in self.where)})" if self.where else "")
+        conditions = ", ".join(f"{field}={str(value).lower() if isinstance(value, bool) else value}" for field, value in self.where)
+        return f"{self.kind}({conditions})" if conditions else self.kind
 
 
 class Moment(NamedTuple):
@@ -82,22 +89,22 @@ def fact(value: object) -> FactMatch:
     if kind not in VOCABULARY:
         raise UnitError("unknown kind of fact", known_or_meant(kind, VOCABULARY))
     fields = (*VOCABULARY[kind][0], "node")
-    where = tuple(_condition(part, fields) for part in found[2].split(",")) if found[2] else ()
+    where = tuple(_condition(kind, part, fields) for part in found[2].split(",")) if found[2] else ()
     return FactMatch(kind, where)
 
 
-def _condition(part: str, fields: tuple[str, ...]) -> tuple[str, FieldValue]:
+def _condition(kind: str, part: str, fields: tuple[str, ...]) -> tuple[str, FieldValue]:
     name, equals, text = (piece.strip() for piece in part.partition("="))
     if not equals or not text:
         raise UnitError(f"{part.strip()!r} is not field=value", "write for example node=replica/1")
     if name not in fields:
         raise UnitError(f"unknown field {name!r} of this fact", known_or_meant(name, fields))
-    return name, _field_value(name, text)
+    return name, _field_value(kind, name, text)
 
 
-def _field_value(name: str, text: str) -> FieldValue:
-    """As the history holds it: gates and lives are numbers there, flags are true or false."""
-    if name == "gate" and text in Gate.__members__:
+def _field_value(kind: str, name: str, text: str) -> FieldValue:
+    """As the history holds it: flags are true or false, and the severity of orders and intents is two numbers (a gate's own facts name it)."""
+    if kind not in NAMED_GATES and name == "gate" and text in Gate.__members__:
         return int(Gate[text])
     if name == "life" and text in Life.__members__:
         return int(Life[text])

@@ -131,10 +131,14 @@ def percent_text(ppm: int) -> str:
 
 
 def rate_text(period_ns: int) -> str:
+    """A period as the rate that `rate` reads it from, for example ``3/s``."""
     if period_ns == 0:
         return "0/s"
-    whole, rest = divmod(SECOND_NS, period_ns)
-    return f"{whole}/s" if rest == 0 else f"one every {duration_text(period_ns, 3)}"
+    for unit in ("s", "min", "h"):
+        often = NS_PER_UNIT[unit] // period_ns
+        if often and NS_PER_UNIT[unit] // often == period_ns:
+            return f"{often}/{unit}"
+    return f"{_decimal(NS_PER_UNIT['h'], period_ns, 3)}/h"
 
 
 def span_text(value: Span, one: Callable[[int], str]) -> str:

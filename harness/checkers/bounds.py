@@ -94,5 +94,5 @@ class Bounds:
 
     @property
     def restart_ns(self) -> int:
-        """L6: propagation, the wait of T4 for the predecessor's lease (twice stretched), and one more lease round."""
-        return self.propagation_ns + 2 * stretch(self.hard_ns, self.drift_ppm) + self.hard_ns
+        """L6: propagation, twice the wait of T4 for the predecessor (promises may have to be asked for again), and one more lease."""
+        return self.propagation_ns + 2 * stretch(self.hard_ns + self.challenge_ns, self.drift_ppm) + self.hard_ns

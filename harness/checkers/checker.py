@@ -6,6 +6,7 @@ what was skipped and why, and the tightest instance of a timed bound. Must not k
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
 from harness.checkers.run import Run
@@ -35,7 +36,7 @@ class Checker(Protocol):
         ...
 
 
-class InvariantChecker:
+class InvariantChecker(ABC):
     """The bookkeeping. A subclass implements `see`, and `settle` for what only the end of the run decides."""
 
     invariant: ClassVar[str]
@@ -52,10 +53,11 @@ class InvariantChecker:
         self._undecided = ""
         self._tightest: tuple[int, int] | None = None
 
+    @abstractmethod
     def see(self, index: int, fact: Fact) -> None:
-        raise TypeError(f"{type(self).__name__} asks for {fact.kind} (fact {index}) and does not look at it")
+        """Take one fact of ``kinds``."""
 
-    def settle(self) -> None:
+    def settle(self) -> None:  # noqa: B027 - most invariants are decided when the last fact is in, and then there is nothing left to do
         """Judge what only the end of the run decides."""
 
     def finish(self) -> Finding:

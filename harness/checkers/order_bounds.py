@@ -6,37 +6,37 @@ asks a sidecar what it thinks of its gate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import CLOSED, DRAIN, NEW, OPEN, STOP, Order, agent_of
+from harness.checkers.run import CLOSED, DRAIN, NEW, OPEN, STOP, Order, Run, agent_of
 from harness.history import Fact
 
 
-@dataclass(slots=True)
-class _Watch:
-    """One effective order over one agent. ``new_by_ns`` and ``any_by_ns``: real time after which new, and any, effects are forbidden."""
+class _Watch(NamedTuple):
+    """One effective order over one agent, with the lengths after t0 when new, and any, effects are forbidden (None: never)."""
 
     order: Order
-    new_by_ns: int
-    any_by_ns: int | None
+    effective_ns: int
+    new_within_ns: int
+    any_within_ns: int | None
 
 
 class StopBound(InvariantChecker):
     """S1 (T1). With t0 the k-th replica's durable copy and o uncovered: gate CLOSED, nothing later than t0 + L/(1-rho); gate DRAIN, no new
     task later than that, and nothing at all later than t0 + max(L, G)/(1-rho). An instance is an effective order and a matching agent.
 
-    An order counts as covered as soon as one authentic certificate is durable anywhere or learned by the agent's sidecar; admissions
+    An order counts as covered as soon as an authentic certificate is durable anywhere or learned by the agent's sidecar; admissions
     after that belong to S6 and S7. Where a clock was broken that the bound leans on, the pair is skipped (T5) and counted.
-    Cannot see: effects of an order that never became effective.
+    Cannot see: what an order that never became effective should have stopped.
     """
 
     invariant = "S1"
     title = "StopBound: nothing that an effective order forbids is admitted later than T1 allows"
     kinds = frozenset({"order-durable", "effect-admitted"})
 
-    def __init__(self, run: object) -> None:
-        super().__init__(run)  # type: ignore[arg-type]
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
         self._watches: dict[str, list[_Watch]] = {}
         self._exempt: set[tuple[str, str]] = set()
 
@@ -51,4 +51,98 @@ class StopBound(InvariantChecker):
         if watches:
             watches[:] = [watch for watch in watches if not self.run.lifted(watch.order, agent)]
             for watch in watches:
-                self._judge(index, fact, watch)
+                self._judge(index, fact, agent, watch)
+
+    def settle(self) -> None:
+        self.skipped = len(self._exempt)
+
+    def _watch(self, order: Order, effective_ns: int) -> None:
+        bounds = self.run.bounds
+        any_within_ns = bounds.hard_ns if order.gate == CLOSED else bounds.soft_ns(order.grace_ns) if order.life >= STOP else None
+        for agent in order.agents:
+            self.examined += 1
+            self._watches.setdefault(agent, []).append(_Watch(order, effective_ns, bounds.hard_ns, any_within_ns))
+
+    def _judge(self, index: int, fact: Fact, agent: str, watch: _Watch) -> None:
+        if self.run.clock_suspect(watch.order, agent):
+            self._exempt.add((watch.order.order, agent))
+            return
+        elapsed_ns = fact.at_ns - watch.effective_ns
+        limits = [watch.any_within_ns, watch.new_within_ns if fact.body["cls"] == NEW else None]
+        for limit_ns in limits:
+            if limit_ns is None:
+                continue
+            self.measure(elapsed_ns, limit_ns)
+            if elapsed_ns > limit_ns:
+                self.blame(
+                    f"{agent} admitted a {fact.body['cls']} effect {elapsed_ns} ns after {watch.order.severity} {watch.order.order[:12]} became "
+                    f"effective; T1 allows {limit_ns} ns",
+                    *watch.order.proof(), *self._lease_proof(fact), index,
+                )  # fmt: skip
+
+    def _lease_proof(self, fact: Fact) -> tuple[int, ...]:
+        """The round of lease under which the effect was admitted, if it had one."""
+        agent, token, instance = fact.body["agent"], tuple(fact.body["token"]), fact.body["instance"]
+        best = self.run.rounds.best(agent, token, instance)
+        return best[1].proof() if best is not None else ()
+
+
+class _Standing(NamedTuple):
+    """What a sidecar's knowledge forbids it: the joined gate, the earliest drain deadline on its own clock, and the facts behind them."""
+
+    revision: int
+    gate: int
+    deadline_ns: int | None
+    gate_index: int
+    deadline_index: int
+
+
+class LocalStop(InvariantChecker):
+    """S3 (T2). From the step in which a sidecar learns an order: gate CLOSED, it admits nothing; gate DRAIN, nothing new, and nothing at all
+    after the earliest drain deadline (its own clock when it first learned the order, plus G; passed after a reboot). Until a certificate
+    covering the order is durable at that sidecar. An instance is an order learned by the sidecar of an agent that it matches.
+
+    A crash may forget an order that was not durable yet; that order is judged again from when it is learned again or recovered.
+    """
+
+    invariant = "S3"
+    title = "LocalStop: a sidecar that knows an order admits nothing that the order forbids"
+    kinds = frozenset({"order-learned", "effect-admitted"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._standings: dict[str, _Standing] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "order-learned":
+            if fact.node.startswith("sidecar/") and agent_of(fact.node) in self.run.orders[fact.body["order"]].agents:
+                self.examined += 1
+            return
+        agent, cls = fact.body["agent"], fact.body["cls"]
+        standing = self._standing(fact.node, agent)
+        if standing.gate == CLOSED or (standing.gate == DRAIN and cls == NEW):
+            gate = "CLOSED" if standing.gate == CLOSED else "DRAIN"
+            self.blame(f"{fact.node} admitted a {cls} effect although the orders it knows make its gate {gate}", standing.gate_index, index)
+        elif standing.deadline_ns is not None and fact.clock_ns > standing.deadline_ns:
+            late_ns = fact.clock_ns - standing.deadline_ns
+            self.blame(f"{fact.node} admitted a {cls} effect {late_ns} ns after its drain deadline", standing.deadline_index, index)
+
+    def _standing(self, name: str, agent: str) -> _Standing:
+        node = self.run.node(name)
+        standing = self._standings.get(name)
+        if standing is None or standing.revision != node.revision:
+            standing = self._standings[name] = self._join(name, agent)
+        return standing
+
+    def _join(self, name: str, agent: str) -> _Standing:
+        node = self.run.node(name)
+        gate, gate_index, deadline_ns, deadline_index = OPEN, 0, None, 0
+        for order, learned in self.run.in_force(node, agent):
+            if order.gate > gate:
+                gate, gate_index = order.gate, learned.index
+            if order.drains:
+                # A clock of another boot says nothing: the deadline counts as passed (protocol 3.6).
+                passes_ns = learned.clock_ns + order.grace_ns if learned.boot == node.boot else -1
+                if deadline_ns is None or passes_ns < deadline_ns:
+                    deadline_ns, deadline_index = passes_ns, learned.index
+        return _Standing(node.revision, gate, deadline_ns, gate_index, deadline_index)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 Token = tuple[int, int, str]
 
+# A grant that comes more than so many rounds late is not counted; leases won before are remembered for good.
+ROUNDS_KEPT = 1024
+
 
 @dataclass(slots=True)
 class Grant:
@@ -59,7 +62,11 @@ class Rounds:
 
     def requested(self, agent: str, nonce: str, token: Token, instance: str, sent_ns: int, index: int) -> None:
         """A round begins. Only its first request counts, so that sending again does not lengthen the lease."""
-        self._rounds.setdefault(agent, {}).setdefault(nonce, Round(nonce, token, instance, sent_ns, index))
+        rounds = self._rounds.setdefault(agent, {})
+        if nonce not in rounds:
+            rounds[nonce] = Round(nonce, token, instance, sent_ns, index)
+            if len(rounds) > ROUNDS_KEPT:
+                del rounds[next(iter(rounds))]
 
     def granted(self, agent: str, nonce: str, replica: str, token: Token, len_ns: int, known: tuple[str, ...], index: int) -> None:
         """A replica granted. A grant for another token than the round's, or for a round of an earlier start, is none."""
@@ -77,8 +84,13 @@ class Rounds:
                 best[key] = (until_ns, round_)
 
     def best(self, agent: str, token: Token, instance: str) -> tuple[int, Round] | None:
-        """The latest end of a lease that the token and instance ever held, with its round."""
+        """The latest end of a lease that the token and instance held since their sidecar started, with its round."""
         return self._best.get(agent, {}).get((token, instance))
+
+    def latest(self, agent: str, token: Token) -> tuple[int, Round] | None:
+        """The same for whichever instance used the token."""
+        found = [best for (owner, _), best in self._best.get(agent, {}).items() if owner == token]
+        return max(found, key=lambda best: best[0], default=None)
 
     def any_quorum(self, agent: str, instance: str) -> Round | None:
         """A round of the instance that got its quorum, under whichever token."""

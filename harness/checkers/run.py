@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.checkers.bounds import Bounds
 from harness.checkers.rounds import Rounds
@@ -25,6 +25,7 @@ from harness.history import Fact
 OPEN, DRAIN, CLOSED = 0, 1, 2
 ALIVE, STOP, KILL = 0, 1, 2
 GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
+LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
 NEW = "new"
 CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
@@ -44,6 +45,11 @@ def gate_of(value: Any) -> int:
     return GATES[value] if isinstance(value, str) else int(value)
 
 
+def life_of(value: Any) -> int:
+    """A life in a fact: its number or its name."""
+    return LIVES[value] if isinstance(value, str) else int(value)
+
+
 def agent_of(node: str) -> str:
     """The agent of ``sidecar/acme/1`` or ``agent/acme/1``."""
     return node.partition("/")[2]
@@ -53,7 +59,8 @@ def is_replica(node: str) -> bool:
     return node.startswith("replica/")
 
 
-class Learned(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Learned:
     """Where and when a node took an order in; ``boot`` names the boot for which ``clock_ns`` has a meaning."""
 
     index: int
@@ -62,7 +69,8 @@ class Learned(NamedTuple):
     boot: str
 
 
-class Covered(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Covered:
     """The first time that an authentic certificate covering an order became durable anywhere."""
 
     index: int
@@ -104,7 +112,10 @@ class Order:
 
 @dataclass(slots=True)
 class Node:
-    """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here."""
+    """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here.
+
+    ``started_ns``: when it last started; ``since_ns``: since when it has run without a break, that is since a start or the end of a pause.
+    """
 
     node: str
     up: bool = True
@@ -112,6 +123,7 @@ class Node:
     boot: str = ""
     instance: str = ""
     started_index: int | None = None
+    started_ns: int = 0
     since_ns: int = 0
     disk_failed: bool = False
     known: dict[str, Learned] = field(default_factory=dict)
@@ -247,7 +259,7 @@ class Run:
         body = fact.body
         kind, value = body["scope"]
         order = Order(
-            order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=int(body["life"]),
+            order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=life_of(body["life"]),
             grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
             first_index=index, first_ns=fact.at_ns,
         )  # fmt: skip
@@ -319,7 +331,7 @@ class Run:
         node = self.node(fact.node)
         node.up, node.paused, node.disk_failed = True, False, False
         node.boot, node.instance = fact.body["boot"], fact.body["instance"]
-        node.started_index, node.since_ns = index, fact.at_ns
+        node.started_index, node.started_ns, node.since_ns = index, fact.at_ns, fact.at_ns
         node.revision += 1
         if fact.node.startswith("sidecar/"):
             self.rounds.forget(agent_of(fact.node))

@@ -166,6 +166,7 @@ def ask(state: Agent, now_ns: int) -> None:
 
 
 def on_effect_result(state: Agent, message: EffectResult, now_ns: int) -> None:
+    """What became of the step: done, in doubt, or refused, which only a stop makes final."""
     current = state.current
     if current is None or current.key != message.key or state.phase != "asking":
         return
@@ -243,6 +244,7 @@ def resolve_next(state: Agent, now_ns: int) -> None:
 
 
 def on_resolve_result(state: Agent, message: ResolveResult, now_ns: int) -> None:
+    """An intent of an earlier start took place, did not, or nobody can say."""
     if state.phase != "resolving" or not state.unresolved:
         return
     current = state.open[state.unresolved[0]]
@@ -351,9 +353,9 @@ def on_submit(state: Agent, event: Submit, now_ns: int) -> None:
         state.effects.append(AcknowledgeTask(task.task, 0, outcome))
         return
     known = task.task in state.open or any(queued.task == task.task for queued in state.queue)
-    if not known and not state.stopping and len(state.queue) < QUEUE_MAX:
-        if state.current is None or state.current.task.task != task.task:
-            state.queue.append(task)
+    under_way = state.current is not None and state.current.task.task == task.task
+    if not known and not under_way and not state.stopping and len(state.queue) < QUEUE_MAX:
+        state.queue.append(task)
 
 
 def on_durable(state: Agent, event: Durable, now_ns: int) -> None:
@@ -395,6 +397,7 @@ def on_disk_failed(state: Agent, event: DiskFailed, now_ns: int) -> None:
 
 
 def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
+    """Newest intact checkpoint, then the journal from its lsn; what it leaves open is asked about before any work."""
     recovery = audit.recover(event.records, event.boot)
     state.chain = recovery.chain
     state.booted = True

@@ -64,6 +64,8 @@ class Receive(Struct, frozen=True, tag=True):
 
 
 class Timer(Struct, frozen=True, tag=True):
+    """The clock has reached what `SetTimer` asked for under ``name``."""
+
     name: str
 
 
@@ -146,6 +148,8 @@ class SetTimer(Struct, frozen=True, tag=True):
 
 
 class SignalKind(StrEnum):
+    """What can be done to a process tree."""
+
     TERM = "TERM"
     KILL = "KILL"
     REAP_ORPHANS = "REAP_ORPHANS"

@@ -61,6 +61,8 @@ class KnownOrder(Struct, frozen=True):
 
 
 class KnownCertificate(Struct, frozen=True):
+    """A verified certificate with its id and parsed body."""
+
     id: str
     certificate: ResumeCertificate
     body: ResumeBody

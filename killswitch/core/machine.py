@@ -6,11 +6,13 @@ Must not know how the machine is driven.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from msgspec import Struct
 
 from killswitch.core.events import Effect, Input
+from killswitch.core.keys import Signer
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
@@ -59,4 +61,25 @@ class Machine(Protocol):
 
     def step(self, event: Input, now_ns: int) -> list[Effect]:
         """Take one input at ``now_ns`` on the node's own clock. Total and deterministic; never raises."""
+        ...
+
+    def digest(self) -> str:
+        """Of everything that a fold of the node's log must give back (S15); empty for a node that keeps no log."""
+        ...
+
+
+class Implementation(Protocol):
+    """What a driver plays, as a whole: it makes the machines of all roles. ``name`` stands in reports and tokens.
+
+    Ours is one; a planted bug, an older version, another policy are others.
+    """
+
+    name: str
+
+    def machine(self, config: NodeConfig, signer: Signer) -> Machine:
+        """A fresh machine for one start of one node."""
+        ...
+
+    def installed(self) -> AbstractContextManager[None]:
+        """In force while a run is played: whatever has to be set up around it, and is undone after it."""
         ...

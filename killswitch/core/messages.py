@@ -124,6 +124,8 @@ class ResumeBody(Struct, frozen=True):
 
 
 class Approval(Struct, frozen=True, array_like=True):
+    """One approver's signature over exactly the bytes of a resume body."""
+
     approver: str
     signature: bytes
 
@@ -188,6 +190,8 @@ class AgentStatus(Struct, frozen=True, tag=True):
 
 
 class ResumeDraftRequest(Struct, frozen=True, tag=True):
+    """A person asks what a resume of ``scope`` would have to lift."""
+
     request: str
     principal: str
     tenant: str
@@ -207,6 +211,8 @@ class ResumeDraft(Struct, frozen=True, tag=True):
 
 
 class ResumeSubmit(Struct, frozen=True, tag=True):
+    """A draft comes back with its approvals."""
+
     request: str
     certificate: ResumeCertificate
 
@@ -313,6 +319,8 @@ class IntentRead(Struct, frozen=True, tag=True):
 
 
 class IntentReply(Struct, frozen=True, tag=True):
+    """All that the asked replica knows."""
+
     nonce: str
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
@@ -339,6 +347,8 @@ class FenceAck(Struct, frozen=True, tag=True):
 
 
 class ChallengeRequest(Struct, frozen=True, tag=True):
+    """Ask a class C sink for a nonce before the effect of ``key``."""
+
     agent: str
     key: str
 

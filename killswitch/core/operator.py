@@ -56,6 +56,7 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
 
 
 def on_command(state: Operator, command: Command, now_ns: int) -> None:
+    """Sign what a person asks for and send it on its way, to the replica named if there is one of that name."""
     scope = Scope(command.scope_kind, command.scope_value)
     message: OrderRequest | ResumeDraftRequest
     if command.verb == "order":

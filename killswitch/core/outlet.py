@@ -14,10 +14,14 @@ from killswitch.core.messages import Message, Token
 
 
 class Emitter(Protocol):
+    """A state whose steps have effects."""
+
     effects: list[Effect]
 
 
 class Writer(Protocol):
+    """A state that keeps a log besides."""
+
     effects: list[Effect]
     chain: Chain
 

@@ -70,14 +70,14 @@ def on_apply(state: Sink, message: Apply, sender: str, now_ns: int) -> None:
     """Refuse, or apply and record in one; answer once that is durable."""
     refused = refusal(state, message, now_ns)
     if refused:
-        body = {"agent": message.agent, "key": message.key, "token": parts(message.token), "why": refused}
-        record(state, "REJECTED", body, now_ns)
+        record(state, "REJECTED", {"agent": message.agent, "key": message.key, "token": parts(message.token), "why": refused}, now_ns)
         send(state, sender, ApplyResult(state.node, message.key, refused))
         return
     again = message.key in state.applied and state.kind != SinkClass.UNBOUNDED
     result = state.applied[message.key] if again else f"{state.node}#{state.chain.seq + 1}"
-    body = {"agent": message.agent, "key": message.key, "token": parts(message.token), "cls": message.cls, "result": result, "again": again}
-    lsn = record(state, "APPLIED", body, now_ns)
+    effect: dict[str, object] = {"agent": message.agent, "key": message.key, "token": parts(message.token), "cls": message.cls}
+    effect |= {"result": result, "again": again}
+    lsn = record(state, "APPLIED", effect, now_ns)
     if state.kind != SinkClass.UNBOUNDED:
         state.applied[message.key] = result
     send(state, sender, ApplyResult(state.node, message.key, "APPLIED", result), lsn)

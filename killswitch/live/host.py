@@ -8,6 +8,7 @@ a record means is the machine's.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,10 @@ class Surroundings(Protocol):
     """What a host needs beside log, clock and trace; a role that lacks one of these never asks for it."""
 
     def send(self, to: str, message: Message) -> None: ...
-    def spawn(self, token: Token, on_gone: Callable[[int, bool], None]) -> None: ...
+    def spawn(self, token: Token, on_gone: Callable[[int], None]) -> None: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
-    def reap_orphans(self) -> None: ...
+    def reap_orphans(self) -> bool: ...
     def acknowledge(self, task: str, outcome: str) -> None: ...
 
 
@@ -155,13 +156,13 @@ class Host:
             case SetTimer(name=name, at_ns=at_ns):
                 self._set_timer(name, at_ns)
             case Spawn(token=token):
-                self._around.spawn(token, lambda code, signalled: self.offer(ProcessExited(code, signalled)))
+                self._around.spawn(token, lambda status: self.offer(ProcessExited(status, signalled=status < 0)))
             case Signal(kind=SignalKind.TERM):
                 self._around.terminate()
             case Signal(kind=SignalKind.KILL):
                 self._around.kill()
             case Signal(kind=SignalKind.REAP_ORPHANS):
-                self._around.reap_orphans()
+                self._reap_orphans()
             case WriteCheckpoint(generation=generation, body=body):
                 self._begin(self._write_checkpoint(generation, body))
             case Observe():
@@ -184,6 +185,13 @@ class Host:
                 self._around.acknowledge(task, outcome)
             case Exit(code=code):
                 self.stop(code)
+
+    def _reap_orphans(self) -> None:
+        """Again until nothing is left, and only then say so: the machine starts nothing before it hears that."""
+        if self._around.reap_orphans():
+            self.offer(ProcessExited(-signal.SIGKILL, signalled=True))
+        else:
+            asyncio.get_running_loop().call_later(NAP_S, self._reap_orphans)
 
     # -- Disk ------------------------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ from killswitch.live import tether
 
 COOKIE = "KILLSWITCH_TREE"
 REAP_POLL_S = 0.005
-ORPHAN_DEADLINE_S = 5.0
+ORPHAN_DEADLINE_S = 1.0
 
 
 class Identified(Struct, frozen=True):
@@ -61,8 +61,9 @@ class ProcessTree:
         """Pid of the running program."""
         return None if self._leader is None else self._leader.pid
 
-    def spawn(self, argv: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int], on_gone: Callable[[int, bool], None]) -> None:
-        """Start the program. ``on_gone(code, signalled)`` is called once, on the running loop, when the whole tree is gone.
+    def spawn(self, argv: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int], on_gone: Callable[[int], None]) -> None:
+        """Start the program. ``on_gone(status)`` is called once, on the running loop, when the whole tree is gone; a status
+        below 0 is the negative number of the signal that ended the program.
 
         Call it on the thread that lives as long as the process: the parent-death signal is bound to that. Raises `RuntimeError` if a tree is
         running (two at once is what fencing exists to forbid), `OSError` if nothing could be started.
@@ -113,35 +114,33 @@ class ProcessTree:
 
     # -- The tree --------------------------------------------------------------------------------------------------------------------
 
-    def _leader_exited(self, pidfd: int, on_gone: Callable[[int, bool], None]) -> None:
+    def _leader_exited(self, pidfd: int, on_gone: Callable[[int], None]) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(pidfd)
         os.close(pidfd)
         assert self._leader is not None
         status = self._leader.wait()
-        self._await_empty(loop, on_gone, abs(status), status < 0)
+        self._await_empty(loop, on_gone, status)
 
-    def _await_empty(self, loop: asyncio.AbstractEventLoop, on_gone: Callable[[int, bool], None], code: int, signalled: bool) -> None:
+    def _await_empty(self, loop: asyncio.AbstractEventLoop, on_gone: Callable[[int], None], status: int) -> None:
         """The program has ended; what it started has no business living on. Kill until the tree is empty."""
         self._collect_adopted()
         if self._is_empty():
             self._leader = None
             self._forget()
-            on_gone(code, signalled)
+            on_gone(status)
             return
         self.kill()
-        loop.call_later(REAP_POLL_S, self._await_empty, loop, on_gone, code, signalled)
+        loop.call_later(REAP_POLL_S, self._await_empty, loop, on_gone, status)
 
     def _is_empty(self) -> bool:
         if self._cgroup is not None and self._cgroup.exists() and "populated 1" in (self._cgroup / "cgroup.events").read_text():
             return False
-        return not any(True for _ in self._strays())
+        return not self._strays()
 
-    def _strays(self) -> Iterator[int]:
+    def _strays(self) -> list[int]:
         """Living processes that carry the tree's cookie. Where there is a cgroup it alone is asked: it cannot be shed."""
-        if self._cgroup is not None:
-            return
-        yield from processes_with(f"{COOKIE}={self._cookie}")
+        return processes_with(f"{COOKIE}={self._cookie}") if self._cgroup is None else []
 
     def _collect_adopted(self) -> None:
         """Reap the dead that their own parents left; the leader is collected by itself, before."""
@@ -183,17 +182,18 @@ def identify(pid: int) -> Identified | None:
     return None if state in "ZX" else Identified(pid, int(fields[18]), boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
 
 
-def processes_with(setting: str) -> Iterator[int]:
-    """Pids of living processes whose environment at their start held ``setting`` (``NAME=value``)."""
+def processes_with(setting: str) -> list[int]:
+    """Pids of living processes whose environment at their start held ``setting`` (``NAME=value``); this process is left out."""
     wanted = setting.encode()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                settings = Path(entry.path, "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if wanted in settings and identify(int(entry.name)) is not None:
-                yield int(entry.name)
+    others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return [int(name) for name in others if wanted in _environment(name) and identify(int(name)) is not None]
+
+
+def _environment(pid: str) -> list[bytes]:
+    try:
+        return Path("/proc", pid, "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # it has ended meanwhile, or is not ours to look into
 
 
 def own_cgroup(name: str) -> Path | None:

@@ -36,6 +36,8 @@ from killswitch.live.host import EXIT_BUG, Host
 from killswitch.live.log import LogFailed, SqliteLog
 from killswitch.live.trace import Entry, Raised, Released, Step, TraceReader, TraceWriter
 
+pytestmark = pytest.mark.live
+
 React = Callable[["Scripted", Input, int], list[Effect]]
 NOTICE = GateNotice(0)
 
@@ -61,12 +63,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.acts: list[tuple[str, object]] = []
-        self.on_gone: Callable[[int, bool], None] | None = None
+        self.on_gone: Callable[[int], None] | None = None
 
     def send(self, to: str, message: Message) -> None:
         self.acts.append(("send", message))
 
-    def spawn(self, token: Token, on_gone: Callable[[int, bool], None]) -> None:
+    def spawn(self, token: Token, on_gone: Callable[[int], None]) -> None:
         self.acts.append(("spawn", token))
         self.on_gone = on_gone
 
@@ -76,10 +78,11 @@ class Recorder:
     def kill(self) -> None:
         self.acts.append(("kill", None))
         assert self.on_gone is not None
-        self.on_gone(9, True)
+        self.on_gone(-9)
 
-    def reap_orphans(self) -> None:
+    def reap_orphans(self) -> bool:
         self.acts.append(("reap_orphans", None))
+        return len([act for act, _ in self.acts if act == "reap_orphans"]) > 1  # some take a second try
 
     def acknowledge(self, task: str, outcome: str) -> None:
         self.acts.append(("acknowledge", (task, outcome)))
@@ -216,11 +219,13 @@ def test_processes_checkpoints_and_messages_come_back_as_inputs(tmp_path: Path) 
     def react(machine: Scripted, event: Input, now_ns: int) -> list[Effect]:
         match event:
             case Boot():
-                return [Signal(SignalKind.REAP_ORPHANS), Spawn(token), WriteCheckpoint(1, b"body")]
+                return [Signal(SignalKind.REAP_ORPHANS)]
+            case ProcessExited() if machine.events(ProcessExited)[1:]:
+                return [Exit(0, 0)]
+            case ProcessExited():
+                return [Spawn(token), WriteCheckpoint(1, b"body")]
             case CheckpointDurable():
                 return [Signal(SignalKind.TERM), Signal(SignalKind.KILL)]
-            case ProcessExited():
-                return [Exit(0, 0)]
         return []
 
     stage = Stage(tmp_path, react)
@@ -230,8 +235,9 @@ def test_processes_checkpoints_and_messages_come_back_as_inputs(tmp_path: Path) 
         return await asyncio.wait_for(stage.host.run(Boot((), "boot", "instance")), 5)
 
     assert asyncio.run(scene()) == 0
-    assert [event for _, event in stage.machine.seen[1:]] == [Receive("peer", NOTICE), CheckpointDurable(1), ProcessExited(9, True)]
-    assert [act for act, _ in stage.around.acts] == ["reap_orphans", "spawn", "terminate", "kill"]
+    reaped = ProcessExited(-9, True)
+    assert [event for _, event in stage.machine.seen[1:]] == [Receive("peer", NOTICE), reaped, CheckpointDurable(1), reaped]
+    assert [act for act, _ in stage.around.acts] == ["reap_orphans", "reap_orphans", "spawn", "terminate", "kill"]
     assert Checkpoints(tmp_path / "slots").load() == (b"body",)
 
 

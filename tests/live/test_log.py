@@ -16,6 +16,8 @@ from killswitch.core.events import Record
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.log import LogFailed, SqliteLog
 
+pytestmark = pytest.mark.live
+
 
 def chain(length: int) -> list[Record]:
     records: list[Record] = []
@@ -84,8 +86,7 @@ def test_what_append_returned_for_survives_sigkill(tmp_path: Path) -> None:
     assert writer.stdout is not None
     told = [int(writer.stdout.readline()) for _ in range(40)]
     os.kill(writer.pid, signal.SIGKILL)
-    told += [int(line) for line in writer.stdout.read().split()]
-    writer.wait()
+    told += [int(line) for line in writer.communicate()[0].split()]
     survived, cut_bytes = SqliteLog(tmp_path / "log.db").load()
     assert cut_bytes == 0
     assert told == list(range(1, len(told) + 1))

@@ -20,6 +20,8 @@ from harness.live.ports import NotLoopback, free_port
 from harness.live.server import Server, ServerMissing
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, NotAsAsked, ProxyState, Refused, Toxic, Toxiproxy, Unreachable
 
+pytestmark = pytest.mark.live
+
 
 @contextmanager
 def echo_server() -> Iterator[int]:
@@ -168,7 +170,7 @@ def test_the_server_dies_with_a_harness_that_is_killed(toxiproxy_binary: Path, t
     pid = int(harness.stdout.readline())
     os.kill(pid, 0)
     harness.kill()
-    harness.wait()
+    harness.communicate()
     deadline = time.monotonic() + 5
     while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < deadline, "the server outlived its harness"

@@ -17,6 +17,8 @@ from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Counters, Deadlines, Outbox, Transport, is_prohibition
 
+pytestmark = pytest.mark.live
+
 QUICK = Deadlines(ping_s=0.05, silence_s=0.25)
 
 

@@ -129,7 +129,7 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
 
 
 def show_intent(state: Replica) -> None:
-    in_force = intent.in_force(known for id_, known in state.intent.orders.items() if id_ not in state.intent.lifted and known.body.scope.kind == "global")
+    in_force = intent.in_force(known for known in uncovered(state) if known.body.scope.kind == "global")
     observe(
         state, "intent", digest=intent.digest(state.intent), orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force),
         gate=in_force.gate.name, life=in_force.life.name,
@@ -186,5 +186,3 @@ def digest(state: Replica) -> str:
     promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
     return intent.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared])
-
-

@@ -17,6 +17,7 @@ from killswitch.core.sidecar.state import PERMITS_MAX, Permit, Sidecar, agent_no
 
 
 def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
+    """Admit or deny. A request for a key that is on its way already is no second effect."""
     if request.key in state.permits:
         return
     known_sink = request.sink in state.config.sinks

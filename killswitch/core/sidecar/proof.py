@@ -53,5 +53,3 @@ def forget_lifted(state: Sidecar) -> None:
     """Proofs of orders that were lifted are of no more use to anybody but the audit trail."""
     for order in [order for order in state.proved if order in state.intent.lifted]:
         del state.proved[order]
-
-

@@ -61,6 +61,7 @@ def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None
 
 
 def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
+    """Count promises by replica; with a quorum of them ready, put the token on record before anything happens under it."""
     state.highest = max(state.highest, reply.promised.counter)
     proposed = state.proposed
     if proposed is None or reply.token != proposed:

@@ -18,8 +18,8 @@ from killswitch.core.events import (
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.messages import (
-    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult, ResolveRequest,
-    ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
+    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
+    ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import permits, proof, starts

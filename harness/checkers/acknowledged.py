@@ -1,0 +1,78 @@
+"""S11: what was acknowledged survives. The durability that a node promised by speaking, as against what its disk happened to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run, is_replica
+from harness.history import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The operator was told of so many durable copies, which must be among ``learners``."""
+
+    index: int
+    copies: int
+    learners: frozenset[str]
+
+
+class AckDurable(InvariantChecker):
+    """S11. A sidecar that sent evidence about an order holds the order after every later Boot. When the operator was told ACCEPTED or
+    EFFECTIVE with so many copies, at most the others of those who knew the order then come back from a crash without it.
+
+    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement.
+    Cannot see: which replicas a status counted; so it blames only when the count cannot be met any more.
+    """
+
+    invariant = "S11"
+    title = "AckDurable: an order that was acknowledged is held again after every crash"
+    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._proven: dict[str, dict[str, int]] = {}
+        self._told: dict[str, _Told] = {}
+        self._lost: dict[str, dict[str, int]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "evidence-sent":
+            self._proven.setdefault(fact.node, {}).setdefault(fact.body["order"], index)
+        elif fact.kind == "order-status":
+            self._tell(index, fact)
+        else:
+            self._judge_recovery(index, fact)
+
+    def _tell(self, index: int, fact: Fact) -> None:
+        order, stage = fact.body["order"], fact.body["stage"]
+        if stage not in ("ACCEPTED", "EFFECTIVE"):
+            return
+        copies = max(int(fact.body["copies"]), self.run.kill_quorum if stage == "EFFECTIVE" else 1)
+        if order not in self._told or self._told[order].copies < copies:
+            learners = frozenset(replica for replica in self.run.replicas if order in self.run.node(replica).known)
+            self._told[order] = _Told(index, copies, learners)
+            self._lost.pop(order, None)
+
+    def _judge_recovery(self, index: int, fact: Fact) -> None:
+        held = set(fact.body["orders"]) | self.run.covered_by(fact.body["certificates"])
+        proven = self._proven.get(fact.node, {})
+        self.examined += bool(proven)
+        for order, evidence_index in proven.items():
+            if order not in held:
+                self.blame(f"{fact.node} came back without order {order[:12]}, about which it had sent evidence", evidence_index, index)
+        if is_replica(fact.node):
+            self._judge_copies(index, fact.node, held)
+
+    def _judge_copies(self, index: int, replica: str, held: set[str]) -> None:
+        for order, told in self._told.items():
+            if replica not in told.learners:
+                continue
+            self.examined += 1
+            if order in held:
+                continue
+            lost = self._lost.setdefault(order, {})
+            lost.setdefault(replica, index)
+            if len(told.learners) - len(lost) < told.copies:
+                why = f"the operator was told of {told.copies} copies of order {order[:12]}, and {sorted(lost)} came back without it"
+                self.blame(why, told.index, *lost.values())

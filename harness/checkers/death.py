@@ -1,0 +1,195 @@
+"""L2 and L3: a process that must end, ends; and a soft stop that does not complete becomes a hard one.
+
+Time counts only while the sidecar is up and not paused. A crash of the sidecar or of the agent ends the instance: the tree dies with its
+sidecar, has no way out to a sink meanwhile, and S23 and S6 judge what is let out, and started, afterwards.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from harness.checkers.bounds import stretch
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import DRAIN, KILL, STOP, STOPPED, Learned, Order, Run, agent_of
+from harness.history import Fact
+
+
+@dataclass(slots=True)
+class _Countdown:
+    """An order that a sidecar knows and that its agent's process has to obey. ``spent_ns``: counted so far; ``since_ns`` None: paused."""
+
+    order: Order
+    index: int
+    allowed_ns: int
+    since_ns: int | None
+    spent_ns: int = 0
+
+    def pause(self, at_ns: int) -> None:
+        if self.since_ns is not None:
+            self.spent_ns, self.since_ns = self.spent_ns + at_ns - self.since_ns, None
+
+    def resume(self, at_ns: int) -> None:
+        if self.since_ns is None:
+            self.since_ns = at_ns
+
+    def elapsed_ns(self, at_ns: int) -> int:
+        return self.spent_ns + (at_ns - self.since_ns if self.since_ns is not None else 0)
+
+
+class _Countdowns(InvariantChecker):
+    """Starts a countdown when a sidecar learns an order that ends its live process, or starts one that a known order ends."""
+
+    kinds = frozenset({
+        "order-learned", "process-started", "process-reaped", "certificate-durable", "node-crashed", "node-paused", "node-resumed", "evidence-sent",
+    })  # fmt: skip
+    outcome = "reaped"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._countdowns: dict[str, list[_Countdown]] = {}
+
+    @abstractmethod
+    def allowed_ns(self, order: Order) -> int | None:
+        """How long the process may outlive the learning of the order; None: this order does not concern the invariant."""
+
+    def see(self, index: int, fact: Fact) -> None:
+        match fact.kind:
+            case "order-learned":
+                if fact.node.startswith("sidecar/"):
+                    self._start(agent_of(fact.node), self.run.orders[fact.body["order"]], index, fact.at_ns)
+            case "process-started":
+                agent = fact.body["agent"]
+                for order, _ in self.run.in_force(self.run.sidecar(agent), agent):
+                    self._start(agent, order, index, fact.at_ns)
+            case "certificate-durable":
+                if fact.node.startswith("sidecar/"):
+                    self._lift(agent_of(fact.node))
+            case "evidence-sent":
+                if fact.body["stage"] == "KILL_FAILED":
+                    self._countdowns.pop(fact.body["agent"], None)
+            case "node-paused" | "node-resumed":
+                self._pause(fact)
+            case "node-crashed":
+                if fact.node.startswith(("sidecar/", "agent/")):
+                    self._end(agent_of(fact.node), index, fact.at_ns)
+            case _:
+                self._end(fact.body["agent"], index, fact.at_ns)
+
+    def settle(self) -> None:
+        for agent in list(self._countdowns):
+            self._end(agent, None, self.run.end_ns)
+
+    def _start(self, agent: str, order: Order, index: int, at_ns: int) -> None:
+        allowed_ns = self.allowed_ns(order)
+        process = self.run.processes.get(agent)
+        running = [countdown.order for countdown in self._countdowns.get(agent, ())]
+        if allowed_ns is None or process is None or not process.alive or agent not in order.agents or order in running:
+            return
+        since_ns = None if self.run.sidecar(agent).paused else at_ns
+        self._countdowns.setdefault(agent, []).append(_Countdown(order, index, allowed_ns, since_ns))
+
+    def _lift(self, agent: str) -> None:
+        covered = self.run.sidecar(agent).covered
+        if agent in self._countdowns:
+            self._countdowns[agent] = [countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered]
+
+    def _pause(self, fact: Fact) -> None:
+        if fact.node.startswith("sidecar/"):
+            for countdown in self._countdowns.get(agent_of(fact.node), ()):
+                countdown.pause(fact.at_ns) if fact.kind == "node-paused" else countdown.resume(fact.at_ns)
+
+    def _end(self, agent: str, index: int | None, at_ns: int) -> None:
+        """The process obeyed (``index``), or the run ended (None): whoever took longer than it was allowed did not obey in time."""
+        for countdown in self._countdowns.pop(agent, ()):
+            elapsed_ns = countdown.elapsed_ns(at_ns)
+            if f"sidecar/{agent}" in self.run.clock_suspects:
+                self.skipped += 1
+            elif index is not None or elapsed_ns > countdown.allowed_ns:
+                self.examined += 1
+                self.measure(elapsed_ns, countdown.allowed_ns)
+                if elapsed_ns > countdown.allowed_ns:
+                    until = f"was {self.outcome} {elapsed_ns} ns" if index is not None else f"was not {self.outcome} within {elapsed_ns} ns"
+                    why = f"the process of {agent} {until} after its sidecar learned {countdown.order.severity} {countdown.order.order[:12]}"
+                    self.blame(f"{why}; allowed are {countdown.allowed_ns} ns", countdown.index, *(() if index is None else (index,)))
+
+
+class Death(_Countdowns):
+    """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa =
+    (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or KILL_FAILED is sent. Lifted by a
+    certificate durable at the sidecar. An instance is an order and a live process; one that the run's end cuts short is not counted.
+    """
+
+    invariant = "L2"
+    title = "Death: a process under a hard order is gone within kappa"
+
+    def allowed_ns(self, order: Order) -> int | None:
+        return self.run.bounds.death_ns if order.life == KILL else None
+
+
+class Escalate(_Countdowns):
+    """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
+    learned the order; with gate CLOSED the stop timeout stands for G if it is longer. And a replica that no fault touched issues the child
+    order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it, if it had promised the
+    agent a token by then, unless the agent sent STOPPED evidence since its last start.
+
+    Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, or an
+    order, an agent and an untouched replica.
+    """
+
+    invariant = "L3"
+    title = "Escalate: a soft stop that does not complete in time becomes a hard one"
+    kinds = _Countdowns.kinds | {"process-killed", "escalated", "token-promised"}
+    outcome = "killed or reaped"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._children: dict[tuple[str, str], int] = {}
+        self._promised_ns: dict[tuple[str, str], int] = {}
+        self._stopped_ns: dict[str, int] = {}
+
+    def allowed_ns(self, order: Order) -> int | None:
+        if order.life != STOP:
+            return None
+        bounds = self.run.bounds
+        grace_ns = order.grace_ns if order.gate == DRAIN else max(order.grace_ns, bounds.stop_timeout_ns)
+        return stretch(grace_ns, bounds.drift_ppm) + bounds.death_ns
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "escalated":
+            self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
+            return
+        if fact.kind == "token-promised":
+            self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
+            return
+        if fact.kind == "process-started":
+            self._stopped_ns.pop(fact.body["agent"], None)
+        elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED:
+            self._stopped_ns.setdefault(fact.body["agent"], fact.at_ns)
+        super().see(index, fact)
+
+    def settle(self) -> None:
+        super().settle()
+        untouched = [replica for replica in self.run.replicas if replica not in self.run.touched and self.run.node(replica).works]
+        for order in self.run.orders.values():
+            if order.drains:
+                for replica in untouched:
+                    learned = self.run.node(replica).known.get(order.order)
+                    if learned is not None:
+                        self._judge_replica(order, replica, learned)
+
+    def _judge_replica(self, order: Order, replica: str, learned: Learned) -> None:
+        due_ns = learned.at_ns + self.run.bounds.escalation_ns(order.grace_ns)
+        covered = self.run.covered.get(order.order)
+        if due_ns > self.run.end_ns or (covered is not None and covered.at_ns <= due_ns):
+            return
+        known = self.run.node(replica).known
+        for agent in sorted(order.agents):
+            if self._promised_ns.get((replica, agent), learned.at_ns) >= learned.at_ns or self._stopped_ns.get(agent, due_ns + 1) <= due_ns:
+                continue
+            if any(other.life == KILL and other.order in known and known[other.order].at_ns <= due_ns for other in self.run.orders_of[agent]):
+                continue
+            self.examined += 1
+            if self._children.get((order.order, agent), due_ns + 1) > due_ns:
+                why = f"{replica} did not escalate {order.severity} {order.order[:12]} for {agent}, which showed no proof of a stop in time"
+                self.blame(why, learned.index)

@@ -1,0 +1,128 @@
+"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same.
+
+Judged from ``healed`` on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the last start or resumption of the
+nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
+"""
+
+from __future__ import annotations
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Node, Order, Run, is_replica
+from harness.history import Fact
+
+
+def _due_ns(run: Run, *moments_ns: int) -> int | None:
+    """When propagation is due: None without a heal, for nothing is due while faults may be on."""
+    if run.healed_ns is None:
+        return None
+    return max(run.healed_ns, *moments_ns) + run.bounds.propagation_ns
+
+
+class Delivery(InvariantChecker):
+    """L1. Every working sidecar knows every uncovered order that matches its agent and that a working replica holds durably, by
+    max(heal, durable at the replica, last start or resumption of either) + propagation. An instance is such a pair at the end of the run.
+
+    A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal.
+    """
+
+    invariant = "L1"
+    title = "Delivery: after the heal every live sidecar learns every order in time"
+    kinds = frozenset({"order-durable"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._durable_ns: dict[str, int] = {}
+
+    def see(self, _index: int, fact: Fact) -> None:
+        if is_replica(fact.node):
+            self._durable_ns[fact.body["order"]] = fact.at_ns
+
+    def settle(self) -> None:
+        for order in self.run.orders.values():
+            sources = [self.run.node(replica) for replica in order.holders if self.run.node(replica).works]
+            if sources and order.order not in self.run.covered:
+                for agent in sorted(order.agents):
+                    sidecar = self.run.sidecar(agent)
+                    if sidecar.works:
+                        self._judge(order, sidecar, sources)
+
+    def _judge(self, order: Order, sidecar: Node, sources: list[Node]) -> None:
+        self.examined += 1
+        since_ns = max(self._durable_ns[order.order], sidecar.since_ns, min(source.since_ns for source in sources))
+        due_ns = _due_ns(self.run, since_ns)
+        learned = sidecar.known.get(order.order)
+        if learned is None:
+            if due_ns is None or self.run.end_ns < due_ns:
+                self.leave_undecided(f"{sidecar.node} had not learned order {order.order[:12]} when the run ended, before that was due")
+            else:
+                self.blame(f"{sidecar.node} never learned {order.severity} {order.order[:12]}", *order.proof())
+        elif due_ns is not None and learned.at_ns > max(since_ns, self.run.healed_ns or 0):
+            self.measure(learned.at_ns - max(since_ns, self.run.healed_ns or 0), self.run.bounds.propagation_ns)
+            if learned.at_ns > due_ns:
+                why = f"{sidecar.node} learned {order.severity} {order.order[:12]} {learned.at_ns - due_ns} ns after that was due"
+                self.blame(why, *order.proof(), learned.index)
+
+
+class Convergence(InvariantChecker):
+    """L10. At the end all working replicas hold equal sets of orders and certificates, and every working sidecar holds the same uncovered
+    orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
+
+    Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
+    that no replica ever learned are local to a sidecar and left out. An instance is a working node.
+    """
+
+    invariant = "L10"
+    title = "Convergence: after the heal all nodes come to hold the same intent"
+    kinds = frozenset({"intent", "intent-recovered", "order-learned"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._last: dict[str, tuple[frozenset[str], frozenset[str], int]] = {}
+        self._shared: set[str] = set()
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "order-learned":
+            if is_replica(fact.node):
+                self._shared.add(fact.body["order"])
+        else:
+            self._last[fact.node] = (frozenset(fact.body["orders"]), frozenset(fact.body["certificates"]), index)
+
+    def settle(self) -> None:
+        replicas = [self.run.node(replica) for replica in self.run.replicas if self.run.node(replica).works]
+        sidecars = [self.run.sidecar(agent) for agent in self.run.agents if self.run.sidecar(agent).works]
+        if not replicas:
+            return
+        self.examined += len(replicas) + len(sidecars)
+        apart = self._apart(replicas) or self._astray(replicas[0])
+        if apart is None:
+            return
+        why, witness = apart
+        due_ns = _due_ns(self.run, self.run.news_ns, *(node.since_ns for node in replicas + sidecars))
+        if due_ns is None or self.run.end_ns < due_ns:
+            self.leave_undecided(f"{why}, but the run ended before they had to agree")
+        else:
+            self.blame(why, *witness)
+
+    def _held(self, node: Node) -> tuple[frozenset[str], frozenset[str], int]:
+        return self._last.get(node.node, (frozenset(), frozenset(), node.started_index or 0))
+
+    def _apart(self, replicas: list[Node]) -> tuple[str, tuple[int, ...]] | None:
+        """The first replica that holds another set than the first one."""
+        first = self._held(replicas[0])
+        for node in replicas[1:]:
+            held = self._held(node)
+            if held[:2] != first[:2]:
+                return f"{replicas[0].node} and {node.node} hold different intent", (first[2], held[2])
+        return None
+
+    def _astray(self, replica: Node) -> tuple[str, tuple[int, ...]] | None:
+        """The first sidecar whose uncovered orders are not those of the replicas."""
+        told = self._held(replica)
+        in_force = told[0] - self.run.covered_by(told[1])
+        for agent in self.run.agents:
+            sidecar = self.run.sidecar(agent)
+            held = self._held(sidecar)
+            own = (held[0] - self.run.covered_by(held[1])) & self._shared
+            if sidecar.works and own != {order for order in in_force if agent in self.run.orders[order].agents}:
+                return f"{sidecar.node} and the replicas hold different orders in force for {agent}", (told[2], held[2])
+        return None

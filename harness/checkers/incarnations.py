@@ -1,0 +1,124 @@
+"""S8: one incarnation of an agent at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import NO_TOKEN, STOPPED, Run, Token, token_of
+from harness.history import Fact
+
+
+@dataclass(slots=True)
+class _Round:
+    """A round of lease requests of one token, and who granted it."""
+
+    token: Token
+    at_ns: int
+    index: int
+    granters: set[str] = field(default_factory=set)
+
+
+class OneIncarnation(InvariantChecker):
+    """S8. At a class F sink the tokens of an agent's applied effects never decrease; nothing is admitted under a token after a higher one was
+    opened; and a process starts under a token only when the last process's token is out of the way: proven stopped (reaped, or by
+    STOPPED evidence), or fenced at every sink of the agent, all of class F, or past its last lease by T4, that is L/(1-rho) of real time
+    (plus P for class C) after the request of the last round in which it got a quorum.
+
+    An instance is an application at class F, an admission or a start. The third case takes the shortest wait that any honest clock makes
+    possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
+    """
+
+    invariant = "S8"
+    title = "OneIncarnation: an agent starts again only when its predecessor can do nothing any more"
+    kinds = frozenset({
+        "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
+        "effect-admitted", "effect-applied",
+    })  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._applied: dict[tuple[str, str], tuple[Token, int]] = {}
+        self._opened: dict[str, tuple[Token, int]] = {}
+        self._started: dict[str, tuple[Token, int]] = {}
+        self._stopped: set[tuple[str, Token]] = set()
+        self._fences: dict[tuple[str, str], Token] = {}
+        self._rounds: dict[str, dict[str, _Round]] = {}
+        self._leased: dict[tuple[str, Token], _Round] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        agent = body["agent"]
+        match fact.kind:
+            case "token-opened":
+                self._open(index, fact.node, agent, token_of(body["token"]))
+            case "process-started":
+                self._start(index, fact, agent, token_of(body["token"]))
+            case "process-reaped":
+                self._stopped.add((agent, token_of(body["token"])))
+            case "evidence-sent":
+                if body["stage"] in STOPPED:
+                    self._stopped.add((agent, token_of(body["token"])))
+            case "fence-durable":
+                key = (body["sink"], agent)
+                self._fences[key] = max(token_of(body["min_token"]), self._fences.get(key, NO_TOKEN))
+            case "lease-requested" | "lease-granted":
+                self._lease(index, fact, agent, token_of(body["token"]))
+            case "effect-admitted":
+                self._admitted(index, agent, token_of(body["token"]))
+            case "effect-applied":
+                if self.run.sinks[body["sink"]] == "F" and not body["again"]:
+                    self._apply(index, body["sink"], agent, token_of(body["token"]))
+
+    def _apply(self, index: int, sink: str, agent: str, token: Token) -> None:
+        self.examined += 1
+        highest, highest_index = self._applied.get((sink, agent), (NO_TOKEN, index))
+        if token < highest:
+            self.blame(f"{sink} applied an effect of {agent} under token {token} after one under {highest}", highest_index, index)
+        else:
+            self._applied[sink, agent] = (token, index)
+
+    def _admitted(self, index: int, agent: str, token: Token) -> None:
+        self.examined += 1
+        opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
+        if token < opened:
+            self.blame(f"{agent} admitted an effect under token {token} after {opened} was opened", opened_index, index)
+
+    def _open(self, index: int, node: str, agent: str, token: Token) -> None:
+        opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
+        if token < opened:
+            self.blame(f"{node} opened token {token} after {opened} had been opened", opened_index, index)
+        else:
+            self._opened[agent] = (token, index)
+
+    def _lease(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        """Keep, for each token, the latest round that got its quorum."""
+        rounds = self._rounds.setdefault(agent, {})
+        nonce = fact.body["nonce"]
+        if fact.kind == "lease-requested":
+            rounds.setdefault(nonce, _Round(token, fact.at_ns, index))
+        elif nonce in rounds:
+            round_ = rounds[nonce]
+            round_.granters.add(fact.node)
+            latest = self._leased.get((agent, token))
+            if len(round_.granters) >= self.run.quorum and (latest is None or latest.at_ns < round_.at_ns):
+                self._leased[agent, token] = round_
+
+    def _start(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        self.examined += 1
+        predecessor, predecessor_index = self._started.get(agent, (NO_TOKEN, index))
+        self._started[agent] = (token, index)
+        leased = self._leased.get((agent, predecessor))
+        if predecessor == NO_TOKEN or leased is None or (agent, predecessor) in self._stopped or self._fenced(agent, predecessor):
+            return
+        if any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas)):
+            self.skipped += 1
+            return
+        waited_ns, wait_ns = fact.at_ns - leased.at_ns, self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))
+        if waited_ns < wait_ns:
+            why = f"{fact.node} started {agent} anew {waited_ns} ns after its predecessor last asked for a lease that it got; that was neither "
+            self.blame(why + f"proven stopped nor fenced everywhere, and T4 needs {wait_ns} ns", predecessor_index, leased.index, index)
+
+    def _fenced(self, agent: str, predecessor: Token) -> bool:
+        sinks = self.run.agents[agent]["sinks"]
+        return all(self.run.sinks.get(sink) == "F" and self._fences.get((sink, agent), NO_TOKEN) > predecessor for sink in sinks)

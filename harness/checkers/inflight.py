@@ -1,0 +1,149 @@
+"""S10 and S12: what a stop finds in flight is neither lost nor told twice, and what was saved is found again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run, Token, agent_of, token_of
+from harness.history import Fact
+
+
+@dataclass(slots=True)
+class _Journal:
+    """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys."""
+
+    open: dict[str, tuple[str, int]] = field(default_factory=dict)
+    intended: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    rolled_back: dict[str, int] = field(default_factory=dict)
+    started: set[Token] = field(default_factory=set)
+    last_intent: int = -1
+    last_checkpoint: int = -1
+
+
+class InFlight(InvariantChecker):
+    """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled
+    back, nor completed after it was rolled back unless it was taken up again; upstream is told only what is durably done; and
+    STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open and the last checkpoint is younger than the
+    last intent.
+
+    An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
+    were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
+    """
+
+    invariant = "S10"
+    title = "InFlight: every effect is intended before and accounted for after; tasks end once; a clean stop leaves nothing open"
+    kinds = frozenset({
+        "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-in-doubt", "task-acknowledged",
+        "checkpoint-durable", "effect-admitted", "evidence-sent", "process-started", "node-crashed",
+    })  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._journals: dict[str, _Journal] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "node-crashed":
+            if fact.node.startswith("agent/"):
+                self._forget(agent_of(fact.node))
+            return
+        journal = self._journals.setdefault(fact.body["agent"], _Journal())
+        match fact.kind:
+            case "task-intent":
+                journal.open[fact.body["key"]] = (fact.body["task"], index)
+                journal.last_intent = index
+                journal.rolled_back.pop(fact.body["task"], None)
+            case "task-intent-durable":
+                journal.intended.setdefault(fact.body["key"], index)
+            case "task-result" | "task-in-doubt":
+                journal.open.pop(fact.body["key"], None)
+            case "checkpoint-durable":
+                journal.last_checkpoint = index
+            case "effect-admitted":
+                self._judge_admission(index, fact, journal)
+            case "process-started":
+                journal.started.add(token_of(fact.body["token"]))
+            case "evidence-sent":
+                if fact.body["stage"] == "STOPPED_CLEAN" and token_of(fact.body["token"]) in journal.started:
+                    self._judge_clean_stop(index, fact, journal)
+            case _:
+                self._judge_end(index, fact, journal)
+
+    def _forget(self, agent: str) -> None:
+        journal = self._journals.setdefault(agent, _Journal())
+        journal.open = {key: intent for key, intent in journal.open.items() if key in journal.intended}
+
+    def _judge_admission(self, index: int, fact: Fact, journal: _Journal) -> None:
+        self.examined += 1
+        if fact.body["key"] not in journal.intended:
+            self.blame(f"{fact.node} let an effect out whose intent is not durable (task {fact.body['task']}, step {fact.body['step']})", index)
+
+    def _judge_end(self, index: int, fact: Fact, journal: _Journal) -> None:
+        self.examined += 1
+        agent, task = fact.body["agent"], fact.body["task"]
+        if fact.kind == "task-done-durable":
+            if task in journal.rolled_back:
+                self.blame(f"task {task} of {agent} was completed after it was rolled back", journal.rolled_back[task], index)
+            journal.done.setdefault(task, index)
+            self._close(journal, task)
+        elif fact.kind == "task-rolled-back":
+            if task in journal.done:
+                self.blame(f"task {task} of {agent} was rolled back after it was completed", journal.done[task], index)
+            journal.rolled_back[task] = index
+            self._close(journal, task)
+        elif task not in journal.done:
+            self.blame(f"upstream was told that task {task} of {agent} is done before that was durable", index)
+
+    @staticmethod
+    def _close(journal: _Journal, task: str) -> None:
+        journal.open = {key: intent for key, intent in journal.open.items() if intent[0] != task}
+
+    def _judge_clean_stop(self, index: int, fact: Fact, journal: _Journal) -> None:
+        self.examined += 1
+        agent = fact.body["agent"]
+        if journal.open:
+            key, (task, intent_index) = next(iter(journal.open.items()))
+            self.blame(f"STOPPED_CLEAN was sent for {agent} with key {key} of task {task} open", intent_index, index)
+        elif journal.last_checkpoint < journal.last_intent:
+            self.blame(f"STOPPED_CLEAN was sent for {agent} without a checkpoint after its last intent", journal.last_intent, index)
+
+
+class Checkpoint(InvariantChecker):
+    """S12 (CK1-CK4). A starting agent recovers an intact checkpoint that its journal reaches, not older than the last that was acknowledged,
+    nor than the last durable one whose lsn the surviving journal reaches. An instance is a recovery.
+    """
+
+    invariant = "S12"
+    title = "Checkpoint: an agent recovers an intact checkpoint no older than the last one it was promised"
+    kinds = frozenset({"checkpoint-durable", "checkpoint-acknowledged", "checkpoint-recovered"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._acknowledged: dict[str, tuple[int, int]] = {}
+        self._durable: dict[str, list[tuple[int, int, int]]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        agent, generation = fact.body["agent"], int(fact.body["generation"])
+        if fact.kind == "checkpoint-acknowledged":
+            self._acknowledged[agent] = max((generation, index), self._acknowledged.get(agent, (0, index)))
+        elif fact.kind == "checkpoint-durable":
+            # Only the two slots can be recovered from, so only two need to be remembered.
+            self._durable[agent] = [*self._durable.get(agent, [])[-1:], (generation, int(fact.body["lsn"]), index)]
+        else:
+            self._judge(index, fact, agent, generation)
+
+    def _judge(self, index: int, fact: Fact, agent: str, generation: int) -> None:
+        self.examined += 1
+        lsn, journal = int(fact.body["lsn"]), int(fact.body["journal"])
+        acknowledged, acknowledged_index = self._acknowledged.get(agent, (0, index))
+        promised = [(saved, saved_index) for saved, saved_lsn, saved_index in self._durable.get(agent, []) if saved_lsn <= journal]
+        durable, durable_index = max(promised, default=(0, index))
+        if not fact.body["intact"]:
+            self.blame(f"{agent} recovered from a torn checkpoint", index)
+        elif lsn > journal:
+            self.blame(f"{agent} recovered a checkpoint of record {lsn}, and its journal ends at {journal}", index)
+        elif generation < acknowledged:
+            self.blame(f"{agent} recovered checkpoint {generation} after {acknowledged} was acknowledged", acknowledged_index, index)
+        elif generation < durable:
+            self.blame(f"{agent} recovered checkpoint {generation} after {durable} was durable", durable_index, index)

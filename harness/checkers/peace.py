@@ -1,0 +1,246 @@
+"""L4, L5 and L6: the switch does not stop what it need not. Without faults soft stops are clean, without orders nothing stops, and what a
+certificate releases runs again.
+
+These judge quiet stretches only, since under faults stopping is right. What a history cannot tell apart from a lost message is skipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.checkers.bounds import MILLION, SECOND_NS
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import STOP, Order, Run, agent_of
+from harness.history import Fact
+
+
+@dataclass(slots=True)
+class _Task:
+    """A task at work: ``left`` steps, and the longest step seen of it. ``ended``: done, rolled back or in doubt."""
+
+    left: int
+    begun_ns: int | None = None
+    longest_ns: int = 0
+    ended_ns: int | None = None
+
+
+@dataclass(slots=True)
+class _Drain:
+    """A soft stop of one agent that began in peace. ``spoiled``: something else stepped in, so that it proves nothing."""
+
+    order: Order
+    index: int
+    at_ns: int
+    clock_ns: int
+    tasks: list[_Task] = field(default_factory=list)
+    spoiled: bool = False
+    forced: tuple[int, int] | None = None
+
+
+class CleanSoft(InvariantChecker):
+    """L4 (anti-overkill). A soft stop that nothing disturbs ends in STOPPED_CLEAN: nobody kills before the sidecar's own clock reached the
+    drain deadline, and nobody kills or reports STOPPED_FORCED at all if the work in flight could finish within G.
+
+    Undisturbed: no fault, crash or pause from a propagation time before the order was learned until the stop, no lease lost, no other
+    order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or twice its
+    remaining steps at its longest step so far (at least one seen), and a second, fit into G. An instance is an undisturbed soft stop.
+    """
+
+    invariant = "L4"
+    title = "CleanSoft: without faults, work that fits into the grace is finished and the stop is clean"
+    kinds = frozenset({
+        "order-learned", "process-killed", "evidence-sent", "lease-lost", "task-submitted", "task-intent", "task-result", "task-done",
+        "task-rolled-back", "task-in-doubt", "node-crashed",
+    })  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._tasks: dict[str, dict[str, _Task]] = {}
+        self._drains: dict[str, _Drain] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        match fact.kind:
+            case "order-learned":
+                if fact.node.startswith("sidecar/"):
+                    self._learned(index, fact, agent_of(fact.node))
+            case "lease-lost":
+                self._spoil(fact.body["agent"])
+            case "node-crashed":
+                self._spoil(agent_of(fact.node))
+            case "process-killed":
+                self._killed(index, fact)
+            case "evidence-sent":
+                self._proven(index, fact)
+            case _:
+                self._worked(fact)
+
+    def _learned(self, index: int, fact: Fact, agent: str) -> None:
+        order = self.run.orders[fact.body["order"]]
+        process = self.run.processes.get(agent)
+        if agent not in order.agents:
+            return
+        alone = sum(1 for _ in self.run.in_force(self.run.node(fact.node), agent)) == 1
+        quiet = self.run.undisturbed_since(fact.at_ns - self.run.bounds.propagation_ns)
+        if agent in self._drains or not alone:
+            self._spoil(agent)
+        elif order.drains and quiet and process is not None and process.alive:
+            tasks = [task for task in self._tasks.get(agent, {}).values() if task.begun_ns is not None and task.ended_ns is None]
+            self._drains[agent] = _Drain(order, index, fact.at_ns, fact.clock_ns, tasks)
+
+    def _spoil(self, agent: str) -> None:
+        if agent in self._drains:
+            self._drains[agent].spoiled = True
+
+    def _undisturbed(self, agent: str, drain: _Drain) -> bool:
+        alone = all(order is drain.order for order in self.run.orders_of[agent] if order.order not in self.run.covered)
+        released = self.run.lifted(drain.order, agent)
+        return not drain.spoiled and alone and not released and self.run.undisturbed_since(drain.at_ns)
+
+    def _killed(self, index: int, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        drain = self._drains.get(agent)
+        if drain is None or not self._undisturbed(agent, drain):
+            return
+        early_ns = drain.clock_ns + drain.order.grace_ns - fact.clock_ns
+        if early_ns > 0:
+            self.examined += 1
+            self.blame(f"{agent} was killed {early_ns} ns before the end of its grace by nothing but that soft order", drain.index, index)
+
+    def _proven(self, index: int, fact: Fact) -> None:
+        agent, stage = fact.body["agent"], fact.body["stage"]
+        drain = self._drains.get(agent)
+        if drain is None or fact.body["order"] != drain.order.order or stage not in ("STOPPED_CLEAN", "STOPPED_FORCED"):
+            return
+        del self._drains[agent]
+        if self._undisturbed(agent, drain) and self._fits(drain):
+            self.examined += 1
+            if stage == "STOPPED_FORCED":
+                self.blame(f"{agent} was stopped by force although its work in flight fitted into the grace", drain.index, index)
+
+    def _fits(self, drain: _Drain) -> bool:
+        grace_ns = drain.order.grace_ns * (MILLION - self.run.bounds.drift_ppm) // MILLION - SECOND_NS
+        needed_ns = 0
+        for task in drain.tasks:
+            if task.ended_ns is not None and task.ended_ns - drain.at_ns <= grace_ns:
+                continue
+            if not task.longest_ns:
+                return False
+            needed_ns += 2 * task.left * task.longest_ns
+        return needed_ns <= grace_ns
+
+    def _worked(self, fact: Fact) -> None:
+        tasks = self._tasks.setdefault(fact.body["agent"], {})
+        if fact.kind == "task-submitted":
+            tasks.setdefault(fact.body["task"], _Task(int(fact.body["steps"])))
+            return
+        task = tasks.setdefault(fact.body["task"], _Task(0))
+        match fact.kind:
+            case "task-intent":
+                if task.begun_ns is not None:
+                    task.longest_ns = max(task.longest_ns, fact.at_ns - task.begun_ns)
+                task.begun_ns, task.ended_ns = fact.at_ns, None
+            case "task-result":
+                task.left = max(task.left - 1, 0)
+            case _:
+                task.ended_ns = fact.at_ns
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A round of a lease and who answered it, at which delay."""
+
+    at_ns: int
+    answered: set[str] = field(default_factory=set)
+
+
+class NoFalseStop(InvariantChecker):
+    """L5. In a run without orders, faults, crashes and pauses, an agent that once had its lease never loses it, is never put on standby or
+    stopped, if renewal leaves room: R + round trip + 1 % of L < L(1-rho)/(1+rho), the round trip being twice the longest way seen.
+
+    A message lost by the plain network looks like nothing in a history, so an agent is an instance only if every replica answered each of
+    its rounds but the last two.
+    """
+
+    invariant = "L5"
+    title = "NoFalseStop: without orders and faults no agent loses its lease or is stopped"
+    kinds = frozenset({"lease-requested", "lease-granted", "lease-denied", "lease-opened", "lease-lost", "gate-changed", "process-termed",
+                       "process-killed"})  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._rounds: dict[str, dict[str, _Asked]] = {}
+        self._opened: set[str] = set()
+        self._stops: dict[str, tuple[str, int]] = {}
+        self._longest_ns = 0
+
+    def see(self, index: int, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        match fact.kind:
+            case "lease-requested":
+                self._rounds.setdefault(agent, {}).setdefault(fact.body["nonce"], _Asked(fact.at_ns))
+            case "lease-granted" | "lease-denied":
+                asked = self._rounds.get(agent, {}).get(fact.body["nonce"])
+                if asked is not None and fact.node not in asked.answered:
+                    asked.answered.add(fact.node)
+                    self._longest_ns = max(self._longest_ns, fact.at_ns - asked.at_ns)
+            case "lease-opened":
+                self._opened.add(agent)
+            case _:
+                if agent in self._opened and (fact.kind != "gate-changed" or fact.body["mode"] == "STANDBY"):
+                    self._stops.setdefault(agent, (fact.kind, index))
+
+    def settle(self) -> None:
+        bounds = self.run.bounds
+        room_ns = bounds.lease_ns * (MILLION - bounds.drift_ppm) // (MILLION + bounds.drift_ppm) - bounds.lease_ns // 100
+        disturbed = self.run.orders or self.run.disturbed_ns >= 0
+        if disturbed or bounds.renew_ns + 2 * self._longest_ns >= room_ns:
+            return
+        for agent in sorted(self._opened):
+            asked = list(self._rounds.get(agent, {}).values())[:-2]
+            if any(len(round_.answered) < len(self.run.replicas) for round_ in asked):
+                continue
+            self.examined += 1
+            if agent in self._stops:
+                kind, index = self._stops[agent]
+                self.blame(f"{agent} met {kind} although there was neither an order nor a fault", index)
+
+
+class Resume(InvariantChecker):
+    """L6. An agent all of whose orders are covered by certificates that working replicas hold runs again by max(heal, last news, last start
+    or resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. An instance is such an agent at the end, its sidecar, its sinks
+    and q replicas working; where the end of the run comes before that bound it is not counted.
+    """
+
+    invariant = "L6"
+    title = "Resume: an agent whose orders are all covered runs again"
+    kinds = frozenset({"gate-changed", "node-started"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._modes: dict[str, tuple[str, int]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "gate-changed":
+            self._modes[fact.body["agent"]] = (fact.body["mode"], index)
+        elif fact.node.startswith("sidecar/"):
+            self._modes[agent_of(fact.node)] = ("BOOT", index)
+
+    def settle(self) -> None:
+        run = self.run
+        replicas = [node for node in (run.node(replica) for replica in run.replicas) if node.works]
+        if run.healed_ns is None or len(replicas) < run.quorum:
+            return
+        for agent, orders in run.orders_of.items():
+            needed = [run.sidecar(agent), *(run.node(sink) for sink in run.agents[agent]["sinks"])]
+            released = all(any(order.order in node.covered for node in replicas) for order in orders)
+            due_ns = max(run.healed_ns, run.news_ns, *(node.since_ns for node in needed + replicas)) + run.bounds.restart_ns
+            if orders and released and due_ns <= run.end_ns and all(node.works for node in needed):
+                self._judge(agent, orders)
+
+    def _judge(self, agent: str, orders: list[Order]) -> None:
+        self.examined += 1
+        mode, index = self._modes.get(agent, ("BOOT", self.run.sidecar(agent).started_index or 0))
+        if mode != "RUNNING":
+            ended = any(order.life >= STOP for order in orders)
+            why = f"{agent} is {mode} at the end although every order for it is covered"
+            self.blame(why + (", and was to be started again" if ended else ""), *(self.run.covered[order.order].index for order in orders), index)

@@ -1,0 +1,29 @@
+"""All checkers, in the order in which verdicts are shown: safety S1 to S27, then liveness L1 to L10."""
+
+from __future__ import annotations
+
+from harness.checkers.acknowledged import AckDurable
+from harness.checkers.audit import AuditComplete
+from harness.checkers.authority import AuthZ
+from harness.checkers.checker import Checker
+from harness.checkers.death import Death, Escalate
+from harness.checkers.delivery import Convergence, Delivery
+from harness.checkers.determinism import Determinism
+from harness.checkers.grace import GraceMonotone
+from harness.checkers.incarnations import OneIncarnation
+from harness.checkers.inflight import Checkpoint, InFlight
+from harness.checkers.intent import Confluence, Inflation, KillWins
+from harness.checkers.leases import BootClosed, LeaseSound
+from harness.checkers.order_bounds import LocalStop, StopBound
+from harness.checkers.peace import CleanSoft, NoFalseStop, Resume
+from harness.checkers.resurrection import NoResurrection
+from harness.checkers.sinks import ExactlyOnce, SinkBound
+from harness.checkers.status import HonestStatus
+
+_IN_ORDER: tuple[type[Checker], ...] = (
+    StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
+    Checkpoint, AuthZ, AuditComplete, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
+    Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, Convergence,
+)  # fmt: skip
+
+CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -1,0 +1,64 @@
+"""S6: what was stopped comes back only by a certificate.
+
+Judged where an agent gets more freedom: its gate opens, or its process starts. A state predicate, so that a second defence that
+happens to keep effects in does not hide that the first one fell.
+"""
+
+from __future__ import annotations
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import CLOSED, STOP, Run, gate_of, token_of
+from harness.history import Fact
+
+
+class NoResurrection(InvariantChecker):
+    """S6. When a gate goes to a milder state, every order that forbids that state and matches the agent is covered: of those that the sidecar
+    knows, by a certificate durable at the sidecar; of those that the granters of its lease knew, by an authentic certificate anywhere. And
+    no process starts while its sidecar knows an uncovered order that ends it. An instance is a gate that opened or a process that started.
+
+    The granters of a lease are taken to be any q of a round that is not out, since only the sidecar knows whose replies it got: one such
+    choice without a forbidding order is enough. A gate that opens without any lease belongs to S19 and S23.
+    """
+
+    invariant = "S6"
+    title = "NoResurrection: a gate opens, and a process starts, only when every order against it is covered"
+    kinds = frozenset({"gate-changed", "process-started", "node-started"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._gates: dict[str, int] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "node-started":
+            self._gates.pop(fact.node, None)
+        elif fact.kind == "gate-changed":
+            gate = gate_of(fact.body["gate"])
+            if gate < self._gates.get(fact.node, CLOSED):
+                self.examined += 1
+                self._judge_opening(index, fact, gate)
+            self._gates[fact.node] = gate
+        elif fact.node.startswith("sidecar/"):
+            self.examined += 1
+            self._judge_start(index, fact)
+
+    def _judge_opening(self, index: int, fact: Fact, gate: int) -> None:
+        agent = fact.body["agent"]
+        for order, learned in self.run.in_force(self.run.node(fact.node), agent):
+            if order.gate > gate:
+                self.blame(f"{fact.node} opened its gate although {order.severity} {order.order[:12]} is uncovered there", learned.index, index)
+        rounds = self.run.rounds.live(agent, token_of(fact.body["token"]), fact.clock_ns)
+        for round_ in rounds:
+            willing = [grant for grant in round_.grants.values() if not any(self._forbids(order, agent, gate) for order in grant.known)]
+            if len(willing) >= self.run.quorum:
+                return
+        if rounds:
+            self.blame(f"{fact.node} opened its gate on grants of replicas that know an uncovered order against it", *rounds[-1].proof(), index)
+
+    def _forbids(self, identity: str, agent: str, gate: int) -> bool:
+        order = self.run.orders[identity]
+        return order.gate > gate and not self.run.lifted(order, agent)
+
+    def _judge_start(self, index: int, fact: Fact) -> None:
+        for order, learned in self.run.in_force(self.run.node(fact.node), fact.body["agent"]):
+            if order.life >= STOP:
+                self.blame(f"{fact.node} started a process although {order.severity} {order.order[:12]} is uncovered there", learned.index, index)

@@ -1,0 +1,98 @@
+"""S2 and S9: what sinks took. A fence holds, a challenge bounds, and a key is applied once.
+
+Judged at the sinks, where effects become real: no clock, lease or word of a sidecar is trusted for class F.
+"""
+
+from __future__ import annotations
+
+from harness.checkers.bounds import HOST_LAG_NS
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import CLOSED, NEW, NO_TOKEN, OPEN, STOP, Order, Run, Token, token_of
+from harness.history import Fact
+
+
+class SinkBound(InvariantChecker):
+    """S2 (T3). Class F: once a sink durably holds min_token for an agent, it applies nothing of a lower token. Class C: nothing is applied
+    later than T1 + P/(1-rho) after an effective, uncovered order that forbids it. Class U has no bound that could be broken.
+
+    An answer repeated for a key that was applied before is no application. An application is a fact only once it is durable: class C gets a
+    second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5). An instance is an
+    application at a class F sink with a fence, or at class C under an effective order.
+    """
+
+    invariant = "S2"
+    title = "SinkBound: sinks apply nothing below their fence (F), and nothing after the bound of T3 (C)"
+    kinds = frozenset({"fence-durable", "effect-applied"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._fences: dict[tuple[str, str], tuple[Token, int]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        sink, agent = fact.body["sink"], fact.body["agent"]
+        if fact.kind == "fence-durable":
+            fence = (token_of(fact.body["min_token"]), index)
+            self._fences[sink, agent] = max(fence, self._fences.get((sink, agent), (NO_TOKEN, index)))
+        elif not fact.body["again"]:
+            if self.run.sinks[sink] == "F":
+                self._judge_fence(index, fact, sink, agent)
+            elif self.run.sinks[sink] == "C":
+                for order in self.run.orders_of[agent]:
+                    self._judge_challenge(index, fact, agent, order)
+
+    def _judge_fence(self, index: int, fact: Fact, sink: str, agent: str) -> None:
+        fence = self._fences.get((sink, agent))
+        if fence is None:
+            return
+        self.examined += 1
+        token = token_of(fact.body["token"])
+        if token < fence[0]:
+            self.blame(f"{sink} applied an effect of {agent} under token {token}, below its fence {fence[0]}", fence[1], index)
+
+    def _judge_challenge(self, index: int, fact: Fact, agent: str, order: Order) -> None:
+        if order.effective_ns is None or order.gate == OPEN or self.run.lifted(order, agent):
+            return
+        bounds = self.run.bounds
+        new = fact.body["cls"] == NEW
+        if not new and order.gate != CLOSED and order.life < STOP:
+            return
+        if self.run.clock_suspect(order, agent) or fact.node in self.run.touched:
+            self.skipped += 1
+            return
+        self.examined += 1
+        stop_ns = bounds.hard_ns if new or order.gate == CLOSED else bounds.soft_ns(order.grace_ns)
+        elapsed_ns, limit_ns = fact.at_ns - order.effective_ns, stop_ns + bounds.challenge_residue_ns + HOST_LAG_NS
+        self.measure(elapsed_ns, limit_ns)
+        if elapsed_ns > limit_ns:
+            why = f"{fact.body['sink']} applied an effect of {agent} {elapsed_ns} ns after {order.severity} {order.order[:12]} became effective; "
+            self.blame(why + f"T3 allows {limit_ns} ns", *order.proof(), index)
+
+
+class ExactlyOnce(InvariantChecker):
+    """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result. An instance is a key.
+
+    Cannot see: a sink that answers from memory for a key whose first application the history does not hold.
+    """
+
+    invariant = "S9"
+    title = "ExactlyOnce: class F sinks apply each key once and answer retries alike"
+    kinds = frozenset({"effect-applied"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._results: dict[tuple[str, str, str], tuple[object, int]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        if self.run.sinks[body["sink"]] != "F":
+            return
+        key = (body["sink"], body["agent"], body["key"])
+        first = self._results.get(key)
+        if first is None:
+            if not body["again"]:
+                self.examined += 1
+                self._results[key] = (body["result"], index)
+        elif not body["again"]:
+            self.blame(f"{body['sink']} applied key {body['key']} of {body['agent']} twice", first[1], index)
+        elif body["result"] != first[0]:
+            self.blame(f"{body['sink']} answered a retry of key {body['key']} with another result", first[1], index)

@@ -1,0 +1,126 @@
+"""S20: the operator is never told more than is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import ALIVE, NO_TOKEN, STOP, STOPPED, Order, Run, Token, token_of
+from harness.history import Fact
+
+EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINED", "KILL_FAILED"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    order: str
+    token: Token
+    index: int
+
+
+class HonestStatus(InvariantChecker):
+    """S20. What the operator's client is told, and what a sidecar proves or a replica declares, against what happened:
+
+    - a count of copies never exceeds the replicas that made the order durable, and EFFECTIVE means k of them;
+    - an evidence stage stands on evidence sent by that agent's sidecar, for that token; STOPPED_* evidence on a process tree that is gone;
+    - an order that leaves the process alive is shown as STOPPED_* only if another order ends it;
+    - FENCED means that every class F sink of the agent durably holds a fence at or above that token;
+    - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
+      class C sink, on their own clocks since they learned the order and since they last started: L/(1-rho) of real time at the
+      least; after it nothing is admitted under that token or a lower one while the order is uncovered.
+
+    An instance is a status, evidence or declaration. T4 is skipped where a clock that it leans on was broken (T5).
+    """
+
+    invariant = "S20"
+    title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
+    kinds = frozenset({"order-status", "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._evidence: dict[tuple[str, str, Token, str], int] = {}
+        self._fences: dict[tuple[str, str], Token] = {}
+        self._declared: dict[str, list[_Declared]] = {}
+        self._by_kind = {
+            "order-status": self._order_status,
+            "agent-status": self._agent_status,
+            "evidence-sent": self._evidence_sent,
+            "declared": self._declaration,
+            "fence-durable": self._fence_durable,
+            "effect-admitted": self._admitted,
+        }
+
+    def see(self, index: int, fact: Fact) -> None:
+        self._by_kind[fact.kind](index, fact)
+
+    def _order_status(self, index: int, fact: Fact) -> None:
+        stage, identity, copies = fact.body["stage"], fact.body["order"], int(fact.body["copies"])
+        if not identity:
+            return
+        self.examined += 1
+        order = self.run.orders.get(identity)
+        holders = tuple(order.holders.values()) if order is not None else ()
+        if stage == "EFFECTIVE" and len(holders) < self.run.kill_quorum:
+            self.blame(f"told EFFECTIVE of order {identity[:12]} with {len(holders)} durable copies", *holders, index)
+        elif stage in ("ACCEPTED", "EFFECTIVE") and len(holders) < copies:
+            self.blame(f"told of {copies} copies of order {identity[:12]}, of which {len(holders)} are durable", *holders, index)
+
+    def _evidence_sent(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        agent, stage = fact.body["agent"], fact.body["stage"]
+        self._evidence[agent, fact.body["order"], token_of(fact.body["token"]), stage] = index
+        process = self.run.processes.get(agent)
+        if stage in STOPPED and process is not None and process.alive:
+            self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)
+
+    def _agent_status(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        agent, identity, stage, token = fact.body["agent"], fact.body["order"], fact.body["stage"], token_of(fact.body["token"])
+        if stage in EVIDENCE_STAGES and (agent, identity, token, stage) not in self._evidence:
+            self.blame(f"told {stage} of {agent} without such evidence from its sidecar", index)
+        elif stage in STOPPED:
+            self._judge_isolation(index, agent, identity, stage)
+        elif stage == "FENCED":
+            open_sinks = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
+            if open_sinks:
+                self.blame(f"told FENCED of {agent}, and {open_sinks[0]} holds no such fence", index)
+        elif stage == "PRESUMED_STOPPED" and not any(declared.order == identity for declared in self._declared.get(agent, ())):
+            self.blame(f"told PRESUMED_STOPPED of {agent}, which no replica declared", index)
+
+    def _judge_isolation(self, index: int, agent: str, identity: str, stage: str) -> None:
+        order = self.run.orders.get(identity)
+        if order is not None and order.life == ALIVE and not any(other.life >= STOP for other in self.run.orders_of[agent]):
+            self.blame(f"told {stage} of {agent}, which was only isolated", order.first_index, index)
+
+    def _fence_durable(self, _index: int, fact: Fact) -> None:
+        key = (fact.body["sink"], fact.body["agent"])
+        self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
+
+    def _declaration(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        agent, order = fact.body["agent"], self.run.orders[fact.body["order"]]
+        self._declared.setdefault(agent, []).append(_Declared(order.order, token_of(fact.body["token"]), index))
+        if self._clocks_broken(agent):
+            self.skipped += 1
+            return
+        wait_ns = self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))
+        waits_ns = sorted(self._waits_ns(order, fact.at_ns), reverse=True)
+        witness = [self.run.node(replica).known[order.order].index for replica in self.run.replicas if order.order in self.run.node(replica).known]
+        kth_ns = waits_ns[self.run.kill_quorum - 1] if len(waits_ns) >= self.run.kill_quorum else 0
+        if kth_ns < wait_ns:
+            why = f"{fact.node} declared {agent} stopped when k replicas had waited {kth_ns} ns of real time; T4 needs {wait_ns} ns"
+            self.blame(why, *witness, index)
+
+    def _waits_ns(self, order: Order, now_ns: int) -> list[int]:
+        """Real time for which each replica has denied leases against the order without a restart in between."""
+        nodes = [self.run.node(replica) for replica in self.run.replicas]
+        return [now_ns - max(node.known[order.order].at_ns, node.started_ns) for node in nodes if order.order in node.known]
+
+    def _admitted(self, index: int, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        for declared in self._declared.get(agent, ()):
+            if token_of(fact.body["token"]) <= declared.token and declared.order not in self.run.covered and not self._clocks_broken(agent):
+                self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
+
+    def _clocks_broken(self, agent: str) -> bool:
+        return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas))

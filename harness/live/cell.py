@@ -1,0 +1,102 @@
+"""The cell that a live run plays: who its nodes are, which links join them, and where each listens.
+
+Owns the plan: deployment records, keys, ports and routes, all from a schedule. Must not know processes, faults or time. A link is
+directed; a route says through which proxy it runs and in which direction of that proxy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from harness.live.ports import free_port
+from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
+from killswitch.core.keys import Ed25519
+from killswitch.core.machine import NodeConfig
+from killswitch.live.clock import NodeClock
+from killswitch.live.node import Deployment
+from scenarios.deploy import OPERATOR, PEOPLE, configurations
+from scenarios.schedule import Fault, Schedule
+
+Link = tuple[str, str]
+
+
+class Conduit(Struct, frozen=True):
+    """The way from ``client`` to ``server``: a proxy ``name`` at ``port``, in front of ``behind``: the server or, if there is one, the relay."""
+
+    name: str
+    client: str
+    server: str
+    port: int
+    behind: int
+    relay_to: int = 0
+
+
+class Route(Struct, frozen=True):
+    """A directed link as Toxiproxy sees it: one ``stream`` of one conduit."""
+
+    conduit: Conduit
+    stream: str
+
+
+class Cell(Struct, frozen=True):
+    """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server)."""
+
+    deployments: dict[str, Deployment]
+    conduits: dict[Link, Conduit]
+
+    def route(self, link: Link) -> Route | None:
+        """How messages over ``link`` travel; None if its ends never speak. What goes to a peer that is dialled goes over the dialled connection."""
+        if link in self.conduits:
+            return Route(self.conduits[link], UPSTREAM)
+        if link[::-1] in self.conduits:
+            return Route(self.conduits[link[::-1]], DOWNSTREAM)
+        return None
+
+    def conduits_of(self, node: str) -> tuple[Conduit, ...]:
+        return tuple(conduit for ends, conduit in self.conduits.items() if node in ends)
+
+
+def dialled_links(configs: dict[str, NodeConfig]) -> list[Link]:
+    """Who dials whom, for good: sidecars, replicas and the operator dial replicas; sidecars and replicas dial their sinks."""
+    links = []
+    for node, config in configs.items():
+        if config.role in ("replica", "sidecar", "operator"):
+            links += [(node, replica) for replica in config.replicas if replica != node]
+        if config.role in ("replica", "sidecar"):
+            links += [(node, sink) for sink in config.sinks]
+    return links
+
+
+def plan(schedule: Schedule, directory: Path, name: str, origin_ns: int) -> Cell:
+    """Lay out the cell ``name`` under ``directory``. ``origin_ns``: the boot-time clock at which node clocks read their offset."""
+    configs = configurations(schedule)
+    listens = {node: free_port() for node, config in configs.items() if config.role in ("replica", "sink")}
+    faults = [entry.action for entry in schedule.timeline if isinstance(entry.action, Fault)]
+    relayed = {target for fault in faults if fault.what == "duplicate" for target in fault.targets}
+    conduits = {}
+    for client, server in dialled_links(configs):
+        relay_port = free_port() if relayed & {client, server} else 0
+        proxy = f"{client}~{server}".replace("/", ".")  # a name that is one segment of the control API's path
+        behind = relay_port or listens[server]
+        conduits[client, server] = Conduit(proxy, client, server, free_port(), behind, listens[server] if relay_port else 0)
+    private, public = Ed25519.generate([*(node for node, config in configs.items() if config.role in ("replica", "sidecar")), *PEOPLE])
+    deployments = {}
+    for node, config in configs.items():
+        holds = PEOPLE if node == OPERATOR else (node,)
+        drift = schedule.clocks.get(node)
+        deployments[node] = Deployment(
+            config=config,
+            cell=name,
+            directory=str(directory / "nodes" / node.replace("/", "-")),
+            trace=str(directory / "traces" / node.replace("/", "-")),
+            clock=NodeClock(origin_ns, drift.offset_ns, drift.drift_ppm) if drift else NodeClock(origin_ns),
+            private={key: private[key] for key in holds if key in private},
+            public=public,
+            port=listens.get(node, 0),
+            dials={server: conduit.port for (client, server), conduit in conduits.items() if client == node},
+            upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
+            agent=str(directory / "deployments" / f"agent/{config.agent}".replace("/", "-")) if config.role == "sidecar" else "",
+        )
+    return Cell(deployments, conduits)

@@ -1,0 +1,149 @@
+"""The processes of a live run: started behind one line, crashed, paused, continued, started again, and in the end all gone.
+
+Owns operating-system processes and nothing of what they say. Every process is tethered to this one, so that the kernel ends it if the
+harness is killed; every one carries the run's cookie, so that at the end the harness can prove that none is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+from harness.live.cell import Cell
+from killswitch.live import process, tether
+from killswitch.live.process import ProcessTree
+
+COOKIE = "HALTPROOF_RUN"
+READY_S = 30.0
+STOP_S = 3.0
+
+
+class FleetFailed(Exception):
+    """A process did not do what it was started for."""
+
+
+class Fleet:
+    """All nodes but agents, which belong to their sidecars. Call it on the thread that outlives the run: parents are threads, to the kernel."""
+
+    def __init__(self, cell: Cell, directory: Path, run: str) -> None:
+        self._cell = cell
+        self._directory = directory
+        self._environment = {**os.environ, COOKIE: run}
+        self._run = run
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: list[IO[bytes]] = []
+        for kind in ("deployments", "logs", "traces", "nodes"):
+            (directory / kind).mkdir(parents=True, exist_ok=True)
+        for node, deployment in cell.deployments.items():
+            deployment.save(self._deployment_file(node))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the run starts with."""
+        return self._environment
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(node for node, deployment in self._cell.deployments.items() if deployment.config.role != "agent")
+
+    async def start_all(self) -> None:
+        """Start every node up to the line, where all have read their code, and then let all go at once. Raises `FleetFailed`."""
+        for node in self.nodes:
+            self.start(node, held=True)
+        deadline = time.monotonic() + READY_S
+        for node, started in self._processes.items():
+            assert started.stdout is not None
+            line = await asyncio.wait_for(asyncio.to_thread(started.stdout.readline), max(0.1, deadline - time.monotonic()))
+            if line != b"ready\n":
+                raise FleetFailed(f"{node} did not come up: {self.last_words(node)}")
+        for started in self._processes.values():
+            assert started.stdin is not None
+            started.stdin.write(b"go\n")
+            started.stdin.close()
+
+    def start(self, node: str, *, held: bool = False) -> None:
+        """Start the process of ``node``; its log goes on where an earlier one's ended."""
+        log = self._log_file(node).open("ab")
+        self._logs.append(log)
+        argv = [sys.executable, "-m", "killswitch.live.node", str(self._deployment_file(node)), *(["--hold"] if held else [])]
+        self._processes[node] = subprocess.Popen(
+            tether.command_line(argv),
+            env=self._environment,
+            stdin=subprocess.PIPE if held else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if held else log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the harness, which ends the others in its own order
+        )
+
+    def pid(self, node: str) -> int:
+        return self._processes[node].pid
+
+    def runs(self, node: str) -> bool:
+        return node in self._processes and self._processes[node].poll() is None
+
+    async def kill(self, node: str) -> int:
+        """SIGKILL, and the status that the kernel gave for it (minus the signal's number)."""
+        self._processes[node].kill()
+        return await asyncio.to_thread(self._processes[node].wait)
+
+    def why_ended(self, *expected: str) -> str:
+        """Which node ended though nobody asked it to (empty: none), but for those ``expected`` to be down."""
+        for node, started in self._processes.items():
+            if node not in expected and started.poll() is not None:
+                return f"{node} ended by itself with status {started.returncode}: {self.last_words(node)}"
+        return ""
+
+    def last_words(self, node: str) -> str:
+        lines = self._log_file(node).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "(it left no word)"
+
+    async def stop_all(self) -> None:
+        """Ask all to stop, then insist. Stopped processes are continued first."""
+        running = [started for started in self._processes.values() if started.poll() is None]
+        for started in running:
+            for number in (signal.SIGCONT, signal.SIGTERM):
+                started.send_signal(number)
+        deadline = time.monotonic() + STOP_S
+        while any(started.poll() is None for started in running) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+
+    def clean_up(self) -> tuple[str, ...]:
+        """End and reap whatever is left, orphaned agents too; what could not be ended. Never raises, may be called at any time, blocks briefly."""
+        for started in self._processes.values():
+            started.kill()
+            started.wait()
+            for pipe in (started.stdin, started.stdout):
+                if pipe is not None:
+                    pipe.close()
+        for log in self._logs:
+            log.close()
+        for deployment in self._cell.deployments.values():
+            if deployment.config.role == "sidecar":
+                ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False).reap_orphans()
+        return leftovers(self._run)
+
+    def _deployment_file(self, node: str) -> Path:
+        return self._directory / "deployments" / node.replace("/", "-")
+
+    def _log_file(self, node: str) -> Path:
+        return self._directory / "logs" / f"{node.replace('/', '-')}.log"
+
+
+def leftovers(run: str) -> tuple[str, ...]:
+    """Kill what still carries the run's cookie, and name what would not die."""
+    setting = f"{COOKIE}={run}"
+    deadline = time.monotonic() + STOP_S
+    while (left := process.processes_with(setting)) and time.monotonic() < deadline:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
+    return tuple(f"process {pid}" for pid in left)

@@ -1,0 +1,118 @@
+"""The paths between nodes while a run goes on: who holds which conduit down or slow, and what a probe through it measures.
+
+Owns the proxies and relays of the run. Several faults may hold one conduit at once; it is as it was only when the last lets go. The control
+API is called one change at a time for each conduit, off the event loop, so that a server that hangs delays nobody's deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from harness.live.cell import Cell, Conduit
+from harness.live.ports import LOOPBACK
+from harness.live.probe import Measured, Outcome, probe
+from harness.live.relay import Relay
+from harness.live.toxiproxy import NotAsAsked, ProxyState, Toxic, Toxiproxy
+
+BASELINE_S = 2.0
+
+
+class PathFailed(Exception):
+    """A path does not work though nothing holds it."""
+
+
+class Paths:
+    """All conduits of a cell, through the server that ``toxiproxy`` controls."""
+
+    def __init__(self, cell: Cell, toxiproxy: Toxiproxy) -> None:
+        self._toxiproxy = toxiproxy
+        self._conduits = {conduit.name: conduit for conduit in cell.conduits.values()}
+        self._locks = {name: asyncio.Lock() for name in self._conduits}
+        self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
+        self._toxics: dict[str, dict[str, Toxic]] = {name: {} for name in self._conduits}
+        self._relays = {
+            conduit.name: Relay(conduit.behind, conduit.relay_to) for conduit in self._conduits.values() if conduit.relay_to
+        }  # fmt: skip
+
+    async def open(self) -> None:
+        """Make every proxy and relay. Raises `ToxiproxyFailed` or `OSError`."""
+        for relay in self._relays.values():
+            await relay.open()
+        for conduit in self._conduits.values():
+            listen, behind = f"{LOOPBACK}:{conduit.port}", f"{LOOPBACK}:{conduit.behind}"
+            await asyncio.to_thread(self._toxiproxy.create, conduit.name, listen, behind)
+
+    async def prove(self) -> None:
+        """An echo through every conduit, before any fault. Raises `PathFailed`: a partition of what never worked would prove nothing."""
+        answers = await asyncio.gather(*(self._first_echo(conduit) for conduit in self._conduits.values()))
+        broken = [conduit.name for conduit, answer in zip(self._conduits.values(), answers, strict=True) if answer.outcome is not Outcome.ECHOED]
+        if broken:
+            raise PathFailed(f"no echo before any fault: {', '.join(broken)}")
+
+    async def cut(self, conduit: Conduit, fault: str) -> None:
+        """Down for ``fault``: connections end, new ones are refused."""
+        async with self._locks[conduit.name]:
+            self._cuts[conduit.name].add(fault)
+            await self._change(conduit, self._toxiproxy.cut)
+
+    async def uncut(self, conduit: Conduit, fault: str) -> None:
+        async with self._locks[conduit.name]:
+            self._cuts[conduit.name].discard(fault)
+            if not self._cuts[conduit.name]:
+                await self._change(conduit, self._toxiproxy.restore)
+
+    async def poison(self, conduit: Conduit, *toxics: Toxic) -> None:
+        """Put toxics in force; their names tell which fault holds them."""
+        async with self._locks[conduit.name]:
+            self._toxics[conduit.name].update({toxic.name: toxic for toxic in toxics})
+            await self._change(conduit, lambda name: self._toxiproxy.add(name, *toxics))
+
+    async def cure(self, conduit: Conduit, *names: str) -> None:
+        async with self._locks[conduit.name]:
+            for name in names:
+                self._toxics[conduit.name].pop(name, None)
+            await self._change(conduit, lambda proxy: self._toxiproxy.remove(proxy, *names))
+
+    async def read_back(self, conduit: Conduit) -> bool:
+        """Whether the server has exactly what all faults together ask for. Raises `ToxiproxyFailed`."""
+        async with self._locks[conduit.name]:
+            return await self._agrees(conduit)
+
+    def is_cut(self, conduit: Conduit) -> bool:
+        return bool(self._cuts[conduit.name])
+
+    def added_ms(self, conduit: Conduit) -> int:
+        """Latency that the toxics in force add to a round trip."""
+        return sum(toxic.value for toxic in self._toxics[conduit.name].values() if toxic.kind == "latency")
+
+    def is_holed(self, conduit: Conduit) -> bool:
+        return any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
+
+    async def measure(self, conduit: Conduit, deadline_s: float) -> Measured:
+        return await probe(conduit.port, deadline_s)
+
+    def relay(self, conduit: Conduit) -> Relay | None:
+        return self._relays.get(conduit.name)
+
+    async def close(self) -> None:
+        for relay in self._relays.values():
+            await relay.close()
+
+    async def _agrees(self, conduit: Conduit) -> bool:
+        state = await asyncio.to_thread(self._toxiproxy.state, conduit.name)
+        return state.enabled == (not self._cuts[conduit.name]) and state.toxics == tuple(sorted(self._toxics[conduit.name].values()))
+
+    async def _change(self, conduit: Conduit, change: Callable[[str], ProxyState]) -> None:
+        await asyncio.to_thread(change, conduit.name)
+        if not await self._agrees(conduit):
+            raise NotAsAsked(f"{conduit.name}: what is in force differs from what the faults ask for")
+
+    async def _first_echo(self, conduit: Conduit) -> Measured:
+        """Servers come up within moments of each other; ask until this one answers."""
+        deadline = asyncio.get_running_loop().time() + BASELINE_S
+        while True:
+            answer = await probe(conduit.port, BASELINE_S)
+            if answer.outcome is Outcome.ECHOED or asyncio.get_running_loop().time() > deadline:
+                return answer
+            await asyncio.sleep(0.02)

@@ -1,0 +1,298 @@
+"""From what goes in and out of a state machine to facts of the history: one mapping for both drivers.
+
+Owns what each input and effect means in the history's vocabulary. What a node did is read off its effects (what it appended, sent, signalled),
+not off its own word; `Observe` effects are taken only for inner state that nothing else shows. Knows the core's contract
+(`killswitch.core.events`) and no driver.
+
+Facts that hold only once something is durable (an order's copy, an effect at a sink, a proof that waits for its record) are held back until
+`Durable` covers them, and are dropped with the process if it dies before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from harness.history import VOCABULARY, Fact
+from harness.judge import Judge
+from killswitch.core.events import (
+    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Record, Send,
+    Signal, SignalKind, Spawn, WriteCheckpoint,
+)  # fmt: skip
+from killswitch.core.messages import (
+    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StopAck, Token,
+)  # fmt: skip
+
+class Observer:
+    """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty; ``fleet``: {agent: labels}."""
+
+    def __init__(self, node: str, agent: str, fleet: Mapping[str, tuple[str, ...]], judge: Judge, record: Callable[[Fact], None]) -> None:
+        self.node = node
+        self.agent = agent
+        self._fleet = fleet
+        self._judge = judge
+        self._record = record
+        self._waiting: list[tuple[int, str, dict[str, Any]]] = []
+        self._durable = 0
+        self._process: tuple[int, int, str] | None = None
+        self._round = ""
+        self._proof: Evidence | None = None
+        self._checkpoint_lsn: dict[int, int] = {}
+        self._appended = 0
+        self._orders: dict[str, OrderBody] = {}
+        self._lifted: set[str] = set()
+        self._at = self._clock = 0
+
+    def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
+        """Record the facts of one step, in order."""
+        self._at, self._clock = at_ns, clock_ns
+        before = _INPUTS.get(type(event))
+        if before is not None:
+            before(self, event)
+        for effect in effects:
+            handler = _EFFECTS.get(type(effect))
+            if handler is not None:
+                handler(self, effect)
+
+    def emit(self, kind: str, body: dict[str, Any]) -> None:
+        self._record(Fact(self._at, kind, self.node, self._clock, body))
+
+    def died(self) -> None:
+        """The process is gone, and what it was waiting for with it."""
+        self._waiting.clear()
+
+    def once_durable(self, lsn: int, kind: str, body: dict[str, Any]) -> None:
+        if lsn <= self._durable:
+            self.emit(kind, body)
+        else:
+            self._waiting.append((lsn, kind, body))
+
+    # -- inputs
+
+    def on_boot(self, event: Boot) -> None:
+        self._waiting.clear()
+        self._durable = self._appended = len(event.records)
+        self._orders.clear()
+        self._lifted.clear()
+        for record in event.records:
+            self._remember(record)
+        self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
+
+    def on_durable(self, event: Durable) -> None:
+        self._durable = max(self._durable, event.lsn)
+        if not self._waiting:
+            return
+        due = [entry for entry in self._waiting if entry[0] <= event.lsn]
+        self._waiting = [entry for entry in self._waiting if entry[0] > event.lsn]
+        for _, kind, body in due:
+            self.emit(kind, body)
+            if kind == "certificate-durable":
+                self._lifted.update(body["covers"])
+
+    def on_disk_failed(self, event: DiskFailed) -> None:
+        self.emit("disk-failed", {"lsn": event.lsn})
+
+    def on_process_exited(self, event: ProcessExited) -> None:
+        if self._process is not None:
+            token, self._process = self._process, None
+            self.emit("process-reaped", {"agent": self.agent, "token": token, "code": event.code, "signalled": event.signalled})
+
+    def on_checkpoint_durable(self, event: CheckpointDurable) -> None:
+        lsn = self._checkpoint_lsn.get(event.generation, 0)
+        self.emit("checkpoint-durable", {"agent": self.agent, "generation": event.generation, "lsn": lsn})
+
+    def on_receive(self, event: Receive) -> None:
+        """Only what the operator's client is told is a fact when it arrives; everything else is one when it is sent or acted on."""
+        message = event.message
+        if self.node != "operator":
+            return
+        if isinstance(message, OrderStatus):
+            self.emit("order-status", {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies})
+        elif isinstance(message, AgentStatus):
+            token = _parts(message.token)
+            self.emit("agent-status", {"order": message.order, "agent": message.agent, "token": token, "stage": message.stage})
+        elif isinstance(message, ResumeStatus):
+            self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
+
+    # -- effects
+
+    def on_append(self, effect: Append) -> None:
+        record = effect.record
+        self._appended = record.seq
+        handler = _RECORDS.get(record.kind)
+        if handler is not None:
+            handler(self, record.seq, msgspec.msgpack.decode(record.body))
+
+    def on_send(self, effect: Send) -> None:
+        handler = _SENDS.get(type(effect.message))
+        if handler is not None:
+            handler(self, effect, effect.message)
+
+    def on_spawn(self, effect: Spawn) -> None:
+        self._process = _parts(effect.token)
+        self.emit("process-started", {"agent": self.agent, "token": self._process})
+
+    def on_signal(self, effect: Signal) -> None:
+        if self._process is not None:
+            kind = "process-termed" if effect.kind is SignalKind.TERM else "process-killed"
+            self.emit(kind, {"agent": self.agent, "token": self._process})
+
+    def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
+        self._checkpoint_lsn[effect.generation] = self._appended
+        self.emit("checkpoint-begun", {"agent": self.agent, "generation": effect.generation, "lsn": self._appended})
+
+    def on_acknowledge(self, effect: AcknowledgeTask) -> None:
+        kind = "task-acknowledged" if effect.outcome == "COMPLETED" else "task-returned"
+        self.once_durable(effect.after_lsn, kind, {"agent": self.agent, "task": effect.task})
+
+    def on_observe(self, effect: Observe) -> None:
+        if effect.kind in VOCABULARY:
+            self.emit(effect.kind, effect.fields)
+
+    # -- records
+
+    def on_order(self, lsn: int, body: dict[str, Any]) -> None:
+        order = hashlib.sha256(body["raw"]).hexdigest()
+        content = msgspec.msgpack.decode(body["raw"], type=OrderBody)
+        self._orders[order] = content
+        authentic = self._judge.order(body["raw"], body["signer"], body["signature"])
+        scope = [content.scope.kind, content.scope.value]
+        fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
+        who = {"issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
+        self.emit("order-learned", {**fields, **who})
+        self.once_durable(lsn, "order-durable", {"order": order})
+
+    def on_certificate(self, lsn: int, body: dict[str, Any]) -> None:
+        certificate = hashlib.sha256(body["raw"]).hexdigest()
+        covers = list(msgspec.msgpack.decode(body["raw"], type=ResumeBody).covers)
+        approvals = [(approver, signature) for approver, signature in body["approvals"]]
+        authentic = self._judge.certificate(body["raw"], approvals)
+        approvers = sorted({approver for approver, _ in approvals})
+        self.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic})
+        self.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
+
+    def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
+
+    def on_promise(self, lsn: int, body: dict[str, Any]) -> None:
+        self.once_durable(lsn, "token-promised", {"agent": body["agent"], "token": body["token"]})
+
+    def on_intent(self, lsn: int, body: dict[str, Any]) -> None:
+        fields = {"agent": self.agent, "task": body["task"][0], "step": body["step"], "key": body["key"]}
+        self.emit("task-intent", fields)
+        self.once_durable(lsn, "task-intent-durable", fields)
+
+    def on_result(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-result", {"agent": self.agent, "task": body["task"], "step": body["step"], "key": body["key"], "status": "APPLIED"})
+
+    def on_done(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-done", {"agent": self.agent, "task": body["task"]})
+        self.once_durable(lsn, "task-done-durable", {"agent": self.agent, "task": body["task"]})
+
+    def on_rolled_back(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-rolled-back", {"agent": self.agent, "task": body["task"]})
+
+    def on_in_doubt(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-in-doubt", {"agent": self.agent, "task": body["task"], "key": body["key"]})
+
+    def on_applied(self, lsn: int, body: dict[str, Any]) -> None:
+        self.once_durable(lsn, "effect-applied", {"sink": self.node, **body})
+
+    def on_rejected(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("effect-rejected", {"sink": self.node, **body})
+
+    def on_fence(self, lsn: int, body: dict[str, Any]) -> None:
+        fields = {"sink": self.node, "agent": body["agent"], "min_token": body["token"], "order": body["order"]}
+        self.once_durable(lsn, "fence-durable", fields)
+
+    # -- messages
+
+    def on_lease_request(self, effect: Send, message: LeaseRequest) -> None:
+        if message.nonce != self._round and message.token.counter:
+            self._round = message.nonce
+            instance = message.token.instance
+            self.emit("lease-requested", {"agent": message.agent, "nonce": message.nonce, "token": _parts(message.token), "instance": instance})
+
+    def on_lease_reply(self, effect: Send, message: LeaseReply) -> None:
+        common = {"agent": message.agent, "nonce": message.nonce, "replica": self.node, "token": _parts(message.token)}
+        if message.len_ns > 0:
+            known = [order for order, body in self._orders.items() if order not in self._lifted and self._concerns(body, message.agent)]
+            self.emit("lease-granted", {**common, "len_ns": message.len_ns, "orders_known": known})
+        elif message.token.counter:
+            self.emit("lease-denied", {**common, "why": message.why})
+
+    def on_apply(self, effect: Send, message: Apply) -> None:
+        fields = {"agent": message.agent, "token": _parts(message.token), "instance": message.token.instance, "task": message.task}
+        fate = {"step": message.step, "key": message.key, "cls": str(message.cls), "sink": effect.to}
+        self.emit("effect-admitted", {**fields, **fate})
+
+    def on_evidence(self, effect: Send, message: Evidence) -> None:
+        if message != self._proof:  # one fact for the proof, not one for each replica that it goes to
+            self._proof = message
+            fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
+            self.once_durable(effect.after_lsn, "evidence-sent", fields)
+
+    def on_stop_ack(self, effect: Send, message: StopAck) -> None:
+        self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})
+
+    def _concerns(self, body: OrderBody, agent: str) -> bool:
+        kind, value = body.scope.kind, body.scope.value
+        if kind == "global":
+            return True
+        in_tenant = body.tenant == agent.partition("/")[0]
+        return in_tenant and (kind == "tenant" or value == agent or (kind == "label" and value in self._fleet.get(agent, ())))
+
+    def _remember(self, record: Record) -> None:
+        if record.kind in ("ORDER_ACCEPTED", "ORDER_LEARNED"):
+            raw = msgspec.msgpack.decode(record.body)["raw"]
+            self._orders[hashlib.sha256(raw).hexdigest()] = msgspec.msgpack.decode(raw, type=OrderBody)
+        elif record.kind == "CERT_ACCEPTED":
+            self._lifted.update(msgspec.msgpack.decode(msgspec.msgpack.decode(record.body)["raw"], type=ResumeBody).covers)
+
+
+def _parts(token: Token) -> tuple[int, int, str]:
+    return (token.epoch, token.counter, token.instance)
+
+
+_INPUTS: dict[type, Callable[[Observer, Any], None]] = {
+    Boot: Observer.on_boot,
+    Durable: Observer.on_durable,
+    DiskFailed: Observer.on_disk_failed,
+    ProcessExited: Observer.on_process_exited,
+    CheckpointDurable: Observer.on_checkpoint_durable,
+    Receive: Observer.on_receive,
+}
+_EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
+    Append: Observer.on_append,
+    Send: Observer.on_send,
+    Spawn: Observer.on_spawn,
+    Signal: Observer.on_signal,
+    WriteCheckpoint: Observer.on_write_checkpoint,
+    AcknowledgeTask: Observer.on_acknowledge,
+    Observe: Observer.on_observe,
+}
+_RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
+    "ORDER_ACCEPTED": Observer.on_order,
+    "ORDER_LEARNED": Observer.on_order,
+    "CERT_ACCEPTED": Observer.on_certificate,
+    "GATE_CHANGE": Observer.on_gate,
+    "PROMISE": Observer.on_promise,
+    "INTENT": Observer.on_intent,
+    "RESULT": Observer.on_result,
+    "DONE": Observer.on_done,
+    "ROLLED_BACK": Observer.on_rolled_back,
+    "IN_DOUBT": Observer.on_in_doubt,
+    "APPLIED": Observer.on_applied,
+    "REJECTED": Observer.on_rejected,
+    "FENCE": Observer.on_fence,
+}
+_SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
+    LeaseRequest: Observer.on_lease_request,
+    LeaseReply: Observer.on_lease_reply,
+    Apply: Observer.on_apply,
+    Evidence: Observer.on_evidence,
+    StopAck: Observer.on_stop_ack,
+}

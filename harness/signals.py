@@ -1,0 +1,21 @@
+"""What a message carries, in the words of scenarios: order, grant, certificate, or any.
+
+Owns this one reading for both drivers, so that "duplicate the order" hits the same frames in simulation and live.
+"""
+
+from __future__ import annotations
+
+from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, OrderPush, ResumeSubmit, StartReply
+
+
+def carries(message: Message, what: str) -> bool:
+    """Whether ``message`` is a signal of that kind."""
+    if what == "any":
+        return True
+    if what == "grant":
+        return isinstance(message, LeaseReply) and message.len_ns > 0
+    if isinstance(message, ResumeSubmit):
+        return what == "certificate"
+    if not isinstance(message, LeaseReply | StartReply | OrderPush | Gossip | IntentReply):
+        return False
+    return bool(message.orders if what == "order" else message.certificates)

@@ -1,0 +1,255 @@
+"""A scenario in plain words: what will happen, what is promised, and every default that the file left unsaid.
+
+Owns the wording. Computes nothing of its own: bounds come from ``derive``, concrete times from a schedule if one is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from scenarios import derive
+from scenarios.faults import FAULTS, NEVER, Aim, Setting, Unit
+from scenarios.forms import Form
+from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
+from scenarios.schedule import Entry, Fault, Operation, Schedule, Trigger
+from scenarios.targets import Word
+from scenarios.triggers import FactMatch, Moment, State
+from scenarios.units import Span, duration_text, percent_text, rate_text, span_text
+
+PLACES = 3
+SEVERITY = {
+    "soft": "drain, checkpoint and stop",
+    "hard": "stop now",
+    "isolate": "close the gate, let the process live",
+    "quiesce": "close the gate, checkpoint and stop",
+    "resume": "may go on",
+}
+
+
+def explain(scenario: Scenario, schedule: Schedule | None = None) -> str:
+    """The scenario as text for a terminal; with a schedule of it, also what that seed has drawn."""
+    lines = [scenario.scenario, f"  {scenario.hypothesis}", "", "The fleet", *_fleet(scenario), "", "What happens", *_timeline(scenario)]
+    lines += ["", "What is promised (protocol 2, T1 and T4; real time after an order is effective)", *_bounds(scenario)]
+    lines += ["", "What is expected", *_expectations(scenario)]
+    defaults = list(_defaults(scenario))
+    lines += ["", "Defaults in force", *(defaults or ["  none: the file says everything"])]
+    if schedule is not None:
+        lines += ["", f"What seed {schedule.seed} has drawn", *_drawn(schedule)]
+    return "\n".join(lines) + "\n"
+
+
+def _fleet(scenario: Scenario) -> Iterator[str]:
+    topology = derive.topology(scenario.topology)
+    n, k, q = topology.replicas, topology.kill_quorum, topology.quorum
+    yield f"  {n} replica{'s' * (n > 1)}: an order is effective when {k} hold{'s' * (k == 1)} it durably, a lease needs {q} to grant it"
+    for tenant, form in scenario.topology.tenants.items():
+        agents = [agent for agent in topology.agents if agent.tenant == tenant]
+        kinds = {agent.kind for agent in agents}
+        names = f"{agents[0].agent} to {agents[-1].agent}" if len(agents) > 1 else "".join(agent.agent for agent in agents) or "no agents"
+        sinks = ", ".join(f"{sink.name} (class {sink.class_})" for sink in form.sinks) or "none"
+        yield f"  tenant {tenant}: {names} ({', '.join(sorted(kinds)) or 'empty'}); sinks: {sinks}"
+        for kind in sorted(kinds):
+            period, steps, think = derive.profile(scenario, kind)
+            work = f"{span_text(steps, str)} steps after {span_text(think, duration_text)} of thought each" if period else "no tasks"
+            yield f"    each {kind}: {rate_text(period)} tasks of {work}" if period else f"    each {kind}: {work}"
+
+
+def _timeline(scenario: Scenario) -> Iterator[str]:
+    if not scenario.timeline and scenario.swarm is None:
+        yield "  nothing but work"
+    for number, (entry, entry_id) in enumerate(zip(scenario.timeline, derive.entry_ids(scenario.timeline), strict=True), start=1):
+        yield f"  {number}. {_when(scenario, entry)}, {entry_id}: {_what(scenario, entry)}"
+    if (swarm := scenario.swarm) is not None:
+        window = span_text(swarm.between, duration_text)
+        yield (
+            f"  Swarm, {window}: per seed {span_text(swarm.count, str)} faults of those kinds that the seed enables out of "
+            f"{', '.join(swarm.faults) or 'none'}, each for {span_text(swarm.duration, duration_text)}"
+        )
+        if swarm.operations:
+            yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
+    settle = duration_text(derive.settle_ns(scenario), PLACES)
+    yield f"  At {duration_text(scenario.duration)} all faults are healed; then {settle} without faults, in which everything owed must come true"
+
+
+def _when(scenario: Scenario, entry: EntryForm) -> str:
+    if entry.at is not None:
+        return f"at {_drawn_span(entry.at, duration_text)}"
+    if entry.when is not None:
+        return f"as soon as {_state(entry.when)}"
+    after = entry.after
+    moment = _moment(scenario, after) if isinstance(after, Moment) else _fact(after, entry.count)
+    wait = f"{_drawn_span(entry.wait, duration_text)} after " if entry.wait.high else "as soon as "
+    return wait + moment
+
+
+def _moment(scenario: Scenario, moment: Moment) -> str:
+    entry_id = derive.entry_ids(scenario.timeline)[derive.referred(moment, scenario.timeline)]
+    words = {"on": "is in force", "off": "is over", "played": "is asked for", "accepted": "is accepted", "effective": "is effective"}
+    return f"{entry_id} {words[moment.moment]}"
+
+
+def _fact(fact: FactMatch | None, count: int) -> str:
+    return f"fact {fact}" + (f" occurs for the {count}. time" if count > 1 else " occurs")
+
+
+def _state(state: State) -> str:
+    if state.quantity in ("lease.left", "drain.left"):
+        what = "lease" if state.quantity == "lease.left" else "grace"
+        return f"less than {percent_text(int(state.value))} of the {what} of {state.agent} is left"
+    return f"the {state.quantity} of {state.agent} is {state.value}"
+
+
+def _what(scenario: Scenario, entry: EntryForm) -> str:
+    name, form = entry.actions()[0]
+    return _order(scenario, name, form) if isinstance(form, OperationForm) else _fault(name, form)
+
+
+def _order(scenario: Scenario, verb: str, form: OperationForm) -> str:
+    kind, value = form.scope
+    whom = "everything" if kind == "global" else f"{kind} {value}" + (f" of tenant {form.tenant}" if form.tenant else "")
+    how = SEVERITY[verb]
+    if verb == "soft":
+        grace = form.grace or Span(scenario.parameters.grace, scenario.parameters.grace)
+        how += f" within a grace of {_drawn_span(grace, duration_text)}"
+    if verb == "resume":
+        how += f", approved by {' and '.join(derive.approvers(form, scenario.parameters.approvals))}"
+    via = f"replica {form.replica}" if form.replica else "a replica drawn per seed"
+    return f"{form.principal} asks {via} for {verb.upper()} ({how}) on {whom}, reason {form.reason!r}"
+
+
+def _fault(name: str, form: FaultForm) -> str:
+    kind = FAULTS[name]
+    lasts = form.get("for")
+    duration = "" if not kind.lasting else " until all is healed" if lasts is None else f" for {_drawn_span(lasts, duration_text)}"
+    settings = ", ".join(f"{setting.name} {_setting(setting, form.get(setting.name))}" for setting in kind.settings)
+    return f"{name} {_aimed(form, kind.aim)}{duration}" + (f" ({settings})" if settings else "")
+
+
+def _aimed(form: FaultForm, aim: Aim) -> str:
+    if aim is Aim.NODES:
+        return f"of {_words(form.get('nodes'))}"
+    if aim is Aim.SIGNALS:
+        return f"to {_words(form.get('to'))}"
+    if form.get("between"):
+        return "between " + " and ".join(_words(side) for side in form.get("between"))
+    return f"from {_words(form.get('from'))} to {_words(form.get('to'))}" if form.get("from") else "on every link"
+
+
+def _words(words: tuple[Word, ...]) -> str:
+    return " with ".join(str(word) for word in words)
+
+
+def _setting(setting: Setting, value: Any) -> str:
+    if value is None:
+        return "none"
+    if not isinstance(value, Span):
+        return str(value).lower()
+    if setting.unit is Unit.COUNT:
+        return _drawn_span(value, str)
+    return _drawn_span(value, percent_text if setting.unit in (Unit.CHANCE, Unit.SIGNED_RATE) else duration_text)
+
+
+def _drawn_span(value: Span, write: Any) -> str:
+    return span_text(value, write) + ("" if value.fixed else " (drawn per seed)")
+
+
+def _bounds(scenario: Scenario) -> Iterator[str]:
+    form = scenario.parameters
+    longest = derive.longest_grace(scenario)
+    bounds = derive.bounds(form, longest)
+    drift, lease = percent_text(form.drift), duration_text(form.lease)
+    yield f"  HARD, ISOLATE, QUIESCE: nothing is admitted later than {duration_text(bounds.hard_ns, PLACES)} (lease {lease} / (1 - {drift}))"
+    yield f"  SOFT: no new task later than {duration_text(bounds.soft_new_ns, PLACES)}"
+    grace = f"the longer of lease and grace {duration_text(longest)}"
+    yield f"  SOFT: nothing at all later than {duration_text(bounds.soft_ns, PLACES)} ({grace}, / (1 - {drift}))"
+    yield f"  Presumed stopped without proof: not before {duration_text(bounds.declare_wait_ns, PLACES)} on each of the replicas that say so"
+
+
+def _expectations(scenario: Scenario) -> Iterator[str]:
+    yield f"  invariants: {', '.join(scenario.expect.invariants) or 'all that apply'}"
+    for fact in scenario.expect.reached:
+        yield f"  reached in some run: {fact}"
+    for name, limit in sorted(scenario.expect.stop_time.items()):
+        yield f"  stop time {name} under {duration_text(limit)}"
+    form = scenario.stop_when
+    for name, above in (("unbounded agents", form.unbounded_agents), ("violations", form.violations), ("facts", form.facts)):
+        if above is not None:
+            yield f"  the run ends early when {name} are above {above}"
+    yield f"  playable by: {', '.join(derive.drivers(scenario)) or 'no driver'}" + (
+        f"; requires {', '.join(scenario.requires)}" if scenario.requires else ""
+    )
+
+
+def _defaults(scenario: Scenario) -> Iterator[str]:
+    """Every key that the file leaves out, with the value it then has, as it would be written; those of one entry on one line."""
+    yield from (f"  {default}" for default in _left_out(scenario, ""))
+    for number, (entry, entry_id) in enumerate(zip(scenario.timeline, derive.entry_ids(scenario.timeline), strict=True)):
+        unsaid = [] if entry.id else [f"id: {entry_id}"]
+        unsaid += [default for name, form in entry.actions() for default in _left_out(form, f"{name}.")]
+        if unsaid:
+            yield f"  timeline[{number}]: {', '.join(unsaid)}"
+
+
+def _left_out(form: Form, prefix: str) -> Iterator[str]:
+    for name, field in type(form).model_fields.items():
+        value = getattr(form, name)
+        if isinstance(value, Form):
+            yield from _left_out(value, f"{prefix}{field.alias}.")
+        elif name not in form.model_fields_set and name != "timeline":
+            written = _written(field, value)
+            if written is not None:
+                yield f"{prefix}{field.alias}: {written}"
+
+
+def _written(field: FieldInfo, value: Any) -> str | None:
+    """A default as a file would say it; None for what is simply absent."""
+    default = field.get_default()
+    if value is None or default in ((), None) or field.default_factory is not None or default == {}:
+        return None
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{', '.join(default)}]" if isinstance(default, tuple) else str(default)
+
+
+def _drawn(schedule: Schedule) -> Iterator[str]:
+    yield f"  {len(schedule.work)} tasks for {len(schedule.topology.agents)} agents"
+    drifts = sorted({clock.drift_ppm for clock in schedule.clocks.values()})
+    yield f"  clocks that drift by {' to '.join(percent_text(drift) for drift in (drifts[0], drifts[-1])[: len(drifts)])}"
+    for entry in sorted(schedule.timeline, key=lambda entry: (entry.trigger.at_ns is None, entry.trigger.at_ns or 0)):
+        yield f"  {_drawn_trigger(entry.trigger)} {entry.id}: {_drawn_action(entry)}"
+
+
+def _drawn_trigger(trigger: Trigger) -> str:
+    if trigger.at_ns is not None:
+        return f"{duration_text(trigger.at_ns, PLACES):>8}"
+    if trigger.when is not None:
+        return f"when {_state(State(*trigger.when))},"
+    wait = f"{duration_text(trigger.delay_ns, PLACES)} after " if trigger.delay_ns else "after "
+    return wait + f"{FactMatch(trigger.after, tuple(trigger.where.items()))}" + (f" number {trigger.count}," if trigger.count > 1 else ",")
+
+
+def _drawn_action(entry: Entry) -> str:
+    action = entry.action
+    if isinstance(action, Operation):
+        grace = f", grace {duration_text(action.grace_ns, PLACES)}" if action.verb == "soft" else ""
+        return f"{action.verb.upper()} on {' '.join(action.scope).strip()} via {action.replica}{grace}"
+    lasts = f", for {duration_text(action.for_ns, PLACES)}" if action.for_ns is not None else ""
+    settings = "".join(f", {each.name} {_drawn_setting(each, action.settings[each.key])}" for each in FAULTS[action.what].settings)
+    return f"{action.what} {_drawn_target(action)}{lasts}{settings}"
+
+
+def _drawn_target(fault: Fault) -> str:
+    return f"on {len(fault.links)} links of {', '.join(fault.targets)}" if fault.links else f"of {', '.join(fault.targets)}"
+
+
+def _drawn_setting(setting: Setting, value: int | str) -> str:
+    if isinstance(value, str) or setting.unit is Unit.COUNT:
+        return str(value)
+    if setting.unit is Unit.FLAG:
+        return "true" if value else "false"
+    if setting.unit in (Unit.CHANCE, Unit.SIGNED_RATE):
+        return percent_text(value)
+    return "none" if value == NEVER and setting.unit is Unit.DURATION_OR_NONE else duration_text(value, PLACES)

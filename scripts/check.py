@@ -1,0 +1,118 @@
+"""What has to hold before a change goes in: the phases of `make test`, one after the other, all of them whatever fails.
+
+Owns the list and its order: cheap before dear, so that the first failure comes soon. Knows nothing of what a phase does. Runs on the
+standard library alone. The last line counts what passed and failed: each test, and each phase that is not tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+OUT = Path("out/test")
+CAPABILITY_MISSING = 5
+
+
+class Phase(NamedTuple):
+    """One command. ``junit``: where pytest writes its counts. ``tolerated``: exit codes that only mean that tests will be skipped."""
+
+    name: str
+    command: tuple[str, ...]
+    junit: str = ""
+    tolerated: tuple[int, ...] = ()
+
+
+class Counts(NamedTuple):
+    """How many tests, or phases that are not tests, did what."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """A command of this environment's interpreter."""
+    return (sys.executable, "-m", *arguments)
+
+
+def pytest(name: str, *arguments: str) -> Phase:
+    """A phase of tests."""
+    junit = f"{OUT}/{name}.xml"
+    return Phase(name, python("pytest", "-q", f"--junit-xml={junit}", *arguments), junit)
+
+
+def haltproof(*arguments: str) -> tuple[str, ...]:
+    """The command as users have it."""
+    return (str(BIN / "haltproof"), *arguments)
+
+
+PHASES = (
+    Phase("lint", python("ruff", "check", ".")),
+    Phase("format", python("ruff", "format", "--check", "--quiet", ".")),
+    Phase("types", python("mypy")),
+    pytest("tests", "-m", "not live", "-n", "2"),
+    Phase("clean campaign", haltproof("run", "--seeds", "20", "--out", f"{OUT}/campaign")),
+    Phase("planted bugs", haltproof("bugs")),
+    Phase("toxiproxy server", python("harness.live.server"), tolerated=(CAPABILITY_MISSING,)),
+    pytest("live", "-m", "live"),
+)
+
+
+def run(phase: Phase) -> Counts:
+    """Carry out a phase and say how it went, with its seconds."""
+    print(f"\n=== {phase.name}: {' '.join(phase.command[1:])}", flush=True)
+    if phase.junit:
+        Path(phase.junit).unlink(missing_ok=True)  # else a run that dies early would be counted by the one before it
+    started = time.monotonic()
+    code = subprocess.run(phase.command, stdin=subprocess.DEVNULL, check=False).returncode
+    seconds = time.monotonic() - started
+    good = code == 0 or code in phase.tolerated
+    print(f"=== {phase.name}: {'ok' if code == 0 else 'skipped' if good else f'FAILED, exit {code}'} in {seconds:.1f} s", flush=True)
+    if not phase.junit:
+        return Counts(passed=int(code == 0), failed=int(not good), skipped=int(good and code != 0))
+    counts = tests_of(Path(phase.junit))
+    return counts if good or counts.failed else counts._replace(failed=1)  # it failed without a failing test: nothing collected, a crash
+
+
+def tests_of(junit: Path) -> Counts:
+    """What a JUnit file of pytest counts; nothing if there is none."""
+    if not junit.is_file():
+        return Counts()
+    suites = ET.parse(junit).getroot().iter("testsuite")  # noqa: S314  # pytest of this very run wrote it
+    failed = skipped = total = 0
+    for suite in suites:
+        total += int(suite.get("tests", 0))
+        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    return Counts(total - failed - skipped, failed, skipped)
+
+
+def main(names: list[str]) -> int:
+    """Run the phases named, all if none is; 0 if nothing failed, 1 if something did, 64 for a name that does not exist."""
+    unknown = [name for name in names if name not in {phase.name for phase in PHASES}]
+    if unknown:
+        print(f"check: no such phase (got {', '.join(unknown)}); one of: {', '.join(phase.name for phase in PHASES)}", file=sys.stderr)
+        return 64
+    OUT.mkdir(parents=True, exist_ok=True)
+    chosen = [phase for phase in PHASES if not names or phase.name in names]
+    results = [(phase.name, run(phase)) for phase in chosen]
+    failed = [name for name, counts in results if counts.failed]
+    print(f"\n{'failed phases: ' + ', '.join(failed) if failed else 'every phase holds'}")
+    passed, failures, skipped = (sum(column) for column in zip(*(counts for _, counts in results), strict=True))
+    print(f"{passed} passed, {failures} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

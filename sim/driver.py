@@ -1,0 +1,101 @@
+"""Plays a schedule in the simulated world: the driver.
+
+Owns the course of a run (boot, chaos, heal, settle) and its digest. Knows the schedule and an implementation; never a checker. The same
+schedule and implementation give the same digest on every machine, Python and hash seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from harness.history import Fact, History
+from killswitch.core.machine import Implementation
+from scenarios.schedule import Schedule
+from sim.nemesis import Nemesis
+from sim.world import TooMuch, World
+
+DRIVER = "sim"
+
+
+class Played(Struct, kw_only=True):
+    """A run. ``trace``: every step's (time, node, input), from which the digest is taken; ``fired``: {fault id: how often it made a difference}."""
+
+    history: History
+    trace: list[tuple[int, str, Any]]
+    digest: str
+    ended: str
+    simulated_ns: int
+    messages: int
+    fired: dict[str, int]
+
+
+class Stopped(Exception):
+    """A watcher wants the run to end here; the message says why."""
+
+
+def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
+    """Play ``schedule``. ``watch`` is told of each fact as it is recorded, and may raise `Stopped` to end the run."""
+    with implementation.installed():
+        world = World(schedule, implementation)
+        if watch is not None:
+            world.watchers.append(watch)
+        ended = "complete"
+        try:
+            _course(world)
+        except (Stopped, TooMuch) as stopped:
+            ended = str(stopped)
+        world.fact("run-ended", None, {"reason": ended})
+    return Played(
+        history=History(world.facts), trace=world.trace, digest=digest_of(world), ended=ended,
+        simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
+    )  # fmt: skip
+
+
+def _course(world: World) -> None:
+    """Boot everything, play the timeline, heal, let it settle."""
+    schedule = world.schedule
+    world.fact("run-started", None, {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
+    world.fact("topology", None, topology_fact(schedule))
+    nemesis = Nemesis(world)
+    nemesis.arm()
+    boot_times = world.tape.stream("boot.times")
+    for node in world.nodes.values():
+        if node.config.role != "agent":
+            world.queue.at(boot_times(50_000_000), _boot, node)
+    for work in schedule.work:
+        world.queue.at(work.at_ns, world.upstream.submit, work)
+    world.queue.run(schedule.duration_ns)
+    nemesis.heal()
+    world.queue.run(schedule.duration_ns + schedule.settle_ns)
+    for node in world.nodes.values():
+        node.finish()
+
+
+def _boot(node: Any) -> None:
+    node.boot_up()
+
+
+def topology_fact(schedule: Schedule) -> dict[str, Any]:
+    """The body of the ``topology`` fact: everything that checkers need to know of the deployment."""
+    topology = schedule.topology
+    return {
+        "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
+        "quorum": topology.quorum,
+        "kill_quorum": topology.kill_quorum,
+        "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
+        "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
+        "parameters": msgspec.structs.asdict(schedule.parameters),
+    }
+
+
+def digest_of(world: World) -> str:
+    """Of every input of every node, and of every fact, in order. Encoded once, at the end: a run pays for it when it is over."""
+    encoder = msgspec.msgpack.Encoder(order="deterministic")
+    hasher = hashlib.blake2b(encoder.encode(world.trace), digest_size=16)
+    hasher.update(encoder.encode(world.facts))
+    return hasher.hexdigest()

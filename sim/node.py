@@ -1,0 +1,313 @@
+"""A process on a host: one state machine, driven by the contract of `killswitch.core.events`.
+
+Owns what a driver owes the core: records in order, sends that wait for durability, timers late but never early, Boot first. Owns what can
+happen to a process: crash, power loss, pause. Must not know what the machine's messages mean; the sidecar's hold over its agent's process
+is the one thing that goes from node to node without the network.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from harness.observe import Observer
+from killswitch.core import audit
+from killswitch.core.events import (
+    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, ProcessExited, Send, SetTimer, Signal, SignalKind, Spawn, Timer,
+    WriteCheckpoint,
+)  # fmt: skip
+from killswitch.core.machine import Machine, NodeConfig
+from killswitch.core.messages import Message, Token
+from scenarios.schedule import Schedule
+from sim.clock import Clock
+from sim.disk import Disk
+from sim.queue import Queue
+from sim.tape import Tape
+
+INBOX_MAX = 20_000
+BOOT_OFFSET_MAX_NS = 50_000_000
+SPAWN_NS = 5_000_000
+KILL_NS = 500_000
+TIMER_LAG_NS = 500_000
+PIPE_NS = 20_000
+
+
+class Tasks(Protocol):
+    """Where an agent's tasks come from."""
+
+    def hand_over_again(self, node: Node) -> None: ...
+
+    def acknowledge(self, task: str) -> None: ...
+
+
+class Surroundings(Protocol):
+    """What a node needs of the world that it stands in."""
+
+    schedule: Schedule
+    queue: Queue
+    tape: Tape
+    trace: list[tuple[int, str, Any]]
+
+    @property
+    def upstream(self) -> Tasks: ...
+
+    def make_machine(self, config: NodeConfig) -> Machine: ...
+
+    def send(self, source: str, target: str, message: Message) -> None: ...
+
+    def fact(self, kind: str, node: Node | None, body: dict[str, Any]) -> None: ...
+
+    def agent_of(self, sidecar: Node) -> Node: ...
+
+    def agent_exits(self, agent: Node, code: int) -> None: ...
+
+
+class Node:
+    """``machine`` is None while no process runs. ``boot`` counts boots of the host, ``start`` starts of the process."""
+
+    def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer) -> None:
+        self.world = world
+        self.config = config
+        self.id = config.node
+        self.clock = clock
+        self.observer = observer
+        self.disk = Disk(config.node, world.queue, world.tape, world.schedule.disk, self._from_disk)
+        self.machine: Machine | None = None
+        self.boot = 1
+        self.start = 0
+        self.token: Token | None = None
+        self.pausing = 0
+        self.pause_in_step = False
+        self.inbox: deque[Input] = deque()
+        self.unfinished: deque[Effect] = deque()
+        self._timers: dict[str, tuple[int, int]] = {}
+        self._timer_count = 0
+        self._held: deque[tuple[int, Effect]] = deque()
+        self._durable = 0
+        self._lag = world.tape.stream(f"timer.lag/{config.node}")
+        self._choose = world.tape.stream(f"process/{config.node}")
+
+    @property
+    def running(self) -> bool:
+        return self.machine is not None
+
+    # -- the life of the process
+
+    def boot_up(self) -> None:
+        """Start the process with what survived. Does nothing if one runs."""
+        if self.machine is not None:
+            return
+        self.start += 1
+        self.machine = self.world.make_machine(self.config)
+        self._durable = self.disk.durable
+        token = self.token if self.config.role == "agent" else None
+        instance = f"{self.boot}.{self.start}"
+        self.take(Boot(tuple(self.disk.records), self._boot_name(), instance, 0, self.disk.checkpoints(), token))
+
+    def _boot_name(self) -> str:
+        return f"boot-{self.boot}"
+
+    def die(self, *, power: bool) -> None:
+        """The process ends at once; with ``power`` so does everything on the host that was not synced."""
+        lost = 0
+        if power:
+            self._fold_log()
+            lost = self.disk.power_lost()
+            self.boot += 1
+            self.clock.restart(self.world.queue.now, self._choose(BOOT_OFFSET_MAX_NS))
+        elif self.machine is not None:
+            self._fold_log()
+            self.disk.process_died()
+        if self.machine is None:
+            return
+        self.machine = None
+        self.pausing = 0
+        self.pause_in_step = False
+        self.inbox.clear()
+        self.unfinished.clear()
+        self._timers.clear()
+        self._held.clear()
+        self.observer.died()
+        self.world.fact("node-crashed", self, {"lost_records": lost, "power": power})
+
+    def pause(self) -> None:
+        self.pausing += 1
+        if self.pausing == 1 and self.machine is not None:
+            self.world.fact("node-paused", self, {})
+
+    def resume(self) -> None:
+        """Go on where the process stood: first what the interrupted step still had to do, then all that has arrived."""
+        if self.pausing == 0:
+            return
+        self.pausing -= 1
+        if self.pausing or self.machine is None:
+            return
+        self.world.fact("node-resumed", self, {})
+        while self.unfinished and not self.pausing:
+            self._carry_out(self.unfinished.popleft())
+        while self.inbox and not self.pausing and self.machine is not None:
+            self.take(self.inbox.popleft())
+
+    # -- inputs
+
+    def take(self, event: Input) -> None:
+        """One step of the machine: its facts, then its effects, in order."""
+        machine = self.machine
+        if machine is None:
+            return
+        if self.pausing:
+            if len(self.inbox) < INBOX_MAX:
+                self.inbox.append(event)
+            return
+        if type(event) is Durable:
+            self._durable = max(self._durable, event.lsn)
+        now = self.world.queue.now
+        clock_ns = self.clock.read(now)
+        try:
+            effects = machine.step(event, clock_ns)
+        except Exception as error:  # noqa: BLE001  # whatever it is, that a step raises is the finding (S27)
+            self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error}", "input": type(event).__name__})
+            return
+        self.world.trace.append((now, self.id, event))
+        self.observer.step(now, clock_ns, event, effects)
+        if self.pause_in_step and effects:
+            self.pause_in_step = False
+            self.pause()
+        for effect in effects:
+            if self.pausing:
+                self.unfinished.append(effect)
+            elif self.machine is machine:
+                self._carry_out(effect)
+        if type(event) is Durable:
+            self._release()
+
+    def receive(self, event: Input) -> None:
+        """An input from outside: lost if no process runs to take it."""
+        if self.machine is not None:
+            self.take(event)
+
+    def _from_disk(self, life: int, event: Input) -> None:
+        self.take(event)
+
+    # -- effects
+
+    def _carry_out(self, effect: Effect) -> None:
+        _EFFECTS.get(type(effect), Node._nothing)(self, effect)
+
+    def _nothing(self, effect: Any) -> None:
+        """An `Observe`: the observer has taken it."""
+
+    def _send(self, effect: Send) -> None:
+        if effect.after_lsn > self._durable:
+            self._held.append((effect.after_lsn, effect))
+        else:
+            self.world.send(self.id, effect.to, effect.message)
+
+    def _append(self, effect: Append) -> None:
+        self.disk.append(effect.record)
+
+    def _write_checkpoint(self, effect: WriteCheckpoint) -> None:
+        self.disk.write_checkpoint(effect)
+
+    def _acknowledge(self, effect: AcknowledgeTask) -> None:
+        if effect.after_lsn > self._durable:
+            self._held.append((effect.after_lsn, effect))
+        else:
+            self.world.upstream.acknowledge(effect.task)
+
+    def _exit(self, effect: Exit) -> None:
+        if effect.after_lsn > self._durable:
+            self._held.append((effect.after_lsn, effect))
+        else:
+            self.world.agent_exits(self, effect.code)
+
+    def _release(self) -> None:
+        """What waited for the log may go now, in the order in which it was asked for."""
+        while self._held and self._held[0][0] <= self._durable:
+            self._carry_out(self._held.popleft()[1])
+
+    def _spawn(self, effect: Spawn) -> None:
+        agent = self.world.agent_of(self)
+        agent.token = effect.token
+        self.world.queue.at(self.world.queue.now + SPAWN_NS + self._choose(SPAWN_NS), self._spawned, (agent, self.start, effect.token))
+
+    def _spawned(self, ticket: tuple[Node, int, Token]) -> None:
+        agent, start, token = ticket
+        if self.start == start and self.machine is not None and agent.token == token and not agent.running:
+            agent.boot = self.boot
+            agent.boot_up()
+            self.world.upstream.hand_over_again(agent)
+
+    def _signal(self, effect: Signal) -> None:
+        agent = self.world.agent_of(self)
+        if effect.kind is SignalKind.TERM:
+            agent.pausing = min(agent.pausing, 1)
+            agent.resume()  # SIGCONT comes with it, or a stopped process would never hear
+            return
+        agent.token = None
+        self.world.queue.at(self.world.queue.now + KILL_NS + self._choose(KILL_NS), self._killed, (agent, self.start))
+
+    def _killed(self, ticket: tuple[Node, int]) -> None:
+        agent, start = ticket
+        alive = agent.running
+        agent.die(power=False)
+        if self.start == start:
+            self.receive(ProcessExited(-9 if alive else 0, alive))
+
+    # -- timers
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._timer_count += 1
+        if effect.at_ns is None:
+            self._timers.pop(effect.name, None)
+            return
+        self._timers[effect.name] = (self._timer_count, effect.at_ns)
+        self._schedule_timer(effect.name, self._timer_count, effect.at_ns)
+
+    def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
+        at = self.clock.when(at_ns, self.world.queue.now) + self._lag(TIMER_LAG_NS)
+        self.world.queue.at(at, self._timer_due, (name, number, self.start))
+
+    def _timer_due(self, ticket: tuple[str, int, int]) -> None:
+        name, number, start = ticket
+        entry = self._timers.get(name)
+        if entry is None or entry[0] != number or start != self.start:
+            return
+        if self.clock.read(self.world.queue.now) < entry[1]:
+            self._schedule_timer(name, number, entry[1])  # the clock has slowed down meanwhile; never early
+            return
+        del self._timers[name]
+        self.take(Timer(name))
+
+    # -- what the log says (S15)
+
+    def _fold_log(self) -> None:
+        """Fold the records written so far into a fresh machine and put its digest beside the live one's."""
+        machine = self.machine
+        records = self.disk.records
+        if machine is None or not records or self.disk.failing or self.config.role == "agent":
+            return
+        live = machine.digest()
+        fresh = self.world.make_machine(self.config)
+        fresh.step(Boot(tuple(records), self._boot_name(), "fold"), self.clock.read(self.world.queue.now))
+        chain_ok = isinstance(audit.verify(records), int)
+        body = {"records": len(records), "live": live, "folded": fresh.digest(), "chain_ok": chain_ok}
+        self.world.fact("log-folded", self, body)
+
+    def finish(self) -> None:
+        """The run is over."""
+        self._fold_log()
+
+
+_EFFECTS: dict[type, Callable[[Node, Any], None]] = {
+    Send: Node._send,
+    Append: Node._append,
+    SetTimer: Node._set_timer,
+    Spawn: Node._spawn,
+    Signal: Node._signal,
+    WriteCheckpoint: Node._write_checkpoint,
+    AcknowledgeTask: Node._acknowledge,
+    Exit: Node._exit,
+}
+

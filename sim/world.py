@@ -1,0 +1,168 @@
+"""The world of one run: its time, its nodes, the network between them, upstream's tasks, and everything that is recorded.
+
+Owns how the parts are put together and how facts are recorded. Knows the schedule's topology, not its timeline (``nemesis``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.history import Fact
+from harness.judge import Judge
+from harness.observe import Observer
+from killswitch.core.events import ProcessExited, Receive, Submit
+from killswitch.core.keys import KeyedHash
+from killswitch.core.machine import Implementation, Machine, NodeConfig
+from killswitch.core.messages import Message, Task
+from scenarios.deploy import OPERATOR, PEOPLE, configurations
+from scenarios.schedule import ClockSpec, Schedule, Work
+from sim.clock import Clock
+from sim.network import Network
+from sim.node import PIPE_NS, Node
+from sim.queue import Queue
+from sim.tape import Tape
+
+FACTS_MAX = 500_000
+
+
+class TooMuch(Exception):
+    """The run recorded more facts than a run may."""
+
+
+class Upstream:
+    """Where tasks come from. It hands a task over again to each new process of its agent until the task is acknowledged."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._open: dict[str, tuple[str, Task]] = {}
+
+    def submit(self, work: Work) -> None:
+        task = Task(work.task, work.sink, work.steps, work.step_ns)
+        self._open[work.task] = (work.agent, task)
+        node = self._world.nodes[f"agent/{work.agent}"]
+        self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
+        node.receive(Submit(task))
+
+    def hand_over_again(self, node: Node) -> None:
+        for agent, task in list(self._open.values()):
+            if agent == node.config.agent:
+                node.receive(Submit(task))
+
+    def acknowledge(self, task: str) -> None:
+        self._open.pop(task, None)
+
+
+class World:
+    """``facts`` and ``trace`` grow as the run goes on; ``watchers`` are told of each fact as it is recorded."""
+
+    def __init__(self, schedule: Schedule, implementation: Implementation) -> None:
+        self.schedule = schedule
+        self._implementation = implementation
+        self.tape = Tape(schedule.tape)
+        self.queue = Queue(self.tape.stream("ties"))
+        self.facts: list[Fact] = []
+        self.trace: list[tuple[int, str, Any]] = []
+        self.watchers: list[Callable[[Fact], None]] = []
+        self.fault_counts: dict[str, int] = {}
+        self.secret = f"haltproof/{schedule.tape.seed}".encode()
+        self.network = Network(self.queue, self.tape, schedule.link, self._deliver, self.fault_fired)
+        self.before_delivery: Callable[[str, str, Message], int] | None = None
+        self.upstream = Upstream(self)
+        self.nodes: dict[str, Node] = {}
+        self._survives = self.tape.stream("orphans")
+        judge = Judge(KeyedHash(self.secret), tuple(f"replica/{n}" for n in range(1, schedule.topology.replicas + 1)), schedule.parameters.approvals)
+        for config in configurations(schedule).values():
+            self._add(config, judge)
+
+    def _add(self, config: NodeConfig, judge: Judge) -> None:
+        spec = self.schedule.clocks.get(config.node, ClockSpec())
+        observer = Observer(config.node, config.agent, config.fleet, judge, self.record)
+        self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer)
+
+    def make_machine(self, config: NodeConfig) -> Machine:
+        holds = {config.node, *(PEOPLE if config.node == OPERATOR else ())}
+        return self._implementation.machine(config, KeyedHash(self.secret, holds))
+
+    # -- recording
+
+    def record(self, fact: Fact) -> None:
+        self.facts.append(fact)
+        if len(self.facts) > FACTS_MAX:
+            raise TooMuch(f"more than {FACTS_MAX} facts")
+        for watch in self.watchers:
+            watch(fact)
+
+    def fact(self, kind: str, node: Node | None, body: dict[str, Any]) -> None:
+        now = self.queue.now
+        if node is None:
+            self.record(Fact(now, kind, "world", now, body))
+        else:
+            self.record(Fact(now, kind, node.id, node.clock.read(now), body))
+
+    def fault_fired(self, fault: str) -> None:
+        """A fault made a difference; the first time is a fact, the rest is a count. The empty name is the network's own nature."""
+        if not fault:
+            return
+        count = self.fault_counts[fault] = self.fault_counts.get(fault, 0) + 1
+        if count == 1:
+            self.fact("fault-fired", None, {"fault": fault, "what": self._what(fault)})
+
+    def _what(self, fault: str) -> str:
+        return next((getattr(entry.action, "what", "") for entry in self.schedule.timeline if entry.id == fault), "")
+
+    # -- messages
+
+    def send(self, source: str, target: str, message: Message) -> None:
+        if target not in self.nodes:
+            return
+        if self.on_one_host(source, target):
+            self.queue.at(self.queue.now + PIPE_NS, self._pipe, (source, target, message))
+        else:
+            self.network.send(source, target, message)
+
+    def on_one_host(self, source: str, target: str) -> bool:
+        """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""
+        return source.partition("/")[2] == target.partition("/")[2] and source[:5] in ("agent", "sidec") and target[:5] in ("agent", "sidec")
+
+    def _pipe(self, journey: tuple[str, str, Message]) -> None:
+        source, target, message = journey
+        self.nodes[target].receive(Receive(source, message))
+
+    def _deliver(self, source: str, target: str, message: Message) -> None:
+        copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
+        for _ in range(copies):
+            self.nodes[target].receive(Receive(source, message))
+
+    # -- hosts
+
+    def agent_of(self, sidecar: Node) -> Node:
+        return self.nodes[f"agent/{sidecar.config.agent}"]
+
+    def sidecar_of(self, agent: Node) -> Node:
+        return self.nodes[f"sidecar/{agent.config.agent}"]
+
+    def agent_exits(self, agent: Node, code: int) -> None:
+        agent.die(power=False)
+        self.queue.at(self.queue.now + PIPE_NS, self._reaped, (self.sidecar_of(agent), code))
+
+    def _reaped(self, ticket: tuple[Node, int]) -> None:
+        sidecar, code = ticket
+        sidecar.receive(ProcessExited(code, code < 0))
+
+    def crash(self, node: Node, *, power: bool) -> None:
+        """A process dies, or its host loses power. An agent's death is seen by its sidecar; a sidecar's takes its agent along, or mostly."""
+        if node.config.role == "agent" and not power:
+            was_running = node.running
+            node.die(power=False)
+            if was_running:
+                self.queue.at(self.queue.now + PIPE_NS, self._reaped, (self.sidecar_of(node), -9))
+            return
+        if node.config.role in ("agent", "sidecar"):
+            sidecar = node if node.config.role == "sidecar" else self.sidecar_of(node)
+            agent = self.agent_of(sidecar)
+            sidecar.die(power=power)
+            if power or not self._survives(4):  # PDEATHSIG ends the agent, but for the race in which it was not set yet
+                agent.die(power=power)
+            return
+        node.die(power=power)
