@@ -5,6 +5,7 @@
 #   make bench        speed, as ratios taken in one run
 #   make live-deps    the real Toxiproxy server that live runs go through
 #   make schema       scenarios/schema.json from the model
+#   make map          the map of modules in docs/architecture.md from the modules' first sentences
 #   make constraints  newer pins
 #   make clean        generated output; make distclean: the environment as well
 
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test bench live-deps schema constraints venv venv-dev clean distclean
+.PHONY: help run test bench live-deps schema map constraints venv venv-dev clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,9 @@ live-deps: venv
 schema: venv
 	.venv/bin/haltproof schema > .schema.json
 	mv .schema.json scenarios/schema.json
+
+map:
+	$(PYTHON) scripts/module_map.py
 
 constraints:
 	scripts/pin

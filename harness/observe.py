@@ -35,7 +35,8 @@ class Observer:
         self._fleet = fleet
         self._judge = judge
         self._record = record
-        self._waiting: list[tuple[int, str, dict[str, Any]]] = []
+        self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
+        self._sends: list[tuple[int, str, dict[str, Any]]] = []  # facts of what leaves once a record is durable
         self._durable = 0
         self._process: tuple[int, int, str] | None = None
         self._round = ""
@@ -60,37 +61,41 @@ class Observer:
     def emit(self, kind: str, body: dict[str, Any]) -> None:
         self._record(Fact(self._at, kind, self.node, self._clock, body))
 
-    def died(self) -> None:
-        """The process is gone, and what it was waiting for with it."""
-        self._waiting.clear()
-
-    def once_durable(self, lsn: int, kind: str, body: dict[str, Any]) -> None:
+    def once_durable(self, lsn: int, kind: str, body: dict[str, Any], *, sends: bool = False) -> None:
+        """Emit as soon as ``lsn`` is durable. What a process still had to send dies with it; what it wrote may prove durable at the next boot."""
         if lsn <= self._durable:
             self.emit(kind, body)
         else:
-            self._waiting.append((lsn, kind, body))
+            (self._sends if sends else self._records).append((lsn, kind, body))
+
+    def _release(self, waiting: list[tuple[int, str, dict[str, Any]]]) -> list[tuple[int, str, dict[str, Any]]]:
+        """Emit what has become durable; what has not."""
+        for lsn, kind, body in waiting:
+            if lsn <= self._durable:
+                self.emit(kind, body)
+                if kind == "certificate-durable":
+                    self._lifted.update(body["covers"])
+        return [entry for entry in waiting if entry[0] > self._durable]
 
     # -- inputs
 
     def on_boot(self, event: Boot) -> None:
-        self._waiting.clear()
+        """Whatever survived is durable, though nobody had been told; the rest is gone."""
+        self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
         self._durable = self._appended = len(event.records)
         self._orders.clear()
         self._lifted.clear()
         for record in event.records:
             self._remember(record)
-        self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
+        self._release(self._records)
+        self._records, self._sends = [], []
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)
-        if not self._waiting:
-            return
-        due = [entry for entry in self._waiting if entry[0] <= event.lsn]
-        self._waiting = [entry for entry in self._waiting if entry[0] > event.lsn]
-        for _, kind, body in due:
-            self.emit(kind, body)
-            if kind == "certificate-durable":
-                self._lifted.update(body["covers"])
+        if self._records:
+            self._records = self._release(self._records)
+        if self._sends:
+            self._sends = self._release(self._sends)
 
     def on_disk_failed(self, event: DiskFailed) -> None:
         self.emit("disk-failed", {"lsn": event.lsn})
@@ -146,7 +151,7 @@ class Observer:
 
     def on_acknowledge(self, effect: AcknowledgeTask) -> None:
         kind = "task-acknowledged" if effect.outcome == "COMPLETED" else "task-returned"
-        self.once_durable(effect.after_lsn, kind, {"agent": self.agent, "task": effect.task})
+        self.once_durable(effect.after_lsn, kind, {"agent": self.agent, "task": effect.task}, sends=True)
 
     def on_observe(self, effect: Observe) -> None:
         if effect.kind in VOCABULARY:
@@ -233,7 +238,7 @@ class Observer:
         if message != self._proof:  # one fact for the proof, not one for each replica that it goes to
             self._proof = message
             fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
-            self.once_durable(effect.after_lsn, "evidence-sent", fields)
+            self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
 
     def on_stop_ack(self, effect: Send, message: StopAck) -> None:
         self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})

@@ -52,6 +52,7 @@ PROMISES: dict[str, Promise] = {
     "L8": Promise("Bounded resources", "Queues, retransmissions and kill latency stay bounded, even under a storm."),
     "L9": Promise("InDoubt", "Every doubt about an effect is settled in time once its sink answers."),
     "L10": Promise("Convergence", "After the faults, all nodes agree on the orders in time."),
+    "run": Promise("", "A run that did not finish, or whose faults were not all seen to happen, proves nothing."),
 }  # fmt: skip
 
 

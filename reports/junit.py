@@ -32,15 +32,14 @@ def _suite(root: Xml.Element, view: View, scenario: ScenarioView) -> None:
     cells = [cell for cell in scenario.cells if cell.state != "absent"]
     for cell in cells:
         _case(suite, view, scenario, cell, failures.get(cell.invariant))
-    undecided = scenario.verdict is not Verdict.VALID and not scenario.broken and not scenario.undecided
+    elsewhere = scenario.verdict is not Verdict.VALID and not scenario.broken and not scenario.undecided
     if scenario.missing:
         case = _new_case(suite, view, scenario, "expectations")
-        Xml.SubElement(case, "skipped", message=f"{view.driver} lacks {', '.join(scenario.missing)}")
-    elif scenario.reach.missed or undecided:
+        Xml.SubElement(case, "skipped", message="; ".join(scenario.notes))
+    elif scenario.reach.missed or elsewhere:
         case = _new_case(suite, view, scenario, "expectations")
-        missed = f"demanded and never reached: {', '.join(scenario.reach.missed)}" if scenario.reach.missed else ""
-        kind = "failure" if scenario.verdict is Verdict.INVALID and undecided else "error"
-        Xml.SubElement(case, kind, type=str(scenario.verdict), message="; ".join(filter(None, (missed, scenario.why))) or str(scenario.verdict))
+        kind = "failure" if elsewhere and scenario.verdict is Verdict.INVALID else "error"
+        Xml.SubElement(case, kind, type=str(scenario.verdict), message="; ".join(scenario.notes) or str(scenario.verdict))
     for count, tag in (("tests", "testcase"), ("failures", "testcase/failure"), ("errors", "testcase/error"), ("skipped", "testcase/skipped")):
         suite.set(count, str(len(suite.findall(tag))))
 

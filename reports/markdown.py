@@ -63,18 +63,13 @@ def _scenarios(view: View) -> list[str]:
 
 def _scenario(scenario: ScenarioView) -> str:
     notes = [*(f"✕ {invariant}" for invariant in scenario.broken), *(f"? {invariant}" for invariant in scenario.undecided)]
-    if scenario.reach.missed:
-        notes.append("never reached: " + ", ".join(scenario.reach.missed))
-    if scenario.missing:
-        notes.append("not played, lacks " + ", ".join(scenario.missing))
-    elif scenario.why and not notes:
-        notes.append(scenario.why)
+    notes += scenario.notes
     return f"| {scenario.glyph} {scenario.word} | {escape(scenario.name)} | {scenario.runs:,} | {escape('; '.join(notes)) or '–'} |"
 
 
 def _failure(failure: FailureView) -> list[str]:
     title = f"{GLYPHS[failure.verdict]} {failure.invariant} {failure.name}".strip()
-    more = f" and {count(len(failure.others), 'more seed')}" if failure.others else ""
+    more = f" and {count(failure.more, 'more seed')}" if failure.more else ""
     lines = [f"**{escape(title)}** in {escape(failure.scenario)}, seed {failure.seed}{more}. {escape(failure.why)}", ""]
     if failure.measure:
         lines += [escape(failure.measure), ""]

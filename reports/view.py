@@ -71,7 +71,10 @@ class FaultRow:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioView:
-    """One scenario. ``cells`` are in the order of `View.invariants`; ``by_verdict`` counts runs."""
+    """One scenario. ``cells`` are in the order of `View.invariants`; ``by_verdict`` counts runs.
+
+    ``notes``: what a reader has to know besides the invariants: why it is not valid, what it demanded and never reached, what it lacks.
+    """
 
     name: str
     anchor: str
@@ -87,7 +90,7 @@ class ScenarioView:
     faults: tuple[FaultRow, ...]
     service_levels: tuple[str, ...]
     missing: tuple[str, ...]
-    why: str
+    notes: tuple[str, ...]
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -114,9 +117,7 @@ def build(results_dir: Path) -> View:
     """Everything a report shows of the results in ``results_dir``. Raises `ValueError` naming a file that is missing or broken."""
     results = results_store.load(results_dir)
     campaign = results.campaign
-    named = {invariant for summary in campaign.scenarios for invariant in summary.invariants}
-    named |= {failure.invariant for failure in campaign.failures}
-    ordered = tuple(sorted(named, key=invariants.rank))
+    ordered = tuple(sorted({invariant for summary in campaign.scenarios for invariant in summary.invariants}, key=invariants.rank))
     examined: Counter[tuple[str, str]] = Counter()
     verdicts: Counter[tuple[str, Verdict]] = Counter()
     wall_s: dict[str, float] = defaultdict(float)
@@ -125,15 +126,16 @@ def build(results_dir: Path) -> View:
         wall_s[run.scenario] += run.wall_s
         for finding in run.findings:
             examined[run.scenario, finding.invariant] += finding.examined
-    scenarios = tuple(
-        _scenario(number, summary, ordered, examined, {verdict: verdicts[summary.scenario, verdict] for verdict in Verdict}, wall_s[summary.scenario])
-        for number, summary in enumerate(campaign.scenarios, start=1)
-    )
+    driver = plain(campaign.driver)
+    scenarios = []
+    for number, summary in enumerate(campaign.scenarios, start=1):
+        by_verdict = {verdict: verdicts[summary.scenario, verdict] for verdict in Verdict}
+        scenarios.append(_scenario(number, summary, ordered, examined, by_verdict, wall_s[summary.scenario], driver))
     return View(
         headline=_headline(campaign),
-        driver=plain(campaign.driver),
+        driver=driver,
         invariants=tuple(plain(invariant) for invariant in ordered),
-        scenarios=scenarios,
+        scenarios=tuple(scenarios),
         faults=_faults(_added(campaign.scenarios)),
         never_reached=_never_reached(results.runs),
         stops=stop_times.summarise(stop_times.table(results.runs)),
@@ -175,6 +177,7 @@ def _scenario(
     examined: Counter[tuple[str, str]],
     by_verdict: dict[Verdict, int],
     wall_s: float,
+    driver: str,
 ) -> ScenarioView:
     return ScenarioView(
         name=plain(summary.scenario),
@@ -191,8 +194,22 @@ def _scenario(
         faults=_faults(summary.faults),
         service_levels=tuple(plain(level) for level in summary.service_levels),
         missing=tuple(plain(capability) for capability in summary.missing),
-        why=plain(summary.why),
+        notes=_notes(summary, driver),
     )
+
+
+def _notes(summary: ScenarioSummary, driver: str) -> tuple[str, ...]:
+    why, missed = plain(summary.why), _missed(summary)
+    notes = [why] if why else []
+    if any(fact not in why for fact in missed):
+        notes.append(f"Demanded and never reached: {', '.join(missed)}")
+    if summary.missing:
+        notes.append(f"Not played: {driver} lacks {', '.join(plain(capability) for capability in summary.missing)}")
+    return tuple(notes)
+
+
+def _missed(summary: ScenarioSummary) -> tuple[str, ...]:
+    return tuple(plain(fact) for fact in summary.demanded if not summary.reached.get(fact))
 
 
 def _cell(invariant: str, counts: tuple[int, int, int] | None, examined: int) -> Cell:
@@ -210,11 +227,10 @@ def _cell(invariant: str, counts: tuple[int, int, int] | None, examined: int) ->
 
 def _reach(summary: ScenarioSummary) -> Reach:
     demanded = tuple((plain(fact), summary.reached.get(fact, 0)) for fact in summary.demanded)
-    missed = tuple(plain(fact) for fact in summary.demanded if fact in summary.never_reached or not summary.reached.get(fact))
     reached = sorted(summary.reached.items(), key=lambda item: (-item[1], item[0]))
     return Reach(
         demanded=demanded,
-        missed=missed,
+        missed=_missed(summary),
         never=tuple(plain(fact) for fact in summary.never_reached if fact not in summary.demanded),
         reached=tuple((plain(fact), times) for fact, times in reached if times),
     )

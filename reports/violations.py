@@ -6,6 +6,7 @@ shown is only listed by its seed: a reader needs one proof of each, a search eng
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class FailureView:
     """One violated or undecided invariant of one run.
 
     ``measure`` compares the observed time with its bound, if it is a timed one. ``proof`` says why there is no timeline, if there is
-    none. ``others``: (seed, replay command) of further runs in which the same scenario failed the same invariant.
+    none. ``more``: in how many further runs the same scenario failed the same invariant; ``others``: (seed, replay command) of those
+    that the campaign lists.
     """
 
     anchor: str
@@ -55,6 +57,7 @@ class FailureView:
     facts: tuple[FactLine, ...]
     timeline: timeline.Timeline | None
     proof: str
+    more: int
     others: tuple[tuple[int, str], ...]
 
 
@@ -65,6 +68,7 @@ def view(results_dir: Path, results: Results) -> tuple[FailureView, ...]:
     for failure in results.campaign.failures:
         alike.setdefault((failure.verdict, failure.scenario, failure.invariant), []).append(failure)
     groups = sorted(alike.values(), key=lambda group: group[0].verdict is not Verdict.INVALID)
+    totals = Counter((finding.verdict, run.scenario, finding.invariant) for run in results.runs for finding in run.findings)
     histories = _Histories(results_dir)
     seen = []
     for number, group in enumerate(groups, start=1):
@@ -72,7 +76,9 @@ def view(results_dir: Path, results: Results) -> tuple[FailureView, ...]:
         run = runs.get((first.scenario, first.seed))
         shown = histories.shown(run) if run and number <= SHOWN_MOST else None
         others = tuple((failure.seed, plain(failure.replay)) for failure in sorted(group, key=lambda failure: failure.seed) if failure is not first)
-        seen.append(_failure(f"failure-{number}", first, run, shown, others, histories.complaint if number <= SHOWN_MOST else ""))
+        more = max(totals[first.verdict, first.scenario, first.invariant], len(group)) - 1
+        complaint = histories.complaint if number <= SHOWN_MOST else ""
+        seen.append(_failure(f"failure-{number}", first, run, shown, others, more, complaint))
     return tuple(seen)
 
 
@@ -97,7 +103,13 @@ class _Histories:
 
 
 def _failure(
-    anchor: str, failure: Failure, run: RunResult | None, history: History | None, others: tuple[tuple[int, str], ...], complaint: str
+    anchor: str,
+    failure: Failure,
+    run: RunResult | None,
+    history: History | None,
+    others: tuple[tuple[int, str], ...],
+    more: int,
+    complaint: str,
 ) -> FailureView:
     promise = invariants.promise(failure.invariant)
     finding = next((finding for finding in run.findings if finding.invariant == failure.invariant), None) if run else None
@@ -118,6 +130,7 @@ def _failure(
         facts=_fact_lines(history, finding) if history and finding else (),
         timeline=drawing,
         proof="" if drawing else _no_proof(run, history, finding, complaint),
+        more=more,
         others=others,
     )
 

@@ -290,8 +290,8 @@ def _group(kind: FaultKind, form: FaultForm, at: Steps, words: tuple[Word, ...],
         if not found and not form.allow_empty:
             yield Complaint(here, "matches no node", f"the nodes are {_some(roster)}; or allow-empty: true", repr(str(word)))
         if found and role(found[0]) not in kind.roles:
-            problem = f"{kind.name} cannot hit a {role(found[0])}"
-            remedy = f"aim it at a {' or '.join(kind.roles)}"
+            problem = f"{kind.name} cannot hit nodes of the role {role(found[0])}"
+            remedy = f"aim it at one of {', '.join(kind.roles)}"
             if role(found[0]) == "agent" and kind.aim is not Aim.NODES:
                 remedy += ": an agent speaks only to its own sidecar, on one host"
             yield Complaint(here, problem, remedy, repr(str(word)))

@@ -36,6 +36,7 @@ Steps = tuple[str | int, ...]
 START = Place(1, 1)
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_PLAIN_KEY = re.compile(r"[\w./-]{1,64}")
 _PLAIN = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True,
           "false": False, "False": False, "FALSE": False}  # fmt: skip
 
@@ -89,8 +90,8 @@ class Document:
 
 
 def dotted(at: Steps) -> str:
-    """``('timeline', 0, 'hard')`` as ``timeline[0].hard``."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
+    """``('timeline', 0, 'hard')`` as ``timeline[0].hard``; a key that is no plain word is quoted, so that it cannot look like something else."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" if _PLAIN_KEY.fullmatch(step) else f".{shown(step)}" for step in at)
     return text.removeprefix(".") or "file"
 
 
@@ -241,7 +242,10 @@ class _Composer:
             key_place = _at(event)
             if key is None:
                 raise _refused(self.path, key_place, "a key that is not a name", "write a plain word before the colon", None)
-            below = self.node(next(self.events), (*at, key))
+            following = next(self.events)
+            below = self.node(following, (*at, key))
+            if isinstance(following, ScalarEvent) and following.value == "" and below.value is None:
+                below.place = key_place  # nothing stands there, and the parser puts nothing at the next line
             if key in node.value:
                 first = node.key_places[key]
                 remedy = f"keep one: it stands already at line {first.line}"

@@ -148,7 +148,7 @@ FAULTS: dict[str, FaultKind] = {
         ),
         FaultKind(
             "replay", Aim.SIGNALS, NETWORKED, "Signals that such a node received earlier are delivered to it once more, as old as they are.",
-            "it is over in an instant",
+            "nothing is left of it",
             (_what(), Setting("times", "times", Unit.COUNT, "how many old signals, the latest first", default=1, limits=Span(1, 20),
                               swarm=Span(1, 5))),
             lasting=False, swarm_roles=("replica", "sidecar"), drivers=(SIM,),
@@ -172,7 +172,7 @@ FAULTS: dict[str, FaultKind] = {
             "the node boots with what survived",
             (Setting("power", "power", Unit.FLAG, "the host loses power: its clock restarts, and what was not synced is gone", default=False,
                      swarm=("true", "false"), live=(0,)),
-             Setting("restart-after", "restart_after_ns", Unit.DURATION_OR_NONE, "from death to boot; none: it never comes back",
+             Setting("restart-after", "restart_after_ns", Unit.DURATION_OR_NONE, "from death to boot; none: not before all is healed",
                      default="1s", limits=Span(0, 3600 * SECOND), swarm=Span(50 * MS, 5 * SECOND))),
             lasting=False, swarm_roles=("replica", "sidecar", "sink"),
         ),

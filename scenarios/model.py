@@ -213,7 +213,7 @@ def _fault_form(kind: FaultKind) -> type[FaultForm]:
         field = Field(description=setting.doc) if setting.default is None else default(setting.default, description=setting.doc)
         fields[field_name(setting.name)] = (of_type, field)
     title = "".join(part.capitalize() for part in kind.name.split("-"))
-    return create_model(title, __base__=FaultForm, __doc__=f"{kind.doc} At its end, {kind.ends}.", **fields)
+    return create_model(title, __base__=FaultForm, __doc__=f"{kind.doc} Afterwards {kind.ends}.", **fields)
 
 
 class EntryForm(Form):

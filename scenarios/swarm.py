@@ -142,16 +142,18 @@ def _operations(scenario: Scenario, swarm: SwarmForm, dice: Dice, roster: Roster
 
 
 def _operation(scenario: Scenario, swarm: SwarmForm, stream: Stream, roster: Roster, played: list[Operation], number: int) -> Operation:
-    """One operation: a new one, or in one case of eight a retry of an earlier one with its idempotency key, through any replica."""
+    """One operation, through any replica: in one case of eight a retry of an earlier one with its idempotency key, else in one of three a
+    resume of what has been stopped, else a new stop."""
     replica = stream.pick(roster.replicas)
-    stops = tuple(verb for verb in swarm.operations if verb != "resume")
+    stops = tuple(verb for verb in swarm.operations if verb != "resume") or swarm.operations
     if played and stream.below(8) == 0:
         again = stream.pick(played)
         return Operation(
             verb=again.verb, tenant=again.tenant, scope=again.scope, principal=again.principal, reason=again.reason, request=again.request,
             grace_ns=again.grace_ns, replica=replica, approvers=again.approvers,
         )  # fmt: skip
-    verb = stream.pick(swarm.operations if played or not stops else stops)
+    resuming = "resume" in swarm.operations and played and stream.below(3) == 0
+    verb = "resume" if resuming else stream.pick(stops)
     tenant, scope = _scope(scenario, stream, roster)
     if verb == "resume" and played:
         tenant, scope = stream.pick([(stopped.tenant, stopped.scope) for stopped in played])

@@ -33,14 +33,14 @@ class Disk:
         self.failing: set[str] = set()
         self._life = 0
         self._syncing = 0
-        self._broken = False
+        self.broken = False
         self._writing: tuple[WriteCheckpoint, int, bytes | None] | None = None
 
     # -- the log
 
     def append(self, record: Record) -> None:
         """Take a record into the page cache and see that a sync that covers it follows."""
-        if self._broken:
+        if self.broken:
             return
         self.records.append(record)
         if not self._syncing:
@@ -55,11 +55,11 @@ class Disk:
 
     def _synced(self, ticket: tuple[int, int]) -> None:
         life, covered = ticket
-        if life != self._life or self._broken:
+        if life != self._life or self.broken:
             return
         self._syncing = 0
         if self.failing:
-            self._broken = True
+            self.broken = True
             del self.records[self.durable :]
             self._give(life, DiskFailed(covered))
             return
@@ -71,7 +71,7 @@ class Disk:
     # -- checkpoints (CK1-CK4)
 
     def write_checkpoint(self, effect: WriteCheckpoint) -> None:
-        if not self._broken:
+        if not self.broken:
             self._writing = (effect, 0, self.slots.get(effect.generation % 2))
             self._queue.at(self._queue.now + self._sync_ns(), self._checkpoint_step, (self._life, effect))
 
@@ -81,7 +81,7 @@ class Disk:
             return
         if self.failing:
             self._writing = None
-            self._broken = True
+            self.broken = True
             self._give(life, DiskFailed(len(self.records)))
             return
         _, done, before = self._writing
@@ -102,7 +102,7 @@ class Disk:
         self._life += 1
         self._syncing = 0
         self._writing = None
-        self._broken = False
+        self.broken = False
         self.durable = len(self.records)
 
     def power_lost(self) -> int:

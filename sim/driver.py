@@ -39,7 +39,7 @@ class Stopped(Exception):
 
 
 def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
-    """Play ``schedule``. ``watch`` is told of each fact as it is recorded, and may raise `Stopped` to end the run."""
+    """Play ``schedule``. ``watch`` is told of each fact but the last as it is recorded, and may raise `Stopped` to end the run."""
     with implementation.installed():
         world = World(schedule, implementation)
         if watch is not None:
@@ -49,6 +49,7 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
             _course(world)
         except (Stopped, TooMuch) as stopped:
             ended = str(stopped)
+        world.watchers.clear()
         world.fact("run-ended", None, {"reason": ended})
     return Played(
         history=History(world.facts), trace=world.trace, digest=digest_of(world), ended=ended,

@@ -128,7 +128,6 @@ class Node:
         self.unfinished.clear()
         self._timers.clear()
         self._held.clear()
-        self.observer.died()
         self.world.fact("node-crashed", self, {"lost_records": lost, "power": power})
 
     def pause(self) -> None:
@@ -286,7 +285,7 @@ class Node:
         """Fold the records written so far into a fresh machine and put its digest beside the live one's."""
         machine = self.machine
         records = self.disk.records
-        if machine is None or not records or self.disk.failing or self.config.role == "agent":
+        if machine is None or not records or self.disk.broken or self.config.role == "agent":
             return
         live = machine.digest()
         fresh = self.world.make_machine(self.config)

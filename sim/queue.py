@@ -49,7 +49,8 @@ class Queue:
 
     @property
     def now(self) -> int:
-        return self.env._now
+        now: int = self.env._now  # type: ignore[assignment]  # SimPy allows floats; here all times are whole
+        return now
 
     def at(self, time: int, act: Callable[[Any], None], argument: Any = None) -> None:
         """Do ``act(argument)`` at ``time``, which is not before now."""

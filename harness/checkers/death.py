@@ -147,6 +147,7 @@ class Escalate(_Countdowns):
         self._children: dict[tuple[str, str], int] = {}
         self._promised_ns: dict[tuple[str, str], int] = {}
         self._stopped_ns: dict[str, int] = {}
+        self._proven_ns: dict[tuple[str, str], int] = {}
 
     def allowed_ns(self, order: Order) -> int | None:
         if order.life != STOP:
@@ -166,6 +167,7 @@ class Escalate(_Countdowns):
             self._stopped_ns.pop(fact.body["agent"], None)
         elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED:
             self._stopped_ns.setdefault(fact.body["agent"], fact.at_ns)
+            self._proven_ns.setdefault((fact.body["order"], fact.body["agent"]), fact.at_ns)
         super().see(index, fact)
 
     def settle(self) -> None:
@@ -186,6 +188,8 @@ class Escalate(_Countdowns):
         known = self.run.node(replica).known
         for agent in sorted(order.agents):
             if self._promised_ns.get((replica, agent), learned.at_ns) >= learned.at_ns or self._stopped_ns.get(agent, due_ns + 1) <= due_ns:
+                continue
+            if self._proven_ns.get((order.order, agent), due_ns + 1) <= due_ns:
                 continue
             if any(other.life == KILL and other.order in known and known[other.order].at_ns <= due_ns for other in self.run.orders_of[agent]):
                 continue

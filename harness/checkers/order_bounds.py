@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import CLOSED, DRAIN, NEW, OPEN, STOP, Order, Run, agent_of
+from harness.checkers.run import CLOSED, DRAIN, NEW, OPEN, STOP, Order, Run, agent_of, token_of
 from harness.history import Fact
 
 
@@ -82,7 +82,7 @@ class StopBound(InvariantChecker):
 
     def _lease_proof(self, fact: Fact) -> tuple[int, ...]:
         """The round of lease under which the effect was admitted, if it had one."""
-        agent, token, instance = fact.body["agent"], tuple(fact.body["token"]), fact.body["instance"]
+        agent, token, instance = fact.body["agent"], token_of(fact.body["token"]), fact.body["instance"]
         best = self.run.rounds.best(agent, token, instance)
         return best[1].proof() if best is not None else ()
 

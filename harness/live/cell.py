@@ -6,6 +6,7 @@ directed; a route says through which proxy it runs and in which direction of tha
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from msgspec import Struct
@@ -69,8 +70,17 @@ def dialled_links(configs: dict[str, NodeConfig]) -> list[Link]:
     return links
 
 
-def plan(schedule: Schedule, directory: Path, name: str, origin_ns: int) -> Cell:
-    """Lay out the cell ``name`` under ``directory``. ``origin_ns``: the boot-time clock at which node clocks read their offset."""
+def deployment_file(node: str, directory: Path) -> Path:
+    return directory / "deployments" / f"{node.replace('/', '-')}.json"
+
+
+def node_command(node: str, directory: Path, implementation: str) -> tuple[str, ...]:
+    """The command that is the process of ``node``."""
+    return (sys.executable, "-m", "harness.live.node", implementation, str(deployment_file(node, directory)))
+
+
+def plan(schedule: Schedule, implementation: str, directory: Path, run: str, origin_ns: int) -> Cell:
+    """Lay out the cell of ``run`` under ``directory``. ``origin_ns``: the boot-time clock at which node clocks read their offset."""
     configs = configurations(schedule)
     listens = {node: free_port() for node, config in configs.items() if config.role in ("replica", "sink")}
     faults = [entry.action for entry in schedule.timeline if isinstance(entry.action, Fault)]
@@ -88,7 +98,7 @@ def plan(schedule: Schedule, directory: Path, name: str, origin_ns: int) -> Cell
         drift = schedule.clocks.get(node)
         deployments[node] = Deployment(
             config=config,
-            cell=name,
+            cell=run,
             directory=str(directory / "nodes" / node.replace("/", "-")),
             trace=str(directory / "traces" / node.replace("/", "-")),
             clock=NodeClock(origin_ns, drift.offset_ns, drift.drift_ppm) if drift else NodeClock(origin_ns),
@@ -97,6 +107,6 @@ def plan(schedule: Schedule, directory: Path, name: str, origin_ns: int) -> Cell
             port=listens.get(node, 0),
             dials={server: conduit.port for (client, server), conduit in conduits.items() if client == node},
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
-            agent=str(directory / "deployments" / f"agent/{config.agent}".replace("/", "-")) if config.role == "sidecar" else "",
+            program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
         )
     return Cell(deployments, conduits)

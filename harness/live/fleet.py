@@ -10,12 +10,11 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import IO
 
-from harness.live.cell import Cell
+from harness.live.cell import Cell, deployment_file, node_command
 from killswitch.live import process, tether
 from killswitch.live.process import ProcessTree
 
@@ -31,8 +30,9 @@ class FleetFailed(Exception):
 class Fleet:
     """All nodes but agents, which belong to their sidecars. Call it on the thread that outlives the run: parents are threads, to the kernel."""
 
-    def __init__(self, cell: Cell, directory: Path, run: str) -> None:
+    def __init__(self, cell: Cell, implementation: str, directory: Path, run: str) -> None:
         self._cell = cell
+        self._implementation = implementation
         self._directory = directory
         self._environment = {**os.environ, COOKIE: run}
         self._run = run
@@ -41,7 +41,7 @@ class Fleet:
         for kind in ("deployments", "logs", "traces", "nodes"):
             (directory / kind).mkdir(parents=True, exist_ok=True)
         for node, deployment in cell.deployments.items():
-            deployment.save(self._deployment_file(node))
+            deployment.save(deployment_file(node, directory))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Fleet:
         """Start the process of ``node``; its log goes on where an earlier one's ended."""
         log = self._log_file(node).open("ab")
         self._logs.append(log)
-        argv = [sys.executable, "-m", "killswitch.live.node", str(self._deployment_file(node)), *(["--hold"] if held else [])]
+        argv = [*node_command(node, self._directory, self._implementation), *(["--hold"] if held else [])]
         self._processes[node] = subprocess.Popen(
             tether.command_line(argv),
             env=self._environment,
@@ -127,9 +127,6 @@ class Fleet:
             if deployment.config.role == "sidecar":
                 ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False).reap_orphans()
         return leftovers(self._run)
-
-    def _deployment_file(self, node: str) -> Path:
-        return self._directory / "deployments" / node.replace("/", "-")
 
     def _log_file(self, node: str) -> Path:
         return self._directory / "logs" / f"{node.replace('/', '-')}.log"

@@ -7,6 +7,7 @@ raised no error proves nothing: what is attested is what a probe through the pat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from harness.live.paths import Paths
 from harness.live.probe import Measured, Outcome
 from harness.live.sight import Sight
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic
+from harness.signals import carries
+from killswitch.core.messages import Message
 from killswitch.live.process import identify
 from scenarios.schedule import Entry, Fault
 
@@ -44,6 +47,22 @@ class Attestation(Struct, frozen=True):
     fired: bool = False
 
 
+class Healing:
+    """The end of the time for faults: whoever waits for something later is woken by it."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        self._begun.set()
+
+    async def within(self, seconds: float | None) -> None:
+        """Wait so long (None: however long it takes), or until the healing begins."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._begun.wait()
+
+
 class Stage(Struct, frozen=True):
     """Where faults are made: the cell, its processes, its paths, and what is seen of it."""
 
@@ -51,15 +70,17 @@ class Stage(Struct, frozen=True):
     fleet: Fleet
     paths: Paths
     sight: Sight
+    healing: Healing
 
 
 class Injection(Protocol):
-    """One fault of a schedule. ``attest`` runs while the fault is on, ``attest_after`` once it is off; either may answer None."""
+    """One fault of a schedule. ``attest`` measures while the fault is on, ``aftermath`` does and measures what comes after it; either may
+    have nothing to say."""
 
     async def on(self) -> None: ...
     async def attest(self) -> Attestation | None: ...
     async def off(self) -> None: ...
-    async def attest_after(self) -> Attestation | None: ...
+    async def aftermath(self) -> Attestation | None: ...
 
 
 # -- Links ---------------------------------------------------------------------------------------------------------------------------
@@ -82,7 +103,7 @@ class LinkFault:
         self.conduits = list({route.conduit.name: route.conduit for route in self.routes}.values())
         self.deadline_s = PROBE_S if fault.for_ns is None else min(PROBE_S, fault.for_ns / NS / 2)
 
-    async def attest_after(self) -> Attestation | None:
+    async def aftermath(self) -> Attestation | None:
         return None
 
     async def measure_all(self, deadline_s: float) -> list[Measured]:
@@ -172,43 +193,55 @@ class Delay(LinkFault):
 
 
 class Duplicate:
-    """Every order signal to the targets is delivered ``times`` times, by the relays in their links."""
+    """Every such signal to the targets is delivered ``times`` times, by the relays in their links."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         self.stage = stage
         self.targets = fault.targets
+        self.what = str(fault.settings["message"])
         self.times = int(fault.settings["times"])
-        if fault.settings["message"] != "order":
-            raise CapabilityMissing(f"{entry.id}: what: the live driver duplicates orders (got {fault.settings['message']})")
         ends = [(conduit, target) for target in fault.targets for conduit in stage.cell.conduits_of(target)]
         self.relays = [(relay, target) for conduit, target in ends if (relay := stage.paths.relay(conduit)) is not None]
-        self.before: tuple[int, int, int] = (0, 0, 0)
+        self.extra_before = 0
+        self.received_before: dict[str, int] = {}
 
     async def on(self) -> None:
-        self.before = self._counts()
+        self.stage.sight.look()
+        self.extra_before = self._extra()
+        self.received_before = {target: len(self.stage.sight.nodes[target].received) for target in self.targets}
         for relay, target in self.relays:
-            relay.duplicate(target, self.times)
+            relay.duplicate(target, self.what, self.times)
 
     async def attest(self) -> Attestation | None:
         return None
 
     async def off(self) -> None:
         for relay, target in self.relays:
-            relay.duplicate(target, 1)
+            relay.leave(target)
 
-    async def attest_after(self) -> Attestation | None:
+    async def aftermath(self) -> Attestation | None:
         """What the relays say they sent again, against what the receivers' traces show to have come again."""
         await asyncio.sleep(SETTLE_S)
         self.stage.sight.look()
-        extra, orders, repeats = (now - before for now, before in zip(self._counts(), self.before, strict=True))
-        holds = repeats > 0 if extra else orders == 0
-        measured: dict[str, int | str] = {"sent_again": extra, "orders_received": orders, "received_again": repeats}
-        return Attestation(holds, "relays' counters; repeats in the receivers' traces", measured, fired=extra > 0)
+        extra = self._extra() - self.extra_before
+        came = [self._came(target) for target in self.targets]
+        signals, repeats = sum(signals for signals, _ in came), sum(repeats for _, repeats in came)
+        measured: dict[str, int | str] = {"sent_again": extra, "received": signals, "received_again": repeats}
+        return Attestation(repeats > 0 if extra else signals == 0, "relays' counters; repeats in the receivers' traces", measured, fired=extra > 0)
 
-    def _counts(self) -> tuple[int, int, int]:
-        nodes = [self.stage.sight.nodes[target] for target in self.targets]
-        extra = sum(relay.counts(target).extra for relay, target in self.relays)
-        return extra, sum(node.orders for node in nodes), sum(node.repeats for node in nodes)
+    def _extra(self) -> int:
+        return sum(relay.counts(target).extra for relay, target in self.relays)
+
+    def _came(self, target: str) -> tuple[int, int]:
+        """How many such signals came to ``target``, and how many of them were the one before from the same sender once more."""
+        events = self.stage.sight.nodes[target].received[self.received_before[target] :]
+        signals = [event for event in events if carries(event.message, self.what)]
+        last: dict[str, Message] = {}
+        repeats = 0
+        for signal_ in signals:
+            repeats += last.get(signal_.sender) == signal_.message
+            last[signal_.sender] = signal_.message
+        return len(signals), repeats
 
 
 # -- Processes -----------------------------------------------------------------------------------------------------------------------
@@ -256,7 +289,7 @@ class NodeFault:
         pid = self.stage.sight.nodes[node].pid
         return pid if pid and identify(pid) is not None else 0
 
-    async def attest_after(self) -> Attestation | None:
+    async def aftermath(self) -> Attestation | None:
         return None
 
 
@@ -288,7 +321,7 @@ class Pause(NodeFault):
 
 
 class Crash(NodeFault):
-    """SIGKILL, and a new process after ``restart_after``; what was committed survives, since the host goes on."""
+    """SIGKILL, and a new process after ``restart_after`` or at the heal; what was committed survives, since the host goes on."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
@@ -300,26 +333,12 @@ class Crash(NodeFault):
     async def on(self) -> None:
         for node in self.targets:
             pid = self.pid(node)
-            if not pid:
-                continue
-            if node in self.stage.fleet.nodes:
+            if pid and node in self.stage.fleet.nodes:
                 self.killed[node] = (pid, await self.stage.fleet.kill(node))
-            else:
+                await self._note_death(node)
+            elif pid:  # an agent's: its sidecar sees the end of it
                 os.kill(pid, signal.SIGKILL)
                 self.killed[node] = (pid, -signal.SIGKILL if await becomes(is_gone, pid) else 0)
-            await self._note_death(node)
-
-    async def _note_death(self, node: str) -> None:
-        """The node is dead, and an agent with its sidecar: the kernel sees to that. An agent's own death is seen by its sidecar."""
-        if node.startswith("agent/"):
-            return
-        agent = node.replace("sidecar/", "agent/", 1)
-        if agent != node and (pid := self.pid(agent)):
-            await becomes(is_gone, pid)
-        self.stage.sight.look()
-        self.stage.sight.note_death(node)
-        if agent != node:
-            self.stage.sight.note_death(agent)
 
     async def attest(self) -> Attestation | None:
         statuses = [status for _, status in self.killed.values()]
@@ -327,19 +346,28 @@ class Crash(NodeFault):
         return Attestation(all(status == -signal.SIGKILL for status in statuses), "status from wait: SIGKILL", measured, fired=bool(statuses))
 
     async def off(self) -> None:
-        """Boot again what has not been booted; an agent is its sidecar's to start."""
-        if self.restart_after_ns < 0:
-            return
-        for node in self.killed:
-            if node in self.stage.fleet.nodes and not self.stage.fleet.runs(node):
-                self.stage.fleet.start(node)
+        """A crash is over in an instant; that the process is gone is what lasts."""
 
-    async def attest_after(self) -> Attestation | None:
-        if self.restart_after_ns < 0:
-            return None
+    async def aftermath(self) -> Attestation | None:
+        """Boot again; an agent is its sidecar's to start."""
         again = [node for node in self.killed if node in self.stage.fleet.nodes]
+        never = self.restart_after_ns < 0
+        await self.stage.healing.within(None if never else self.restart_after_ns / NS)
+        for node in again:
+            if not self.stage.fleet.runs(node):
+                self.stage.fleet.start(node)
         fresh = [await becomes(self._is_fresh, node) for node in again]
         return Attestation(all(fresh), "a new pid", {"started": sum(fresh)}) if again else None
+
+    async def _note_death(self, node: str) -> None:
+        """The node is dead, and a sidecar's agent with it: the kernel sees to that."""
+        agent = node.replace("sidecar/", "agent/", 1)
+        if agent != node and (pid := self.pid(agent)):
+            await becomes(is_gone, pid)
+        self.stage.sight.look()
+        self.stage.sight.note_death(node)
+        if agent != node:
+            self.stage.sight.note_death(agent)
 
     def _is_fresh(self, node: str) -> bool:
         return self.pid(node) not in (0, self.killed[node][0])

@@ -13,16 +13,16 @@ import contextlib
 from msgspec import Struct
 
 from harness.live.ports import LOOPBACK
+from harness.signals import carries
 from killswitch.core import codec
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Kind
-from killswitch.live.transport import is_prohibition
 
 CONNECT_S = 1.0
 
 
 class Counts(Struct):
-    """Since the relay was opened: signals that carried an order, and how many more deliveries were made of them."""
+    """Since the relay was opened: signals of the kind asked for that passed, and how many more deliveries were made of them."""
 
     signals: int = 0
     extra: int = 0
@@ -34,7 +34,7 @@ class Relay:
     def __init__(self, port: int, server_port: int) -> None:
         self.port = port
         self._server_port = server_port
-        self._times: dict[str, int] = {}
+        self._orders: dict[str, tuple[str, int]] = {}
         self._counts: dict[str, Counts] = {}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -43,11 +43,15 @@ class Relay:
         """Raises `OSError` if the port is taken."""
         self._server = await asyncio.start_server(self._pass, LOOPBACK, self.port)
 
-    def duplicate(self, receiver: str, times: int) -> None:
-        """From now on deliver every order signal to ``receiver`` ``times`` times in all; 1 is once, as it should be."""
+    def duplicate(self, receiver: str, what: str, times: int) -> None:
+        """From now on deliver every signal to ``receiver`` that carries ``what`` (`harness.signals`) ``times`` times in all."""
         if times < 1:
             raise ValueError(f"times: at least 1 (got {times})")
-        self._times[receiver] = times
+        self._orders[receiver] = (what, times)
+
+    def leave(self, receiver: str) -> None:
+        """From now on deliver everything to ``receiver`` once."""
+        self._orders.pop(receiver, None)
 
     def counts(self, receiver: str) -> Counts:
         return self._counts.setdefault(receiver, Counts())
@@ -92,11 +96,12 @@ class Relay:
 
     def _deliveries(self, payload: bytes) -> int:
         envelope = codec.decode(payload)
-        if isinstance(envelope, codec.Refusal) or not is_prohibition(envelope.message):
+        if isinstance(envelope, codec.Refusal) or envelope.header.to not in self._orders:
             return 1
-        receiver = envelope.header.to
-        times = self._times.get(receiver, 1)
-        counts = self.counts(receiver)
+        what, times = self._orders[envelope.header.to]
+        if not carries(envelope.message, what):
+            return 1
+        counts = self.counts(envelope.header.to)
         counts.signals += 1
         counts.extra += times - 1
         return times

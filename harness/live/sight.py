@@ -11,20 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from harness.history import Fact
 from harness.judge import Judge
 from harness.live.cell import Cell, Link
 from harness.observe import Observer
 from killswitch.core.events import Boot, ProcessExited, Receive, Send
 from killswitch.live.trace import Entry, Raised, Released, Started, Step, TraceReader
-from killswitch.live.transport import is_prohibition
 
 
 class NodeSight:
-    """One node, seen through its trace. ``lives``: the steps of each of its processes. ``orders`` and ``repeats``: order signals it received, and
-    how many of them were the same again as the one before from that sender."""
+    """One node, seen through its trace. ``lives``: the steps of each of its processes. ``received``: every message, over all of them."""
 
     def __init__(self, reader: TraceReader, observer: Observer) -> None:
         self.reader = reader
@@ -33,20 +29,15 @@ class NodeSight:
         self.containment = ""
         self.alive = False
         self.lives: list[list[Step]] = []
-        self.orders = 0
-        self.repeats = 0
-        self._last_order: dict[str, bytes] = {}
+        self.received: list[Receive] = []
 
     def see(self, step: Step) -> None:
         if isinstance(step.event, Boot):
             self.lives.append([])
             self.alive = True
         self.lives[-1].append(step)
-        if isinstance(step.event, Receive) and is_prohibition(step.event.message):
-            signal = msgspec.msgpack.encode(step.event.message)
-            self.orders += 1
-            self.repeats += self._last_order.get(step.event.sender) == signal
-            self._last_order[step.event.sender] = signal
+        if isinstance(step.event, Receive):
+            self.received.append(step.event)
 
 
 class Sight:
@@ -74,6 +65,10 @@ class Sight:
         """Nanoseconds since the start of the run, on the clock that stamps every trace."""
         return time.monotonic_ns() - self._began_ns
 
+    def clock_ns(self, node: str) -> int:
+        """What the own clock of ``node`` reads now."""
+        return self._cell.deployments[node].clock.read_ns()
+
     def look(self) -> None:
         """Take in what has been written since the last look."""
         for node, sight in self._nodes.items():
@@ -82,20 +77,26 @@ class Sight:
 
     def note(self, kind: str, node: str, body: dict[str, Any]) -> None:
         """Record a fact of ``node`` that happens to it from outside."""
-        boottime_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._record(Fact(self.now_ns(), kind, node, self._cell.deployments[node].clock.reading_at(boottime_ns), body))
+        self._record(Fact(self.now_ns(), kind, node, self.clock_ns(node), body))
 
     def note_death(self, node: str) -> None:
-        """The process of ``node`` is gone, if it had one; what it waited for will not come. Nothing that was committed is lost: the host lives."""
+        """The process of ``node`` is gone, if it had one. Nothing that was committed is lost: the host lives."""
         sight = self._nodes[node]
         if sight.alive:
             sight.alive = False
-            sight.observer.died()
             self.note("node-crashed", node, {"lost_records": 0, "power": False})
 
     def close(self) -> None:
         for sight in self._nodes.values():
             sight.reader.close()
+
+    def _agent_ended(self, agent: str, at_ns: int) -> None:
+        """Its sidecar has reaped it. What the agent wrote before comes first, though its trace may not have been read as far."""
+        sight = self._nodes[agent]
+        for entry in sight.reader.read():
+            self._take(agent, sight, entry)
+        if sight.lives and sight.lives[-1][0].at_ns < at_ns:
+            self.note_death(agent)
 
     def _take(self, node: str, sight: NodeSight, entry: Entry) -> None:
         at_ns = max(0, entry.at_ns - self._began_ns)
@@ -106,7 +107,7 @@ class Sight:
                 sight.see(entry)
                 sight.observer.step(at_ns, entry.clock_ns, entry.event, entry.effects)
                 if isinstance(entry.event, ProcessExited):
-                    self.note_death(f"agent/{sight.observer.agent}")
+                    self._agent_ended(f"agent/{sight.observer.agent}", entry.at_ns)
                 for effect in entry.effects:
                     if isinstance(effect, Send) and not effect.after_lsn:
                         self._on_send(at_ns, (node, effect.to))

@@ -410,7 +410,7 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
         fold(state, entry.kind, audit.content(entry))
     state.effects.append(
         Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": state.generation if checkpoint else 0, "lsn": lsn,
-                                         "intact": sum(open_checkpoint(slot) is not None for slot in event.checkpoints), "journal": journal})
+                                         "intact": checkpoint is None or seal_checkpoint(checkpoint) in event.checkpoints, "journal": journal})
     )  # fmt: skip
     state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
     truncated = event.truncated or recovery.problem is not None
@@ -439,7 +439,7 @@ def digest(state: Agent) -> str:
     """What of the state a fold of journal and checkpoint must give back (S12, S15): ends, and how far each open task is."""
     ended = [f"{task}={outcome}" for task, outcome in sorted(state.ended.items())]
     begun = [f"{task}:{each.done}:{each.key}" for task, each in sorted(state.open.items())]
-    return " ".join([*ended, "/", *begun])
+    return audit.digest_of([*ended, "/", *begun])
 
 
 def _task_parts(task: Task) -> tuple[str, str, int, int]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from killswitch.core import codec
+from killswitch.core import audit, codec
 from killswitch.core.messages import Gate, Life, Order, OrderBody, ResumeBody, ResumeCertificate, Scope
 
 
@@ -173,7 +173,7 @@ def view(intent: Intent, identity: Identity) -> View:
             for known in sorted(intent.orders.values(), key=lambda known: known.id)
             if known.id not in intent.lifted and matches(known.body.tenant, known.body.scope, identity)
         )
-        cached = View(in_force(uncovered), uncovered, digest_of(known.id for known in uncovered))
+        cached = View(in_force(uncovered), uncovered, audit.digest_of(known.id for known in uncovered))
         intent._views[identity] = cached
     return cached
 
@@ -189,12 +189,8 @@ def in_force(orders: Iterable[KnownOrder]) -> Severity:
 def digest(intent: Intent) -> str:
     """Equal for equal sets of orders and of certificates in force, whatever the order of learning (S5)."""
     if not intent._digest:
-        intent._digest = digest_of([*sorted(intent.orders), "/", *sorted(intent.in_force)])
+        intent._digest = audit.digest_of([*sorted(intent.orders), "/", *sorted(intent.in_force)])
     return intent._digest
-
-
-def digest_of(ids: Iterable[str]) -> str:
-    return hashlib.blake2b(" ".join(ids).encode(), digest_size=16).hexdigest()
 
 
 def _changed(intent: Intent) -> None:

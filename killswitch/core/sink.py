@@ -149,4 +149,4 @@ def fold(state: Sink, kind: str, body: dict[str, Any]) -> None:
 def digest(state: Sink) -> str:
     """What of the state a fold of the log must give back (S15)."""
     fences = [f"{agent}={token}" for agent, token in sorted(state.fences.items())]
-    return " ".join([*fences, "/", *(f"{key}={result}" for key, result in sorted(state.applied.items()))])
+    return audit.digest_of([*fences, "/", *(f"{key}={result}" for key, result in sorted(state.applied.items()))])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import os
 import secrets
 import signal
@@ -21,8 +20,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from killswitch.core import build
 from killswitch.core.events import Boot
-from killswitch.core.keys import Ed25519
+from killswitch.core.keys import Ed25519, Signer
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
 from killswitch.live import tether
@@ -35,17 +35,17 @@ from killswitch.live.trace import Started, TraceWriter, monotonic_ns
 from killswitch.live.transport import Transport
 from killswitch.live.upstream import Counter, Handed
 
-MODULE = "killswitch.live.node"
 EXIT_GUARD_GONE = 75
 FLUSH_S = 0.5
+
+MakeMachine = Callable[[NodeConfig, Signer], Machine]
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
     """Everything that one process is told; the file holds private keys and is its owner's only.
 
     ``directory``: state of this node alone. ``port``: where it listens (0: nowhere). ``dials``: {peer: port on the loopback interface}.
-    ``upstream``: path of the desk's socket ("" for none). ``agent``: for a sidecar, the path of its agent's deployment.
-    ``machine``: ``module:callable`` that makes the state machine from a `NodeConfig` and a signer.
+    ``upstream``: path of the desk's socket ("" for none). ``program``: for a sidecar, the command that is its agent's process.
     """
 
     config: NodeConfig
@@ -58,8 +58,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     port: int = 0
     dials: dict[str, int] = {}
     upstream: str = ""
-    agent: str = ""
-    machine: str = "killswitch.core.build:machine"
+    program: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -70,7 +69,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 class Node:
     """The parts of one process, joined; the surroundings of its `Host`."""
 
-    def __init__(self, deployment: Deployment, token: Token | None) -> None:
+    def __init__(self, deployment: Deployment, make_machine: MakeMachine, token: Token | None) -> None:
         config = deployment.config
         self._deployment = deployment
         self._token = token
@@ -79,7 +78,8 @@ class Node:
         self._trace = TraceWriter(Path(deployment.trace))
         self._log = SqliteLog(directory / "log.db")
         self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
-        self._host = Host(make_machine(deployment), self._log, deployment.clock, self._trace, self, self._checkpoints)
+        machine = make_machine(config, Ed25519(deployment.private, deployment.public))
+        self._host = Host(machine, self._log, deployment.clock, self._trace, self, self._checkpoints)
         self._transport = Transport(config.node, config.tenant, deployment.cell, self._host.receive)
         self._tree = ProcessTree(config.agent, directory / "process", adopts=True) if config.role == "sidecar" else None
         self._counter = Counter(config.node, Path(deployment.upstream), self._take) if deployment.upstream else None
@@ -130,9 +130,7 @@ class Node:
         assert self._tree is not None, "only a sidecar starts a process"
         ours, theirs = socket.socketpair()
         with theirs:
-            number = str(theirs.fileno())
-            started_with = msgspec.json.encode(token).decode()
-            argv = [sys.executable, "-m", MODULE, self._deployment.agent, "--guard", number, "--token", started_with]
+            argv = [*self._deployment.program, "--guard", str(theirs.fileno()), "--token", msgspec.json.encode(token).decode()]
             self._tree.spawn(argv, os.environ, (theirs.fileno(),), on_gone)
         self._transport.adopt(f"agent/{self._deployment.config.agent}", ours)
 
@@ -149,14 +147,8 @@ class Node:
         return self._tree.reap_orphans()
 
 
-def make_machine(deployment: Deployment) -> Machine:
-    """The machine that the deployment names. Raises `ImportError` or `AttributeError` if there is no such thing."""
-    module, _, name = deployment.machine.partition(":")
-    machine: Machine = getattr(importlib.import_module(module), name)(deployment.config, Ed25519(deployment.private, deployment.public))
-    return machine
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, make_machine: MakeMachine = build.machine) -> int:
+    """Be one node. ``make_machine``: what implements the protocol here."""
     parser = argparse.ArgumentParser(prog="killswitch.live.node")
     parser.add_argument("deployment", type=Path)
     parser.add_argument("--hold", action="store_true", help="say 'ready' and wait for a line before anything else")
@@ -166,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     deployment = msgspec.json.decode(chosen.deployment.read_bytes(), type=Deployment)
     if deployment.config.role == "sidecar":
         tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
-    node = Node(deployment, msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
+    node = Node(deployment, make_machine, msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
     guard = None if chosen.guard is None else socket.socket(fileno=chosen.guard)
     if chosen.hold:
         print("ready", flush=True)

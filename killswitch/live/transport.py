@@ -23,7 +23,7 @@ from typing import Any
 from msgspec import Struct
 
 from killswitch.core import codec
-from killswitch.core.messages import LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
+from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Hello, Kind
 
@@ -61,7 +61,7 @@ def is_prohibition(message: Message) -> bool:
     match message:
         case Order() | OrderRequest():
             return True
-        case OrderPush(orders=orders) | LeaseReply(orders=orders) | StartReply(orders=orders):
+        case OrderPush(orders=orders) | LeaseReply(orders=orders) | StartReply(orders=orders) | Gossip(orders=orders):
             return bool(orders)
         case _:
             return False

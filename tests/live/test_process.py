@@ -16,6 +16,8 @@ import pytest
 from killswitch.live import process
 from killswitch.live.process import ProcessTree, identify, processes_with
 
+pytestmark = pytest.mark.live
+
 # Starts a child that leaves the session and ignores SIGTERM, writes both pids, and ignores SIGTERM itself if told to.
 STUBBORN = """
 import os, signal, sys, time
@@ -99,8 +101,6 @@ import asyncio, os, sys, time
 from pathlib import Path
 from killswitch.live import process
 from killswitch.live.process import ProcessTree
-
-pytestmark = pytest.mark.live
 if sys.argv[3] == "session":
     process.own_cgroup = lambda name: None
 async def main():
@@ -120,7 +120,8 @@ def test_an_agent_dies_with_its_sidecar_and_the_next_sidecar_ends_what_is_left(t
     asyncio.run(until(lambda: len(pids(tmp_path)) == 2))
     (child,) = set(pids(tmp_path)) - {leader}
     sidecar.kill()
-    sidecar.communicate()
+    sidecar.wait()
+    sidecar.stdout.close()  # the orphan holds the other end: reading on would wait for it
     asyncio.run(until(lambda: not alive(leader)))
     assert alive(child), "the kernel's parent-death signal does not reach grandchildren: this is what orphans are"
     assert tree.reap_orphans()

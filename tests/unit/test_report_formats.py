@@ -94,7 +94,7 @@ def test_junit_maps_the_three_verdicts(out: Path) -> None:
     assert failure.text.endswith("replay: haltproof replay H1-kill-during-partition-7")
     missed = second.find("testcase[@name='expectations']/error")
     assert missed is not None
-    assert missed.get("message") == "demanded and never reached: lease-lost"
+    assert missed.get("message") == "Demanded and never reached: lease-lost"
     assert third.find("testcase[@name='S10 InFlight']/error") is not None
 
 
@@ -105,9 +105,9 @@ def test_junit_names_the_missing_capability(out: Path) -> None:
     render(out)
     skipped = ElementTree.parse(out / JUNIT).getroot().find("testsuite/testcase[@name='expectations']/skipped")
     assert skipped is not None
-    assert skipped.get("message") == "sim lacks clock-drift"
+    assert skipped.get("message") == "Not played: sim lacks clock-drift"
     assert "Not played: sim lacks clock-drift" in (out / PAGE).read_text()
-    assert "not played, lacks clock-drift" in (out / COMMENT).read_text()
+    assert "Not played: sim lacks clock-drift" in (out / COMMENT).read_text()
 
 
 def test_junit_never_passes_a_scenario_that_is_not_valid(out: Path) -> None:
@@ -123,7 +123,7 @@ def test_junit_never_passes_a_scenario_that_is_not_valid(out: Path) -> None:
 def test_markdown_is_a_comment_with_the_answer_first(out: Path) -> None:
     text = (out / COMMENT).read_text()
     assert text.startswith("## ✕ Violated\n\nS1 StopBound broke in 1 of 3 scenarios. 1 more could not be decided.\n")
-    assert "| ✕ violated | kill-during-partition | 2 | ✕ S1; never reached: lease-lost |" in text
+    assert "| ✕ violated | kill-during-partition | 2 | ✕ S1; Demanded and never reached: lease-lost |" in text
     assert "```sh\nhaltproof replay H1-kill-during-partition-7\n```" in text
     assert "| HARD | 5 | 1 | 1.566 s | 5.266 s | 5.266 s | 5.051 s | 1.043 |" in text
     assert len(text) < 60_000

@@ -47,7 +47,7 @@ def test_percentages_are_parts_per_million() -> None:
 
 @pytest.mark.parametrize("text", ["2/s", "3/s", "30/min", "7/h", "1/h", "0/s"])
 def test_a_rate_is_written_as_it_was_read(text: str) -> None:
-    assert units.rate_text(units.rate(text)) == ("30/min" if text == "30/min" else text)
+    assert units.rate_text(units.rate(text)) == text
 
 
 def test_a_fraction_of_a_task_a_second_is_a_period() -> None:
@@ -80,8 +80,9 @@ def test_streams_are_the_same_for_ever() -> None:
     """Golden: checked by hand on CPython 3.11.7, 3.12.1 and 3.13.0. A change here changes what every replay token means."""
     dice = Dice("golden", 7)
     stream = dice.stream("a")
-    assert [stream.below(1000) for _ in range(6)] == GOLDEN_NUMBERS
-    assert GOLDEN_REST == (stream.some("abcdefgh", 3), stream.within(Span(-5, 5)), stream.pick("xyz"), dice.once("b", Span(0, 10**12)))
+    assert [stream.below(1000) for _ in range(6)] == [459, 260, 511, 690, 472, 144]
+    assert (stream.some("abcdefgh", 3), stream.within(Span(-5, 5)), stream.pick("xyz")) == (("b", "c", "f"), -5, "y")
+    assert dice.once("b", Span(0, 10**12)) == 207_451_549_240
 
 
 def test_a_stream_does_not_see_other_purposes() -> None:
@@ -94,5 +95,3 @@ def test_a_stream_does_not_see_other_purposes() -> None:
 def test_drawing_from_nothing_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="nothing to draw from"):
         Dice("x", 1).stream("a").below(0)
-
-

@@ -185,4 +185,4 @@ def digest(state: Replica) -> str:
     certificates = sorted(state.intent.certificates)
     promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
-    return intent.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared])
+    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared])

@@ -347,7 +347,7 @@ def digest(state: Sidecar) -> str:
     """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token."""
     certificates = sorted(state.intent.certificates)
     deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
-    return intent.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token)])
+    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token)])
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------

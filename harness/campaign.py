@@ -1,0 +1,157 @@
+"""Many runs: scenarios times seeds, on a pool of processes, and what becomes of them.
+
+Owns the plan, the pool, progress and what is kept. Good runs leave a line; a run that is not valid, and the first of each scenario, leave
+schedule, history and findings. How runs add up to a verdict is ``summary``'s.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import implementation, results_store
+from harness.results import Campaign, RunResult
+from harness.single import simulate
+from harness.summary import summarise
+from harness.verdict import Verdict
+from harness.version import version
+from scenarios import load
+from scenarios.draw import draw
+from scenarios.model import Scenario
+
+CHUNK_MAX = 16
+AHEAD = 4  # chunks handed to the pool for each worker, so that stopping is quick and memory flat
+
+
+class Chunk(NamedTuple):
+    """A few seeds of one scenario: what a worker is given. ``out`` empty keeps nothing."""
+
+    path: str
+    seeds: tuple[int, ...]
+    implementation: str
+    out: str
+    keep_first: bool
+    stop_at_first: bool = False
+
+
+class Outcome(NamedTuple):
+    """All runs so far, and whether somebody interrupted."""
+
+    runs: list[RunResult]
+    interrupted: bool
+
+
+@lru_cache(maxsize=64)
+def _scenario(path: str) -> Scenario:
+    return load.load(Path(path))
+
+
+def play_chunk(chunk: Chunk) -> list[RunResult]:
+    """Play the seeds of a chunk in this process."""
+    scenario = _scenario(chunk.path)
+    made = implementation.load(chunk.implementation)
+    runs = []
+    for seed in chunk.seeds:
+        judged = simulate(draw(scenario, seed, version()), made)
+        run = judged.result
+        wanted = run.verdict is not Verdict.VALID or (chunk.keep_first and seed == chunk.seeds[0])
+        if chunk.out and wanted:
+            run = results_store.keep_run(Path(chunk.out), run, judged.schedule, judged.history)
+        runs.append(run)
+        if chunk.stop_at_first and run.verdict is Verdict.INVALID:
+            break
+    return runs
+
+
+def plan(paths: Iterable[Path], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path | None) -> list[Chunk]:
+    """The chunks of a campaign, scenarios taking turns so that an early stop has seen something of each."""
+    columns = []
+    for path in paths:
+        wanted = list(seeds(_scenario(str(path))))
+        size = max(1, min(CHUNK_MAX, len(wanted) // 8 or 1))
+        pieces = [tuple(wanted[start : start + size]) for start in range(0, len(wanted), size)]
+        columns.append([Chunk(str(path), piece, implementation_name, str(out or ""), index == 0) for index, piece in enumerate(pieces)])
+    rows = max(map(len, columns), default=0)
+    return [column[row] for row in range(rows) for column in columns if row < len(column)]
+
+
+def play_all(chunks: list[Chunk], jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Outcome:
+    """Play chunks on ``jobs`` processes (1: in this one). ``progress`` gets runs done and runs in all. Interrupting keeps what is done."""
+    total = sum(len(chunk.seeds) for chunk in chunks)
+    runs: list[RunResult] = []
+    try:
+        for done in _in_this_process(chunks) if jobs == 1 else _in_pool(chunks, jobs):
+            runs += done
+            progress(len(runs), total)
+    except KeyboardInterrupt:
+        return Outcome(_in_order(runs), True)
+    return Outcome(_in_order(runs), False)
+
+
+def _in_this_process(chunks: list[Chunk]) -> Iterator[list[RunResult]]:
+    return (play_chunk(chunk) for chunk in chunks)
+
+
+def _in_pool(chunks: list[Chunk], jobs: int) -> Iterator[list[RunResult]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(os.getpid(), list(sys.path))) as pool:
+        waiting = iter(chunks)
+        open_: set[Future[list[RunResult]]] = set()
+        try:
+            while True:
+                while len(open_) < jobs * AHEAD and (chunk := next(waiting, None)) is not None:
+                    open_.add(pool.submit(play_chunk, chunk))
+                if not open_:
+                    return
+                done, open_ = wait(open_, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError("a worker process died; was it killed for its memory? Try fewer --jobs") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker(parent: int, path: list[str]) -> None:
+    """A worker leaves Ctrl-C to its parent, finds modules where its parent does, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = path
+    _die_with(parent)
+
+
+def _die_with(parent: int) -> None:
+    import ctypes  # only workers need it
+
+    pr_set_pdeathsig = 1
+    try:
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return  # not Linux: the pool ends its workers itself, unless it is killed
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _in_order(runs: list[RunResult]) -> list[RunResult]:
+    return sorted(runs, key=lambda run: (run.scenario, run.seed))
+
+
+def finish(
+    outcome: Outcome, paths: Iterable[Path], *, driver: str, implementation_name: str, out: Path, began: float, replay: str = "haltproof replay"
+) -> Campaign:  # fmt: skip
+    """Add everything up and write it to ``out``."""
+    scenarios = {scenario.scenario: scenario for scenario in (_scenario(str(path)) for path in paths)}
+    campaign = summarise(
+        outcome.runs, scenarios, driver=driver, implementation=implementation_name, version=version(),
+        wall_s=time.perf_counter() - began, out=out, replay=replay, interrupted=outcome.interrupted,
+    )  # fmt: skip
+    results_store.save(out, campaign, outcome.runs)
+    return campaign

@@ -1,0 +1,279 @@
+"""Plays a schedule against real processes: the live driver.
+
+Owns the course of a run (lay out, start, chaos, heal, settle, end, clean up) and what becomes of it when something outside the experiment
+breaks: a run whose means failed is `unknown`, whatever its history says. Knows the schedule and an implementation's name; never a checker.
+Nothing is left running: not after Ctrl-C, not after an exception, and not after a SIGKILL of the harness itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from harness import implementation as implementations
+from harness.history import Fact, History
+from harness.judge import Judge
+from harness.live import refold
+from harness.live.cell import Cell, plan
+from harness.live.fleet import Fleet, FleetFailed
+from harness.live.injections import Healing, Stage
+from harness.live.nemesis import Nemesis
+from harness.live.paths import PathFailed, Paths
+from harness.live.server import Server, ServerMissing, locate
+from harness.live.sight import Sight
+from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
+from harness.operations import topology_fact
+from killswitch.core.keys import Ed25519
+from killswitch.core.messages import Task
+from killswitch.live.upstream import Desk
+from scenarios.schedule import Schedule
+
+DRIVER = "live"
+LOOK_S = 0.005
+WATCH_S = 0.25
+NS = 1_000_000_000
+FACTS_MAX = 500_000
+OVERTIME_S = 30.0
+
+
+class LiveFailure(Exception):
+    """The means of the experiment failed, not its subject: the verdict is unknown."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came: clean up, and leave with 143."""
+
+
+class PlayedLive(Struct, kw_only=True):
+    """A live run. ``why``: what makes its verdict unknown (empty: nothing). ``left``: what could not be cleaned up (exit code 4).
+
+    ``containment``: how agents' process trees were held, ``cgroup`` or ``session``. ``fired``: {fault id: how often it made a difference}.
+    """
+
+    history: History
+    ended: str
+    why: str
+    left: tuple[str, ...]
+    fired: dict[str, int]
+    wall_ns: int
+    containment: str
+    directory: Path
+
+
+def play(schedule: Schedule, implementation: str, directory: Path, watch: Callable[[Fact], None] | None = None) -> PlayedLive:
+    """Play ``schedule`` under ``directory``, which is made. Takes its duration, the settling time and a few seconds.
+
+    ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise to end the run: what it
+    raises is raised here, after the cleaning up. Raises `ServerMissing` or `CapabilityMissing` before anything has started, and
+    `KeyboardInterrupt` or `Terminated` after everything has been cleaned up.
+    """
+    binary = locate()
+    implementations.load(implementation)
+    directory.mkdir(parents=True, exist_ok=True)
+    run = LiveRun(schedule, implementation, directory, binary, watch)
+    with _sigterm_raises():
+        return asyncio.run(run.play())
+
+
+class LiveRun:
+    """One run, from empty directory to history."""
+
+    def __init__(
+        self, schedule: Schedule, implementation: str, directory: Path, binary: Path, watch: Callable[[Fact], None] | None = None
+    ) -> None:
+        self._schedule = schedule
+        self._implementation = implementation
+        self._directory = directory
+        self._binary = binary
+        self._watch = watch
+        self._facts: list[Fact] = []
+        self._run = secrets.token_hex(8)
+        self._cell: Cell = plan(schedule, implementation, directory, self._run, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        everyone = next(iter(self._cell.deployments.values())).public
+        replicas = tuple(node for node in self._cell.deployments if node.startswith("replica/"))
+        judge = Judge(Ed25519({}, everyone), replicas, schedule.parameters.approvals)
+        self._fleet = Fleet(self._cell, implementation, directory, self._run)
+        self._sight = Sight(self._cell, judge, self._record, self._on_send)
+        self._desk = Desk()
+        self._nemesis: Nemesis | None = None
+        self._ended_ns: int | None = None
+
+    async def play(self) -> PlayedLive:
+        """The whole of it. Whatever happens, everything that was started is ended before this returns or raises."""
+        why = ""
+        left: tuple[str, ...] = ()
+        server: Server | None = None
+        paths: Paths | None = None
+        try:
+            server = Server(self._binary, self._directory / "toxiproxy.log", self._fleet.environment)
+            paths = Paths(self._cell, Toxiproxy(server.host, server.port))
+            await self._course(server, paths)
+        except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError, TimeoutError) as failure:
+            why = f"{type(failure).__name__}: {failure}"
+        finally:
+            left = await self._clean_up(server, paths)
+        return self._conclude(why, left)
+
+    # -- The course ------------------------------------------------------------------------------------------------------------------
+
+    async def _course(self, server: Server, paths: Paths) -> None:
+        schedule = self._schedule
+        await self._desk.open(self._directory / "upstream")
+        stage = Stage(self._cell, self._fleet, paths, self._sight, Healing())
+        self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
+        self._note("topology", topology_fact(schedule))
+        self._nemesis = Nemesis(schedule, stage, self._desk, self._note)
+        await paths.open()
+        await self._fleet.start_all()
+        self._sight.begin()
+        await paths.prove()
+        watching = asyncio.create_task(self._watch_means(server))
+        try:
+            async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / NS + OVERTIME_S):
+                await self._chaos_and_rest(watching)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        self._ended_ns = self._sight.now_ns()
+
+    async def _chaos_and_rest(self, watching: asyncio.Task[None]) -> None:
+        schedule, nemesis = self._schedule, self._nemesis
+        assert nemesis is not None
+        work = sorted(schedule.work, key=lambda each: each.at_ns, reverse=True)
+        healing: asyncio.Task[None] | None = None
+        while self._sight.now_ns() < schedule.duration_ns + schedule.settle_ns or (healing is not None and not healing.done()):
+            self._sight.look()
+            if healing is None:
+                nemesis.poll()
+            while work and work[-1].at_ns <= self._sight.now_ns():
+                due = work.pop()
+                self._desk.submit(f"agent/{due.agent}", Task(due.task, due.sink, due.steps, due.step_ns))
+                self._sight.note("task-submitted", f"agent/{due.agent}", {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink})
+            if healing is None and self._sight.now_ns() >= schedule.duration_ns:
+                healing = asyncio.create_task(nemesis.heal())
+            if nemesis.failure is not None:
+                raise nemesis.failure
+            if watching.done():
+                watching.result()
+            await asyncio.sleep(LOOK_S)
+        if healing is not None:
+            healing.result()
+
+    async def _watch_means(self, server: Server) -> None:
+        """Raise `LiveFailure` as soon as something died that no fault killed."""
+        while True:
+            dead = await asyncio.to_thread(server.why_dead) or self._fleet.why_ended()
+            if dead:
+                raise LiveFailure(dead)
+            await asyncio.sleep(WATCH_S)
+
+    async def _clean_up(self, server: Server | None, paths: Paths | None) -> tuple[str, ...]:
+        """In the order in which each still helps the next; the last part does not wait for anybody, so that a second Ctrl-C finds it done."""
+        try:
+            if self._nemesis is not None:
+                await self._nemesis.close()
+            await self._fleet.stop_all()
+            self._desk.close()
+            if paths is not None:
+                await paths.close()
+        finally:
+            left = self._fleet.clean_up()
+            if server is not None:
+                server.stop()
+        return left
+
+    # -- What is recorded ------------------------------------------------------------------------------------------------------------
+
+    def _record(self, fact: Fact) -> None:
+        self._facts.append(fact)
+        if len(self._facts) > FACTS_MAX:
+            raise LiveFailure(f"more than {FACTS_MAX} facts")
+        if self._nemesis is not None:
+            self._nemesis.see(fact)
+        if self._watch is not None:
+            self._watch(fact)
+
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        now_ns = self._sight.now_ns() if self._nemesis is not None else 0
+        self._record(Fact(now_ns, kind, "world", now_ns, body))
+
+    def _on_send(self, at_ns: int, link: tuple[str, str]) -> None:
+        if self._nemesis is not None:
+            self._nemesis.on_send(at_ns, link)
+
+    def _conclude(self, why: str, left: tuple[str, ...]) -> PlayedLive:
+        """What the traces tell after the last process has ended, in one order."""
+        ended_ns = self._sight.now_ns() if self._ended_ns is None else self._ended_ns
+        self._sight.look()
+        facts = [fact for fact in self._facts if fact.at_ns <= ended_ns]
+        facts.sort(key=lambda fact: fact.at_ns)  # stable: facts of one step stay in their order
+        facts += self._refolded(ended_ns)
+        ended = why or "complete"
+        facts.append(Fact(ended_ns, "run-ended", "world", ended_ns, {"reason": ended}))
+        held = {sight.containment for sight in self._sight.nodes.values() if sight.containment}
+        self._sight.close()
+        return PlayedLive(
+            history=History(facts),
+            ended=ended,
+            why=why or _why_unattested(facts),
+            left=left,
+            fired=dict(self._nemesis.fired) if self._nemesis else {},
+            wall_ns=ended_ns,
+            containment=" and ".join(sorted(held)),
+            directory=self._directory,
+        )
+
+    def _refolded(self, at_ns: int) -> Iterator[Fact]:
+        """Replay every process through the core, and fold every log at its end."""
+        chosen = implementations.load(self._implementation)
+        for node, sight in self._sight.nodes.items():
+            deployment = self._cell.deployments[node]
+            signer = Ed25519(deployment.private, deployment.public)
+            for life in sight.lives:
+                machine = chosen.machine(deployment.config, signer)
+                clock_ns = life[-1].clock_ns
+                differs = refold.replay(life, machine)
+                if differs:
+                    yield Fact(at_ns, "step-raised", node, clock_ns, {"error": differs})
+                elif life is sight.lives[-1] and deployment.config.role != "agent":
+                    log = Path(deployment.directory) / "log.db"
+                    body = refold.fold(life, machine, lambda of=deployment, by=signer: chosen.machine(of.config, by), log)  # type: ignore[misc]
+                    if body is not None:
+                        yield Fact(at_ns, "log-folded", node, clock_ns, body)
+
+
+def _why_unattested(facts: list[Fact]) -> str:
+    unseen = sorted({str(fact.body["fault"]) for fact in facts if fact.kind == "fault-unattested"})
+    return f"not measured to have happened: {', '.join(unseen)}" if unseen else ""
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does. Only the main thread may say so; in another, whoever owns that thread sees to it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        came.set()
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if came.is_set():
+            raise Terminated from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

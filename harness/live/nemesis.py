@@ -1,0 +1,136 @@
+"""Who breaks a live cell, and who gives it orders: the timeline of a schedule, played against real processes.
+
+Owns the course of each fault: armed at the start, on when its trigger comes, attested while it is on, off after its time or at the heal, and all
+of that on record. How a fault is made and measured is `harness.live.injections`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from harness.history import Fact
+from harness.live.cell import Link
+from harness.live.injections import INJECTIONS, NS, Attestation, CapabilityMissing, Injection, Stage
+from harness.operations import command
+from harness.triggers import Triggers
+from killswitch.live.upstream import Desk
+from scenarios.deploy import OPERATOR
+from scenarios.schedule import Entry, Fault, Operation, Schedule
+
+INSTANT = frozenset({"crash"})
+
+World = Callable[[str, dict[str, Any]], None]
+
+
+class Nemesis:
+    """Plays the timeline of one run. ``record(kind, body)`` takes facts of the world. A fault that fails raises from `failure`."""
+
+    def __init__(self, schedule: Schedule, stage: Stage, desk: Desk, record: World) -> None:
+        self._stage = stage
+        self._desk = desk
+        self._record = record
+        self._triggers = Triggers(schedule.timeline, schedule.parameters.lease_ns)
+        self._timed = sorted(self._triggers.timed, key=lambda entry: entry[0])
+        # Made before anything runs: what this driver cannot make is refused before a process has started.
+        self._injections = {entry.id: make_injection(stage, entry) for entry in schedule.timeline if isinstance(entry.action, Fault)}
+        self._links_on: dict[str, tuple[str, frozenset[Link]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._healing = False
+        self.failure: BaseException | None = None
+        self.fired: dict[str, int] = {}
+        for entry in schedule.timeline:
+            if isinstance(entry.action, Fault):
+                record("fault-armed", {"fault": entry.id, "what": entry.action.what})
+
+    def see(self, fact: Fact) -> None:
+        """A fact was recorded: it may be what an entry waits for."""
+        for delay_ns, entry in self._triggers.see(fact):
+            self._timed.append((fact.at_ns + delay_ns, entry))
+            self._timed.sort(key=lambda due: due[0])
+
+    def on_send(self, at_ns: int, link: Link) -> None:
+        """A node sent something: a fault of that link made a difference to it."""
+        for fault, (what, links) in self._links_on.items():
+            if link in links:
+                self._fire(fault, what)
+
+    def poll(self) -> None:
+        """Begin whatever is due now."""
+        while self._timed and self._timed[0][0] <= self._stage.sight.now_ns():
+            self._play(self._timed.pop(0)[1])
+        if self._triggers.waiting:
+            for entry in self._triggers.poll(self._stage.sight.clock_ns):
+                self._play(entry)
+
+    async def heal(self) -> None:
+        """End every fault and bring back every node; nothing begins any more."""
+        self._healing = True
+        self._stage.healing.begin()
+        while self._tasks and self.failure is None:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        self._record("healed", {})
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- Entries ---------------------------------------------------------------------------------------------------------------------
+
+    def _play(self, entry: Entry) -> None:
+        if isinstance(entry.action, Operation):
+            self._record("operation-played", {"operation": entry.id, "what": entry.action.verb})
+            self._desk.command(OPERATOR, command(entry.action))
+        elif not self._healing:
+            self._start(self._course(entry.id, entry.action, self._injections[entry.id]))
+
+    async def _course(self, id_: str, fault: Fault, injection: Injection) -> None:
+        """One fault from on to off, and what comes after."""
+        named = {"fault": id_, "what": fault.what}
+        await injection.on()
+        self._record("fault-on", {**named, "target": list(fault.targets) or [" -> ".join(link) for link in fault.links]})
+        self._links_on[id_] = (fault.what, frozenset(link for link in fault.links if self._stage.cell.route(link) is not None))
+        began_ns = self._stage.sight.now_ns()
+        self._note(id_, fault.what, await injection.attest())
+        if fault.what not in INSTANT:
+            left_s = None if fault.for_ns is None else max(0, began_ns + fault.for_ns - self._stage.sight.now_ns()) / NS
+            await self._stage.healing.within(left_s)
+        self._stage.sight.look()  # what was sent until now met the fault
+        await injection.off()
+        del self._links_on[id_]
+        self._record("fault-off", named)
+        self._note(id_, fault.what, await injection.aftermath())
+
+    def _note(self, id_: str, what: str, attestation: Attestation | None) -> None:
+        if attestation is None:
+            return
+        kind = "fault-attested" if attestation.holds else "fault-unattested"
+        self._record(kind, {"fault": id_, "how": attestation.how, "measured": attestation.measured})
+        if attestation.fired:
+            self._fire(id_, what)
+
+    def _fire(self, id_: str, what: str) -> None:
+        self.fired[id_] = self.fired.get(id_, 0) + 1
+        if self.fired[id_] == 1:
+            self._record("fault-fired", {"fault": id_, "what": what})
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.failure is None:
+            self.failure = task.exception()
+
+
+def make_injection(stage: Stage, entry: Entry) -> Injection:
+    """What makes and measures the fault. Raises `CapabilityMissing` if this driver cannot."""
+    fault = entry.action
+    assert isinstance(fault, Fault)
+    if fault.what not in INJECTIONS:
+        raise CapabilityMissing(f"{entry.id}: the live driver has {', '.join(INJECTIONS)} (got {fault.what})")
+    return INJECTIONS[fault.what](stage, entry, fault)

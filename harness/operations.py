@@ -1,0 +1,54 @@
+"""What a schedule's operations and topology become, the same for both drivers.
+
+Owns the severity of each verb, the command that a person's operation is, and the fact that tells checkers who is deployed. Knows no driver.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from killswitch.core.events import Command
+from killswitch.core.messages import Gate, Life
+from scenarios.schedule import Operation, Schedule
+
+SEVERITIES = {
+    "soft": (Gate.DRAIN, Life.STOP),
+    "hard": (Gate.CLOSED, Life.KILL),
+    "isolate": (Gate.CLOSED, Life.ALIVE),
+    "quiesce": (Gate.CLOSED, Life.STOP),
+}
+
+
+def command(operation: Operation) -> Command:
+    """What the operator's client is told to do."""
+    gate, life = SEVERITIES.get(operation.verb, (Gate.OPEN, Life.ALIVE))
+    kind, value = operation.scope
+    return Command(
+        verb="resume" if operation.verb == "resume" else "order",
+        request=operation.request,
+        principal=operation.principal,
+        tenant=operation.tenant,
+        scope_kind=kind,
+        scope_value=value,
+        gate=gate,
+        life=life,
+        grace_ns=operation.grace_ns,
+        reason=operation.reason,
+        approvers=operation.approvers,
+        replica=operation.replica,
+    )
+
+
+def topology_fact(schedule: Schedule) -> dict[str, Any]:
+    """The body of the ``topology`` fact: everything that checkers need to know of the deployment."""
+    topology = schedule.topology
+    return {
+        "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
+        "quorum": topology.quorum,
+        "kill_quorum": topology.kill_quorum,
+        "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
+        "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
+        "parameters": structs.asdict(schedule.parameters),
+    }

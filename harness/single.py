@@ -1,0 +1,113 @@
+"""One run from end to end: a schedule is played, judged, counted, and becomes a result.
+
+Owns what is read off a history beyond the verdicts: facts reached, faults armed, on and fired, stop times. The driver is a parameter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from harness.checkers.jury import Jury
+from harness.checkers.stop_times import stop_times
+from harness.history import Fact, History
+from harness.results import RunResult
+from harness.token import token_of
+from harness.verdict import Finding, Verdict, compose
+from killswitch.core.machine import Implementation
+from scenarios import triggers
+from scenarios.schedule import Fault, Schedule
+from sim import driver as sim_driver
+
+
+class Judged(Struct, kw_only=True):
+    """A run and everything that is known of it while it is in memory."""
+
+    result: RunResult
+    schedule: Schedule
+    history: History
+
+
+def simulate(schedule: Schedule, implementation: Implementation) -> Judged:
+    """Play a schedule in the simulator and judge it."""
+    began = time.perf_counter()
+    jury = Jury(schedule.expect.invariants)
+    conditions = StopConditions(schedule, jury)
+    played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None)
+    for fact in played.history.facts[-1:] if conditions.any else played.history:
+        jury.see(fact)
+    return result_of(
+        schedule, played.history, jury.findings(), driver=sim_driver.DRIVER, implementation=implementation.name, digest=played.digest,
+        ended=played.ended, simulated_ns=played.simulated_ns, wall_s=time.perf_counter() - began, fired=played.fired,
+    )  # fmt: skip
+
+
+def result_of(
+    schedule: Schedule, history: History, findings: tuple[Finding, ...], *, driver: str, implementation: str, digest: str, ended: str,
+    simulated_ns: int, wall_s: float, fired: dict[str, int] | None = None, why: str = "",
+) -> Judged:  # fmt: skip
+    """The result of a run that any driver played. ``why``: what makes the run as a whole unknown; empty if nothing does."""
+    unattested = [f"{fact.body['fault']}: {fact.body['measured']}" for fact in history.of("fault-unattested")]
+    if unattested and not why:
+        why = f"not seen to have happened: {'; '.join(unattested)}"
+    verdict = compose(finding.verdict for finding in findings)
+    if why and verdict is Verdict.VALID:
+        verdict = Verdict.UNKNOWN
+    result = RunResult(
+        scenario=schedule.scenario, seed=schedule.seed, driver=driver, implementation=implementation, verdict=verdict, findings=findings,
+        digest=digest, token=str(token_of(schedule, implementation)), reached=reached(schedule, history),
+        faults=fault_counts(schedule, history, fired or {}), stop_times=stop_times(history), wall_s=wall_s, simulated_ns=simulated_ns,
+        facts=len(history), ended=ended, why=why,
+    )  # fmt: skip
+    return Judged(result=result, schedule=schedule, history=history)
+
+
+def reached(schedule: Schedule, history: History) -> dict[str, int]:
+    """How often each kind of fact occurred, and each fact that the scenario demands, under the words of the demand."""
+    counts = Counter(fact.kind for fact in history)
+    for demanded in schedule.expect.reached:
+        match = triggers.fact(demanded)
+        if match.where:
+            counts[demanded] = sum(match.holds(fact.kind, fact.node, fact.body) for fact in history.of(match.kind))
+    return dict(sorted(counts.items()))
+
+
+def fault_counts(schedule: Schedule, history: History, fired: dict[str, int]) -> dict[str, tuple[int, int, int]]:
+    """{kind of fault: (armed, on, fired)}, where fired counts the faults that made a difference."""
+    kinds = {entry.id: entry.action.what for entry in schedule.timeline if isinstance(entry.action, Fault)}
+    counts: dict[str, list[int]] = {what: [0, 0, 0] for what in sorted(kinds.values())}
+    for fact in history.of("fault-armed", "fault-on"):
+        counts[fact.body["what"]][fact.kind == "fault-on"] += 1
+    did = {fact.body["fault"] for fact in history.of("fault-fired")} | set(fired)
+    for fault in did & kinds.keys():
+        counts[kinds[fault]][2] += 1
+    return {what: (armed, on, difference) for what, (armed, on, difference) in counts.items()}
+
+
+class StopConditions:
+    """Ends a run early when one of the scenario's stop conditions holds. Judges on the way, so that violations can be one of them."""
+
+    def __init__(self, schedule: Schedule, jury: Jury) -> None:
+        self._conditions = schedule.stop_when
+        self._jury = jury
+        self._facts = 0
+        self._readings: dict[str, Callable[[], int]] = {
+            "facts": lambda: self._facts,
+            "violations": lambda: len(jury.violated),
+            "unbounded-agents": lambda: int("S1" in jury.violated),
+        }
+
+    @property
+    def any(self) -> bool:
+        return bool(self._conditions)
+
+    def watch(self, fact: Fact) -> None:
+        """Take the next fact. Raises `sim.driver.Stopped` when a condition holds."""
+        self._facts += 1
+        self._jury.see(fact)
+        for condition in self._conditions:
+            if self._readings[condition.quantity]() > condition.above:
+                raise sim_driver.Stopped(f"stop condition: {condition.quantity} above {condition.above}")

@@ -1,0 +1,111 @@
+"""How runs add up: per scenario, per invariant, per failure, to one verdict.
+
+Owns the arithmetic of verdicts over a campaign. A demanded fact that no run reached makes its scenario unknown: it was passed vacuously.
+A missed service level makes it invalid. Reads results only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.history import VOCABULARY
+from harness.results import Campaign, Failure, RunResult, ScenarioSummary
+from harness.verdict import Verdict, compose
+from scenarios.model import Scenario
+
+FAILURES_MAX = 100
+NS_PER_MS = 1_000_000
+
+
+def summarise(
+    runs: Sequence[RunResult], scenarios: Mapping[str, Scenario], *, driver: str, implementation: str, version: str, wall_s: float, out: Path,
+    replay: str, interrupted: bool = False,
+) -> Campaign:  # fmt: skip
+    """The campaign document. ``scenarios`` in the order in which they are to be shown."""
+    summaries = [summarise_scenario(scenario, [run for run in runs if run.scenario == name]) for name, scenario in scenarios.items()]
+    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if interrupted else [])
+    failures = [failure for run in runs for failure in failures_of(run, out, replay)]
+    stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
+    return Campaign(
+        verdict=compose(verdicts), driver=driver, implementation=implementation, version=version, runs=len(runs), wall_s=wall_s,
+        runs_per_s=len(runs) / wall_s if wall_s else 0.0, scenarios=tuple(summaries), failures=tuple(failures[:FAILURES_MAX]),
+        stop_time={f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)} if stop_ns else {},
+        out=str(out), report=str(out / "report.html"),
+    )  # fmt: skip
+
+
+def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult]) -> ScenarioSummary:
+    demanded = tuple(str(fact) for fact in scenario.expect.reached)
+    reached: Counter[str] = Counter()
+    faults: dict[str, list[int]] = {}
+    for run in runs:
+        reached.update({kind: count for kind, count in run.reached.items() if count})
+        for what, counts in run.faults.items():
+            faults[what] = [total + count for total, count in zip(faults.get(what, [0, 0, 0]), counts, strict=True)]
+    vacuous = [fact for fact in demanded if not reached[fact]]
+    levels = service_levels(scenario, runs)
+    missed = [level for level in levels if level.startswith("missed")]
+    verdict = compose(run.verdict for run in runs)
+    why = next((run.why for run in runs if run.why), "")
+    if missed and verdict is Verdict.VALID:
+        verdict, why = Verdict.INVALID, f"service level {missed[0]}"
+    elif vacuous and verdict is Verdict.VALID:
+        verdict, why = Verdict.UNKNOWN, f"vacuous: no run reached {', '.join(vacuous)}; play more seeds, or mend the scenario"
+    elif not runs:
+        why = "no run was finished"
+    return ScenarioSummary(
+        scenario=scenario.scenario, hypothesis=scenario.hypothesis, verdict=verdict, runs=len(runs), invariants=invariant_counts(runs),
+        reached=dict(sorted(reached.items())), never_reached=tuple(vacuous) + tuple(sorted(kind for kind in VOCABULARY if not reached[kind])),
+        demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
+        service_levels=tuple(levels), why=why,
+    )  # fmt: skip
+
+
+def invariant_counts(runs: Sequence[RunResult]) -> dict[str, tuple[int, int, int]]:
+    """{invariant: (valid, invalid, unknown)} over all runs."""
+    counts: dict[str, Counter[Verdict]] = {}
+    for run in runs:
+        for finding in run.findings:
+            counts.setdefault(finding.invariant, Counter())[finding.verdict] += 1
+    return {id_: (each[Verdict.VALID], each[Verdict.INVALID], each[Verdict.UNKNOWN]) for id_, each in counts.items()}
+
+
+def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
+    """What the scenario promises of stop times, over all its runs: a sentence for each, beginning with kept, missed or unmeasured."""
+    times = sorted(max(stop.last_admission_ns, stop.reaped_ns or 0) for run in runs for stop in run.stop_times)
+    levels = []
+    for percent, under_ns in goals(scenario):
+        promise = f"stop-time p{percent} under {under_ns / NS_PER_MS:.0f} ms"
+        if not times:
+            levels.append(f"unmeasured: {promise}")
+            continue
+        measured = percentile(times, percent)
+        levels.append(f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops")
+    return levels
+
+
+def goals(scenario: Scenario) -> list[tuple[int, int]]:
+    """(percentile, limit in ns) of each goal."""
+    return [(goal.percentile, goal.under_ns) for goal in stop_time_goals(scenario)]
+
+
+def percentile(ordered: Sequence[int], percent: int) -> int:
+    """The nearest-rank percentile of an ordered, non-empty sequence."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def failures_of(run: RunResult, out: Path, replay: str) -> list[Failure]:
+    """A failure for each invariant that did not hold, and one for the run if it is unknown as a whole."""
+    command = f"{replay} '{run.token}'" if run.driver == "sim" else f"haltproof run --live {run.scenario} --seeds {run.seed}..{run.seed}"
+    witness = str(out / run.kept) if run.kept else ""
+    common = {"scenario": run.scenario, "seed": run.seed, "token": run.token, "witness": witness, "replay": command}
+    found = [
+        Failure(invariant=finding.invariant, verdict=finding.verdict, why=finding.why, **common)  # type: ignore[arg-type]  # of the fields' own types
+        for finding in run.findings
+        if finding.verdict is not Verdict.VALID
+    ]
+    if run.why:
+        found.append(Failure(invariant="run", verdict=Verdict.UNKNOWN, why=run.why, **common))  # type: ignore[arg-type]  # as above
+    return found

@@ -1,0 +1,208 @@
+"""S10, S12 and S15 on hand-made histories."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import AGENT, SIDECAR, Story
+
+NODE = f"agent/{AGENT}"
+
+
+# -- S10
+
+
+def test_an_effect_leaves_after_its_intent_is_durable() -> None:
+    story = Story()
+    story.intend("k1")
+    story.admit(key="k1")
+    assert (story.judged("S10").verdict, story.judged("S10").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize("appended", [True, False])
+def test_an_effect_whose_intent_is_not_durable_is_a_violation(appended: bool) -> None:
+    story = Story()
+    if appended:
+        story.intend("k1", durable=False)
+    admission = story.admit(key="k1")
+    story.intend("k1")
+    assert story.judged("S10").witness == (admission,)
+
+
+def test_upstream_is_told_what_is_durably_done() -> None:
+    story = Story()
+    story.work("task-done")
+    early = Story()
+    early.facts = list(story.facts)
+    told = early.work("task-acknowledged")
+    assert early.judged("S10").witness == (told,)
+    story.work("task-done-durable")
+    story.work("task-acknowledged")
+    assert story.judged("S10").verdict is Verdict.VALID
+
+
+def test_a_task_ends_once() -> None:
+    undone, redone, resumed = Story(), Story(), Story()
+    done = undone.work("task-done-durable")
+    back = undone.work("task-rolled-back")
+    assert undone.judged("S10").witness == (done, back)
+    back = redone.work("task-rolled-back")
+    done = redone.work("task-done-durable")
+    assert redone.judged("S10").witness == (back, done)
+    resumed.work("task-rolled-back")
+    resumed.intend("k1")
+    resumed.work("task-done-durable")
+    assert resumed.judged("S10").verdict is Verdict.VALID
+
+
+def stop(story: Story) -> int:
+    story.reap()
+    return story.prove("o1", "STOPPED_CLEAN")
+
+
+def test_a_clean_stop_leaves_nothing_open_and_a_checkpoint() -> None:
+    story = Story()
+    story.spawn()
+    story.intend("k1")
+    story.work("task-result", step=1, key="k1", status="APPLIED")
+    story.save()
+    stop(story)
+    assert story.judged("S10").verdict is Verdict.VALID
+
+
+def test_a_clean_stop_with_an_open_intent_is_a_violation() -> None:
+    story = Story()
+    story.spawn()
+    story.intend("k1")
+    story.save()
+    proof = stop(story)
+    assert story.judged("S10").witness == (3, proof)
+
+
+def test_a_clean_stop_without_a_last_checkpoint_is_a_violation() -> None:
+    story = Story()
+    story.spawn()
+    story.save()
+    story.intend("k1")
+    story.work("task-result", step=1, key="k1", status="APPLIED")
+    proof = stop(story)
+    assert story.judged("S10").witness == (4, proof)
+
+
+def test_a_crash_takes_intents_that_were_not_durable() -> None:
+    story = Story()
+    story.spawn()
+    story.intend("k1", durable=False)
+    story.crash(NODE)
+    story.save()
+    stop(story)
+    assert story.judged("S10").verdict is Verdict.VALID
+
+
+def test_a_token_under_which_nothing_ran_leaves_nothing_open() -> None:
+    story = Story()
+    story.intend("k1")
+    story.prove("o1", "STOPPED_CLEAN")
+    assert story.judged("S10").verdict is Verdict.VALID
+
+
+# -- S12
+
+
+def recover(story: Story, generation: int, *, lsn: int = 5, intact: bool = True, journal: int = 5) -> int:
+    return story.say("checkpoint-recovered", NODE, agent=AGENT, generation=generation, lsn=lsn, intact=intact, journal=journal)
+
+
+def test_the_last_promised_checkpoint_is_found_again() -> None:
+    story = Story()
+    story.save(1, lsn=3)
+    story.save(2, lsn=5)
+    story.say("checkpoint-acknowledged", NODE, agent=AGENT, generation=2)
+    recover(story, 2, lsn=5, journal=5)
+    assert (story.judged("S12").verdict, story.judged("S12").examined) == (Verdict.VALID, 1)
+
+
+def test_an_older_one_than_was_acknowledged_is_a_violation() -> None:
+    story = Story()
+    acknowledged = story.say("checkpoint-acknowledged", NODE, agent=AGENT, generation=2)
+    recovered = recover(story, 1)
+    assert story.judged("S12").witness == (acknowledged, recovered)
+
+
+@pytest.mark.parametrize(("journal", "verdict"), [(5, Verdict.INVALID), (4, Verdict.VALID)])
+def test_an_older_one_than_was_durable_is_a_violation_if_the_journal_reaches_it(journal: int, verdict: Verdict) -> None:
+    story = Story()
+    story.save(1, lsn=3)
+    story.save(2, lsn=5)
+    recover(story, 1, lsn=3, journal=journal)
+    assert story.judged("S12").verdict is verdict
+
+
+def test_torn_or_ahead_of_its_journal_is_a_violation() -> None:
+    torn, ahead = Story(), Story()
+    recover(torn, 1, intact=False)
+    recover(ahead, 1, lsn=6, journal=5)
+    assert torn.judged("S12").verdict is Verdict.INVALID
+    assert ahead.judged("S12").verdict is Verdict.INVALID
+
+
+# -- S15
+
+
+def folded(story: Story, folded_digest: str = "d", *, chain_ok: bool = True) -> int:
+    return story.say("log-folded", "replica/1", records=7, live="d", folded=folded_digest, chain_ok=chain_ok)
+
+
+def test_a_log_folds_to_the_state_it_had() -> None:
+    story = Story()
+    folded(story)
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize(("digest", "chain_ok"), [("e", True), ("d", False)])
+def test_a_log_that_folds_otherwise_or_is_broken_is_a_violation(digest: str, chain_ok: bool) -> None:
+    story = Story()
+    fold = folded(story, digest, chain_ok=chain_ok)
+    assert story.judged("S15").witness == (fold,)
+
+
+def recorded(story: Story, gate: str) -> int:
+    return story.say("gate-recorded", SIDECAR, agent=AGENT, gate=gate, mode="RUNNING")
+
+
+def test_every_gate_change_has_its_record_before_or_after_it() -> None:
+    story = Story()
+    recorded(story, "OPEN")
+    story.gate("OPEN")
+    story.gate("CLOSED", "STANDBY")
+    recorded(story, "CLOSED")
+    recorded(story, "OPEN")  # overtaken by an order before it opened anything
+    recorded(story, "CLOSED")
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 2)
+
+
+def test_a_gate_change_without_a_record_is_a_violation() -> None:
+    story = Story()
+    story.gate("OPEN")
+    recorded(story, "OPEN")
+    changed = story.gate("CLOSED", "STANDBY")
+    story.gate("OPEN")
+    recorded(story, "OPEN")
+    assert story.judged("S15").witness == (changed,)
+
+
+@pytest.mark.parametrize(("unrecorded", "verdict"), [(1, Verdict.VALID), (2, Verdict.INVALID)])
+def test_a_crash_may_take_the_record_of_the_last_change(unrecorded: int, verdict: Verdict) -> None:
+    story = Story()
+    for gate in ("OPEN", "CLOSED")[:unrecorded]:
+        story.gate(gate)
+    story.crash(SIDECAR)
+    assert story.judged("S15").verdict is verdict
+
+
+def test_a_failed_disk_excuses_missing_records() -> None:
+    story = Story()
+    story.say("disk-failed", SIDECAR, lsn=4)
+    story.gate("OPEN")
+    assert story.judged("S15").verdict is Verdict.VALID

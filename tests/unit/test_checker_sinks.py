@@ -1,0 +1,77 @@
+"""S2 and S9 on hand-made histories."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checkers.bounds import HOST_LAG_NS
+from harness.verdict import Verdict
+from tests.unit.histories import BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, Story
+
+CHALLENGED_NS = HARD_NS + 625_000_000 + HOST_LAG_NS  # T1 + P / (1 - rho), and the sink's second
+
+
+def test_a_fenced_sink_applies_nothing_below_its_fence() -> None:
+    story = Story()
+    fence = story.fence(SECOND_START)
+    applied = story.apply(token=FIRST)
+    finding = story.judged("S2")
+    assert (finding.verdict, finding.witness, finding.examined) == (Verdict.INVALID, (fence, applied), 1)
+
+
+def test_at_the_fence_before_the_fence_and_a_repeated_answer_are_in_order() -> None:
+    story = Story()
+    story.apply(token=FIRST)
+    story.fence(SECOND_START)
+    story.apply(token=SECOND_START, key="k2")
+    story.apply(token=FIRST, again=True)
+    assert story.judged("S2").verdict is Verdict.VALID
+
+
+def test_a_lower_fence_after_a_higher_one_lowers_nothing() -> None:
+    story = Story()
+    high = story.fence([1, 3, "c"])
+    story.fence(SECOND_START)
+    applied = story.apply(token=SECOND_START)
+    assert story.judged("S2").witness == (high, applied)
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(CHALLENGED_NS, Verdict.VALID), (CHALLENGED_NS + 1, Verdict.INVALID)])
+def test_a_challenging_sink_is_bounded_by_the_challenge_on_top_of_t1(late_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    copies = story.effective("o1")
+    applied = story.at(late_ns).apply(BANK)
+    finding = story.judged("S2")
+    assert (finding.verdict, finding.bound_ns) == (verdict, CHALLENGED_NS)
+    assert verdict is Verdict.VALID or finding.witness == (*copies, applied)
+
+
+def test_an_unbounded_sink_has_no_bound_to_break() -> None:
+    story = Story(sinks={"sink/acme/mail": "U"})
+    story.effective("o1")
+    story.at(600 * SECOND).apply("sink/acme/mail")
+    assert (story.judged("S2").verdict, story.judged("S2").examined) == (Verdict.VALID, 0)
+
+
+def test_a_key_is_applied_once_and_answered_alike() -> None:
+    story = Story()
+    story.apply(result="r1")
+    story.apply(result="r1", again=True)
+    assert (story.judged("S9").verdict, story.judged("S9").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize(("result", "again"), [("r1", False), ("r2", True)])
+def test_applied_twice_or_answered_otherwise_is_a_violation(result: str, again: bool) -> None:
+    story = Story()
+    first = story.apply(result="r1")
+    second = story.apply(result=result, again=again)
+    finding = story.judged("S9")
+    assert (finding.verdict, finding.witness) == (Verdict.INVALID, (first, second))
+
+
+def test_only_fenced_sinks_owe_exactly_once() -> None:
+    story = Story()
+    story.apply(BANK)
+    story.apply(BANK)
+    story.apply(LEDGER, key="k2")
+    assert story.judged("S9").verdict is Verdict.VALID

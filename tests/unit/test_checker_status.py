@@ -1,0 +1,214 @@
+"""S8 and S20 on hand-made histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import AGENT, BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, SIDECAR, Story
+
+# L / (1 - rho), and P / (1 + rho) for the class C sink.
+WAIT_NS = HARD_NS + 416_666_666
+
+
+def told(story: Story, stage: str, token: list[Any] | None = None, order: str = "o1") -> int:
+    return story.say("agent-status", "operator", order=order, agent=AGENT, token=token or FIRST, stage=stage)
+
+
+def order_told(story: Story, stage: str, copies: int) -> int:
+    return story.say("order-status", "operator", request="r1", order="o1", stage=stage, copies=copies)
+
+
+# -- S20: orders
+
+
+def test_effective_means_k_durable_copies() -> None:
+    story = Story()
+    story.effective("o1")
+    order_told(story, "EFFECTIVE", 2)
+    assert (story.judged("S20").verdict, story.judged("S20").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize(("stage", "copies"), [("EFFECTIVE", 1), ("ACCEPTED", 2), ("ACCEPTED", 3)])
+def test_more_copies_told_than_made_is_a_violation(stage: str, copies: int) -> None:
+    story = Story()
+    story.learn("replica/1", "o1")
+    durable = story.keep("replica/1", "o1")
+    shown = order_told(story, stage, copies)
+    assert story.judged("S20").witness == (durable, shown)
+
+
+def test_a_refusal_is_a_status_of_no_order() -> None:
+    story = Story()
+    story.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0)
+    assert (story.judged("S20").verdict, story.judged("S20").examined) == (Verdict.VALID, 0)
+
+
+# -- S20: agents
+
+
+def test_a_stage_stands_on_evidence_for_that_token() -> None:
+    story = Story()
+    story.learn(SIDECAR, "o1")
+    story.prove("o1", "GATE_CLOSED", FIRST)
+    told(story, "GATE_CLOSED", FIRST)
+    assert story.judged("S20").verdict is Verdict.VALID
+    shown = told(story, "GATE_CLOSED", SECOND_START)
+    assert story.judged("S20").witness == (shown,)
+
+
+def test_stopped_is_proven_only_when_the_process_is_gone() -> None:
+    story = Story()
+    started = story.spawn()
+    early = Story()
+    early.facts = list(story.facts)
+    proof = early.prove("o1", "STOPPED_FORCED")
+    assert early.judged("S20").witness == (started, proof)
+    story.reap()
+    story.prove("o1", "STOPPED_FORCED")
+    assert story.judged("S20").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("other", "verdict"), [("ISOLATE", Verdict.INVALID), ("SOFT", Verdict.VALID)])
+def test_an_isolated_agent_is_never_shown_as_stopped(other: str, verdict: Verdict) -> None:
+    story = Story()
+    story.learn(SIDECAR, "o1", "ISOLATE")
+    story.learn(SIDECAR, "o2", other)
+    story.prove("o1", "STOPPED_CLEAN")
+    told(story, "STOPPED_CLEAN")
+    assert story.judged("S20").verdict is verdict
+
+
+def test_fenced_means_every_fenced_sink() -> None:
+    partly, wholly = Story(sinks={LEDGER: "F", "sink/acme/vault": "F"}), Story()
+    partly.fence(SECOND_START, LEDGER)
+    shown = told(partly, "FENCED")
+    wholly.fence(SECOND_START, LEDGER)
+    told(wholly, "FENCED")
+    assert partly.judged("S20").witness == (shown,)
+    assert wholly.judged("S20").verdict is Verdict.VALID
+
+
+# -- S20: declarations
+
+
+def declare(story: Story, order: str = "o1") -> int:
+    return story.say("declared", "replica/1", order=order, agent=AGENT, token=FIRST)
+
+
+@pytest.mark.parametrize(("waited_ns", "verdict"), [(WAIT_NS, Verdict.VALID), (WAIT_NS - 1, Verdict.INVALID)])
+def test_a_declaration_waits_out_every_lease_and_challenge(waited_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.effective("o1")
+    declared = declare(story.at(waited_ns))
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (2, 4, declared)
+
+
+def test_a_restarted_replica_waits_anew_and_a_paused_one_does_not() -> None:
+    restarted, paused = Story(), Story()
+    restarted.effective("o1")
+    paused.effective("o1")
+    restarted.at(SECOND).crash("replica/2")
+    restarted.start("replica/2")
+    paused.at(SECOND).say("node-paused", "replica/2")
+    paused.say("node-resumed", "replica/2")
+    for story in (restarted, paused):
+        story.at(WAIT_NS)
+        declare(story)
+    assert restarted.judged("S20").verdict is Verdict.INVALID
+    assert paused.judged("S20").verdict is Verdict.VALID
+
+
+def test_after_a_declaration_that_token_admits_nothing_and_a_later_one_may() -> None:
+    story = Story()
+    story.effective("o1")
+    story.at(WAIT_NS)
+    declared = declare(story)
+    story.admit(token=SECOND_START)
+    assert story.judged("S20").verdict is Verdict.VALID
+    admission = story.admit(token=FIRST)
+    assert story.judged("S20").witness == (declared, admission)
+
+
+def test_presumed_stopped_stands_on_a_declaration() -> None:
+    story = Story()
+    story.effective("o1")
+    shown = told(story, "PRESUMED_STOPPED")
+    assert story.judged("S20").witness == (shown,)
+    good = Story()
+    good.effective("o1")
+    good.at(WAIT_NS)
+    declare(good)
+    told(good, "PRESUMED_STOPPED")
+    assert good.judged("S20").verdict is Verdict.VALID
+
+
+def test_a_broken_replica_clock_takes_the_declaration_out() -> None:
+    story = Story()
+    story.effective("o1")
+    story.fault("clock-drift", "replica/2")
+    declare(story)
+    assert (story.judged("S20").verdict, story.judged("S20").why[:9]) == (Verdict.VALID, "1 skipped")
+
+
+# -- S8
+
+
+def test_applied_tokens_never_decrease_at_a_fenced_sink() -> None:
+    story = Story()
+    story.apply(token=FIRST)
+    second = story.apply(token=SECOND_START, key="k2")
+    story.apply(BANK, token=FIRST, key="k3")
+    assert (story.judged("S8").verdict, story.judged("S8").examined) == (Verdict.VALID, 2)
+    third = story.apply(token=FIRST, key="k4")
+    assert story.judged("S8").witness == (second, third)
+
+
+def test_nothing_is_admitted_under_a_token_after_a_higher_one_was_opened() -> None:
+    story = Story()
+    opened = story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST)
+    admission = story.admit(token=FIRST)
+    assert story.judged("S8").witness == (opened, admission)
+
+
+def started_again(story: Story, at_ns: int) -> int:
+    return story.at(at_ns).spawn(SECOND_START)
+
+
+@pytest.mark.parametrize(("waited_ns", "verdict"), [(WAIT_NS, Verdict.VALID), (WAIT_NS - 1, Verdict.INVALID)])
+def test_a_successor_waits_for_the_last_lease_of_its_predecessor(waited_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    asked, _, _ = story.lease()
+    first = story.spawn(FIRST)
+    second = started_again(story, waited_ns)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (asked, first, second)
+
+
+@pytest.mark.parametrize("proof", ["reaped", "evidence", "fenced"])
+def test_proof_or_fences_spare_the_wait(proof: str) -> None:
+    story = Story(sinks={LEDGER: "F"})
+    story.lease()
+    story.spawn(FIRST)
+    if proof == "reaped":
+        story.reap(FIRST)
+    elif proof == "evidence":
+        story.prove("o1", "STOPPED_CLEAN", FIRST)
+    else:
+        story.fence(SECOND_START)
+    started_again(story, SECOND)
+    assert story.judged("S8").verdict is Verdict.VALID
+
+
+def test_a_fence_does_not_spare_the_wait_where_a_sink_cannot_be_fenced() -> None:
+    story = Story()
+    story.lease()
+    story.spawn(FIRST)
+    story.fence(SECOND_START)
+    started_again(story, SECOND)
+    assert story.judged("S8").verdict is Verdict.INVALID

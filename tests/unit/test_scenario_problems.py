@@ -1,0 +1,271 @@
+"""Every kind of wrong scenario is told in exact lines: all problems at once, each with its place and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenarios import load
+from scenarios.problems import Place, Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
+
+HEAD = "scenario: a-name\nhypothesis: It stops.\n"
+FLEET = "topology: {tenants: {acme: {workers: 2}}}\n"
+SOUND = HEAD + FLEET
+
+
+def problems(text: str) -> list[str]:
+    """The problems of a text, without the name of the file."""
+    with pytest.raises(ScenarioInvalid) as refused:
+        load.parse(text, "f")
+    return [str(problem).removeprefix("f:") for problem in refused.value.problems]
+
+
+def test_a_sound_file_has_no_problems() -> None:
+    assert load.parse(SOUND).scenario == "a-name"
+
+
+def test_all_problems_of_a_file_are_told_at_once_sorted_by_place() -> None:
+    text = """\
+scenario: No
+hypothesis: 3
+topolgy: {}
+topology:
+  replicas: 4
+  quorum: 2
+  tenants: {acme: {agents: {cont: 2}}}
+parameters: {lease: 5, drift: 1}
+timeline:
+  - at: 100s
+    hard: {scope: tenant acme, grace: 1s}
+  - partition: {between: [x, replica], shape: blak}
+  - 3
+  - soft: {}
+expect: {invariants: [S99], reached: [lease-lost(foo=1)], stop-time: {p98: under 3s}}
+stop-when:
+seeds: 0
+seeds: 3
+"""
+    assert problems(text) == [
+        "1:11: scenario: not a valid name here (got 'No'); use small letters, digits and dashes, and start with a letter",
+        "2:13: hypothesis: must be text (got 3); put it in quotes",
+        "3:1: topolgy: unknown key (got 'topolgy'); did you mean 'topology'?",
+        "6:11: topology.quorum: two lease quorums may share no replica: 2 * quorum must be above replicas "
+        "(got replicas 4, kill-quorum 3, quorum 2); use 3 or more",
+        "7:29: topology.tenants.acme.agents.cont: unknown key (got 'cont'); did you mean 'count'?",
+        "8:21: parameters.lease: a duration without its unit (got 5); write the unit with it, for example 5s or 5ms",
+        "8:31: parameters.drift: a percentage without its sign (got 1); write 1% if that is meant",
+        "10:9: timeline[0].at: later than the end of the run (got 100s); use at most 30s, or raise duration",
+        "11:39: timeline[0].hard.grace: a hard has no grace (got '1s'); remove it, or use soft",
+        "12:27: timeline[1].partition.between[0]: not a target (got 'x'); use replicas, replica 2, sidecars, sidecar acme/1, sidecars acme, "
+        "agents, agent acme/1, sinks, sink acme/ledger, operator or rest",
+        "12:30: timeline[1].partition.between[1]: not a target (got 'replica'); write its number, for example replica 2",
+        "12:47: timeline[1].partition.shape: not one of its values (got 'blak'); did you mean 'blackhole'?",
+        "13:5: timeline[2]: must be a mapping (got 3); write key: value pairs",
+        "14:11: timeline[3].soft.scope: missing; add it",
+        "15:22: expect.invariants: unknown invariant 'S99' (got a list of 1); did you mean 'S9'?",
+        "15:39: expect.reached[0]: unknown field 'foo' of this fact (got 'lease-lost(foo=1)'); use one of agent, token, node",
+        "15:71: expect.stop-time.p98: not a percentile (got 'p98'); use p50, p90, p95, p99 or p100",
+        "16:1: stop-when: must be a mapping (got nothing); write key: value pairs",
+        "17:8: seeds: must be 1 to 1000000 seeds (got 0); write for example 20, or 100..199",
+        "18:1: seeds: duplicate key (got 'seeds'); keep one: it stands already at line 17",
+    ]
+
+
+QUORUMS = {
+    "{replicas: 3, kill-quorum: 1, quorum: 2": "a lease quorum may miss every replica that holds an order",
+    "{replicas: 4, kill-quorum: 1, quorum: 3": "a lease quorum may miss every replica that holds an order",
+    "{replicas: 4, kill-quorum: 4, quorum: 2": "two lease quorums may share no replica",
+    "{replicas: 5, quorum: 2": "two lease quorums may share no replica",
+    "{replicas: 3, quorum: 4": "more than the 3 replicas",
+    "{replicas: 3, kill-quorum: 4": "more than the 3 replicas",
+}
+
+
+@pytest.mark.parametrize("quorums", QUORUMS)
+def test_quorums_that_need_not_intersect_are_refused_by_name(quorums: str) -> None:
+    told = problems(f"{HEAD}topology: {quorums}, tenants: {{acme: {{workers: 1}}}}}}\n")
+    assert any(QUORUMS[quorums] in line for line in told), told
+
+
+@pytest.mark.parametrize("quorums", ["{replicas: 1", "{replicas: 2", "{replicas: 5, kill-quorum: 2, quorum: 4", "{replicas: 4, kill-quorum: 2, quorum: 3"])
+def test_quorums_that_intersect_are_taken(quorums: str) -> None:
+    form = load.parse(f"{HEAD}topology: {quorums}, tenants: {{acme: {{workers: 1}}}}}}\n").topology
+    assert form.order_quorum() + form.lease_quorum() > form.replicas < 2 * form.lease_quorum()
+
+
+SINGLE = {
+    "parameters: {lease: 1s, renew: 1s}\n": [
+        "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6ms) must be under "
+        "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 1.027s"
+    ],
+    "parameters: {renew: 0s}\n": ["4:21: parameters.renew: must be more than nothing (got 0s); write for example 500ms"],
+    "parameters: {grace: 10min}\n": ["4:21: parameters.grace: longer than grace-max, 300s (got 600s); lower it, or raise grace-max"],
+    "parameters: {drift: 60%}\n": ["4:21: parameters.drift: no clock is promised to be that bad (got 60%); use at most 50%"],
+    "parameters: {leese: 4s}\n": ["4:14: parameters.leese: unknown key (got 'leese'); did you mean 'lease'?"],
+    "network: {loss: 120%}\n": ["4:17: network.loss: a chance above 100% (got 120%); use at most 100%"],
+    "workload: {tasks: 2}\n": ["4:19: workload.tasks: not a rate (got 2); write how many in which time, for example 2/s, 0.5/s or 30/min"],
+    "workload: {steps: 0..2}\n": ["4:11: workload: tasks of 0 to 2 steps (got {steps: ...}); use 1 to 100 steps"],
+    "workload: {tasks: 9999/s}\n": [
+        "4:11: workload: more than 50000 tasks in one run (got about 599940); lower the rate, the fleet or the duration"
+    ],
+    "duration: 2h\n": ["4:11: duration: must be more than nothing and at most 1h (got 7200s); write for example 30s"],
+    "swarm: {between: 5s..40s}\n": ["4:18: swarm.between: ends later than the run (got 40s); use at most 30s, or raise duration"],
+    "swarm: {between: 5s..9s, faults: [pertition]}\n": [
+        "4:34: swarm.faults: unknown fault 'pertition' (got a list of 1); did you mean 'partition'?"
+    ],
+    "swarm: {between: 5s..9s, orders: 2}\n": [
+        "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
+    ],
+    "requires: [live]\ntimeline: [{at: 1s, loss: {}}]\n": [
+        "4:11: requires: it requires the live driver, which does not have all of its faults as they are set (got a list of 1); "
+        "see the fault reference in docs/scenarios.md for what live has"
+    ],
+    "expect: {stop-time: {p99: 12s}}\n": ["4:27: expect.stop-time.p99: not a limit (got '12s'); write for example under 12s"],
+}
+
+
+@pytest.mark.parametrize("addition", SINGLE)
+def test_each_wrong_part_is_told_exactly(addition: str) -> None:
+    assert problems(SOUND + addition) == SINGLE[addition]
+
+
+ENTRIES = {
+    "{at: 1s}": ["5:5: timeline[0]: nothing to do (got {at: ...}); give one operation or fault, for example hard: {scope: tenant acme}"],
+    "{hard: {scope: global}}": ["5:5: timeline[0]: no trigger (got {hard: ...}); give exactly one of at, after and when"],
+    "{at: 1s, after: order-durable, hard: {scope: global}}": [
+        "5:21: timeline[0].after: more than one trigger (got at, after); give exactly one of at, after and when"
+    ],
+    "{at: 1s, hard: {scope: global}, pause: {nodes: replica 1}}": [
+        "5:44: timeline[0].pause: more than one thing to do (got hard, pause); make an entry of each"
+    ],
+    "{at: 1s, wait: 2s, hard: {scope: global}}": ["5:20: timeline[0].wait: only goes with `after` (got '2s'); remove it, or say after what"],
+    "{after: pause.on, hard: {scope: global}}": [
+        "5:13: timeline[0].after: no entry of that id or action (got 'pause.on'); the ids here are hard-1"
+    ],
+    "{after: hard.on, hard: {scope: global}}": [
+        "5:13: timeline[0].after: a hard has only the moments played, accepted and effective (got 'hard.on'); the ids here are hard-1",
+        "5:13: timeline[0].after: waits, in the end, for itself (got 'hard.on'); break the circle with an `at`",
+    ],
+    "{after: hard.played, hard: {scope: global}}": [
+        "5:13: timeline[0].after: waits, in the end, for itself (got 'hard.played'); break the circle with an `at`"
+    ],
+    "{after: order-durabel, hard: {scope: global}}": ["5:13: timeline[0].after: unknown kind of fact (got 'order-durabel'); did you mean 'order-durable'?"],
+    "{when: lease.left(acme/9) < 5%, hard: {scope: global}}": ["5:12: timeline[0].when: no such agent (got 'acme/9'); did you mean 'acme/2'?"],
+    "{when: gate(acme/1) is OPENED, hard: {scope: global}}": [
+        "5:12: timeline[0].when: unknown gate 'OPENED' (got 'gate(acme/1) is OPENED'); did you mean 'OPEN'?"
+    ],
+    "{when: soon, hard: {scope: global}}": [
+        "5:12: timeline[0].when: not a state to wait for (got 'soon'); write lease.left(acme/1) < 5%, drain.left(acme/1) < 5%, "
+        "gate(acme/1) is DRAIN or mode(acme/1) is DRAINING"
+    ],
+    "{at: 1s, hard: {scope: tenant acne}}": [
+        "5:28: timeline[0].hard.scope: matches no agent (got 'tenant acne'); did you mean 'acme'? (or allow-empty: true)"
+    ],
+    "{at: 1s, hard: {scope: label tier=gold}}": [
+        "5:28: timeline[0].hard.scope: a label belongs to one tenant (got 'label tier=gold'); add `tenant: acme` beside it",
+        "5:28: timeline[0].hard.scope: matches no agent (got 'label tier=gold'); allow-empty: true if that is meant",
+    ],
+    "{at: 1s, hard: {scope: global, replica: 7}}": ["5:45: timeline[0].hard.replica: there are only 3 replicas (got 7); use a lower number"],
+    "{at: 1s, hard: {scope: global, principal: eve}}": [
+        "5:47: timeline[0].hard.principal: not one of its values (got 'eve'); use one of alice, bob, carol, dave, mallory"
+    ],
+    "{at: 1s, pause: {nodes: sidecar acme/7}}": [
+        "5:29: timeline[0].pause.nodes: matches no node (got 'sidecar acme/7'); the nodes are replica 1, replica 2, replica 3, sidecar acme/1, "
+        "sidecar acme/2, agent acme/1, agent acme/2, sink acme/ledger, operator; or allow-empty: true"
+    ],
+    "{at: 1s, pause: {nodes: rest}}": [
+        "5:29: timeline[0].pause.nodes: `rest` of what? (got 'rest'); name the nodes; rest belongs into between, or to, of a fault on links"
+    ],
+    "{at: 1s, pause: {nodes: operator}}": [
+        "5:29: timeline[0].pause.nodes: pause cannot hit nodes of the role operator (got 'operator'); aim it at one of replica, sidecar, agent, sink"
+    ],
+    "{at: 1s, pause: {nodes: sidecar/acme/1}}": [
+        "5:29: timeline[0].pause.nodes: not a target (got 'sidecar/acme/1'); write it with a space: sidecar acme/1"
+    ],
+    "{at: 1s, partition: {}}": [
+        "5:25: timeline[0].partition: no sides (got {}); add for example between: [replicas, sidecar acme/1]"
+    ],
+    "{at: 1s, partition: {from: replicas}}": ["5:32: timeline[0].partition.from: only one end (got 'replicas'); add `to`, or use between"],
+    "{at: 1s, partition: {between: [replicas, rest, rest]}}": [
+        "5:52: timeline[0].partition.between[2]: `rest` on more than one side (got 'rest'); name the nodes of all sides but one"
+    ],
+    "{at: 1s, partition: {between: [replicas, [replica 1, sidecars]]}}": [
+        "5:46: timeline[0].partition.between[1]: a node on two sides (got 'replica 1'); let each node stand on one side only"
+    ],
+    "{at: 1s, partition: {between: [sidecar acme/1, sidecar acme/2]}}": [
+        "5:25: timeline[0].partition: no link joins the sides (got {between: ...}); sidecars speak to replicas and to their tenant's sinks, "
+        "replicas to all but agents; or allow-empty: true"
+    ],
+    "{at: 1s, partition: {between: [replicas, agents]}}": [
+        "5:46: timeline[0].partition.between[1]: partition cannot hit nodes of the role agent (got 'agents'); aim it at one of replica, sidecar, sink, operator: "
+        "an agent speaks only to its own sidecar, on one host"
+    ],
+    "{at: 1s, loss: {chance: 101%}}": ["5:29: timeline[0].loss.chance: out of its limits (got '101%'); use 0%..100%"],
+    "{at: 1s, duplicate: {to: sidecars, times: 1}}": ["5:47: timeline[0].duplicate.times: out of its limits (got 1); use 2..20"],
+    "{at: 1s, crash: {nodes: replica 1, for: 3s}}": ["5:40: timeline[0].crash.for: unknown key (got 'for'); use one of allow-empty, nodes, power, restart-after"],
+    "{at: 1s, crash: {nodes: replica 1, power: yes}}": ["5:47: timeline[0].crash.power: must be true or false (got 'yes'); write true or false, without quotes"],
+    "{at: 1s, clock-step: {nodes: replicas}}": ["5:26: timeline[0].clock-step.by: missing; add it"],
+    "{at: 1s, id: x, pause: {nodes: [], for: 0s}}": [
+        "5:36: timeline[0].pause.nodes: an empty list of targets (got a list of 0); name at least one, for example [replica 1, sidecars acme]"
+    ],
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_each_wrong_entry_is_told_exactly(entry: str) -> None:
+    assert problems(f"{SOUND}timeline:\n  - {entry}\n") == ENTRIES[entry]
+
+
+def test_ids_are_unique_and_moments_unambiguous() -> None:
+    entries = "  - {at: 1s, id: x, pause: {nodes: replicas}}\n  - {at: 2s, id: x, pause: {nodes: replicas}}\n  - {after: pause.on, hard: {scope: global}}\n"
+    assert problems(f"{SOUND}timeline:\n{entries}") == [
+        "6:18: timeline[1].id: the id of timeline[0] too (got 'x'); give each entry its own id",
+        "7:13: timeline[2].after: 2 entries of that action: say which by its id (got 'pause.on'); the ids here are x, x, hard-1",
+    ]
+
+
+def test_two_entries_that_wait_for_each_other_are_told_both() -> None:
+    entries = "  - {after: b.on, id: a, pause: {nodes: replicas}}\n  - {after: a.on, id: b, pause: {nodes: replicas}}\n"
+    assert [line.split(" (got")[0] for line in problems(f"{SOUND}timeline:\n{entries}")] == [
+        "5:13: timeline[0].after: waits, in the end, for itself",
+        "6:13: timeline[1].after: waits, in the end, for itself",
+    ]
+
+
+def test_an_empty_target_is_taken_where_it_is_meant() -> None:
+    load.parse(f"{SOUND}timeline:\n  - {{at: 1s, hard: {{scope: tenant later, allow-empty: true}}}}\n")
+    load.parse(f"{SOUND}timeline:\n  - {{at: 1s, pause: {{nodes: sidecars later, allow-empty: true}}}}\n")
+
+
+def test_no_is_a_name_and_needs_no_quotes() -> None:
+    scenario = load.parse(f"scenario: no\nhypothesis: off\n{FLEET}timeline: [{{at: 1s, id: on, pause: {{nodes: replicas}}}}]\n")
+    assert (scenario.scenario, scenario.hypothesis, scenario.timeline[0].id) == ("no", "off", "on")
+
+
+def test_hostile_text_cannot_break_the_form_of_a_line() -> None:
+    (line,) = problems(f'{SOUND}"a\\n:1:1: forged": 1\n')
+    assert "\n" not in line.removesuffix("\n")
+
+
+def test_ten_thousand_lines_of_mistakes_are_answered_in_fifty() -> None:
+    text = SOUND + "".join(f"mistake-{number}: 1\n" for number in range(9_000))
+    with pytest.raises(ScenarioInvalid) as refused:
+        load.parse(text, "f")
+    assert len(refused.value.problems) == 9_000
+    assert str(refused.value).splitlines()[-1] == "and 8950 more"
+
+
+def test_problems_are_sorted_and_told_once() -> None:
+    one = Problem("f", Place(2, 1), "b", "wrong", None, "mend it")
+    other = Problem("f", Place(1, 9), "a", "wrong", "'x'", "mend it")
+    assert str(ScenarioInvalid([one, other, one])) == "f:1:9: a: wrong (got 'x'); mend it\nf:2:1: b: wrong; mend it"
+
+
+def test_values_are_shown_short() -> None:
+    assert [shown(True), shown(None), shown({"a": 1}), shown((1, 2)), shown("x")] == ["true", "nothing", "{a: ...}", "a list of 2", "'x'"]
+    assert len(shown("x" * 1000)) == 60
+    assert known_or_meant("x", ()) == "remove it: nothing can stand here"
+
+
+def test_an_unknown_scenario_is_answered_with_the_likely_one() -> None:
+    with pytest.raises(ScenarioNotFound, match="did you mean 'kill-during-partition'"):
+        load.find("kill-during-partitoin")
