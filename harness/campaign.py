@@ -103,7 +103,7 @@ def _in_this_process(chunks: list[Chunk]) -> Iterator[list[RunResult]]:
 
 def _in_pool(chunks: list[Chunk], jobs: int) -> Iterator[list[RunResult]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(os.getpid(), list(sys.path))) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=begin_worker, initargs=worker_arguments()) as pool:
         waiting = iter(chunks)
         open_: set[Future[list[RunResult]]] = set()
         try:
@@ -121,7 +121,12 @@ def _in_pool(chunks: list[Chunk], jobs: int) -> Iterator[list[RunResult]]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(parent: int, path: list[str]) -> None:
+def worker_arguments() -> tuple[int, list[str]]:
+    """What `begin_worker` is given by the process that makes the pool."""
+    return os.getpid(), list(sys.path)
+
+
+def begin_worker(parent: int, path: list[str]) -> None:
     """A worker leaves Ctrl-C to its parent, finds modules where its parent does, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = path
@@ -155,3 +160,8 @@ def finish(
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign
+
+
+def of_one(run: RunResult, out: Path) -> Campaign:
+    """A campaign of a single run, without a scenario file at hand: its verdict is the run's."""
+    return summarise([run], {}, driver=run.driver, implementation=run.implementation, version=version(), wall_s=run.wall_s, out=out, replay="haltproof replay")

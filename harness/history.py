@@ -34,7 +34,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "run-started": (("scenario", "seed", "driver"), "first fact of every history"),
     "topology": (("replicas", "quorum", "kill_quorum", "agents", "sinks", "parameters"),
                  "second fact. agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
-                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns}"),
+                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns}"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
     "stop-condition": (("condition",), "a stop condition of the scenario held"),

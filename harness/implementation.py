@@ -51,8 +51,9 @@ def _imported(name: str) -> Implementation:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ImplementationUnknown(f"--implementation: cannot load {name!r} ({error}); the form is module:object") from error
-    made: Implementation = found() if isinstance(found, type) else found
+    made = found() if isinstance(found, type) else found
     missing = [part for part in ("name", "machine", "installed") if not hasattr(made, part)]
     if missing:
         raise ImplementationUnknown(f"--implementation: {name!r} lacks {', '.join(missing)}; see killswitch.core.machine.Implementation")
-    return made
+    loaded: Implementation = made
+    return loaded

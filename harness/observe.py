@@ -89,6 +89,7 @@ class Observer:
             self._remember(record)
         self._release(self._records)
         self._records, self._sends = [], []
+        self._proof = None
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)

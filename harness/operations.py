@@ -1,4 +1,4 @@
-"""What a schedule's operations and topology become, the same for both drivers.
+"""What a schedule's operations and topology become, the same for both drivers, and how a watcher ends a run.
 
 Owns the severity of each verb, the command that a person's operation is, and the fact that tells checkers who is deployed. Knows no driver.
 """
@@ -12,6 +12,11 @@ from msgspec import structs
 from killswitch.core.events import Command
 from killswitch.core.messages import Gate, Life
 from scenarios.schedule import Operation, Schedule
+
+
+class Stopped(Exception):
+    """A watcher of the facts wants the run to end here; the message says why."""
+
 
 SEVERITIES = {
     "soft": (Gate.DRAIN, Life.STOP),

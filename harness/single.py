@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from harness import operations
 from harness.checkers.jury import Jury
 from harness.checkers.stop_times import stop_times
 from harness.history import Fact, History
@@ -105,9 +106,9 @@ class StopConditions:
         return bool(self._conditions)
 
     def watch(self, fact: Fact) -> None:
-        """Take the next fact. Raises `sim.driver.Stopped` when a condition holds."""
+        """Take the next fact. Raises `operations.Stopped` when a condition holds."""
         self._facts += 1
         self._jury.see(fact)
         for condition in self._conditions:
             if self._readings[condition.quantity]() > condition.above:
-                raise sim_driver.Stopped(f"stop condition: {condition.quantity} above {condition.above}")
+                raise operations.Stopped(f"stop condition: {condition.quantity} above {condition.above}")

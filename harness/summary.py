@@ -76,19 +76,15 @@ def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
     """What the scenario promises of stop times, over all its runs: a sentence for each, beginning with kept, missed or unmeasured."""
     times = sorted(max(stop.last_admission_ns, stop.reaped_ns or 0) for run in runs for stop in run.stop_times)
     levels = []
-    for percent, under_ns in goals(scenario):
-        promise = f"stop-time p{percent} under {under_ns / NS_PER_MS:.0f} ms"
+    for name, under_ns in sorted(scenario.expect.stop_time.items()):
+        percent = int(name[1:])
+        promise = f"stop-time {name} under {under_ns / NS_PER_MS:.0f} ms"
         if not times:
             levels.append(f"unmeasured: {promise}")
             continue
         measured = percentile(times, percent)
         levels.append(f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops")
     return levels
-
-
-def goals(scenario: Scenario) -> list[tuple[int, int]]:
-    """(percentile, limit in ns) of each goal."""
-    return [(goal.percentile, goal.under_ns) for goal in stop_time_goals(scenario)]
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int:

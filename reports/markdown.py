@@ -54,10 +54,9 @@ def code(text: str) -> str:
 
 def _scenarios(view: View) -> list[str]:
     lines = ["| | scenario | runs | broken or undecided |", "|---|---|--:|---|"]
-    ordered = sorted(view.scenarios, key=lambda scenario: ("invalid", "unknown", "valid").index(scenario.verdict))
-    lines += [_scenario(scenario) for scenario in ordered[:_SCENARIOS_MOST]]
-    if len(ordered) > _SCENARIOS_MOST:
-        lines.append(f"| | {len(ordered) - _SCENARIOS_MOST} more | | |")
+    lines += [_scenario(scenario) for scenario in view.scenarios[:_SCENARIOS_MOST]]
+    if len(view.scenarios) > _SCENARIOS_MOST:
+        lines.append(f"| | {len(view.scenarios) - _SCENARIOS_MOST} more | | |")
     return [*lines, ""]
 
 

@@ -7,7 +7,7 @@ All lengths are in units of the drawing, whose tracks are `WIDTH` wide; the labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.history import Fact, History
@@ -21,17 +21,20 @@ _OVERVIEW = 34
 _FAULT_ROW = 19
 _AXIS = 30
 _LANES_MOST = 16
+_SHOWN_LEAST_NS = 40_000_000
+_SHOWN_MOST_AROUND_NS = 1_000_000_000
 _LEASE_ARROWS_MOST = 60
 _ADMISSIONS_MOST = 300
 _BADGE_APART = 21
+_TICK_ROOM = 18
 
 # Kinds that get a small mark even when they are no witness: (shape, form).
 _MARKS = {
     "order-requested": ("diamond", "order"), "order-learned": ("dot", "order"), "order-durable": ("square", "order"),
-    "resume-requested": ("diamond", "resume"), "certificate-learned": ("dot", "resume"), "certificate-durable": ("square", "resume"),
+    "resume-requested": ("letter-R", "resume"), "certificate-learned": ("letter-R", "resume"), "certificate-durable": ("letter-R", "resume"),
     "effect-admitted": ("up", "effect"), "effect-applied": ("down", "effect"), "effect-rejected": ("cross", "effect"),
-    "process-termed": ("letter-T", "stop"), "process-killed": ("letter-K", "stop"), "fence-durable": ("square", "fence"),
-    "escalated": ("diamond", "order"), "declared": ("diamond", "stop"), "step-raised": ("cross", "stop"), "disk-failed": ("cross", "stop"),
+    "process-termed": ("letter-T", "stop"), "process-killed": ("letter-K", "stop"), "declared": ("letter-P", "stop"),
+    "escalated": ("letter-E", "stop"), "fence-durable": ("letter-F", "stop"), "step-raised": ("cross", "stop"), "disk-failed": ("cross", "stop"),
 }  # fmt: skip
 
 
@@ -112,7 +115,6 @@ class Timeline:
     axis_y: float = 0
     summary: str = ""
     hidden: str = ""
-    axis_name: str = ""
     lanes: list[Lane] = field(default_factory=list)
     overview: list[Box] = field(default_factory=list)
     overview_ends: tuple[str, str] = ("", "")
@@ -146,14 +148,14 @@ class _Window:
         return left, round(max(right - left, 1.5), 2)
 
 
-def draw(history: History, finding: Finding) -> Timeline | None:
-    """The timeline of one finding; None if it has no witness in this history."""
+def draw(history: History, finding: Finding, bounds_ns: Mapping[str, int]) -> Timeline | None:
+    """The timeline of one finding; None if it has no witness in this history. ``bounds_ns``: {order: its bound T1}."""
     witness = [index for index in finding.witness if 0 <= index < len(history)]
     if not witness:
         return None
     end_ns = max(fact.at_ns for fact in history)
     facts = [history.facts[index] for index in witness]
-    window = _window(facts, finding, end_ns)
+    window = _window(facts)
     by_node: dict[str, list[Fact]] = {}
     for fact in history:
         by_node.setdefault(fact.node, []).append(fact)
@@ -165,7 +167,8 @@ def draw(history: History, finding: Finding) -> Timeline | None:
     _place_lanes(drawing, facts, by_node, clocks, window)
     _place_bands(drawing, history, fault_spans, clocks, window, end_ns)
     _place_marks(drawing, history, witness, window)
-    _place_axis(drawing, finding, facts, window)
+    _place_axis(drawing, window)
+    _place_limits(drawing, facts, bounds_ns, window)
     drawing.summary = (
         f"Swim lanes of {len(drawing.lanes)} nodes from {instant(window.start_ns)} to {instant(window.end_ns)} of true time, "
         f"with {len(witness)} witness facts, which are listed below in words."
@@ -173,12 +176,12 @@ def draw(history: History, finding: Finding) -> Timeline | None:
     return drawing
 
 
-def _window(witness: Sequence[Fact], finding: Finding, end_ns: int) -> _Window:
+def _window(witness: Sequence[Fact]) -> _Window:
+    """The witness with some room around it, more of it before than after: what led to it matters more than what followed."""
     first, last = min(fact.at_ns for fact in witness), max(fact.at_ns for fact in witness)
-    if finding.observed_ns is not None and finding.bound_ns is not None and finding.observed_ns < finding.bound_ns:
-        last = min(max(last, first + finding.bound_ns), end_ns)
-    margin = max((last - first) // 12, 100_000_000)
-    return _Window(max(0, first - margin), last + margin)
+    least = min(_SHOWN_MOST_AROUND_NS, max(8 * (last - first), _SHOWN_LEAST_NS)) if last > first else _SHOWN_MOST_AROUND_NS
+    room = max((last - first) // 6, least - (last - first))
+    return _Window(max(0, first - room * 2 // 3), last + room // 3)
 
 
 def _place_overview(drawing: Timeline, history: History, faults: list[tuple[spans.Span, frozenset[str]]], window: _Window, end_ns: int) -> None:
@@ -213,8 +216,7 @@ def _place_lanes(
     drawing: Timeline, witness: list[Fact], by_node: dict[str, list[Fact]], clocks: dict[str, spans.LocalClock], window: _Window
 ) -> None:
     """Operator, replicas, the sidecars and sinks that the witness concerns, and whatever other node stands in it."""
-    agents = {str(fact.body["agent"]) for fact in witness if "agent" in fact.body}
-    agents |= {fact.node.split("/", 1)[1] for fact in witness if fact.node.startswith(("sidecar/", "agent/"))}
+    agents = _concerned(witness)
     named = {fact.node for fact in witness} | {str(fact.body["sink"]) for fact in witness if "sink" in fact.body}
     everyone = {node for node in by_node if node.startswith("sidecar/")} if not agents else set()
     used = {
@@ -239,6 +241,12 @@ def _place_lanes(
     drawing.height = drawing.axis_y + _AXIS
     left_out = len(by_node.keys() - set(shown) - {"world"})
     drawing.hidden = f"{left_out} other nodes took no part in this and are not drawn." if left_out > 1 else ""
+
+
+def _concerned(witness: Sequence[Fact]) -> set[str]:
+    """The agents of which the witness speaks."""
+    agents = {str(fact.body["agent"]) for fact in witness if "agent" in fact.body}
+    return agents | {fact.node.split("/", 1)[1] for fact in witness if fact.node.startswith(("sidecar/", "agent/"))}
 
 
 def _lane_rank(node: str) -> tuple[int, list[tuple[int, str]]]:
@@ -279,10 +287,11 @@ def _place_bands(
 def _place_marks(drawing: Timeline, history: History, witness: Sequence[int], window: _Window) -> None:
     lanes = {lane.node: lane for lane in drawing.lanes}
     numbers = {index: number for number, index in enumerate(witness, start=1)}
+    agents = _concerned([history.facts[index] for index in witness])
     admissions = 0
     for index, fact in enumerate(history):
         lane = lanes.get(fact.node)
-        if lane is None or not window.holds(fact.at_ns):
+        if lane is None or not window.holds(fact.at_ns) or (agents and fact.body.get("agent", "") not in {"", *agents}):
             continue
         x, title = window.x(fact.at_ns), f"{instant(fact.at_ns)} (own clock {instant(fact.clock_ns)}): {sentence(fact)}"
         if index in numbers:
@@ -329,20 +338,26 @@ def _arrows(found: list[Signal], history: History, lanes: dict[str, Lane], witne
     return drawn
 
 
-def _place_axis(drawing: Timeline, finding: Finding, witness: Sequence[Fact], window: _Window) -> None:
+def _place_axis(drawing: Timeline, window: _Window) -> None:
     step = next(size * 10**power for power in range(3, 15) for size in (1, 2, 5) if (window.end_ns - window.start_ns) / (size * 10**power) <= 9)
     decimals = max(0, 9 - len(str(step)) + 1)
     for at_ns in range(-(-window.start_ns // step) * step, window.end_ns + 1, step):
-        drawing.ticks.append(Rule(window.x(at_ns), f"{at_ns / 10**9:.{decimals}f}"))
-    drawing.axis_name = "true time since the start of the run, in seconds"
-    if finding.observed_ns is None or finding.bound_ns is None:
+        x = window.x(at_ns)
+        anchor = "start" if x < _TICK_ROOM else "end" if x > WIDTH - _TICK_ROOM else "middle"
+        drawing.ticks.append(Rule(x, f"{at_ns / 10**9:.{decimals}f}", anchor))
+
+
+def _place_limits(drawing: Timeline, witness: Sequence[Fact], bounds_ns: Mapping[str, int], window: _Window) -> None:
+    """When the order of the witness became effective, and where its bound lies, if the witness ends beyond it.
+
+    The last acceptor in the witness is the one that made the order effective. A witness that ends before the bound breaks another rule.
+    """
+    effective = next((fact for fact in reversed(witness) if fact.kind == "order-durable"), None)
+    bound_ns = bounds_ns.get(str(effective.body.get("order"))) if effective else None
+    if effective is None or bound_ns is None or witness[-1].at_ns <= effective.at_ns + bound_ns:
         return
-    last_ns = max(fact.at_ns for fact in witness)
-    start_ns = last_ns - finding.observed_ns
-    if any(fact.at_ns == start_ns for fact in witness):  # only then do the two numbers count from a fact that is shown
-        limit = window.x(start_ns + finding.bound_ns)
-        drawing.limits.append(Rule(window.x(start_ns), "t0: effective", "start"))
-        if 0 <= limit <= WIDTH:
-            height = drawing.axis_y - drawing.lanes_top
-            drawing.shades.append(Box(limit, drawing.lanes_top, WIDTH - limit, height, "late", title="past the bound"))
-            drawing.limits.append(Rule(limit, f"bound: t0 + {duration(finding.bound_ns)}", "end" if limit > WIDTH / 2 else "start"))
+    limit = window.x(effective.at_ns + bound_ns)
+    drawing.limits.append(Rule(window.x(effective.at_ns), "t0: effective", "start"))
+    drawing.limits.append(Rule(limit, f"bound: t0 + {duration(bound_ns)}", "end" if limit > WIDTH / 2 else "start"))
+    height = drawing.axis_y - drawing.lanes_top
+    drawing.shades.append(Box(limit, drawing.lanes_top, WIDTH - limit, height, "late", title="past the bound"))

@@ -103,6 +103,8 @@ class ScenarioView:
 
 @dataclass(frozen=True, slots=True)
 class View:
+    """Everything that a report shows. ``scenarios``: violated ones first, then undecided ones."""
+
     headline: Headline
     driver: str
     invariants: tuple[str, ...]
@@ -111,6 +113,7 @@ class View:
     never_reached: tuple[str, ...]
     stops: tuple[stop_times.StopRow, ...]
     failures: tuple[violations.FailureView, ...]
+    broken: tuple[violations.Broken, ...]
 
 
 def build(results_dir: Path) -> View:
@@ -128,9 +131,11 @@ def build(results_dir: Path) -> View:
             examined[run.scenario, finding.invariant] += finding.examined
     driver = plain(campaign.driver)
     scenarios = []
-    for number, summary in enumerate(campaign.scenarios, start=1):
+    worst_first = sorted(campaign.scenarios, key=lambda summary: (Verdict.INVALID, Verdict.UNKNOWN, Verdict.VALID).index(summary.verdict))
+    for number, summary in enumerate(worst_first, start=1):
         by_verdict = {verdict: verdicts[summary.scenario, verdict] for verdict in Verdict}
         scenarios.append(_scenario(number, summary, ordered, examined, by_verdict, wall_s[summary.scenario], driver))
+    failures = violations.view(results_dir, results)
     return View(
         headline=_headline(campaign),
         driver=driver,
@@ -139,7 +144,8 @@ def build(results_dir: Path) -> View:
         faults=_faults(_added(campaign.scenarios)),
         never_reached=_never_reached(results.runs),
         stops=stop_times.summarise(stop_times.table(results.runs)),
-        failures=violations.view(results_dir, results),
+        failures=failures,
+        broken=violations.by_invariant(failures),
     )
 
 

@@ -7,6 +7,7 @@ shown is only listed by its seed: a reader needs one proof of each, a search eng
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from harness.results import Failure, RunResult
 from harness.results_store import Results
 from harness.verdict import Finding, Verdict
 from reports import invariants, timeline
-from reports.words import duration, instant, plain, ratio, sentence
+from reports.words import duration, instant, plain, ratio, readable, sentence
 
 # Enough for a page that is read; the results hold the rest.
-SHOWN_MOST = 16
+SHOWN_MOST = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ class FactLine:
 class FailureView:
     """One violated or undecided invariant of one run.
 
-    ``measure`` compares the observed time with its bound, if it is a timed one. ``proof`` says why there is no timeline, if there is
-    none. ``more``: in how many further runs the same scenario failed the same invariant; ``others``: (seed, replay command) of those
-    that the campaign lists.
+    ``shown``: in full, with a timeline if it has a witness; else by name only. ``measure`` compares the worst time of the run with its
+    bound, where that was passed. ``proof`` says why there is no timeline. ``more``: in how many further runs the same scenario failed the
+    same invariant; ``others``: (seed, replay command) of those that the campaign lists.
     """
 
     anchor: str
+    shown: bool
     scenario: str
     seed: int
     invariant: str
@@ -61,25 +63,53 @@ class FailureView:
     others: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """All failures of one invariant: the one to look at first, and in how many runs of how many scenarios it failed."""
+
+    first: FailureView
+    runs: int
+    scenarios: int
+
+
+def by_invariant(failures: Iterable[FailureView]) -> tuple[Broken, ...]:
+    """One line for each invariant and verdict, in the order of their first failures."""
+    grouped: dict[tuple[Verdict, str], list[FailureView]] = {}
+    for failure in failures:
+        grouped.setdefault((failure.verdict, failure.invariant), []).append(failure)
+    return tuple(Broken(group[0], sum(1 + failure.more for failure in group), len(group)) for group in grouped.values())
+
+
 def view(results_dir: Path, results: Results) -> tuple[FailureView, ...]:
-    """All failures, violations first; the first `SHOWN_MOST` distinct ones with their timeline."""
+    """All failures, one for each scenario and invariant; the first `SHOWN_MOST` of them are `FailureView.shown` in full."""
     runs = {(run.scenario, run.seed): run for run in results.runs}
     alike: dict[tuple[Verdict, str, str], list[Failure]] = {}
     for failure in results.campaign.failures:
         alike.setdefault((failure.verdict, failure.scenario, failure.invariant), []).append(failure)
-    groups = sorted(alike.values(), key=lambda group: group[0].verdict is not Verdict.INVALID)
+    groups = _each_promise_first(alike.values())
     totals = Counter((finding.verdict, run.scenario, finding.invariant) for run in results.runs for finding in run.findings)
     histories = _Histories(results_dir)
     seen = []
     for number, group in enumerate(groups, start=1):
         first = min(group, key=lambda failure: failure.seed)
         run = runs.get((first.scenario, first.seed))
-        shown = histories.shown(run) if run and number <= SHOWN_MOST else None
+        history = histories.shown(run) if run and number <= SHOWN_MOST else None
         others = tuple((failure.seed, plain(failure.replay)) for failure in sorted(group, key=lambda failure: failure.seed) if failure is not first)
         more = max(totals[first.verdict, first.scenario, first.invariant], len(group)) - 1
         complaint = histories.complaint if number <= SHOWN_MOST else ""
-        seen.append(_failure(f"failure-{number}", first, run, shown, others, more, complaint))
+        seen.append(_failure(f"failure-{number}", number <= SHOWN_MOST, first, run, history, others, more, complaint))
     return tuple(seen)
+
+
+def _each_promise_first(groups: Iterable[list[Failure]]) -> list[list[Failure]]:
+    """Violations before what is undecided; of each invariant the first proof before the second of any, so that a page shows them all."""
+    seen: Counter[tuple[Verdict, str]] = Counter()
+    ranked = []
+    for group in groups:
+        kind = (group[0].verdict, group[0].invariant)
+        ranked.append(((group[0].verdict is not Verdict.INVALID, seen[kind], invariants.rank(group[0].invariant)), group))
+        seen[kind] += 1
+    return [group for _, group in sorted(ranked, key=lambda pair: pair[0])]
 
 
 class _Histories:
@@ -104,6 +134,7 @@ class _Histories:
 
 def _failure(
     anchor: str,
+    shown: bool,
     failure: Failure,
     run: RunResult | None,
     history: History | None,
@@ -113,16 +144,17 @@ def _failure(
 ) -> FailureView:
     promise = invariants.promise(failure.invariant)
     finding = next((finding for finding in run.findings if finding.invariant == failure.invariant), None) if run else None
-    drawing = timeline.draw(history, finding) if history and finding else None
+    drawing = timeline.draw(history, finding, {stop.order: stop.bound_ns for stop in run.stop_times}) if run and history and finding else None
     return FailureView(
         anchor=anchor,
+        shown=shown,
         scenario=plain(failure.scenario),
         seed=failure.seed,
         invariant=plain(failure.invariant),
         name=promise.name,
         promise=promise.sentence,
         verdict=failure.verdict,
-        why=plain(failure.why),
+        why=readable(failure.why),
         measure=_measure(finding),
         token=plain(failure.token),
         replay=plain(failure.replay).replace("\n", " "),
@@ -136,10 +168,11 @@ def _failure(
 
 
 def _measure(finding: Finding | None) -> str:
-    if finding is None or finding.observed_ns is None or not finding.bound_ns:
+    """The timed bound that was broken; empty if the finding has none, or was broken in another way than by being late."""
+    if finding is None or finding.observed_ns is None or not finding.bound_ns or finding.observed_ns <= finding.bound_ns:
         return ""
     share = ratio(finding.observed_ns / finding.bound_ns)
-    return f"observed {duration(finding.observed_ns)}, bound {duration(finding.bound_ns)}, ratio {share}"
+    return f"worst in this run {duration(finding.observed_ns)}, bound {duration(finding.bound_ns)}, ratio {share}"
 
 
 def _fact_lines(history: History, finding: Finding) -> tuple[FactLine, ...]:

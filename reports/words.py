@@ -110,6 +110,11 @@ def duration(nanoseconds: int | None) -> str:
     return f"{nanoseconds} ns" if nanoseconds else "0 s"
 
 
+def readable(text: str) -> str:
+    """Prose of a checker with its whole nanoseconds as durations for people; the results keep every digit."""
+    return re.sub(r"(?<![\w.])(\d{4,18}) ns\b", lambda match: duration(int(match.group(1))), plain(text))
+
+
 def instant(at_ns: int) -> str:
     """A moment of a run to the microsecond, in seconds: ``12.345678 s``."""
     return f"{at_ns / 10**9:.6f} s"

@@ -6,7 +6,6 @@ the two.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from harness.history import VOCABULARY
@@ -29,9 +28,11 @@ def tables() -> dict[str, str]:
 def filled(page: str) -> str:
     """The page with every table as it is now. Raises `ValueError` for a page without one of the marks."""
     for mark, table in tables().items():
-        page, found = re.subn(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda match, new=table: match[1] + new + match[2], page, flags=re.DOTALL)
-        if found != 1:
-            raise ValueError(f"the mark {mark} occurs {found} times; it must occur once, with its end")
+        start, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+        if page.count(start) != 1 or page.count(end) != 1:
+            raise ValueError(f"the page must hold the mark {mark} once, with its end")
+        before, _, rest = page.partition(start)
+        page = before + start + table + end + rest.partition(end)[2]
     return page
 
 

@@ -83,6 +83,8 @@ def after(value: object) -> Moment | FactMatch:
 def fact(value: object) -> FactMatch:
     """Read a kind of fact with, perhaps, values of its fields: ``gate-changed(mode=DRAINING)``. Raises `UnitError`."""
     found = re.fullmatch(r"([A-Za-z-]+)\s*(?:\((.*)\))?", value.strip()) if isinstance(value, str) else None
+    if isinstance(value, str) and value.count("(") > value.count(")"):
+        raise UnitError("not closed", "put it in quotes: within { } or [ ] of YAML, a comma ends the value")
     if found is None:
         raise UnitError("not a kind of fact", "write a kind of the history, for example order-durable or gate-changed(mode=DRAINING)")
     kind = found[1]

@@ -27,11 +27,9 @@ class Clock:
         at = self._since - ((self._base - reading) * PPM // self._rate)
         return at if at > now else now
 
-    def set_drift(self, now: int, drift_ppm: int) -> int:
-        """Run at another rate from now on; the drift that was."""
-        was = self._rate - PPM
+    def set_drift(self, now: int, drift_ppm: int) -> None:
+        """Run at another rate from now on."""
         self._base, self._since, self._rate = self.read(now), now, PPM + drift_ppm
-        return was
 
     def step(self, now: int, by_ns: int) -> None:
         self._base, self._since = self.read(now) + by_ns, now

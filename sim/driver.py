@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from harness.history import Fact, History
+from harness.operations import Stopped, topology_fact
 from killswitch.core.machine import Implementation
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
@@ -32,10 +33,6 @@ class Played(Struct, kw_only=True):
     simulated_ns: int
     messages: int
     fired: dict[str, int]
-
-
-class Stopped(Exception):
-    """A watcher wants the run to end here; the message says why."""
 
 
 def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
@@ -79,19 +76,6 @@ def _course(world: World) -> None:
 
 def _boot(node: Any) -> None:
     node.boot_up()
-
-
-def topology_fact(schedule: Schedule) -> dict[str, Any]:
-    """The body of the ``topology`` fact: everything that checkers need to know of the deployment."""
-    topology = schedule.topology
-    return {
-        "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
-        "quorum": topology.quorum,
-        "kill_quorum": topology.kill_quorum,
-        "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
-        "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
-        "parameters": msgspec.structs.asdict(schedule.parameters),
-    }
 
 
 def digest_of(world: World) -> str:

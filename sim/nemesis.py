@@ -9,26 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from harness import operations
 from harness.history import Fact
 from harness.signals import carries
 from harness.triggers import POLL_NS, Triggers
-from killswitch.core.events import Command, Receive
-from killswitch.core.messages import Gate, Life, Message
+from killswitch.core.events import Receive
+from killswitch.core.messages import Message
 from scenarios.deploy import OPERATOR
-from scenarios.schedule import Entry, Fault, Operation
+from scenarios.schedule import ClockSpec, Entry, Fault, Operation
 from sim.network import Impairment
 from sim.node import Node
 from sim.world import World
 
 SIGNALS_KEPT = 64
 REPLAY_GAP_NS = 1_000_000
-SEVERITIES = {
-    "soft": (Gate.DRAIN, Life.STOP),
-    "hard": (Gate.CLOSED, Life.KILL),
-    "isolate": (Gate.CLOSED, Life.ALIVE),
-    "quiesce": (Gate.CLOSED, Life.STOP),
-}
-
 
 class Nemesis:
     """Plays the timeline of one run, and undoes at the heal whatever is still on."""
@@ -38,8 +32,7 @@ class Nemesis:
         self._triggers = Triggers(world.schedule.timeline, world.schedule.parameters.lease_ns)
         self._on: dict[str, Entry] = {}
         self._healed = False
-        self._drift_before: dict[tuple[str, str], int] = {}
-        self._down: set[str] = set()
+        self._drifts: dict[str, dict[str, int]] = {}
         self._pause_style = world.tape.stream("pause.style")
         self._received: dict[str, deque[tuple[str, Message]]] = {}
         self._duplicating: list[tuple[str, Fault]] = []
@@ -97,13 +90,7 @@ class Nemesis:
     def _operate(self, operation: str, action: Operation) -> None:
         world = self._world
         world.fact("operation-played", None, {"operation": operation, "what": action.verb})
-        gate, life = SEVERITIES.get(action.verb, (Gate.OPEN, Life.ALIVE))
-        kind, value = action.scope
-        command = Command(
-            "resume" if action.verb == "resume" else "order", action.request, action.principal, action.tenant, kind, value, gate, life,
-            action.grace_ns, action.reason, action.approvers, action.replica,
-        )  # fmt: skip
-        world.nodes[OPERATOR].receive(command)
+        world.nodes[OPERATOR].receive(operations.command(action))
 
     # -- faults
 
@@ -162,12 +149,19 @@ class Nemesis:
 
     def _drift(self, id_: str, fault: Fault) -> None:
         for node in self._targets(fault):
-            self._drift_before[(id_, node.id)] = node.clock.set_drift(self._world.queue.now, _whole(fault, "rate_ppm"))
+            self._drifts.setdefault(node.id, {})[id_] = _whole(fault, "rate_ppm")
+            self._set_drift(node)
             self._world.fault_fired(id_)
 
     def _undrift(self, id_: str, fault: Fault) -> None:
         for node in self._targets(fault):
-            node.clock.set_drift(self._world.queue.now, self._drift_before.pop((id_, node.id)))
+            self._drifts[node.id].pop(id_, None)
+            self._set_drift(node)
+
+    def _set_drift(self, node: Node) -> None:
+        """The latest drift that is still on, or the clock's own."""
+        own = self._world.schedule.clocks.get(node.id, ClockSpec()).drift_ppm
+        node.clock.set_drift(self._world.queue.now, next(reversed(self._drifts[node.id].values()), own))
 
     def _crash(self, id_: str, fault: Fault) -> None:
         after_ns = _whole(fault, "restart_after_ns")

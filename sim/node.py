@@ -92,6 +92,9 @@ class Node:
     def running(self) -> bool:
         return self.machine is not None
 
+    def stands_still(self) -> bool:
+        return self.pausing > 0
+
     # -- the life of the process
 
     def boot_up(self) -> None:
@@ -155,7 +158,7 @@ class Node:
         machine = self.machine
         if machine is None:
             return
-        if self.pausing:
+        if self.stands_still():
             if len(self.inbox) < INBOX_MAX:
                 self.inbox.append(event)
             return
@@ -174,7 +177,7 @@ class Node:
             self.pause_in_step = False
             self.pause()
         for effect in effects:
-            if self.pausing:
+            if self.stands_still():
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)

@@ -1,7 +1,7 @@
 """L2 and L3: a process that must end, ends; and a soft stop that does not complete becomes a hard one.
 
-Time counts only while the sidecar is up and not paused. A crash of the sidecar or of the agent ends the instance: the tree dies with its
-sidecar, has no way out to a sink meanwhile, and S23 and S6 judge what is let out, and started, afterwards.
+Time counts only while the sidecar is up and not paused. A crash of the sidecar ends the instance: the tree dies with its sidecar, has no
+way out to a sink meanwhile, and S23 and S6 judge what is let out, and started, afterwards.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class _Countdowns(InvariantChecker):
                 self._pause(fact)
             case "node-crashed":
                 if fact.node.startswith(("sidecar/", "agent/")):
-                    self._end(agent_of(fact.node), index, fact.at_ns)
+                    gone = fact.node.startswith("agent/")
+                    self._end(agent_of(fact.node), index if gone else None, fact.at_ns)
             case _:
                 self._end(fact.body["agent"], index, fact.at_ns)
 
@@ -100,7 +101,7 @@ class _Countdowns(InvariantChecker):
                 countdown.pause(fact.at_ns) if fact.kind == "node-paused" else countdown.resume(fact.at_ns)
 
     def _end(self, agent: str, index: int | None, at_ns: int) -> None:
-        """The process obeyed (``index``), or the run ended (None): whoever took longer than it was allowed did not obey in time."""
+        """The process is gone (``index``), or the sidecar, or the run, ended before it (None): was the time over by then?"""
         for countdown in self._countdowns.pop(agent, ()):
             elapsed_ns = countdown.elapsed_ns(at_ns)
             if f"sidecar/{agent}" in self.run.clock_suspects:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.checkers.bounds import MILLION, SECOND_NS
+from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import STOP, Order, Run, agent_of
+from harness.checkers.run import NEVER_NS, STOP, Order, Run, agent_of
 from harness.history import Fact
 
 
@@ -41,8 +41,8 @@ class CleanSoft(InvariantChecker):
     """L4 (anti-overkill). A soft stop that nothing disturbs ends in STOPPED_CLEAN: nobody kills before the sidecar's own clock reached the
     drain deadline, and nobody kills or reports STOPPED_FORCED at all if the work in flight could finish within G.
 
-    Undisturbed: no fault, crash or pause from a propagation time before the order was learned until the stop, no lease lost, no other
-    order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or twice its
+    Undisturbed: no fault, crash or pause from T1's bound and a backoff before the order was learned until the stop, no lease lost, no
+    other order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or twice its
     remaining steps at its longest step so far (at least one seen), and a second, fit into G. An instance is an undisturbed soft stop.
     """
 
@@ -66,7 +66,8 @@ class CleanSoft(InvariantChecker):
             case "lease-lost":
                 self._spoil(fact.body["agent"])
             case "node-crashed":
-                self._spoil(agent_of(fact.node))
+                if fact.node.startswith("sidecar/"):
+                    self._spoil(agent_of(fact.node))
             case "process-killed":
                 self._killed(index, fact)
             case "evidence-sent":
@@ -80,7 +81,7 @@ class CleanSoft(InvariantChecker):
         if agent not in order.agents:
             return
         alone = sum(1 for _ in self.run.in_force(self.run.node(fact.node), agent)) == 1
-        quiet = self.run.undisturbed_since(fact.at_ns - self.run.bounds.propagation_ns)
+        quiet = self.run.undisturbed_since(fact.at_ns - self.run.bounds.hard_ns - BACKOFF_CAP_NS)
         if agent in self._drains or not alone:
             self._spoil(agent)
         elif order.drains and quiet and process is not None and process.alive:
@@ -192,7 +193,7 @@ class NoFalseStop(InvariantChecker):
     def settle(self) -> None:
         bounds = self.run.bounds
         room_ns = bounds.lease_ns * (MILLION - bounds.drift_ppm) // (MILLION + bounds.drift_ppm) - bounds.lease_ns // 100
-        disturbed = self.run.orders or self.run.disturbed_ns >= 0
+        disturbed = self.run.orders or self.run.disturbed_ns != NEVER_NS
         if disturbed or bounds.renew_ns + 2 * self._longest_ns >= room_ns:
             return
         for agent in sorted(self._opened):

@@ -28,6 +28,7 @@ GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
 LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
 NEW = "new"
 CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
+NEVER_NS = -(1 << 62)
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
 SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
 
@@ -172,7 +173,7 @@ class Run:
         self.clock_suspects: dict[str, int] = {}
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
-        self.disturbed_ns = -1
+        self.disturbed_ns = NEVER_NS
         self.news_ns = 0
         self.healed_ns: int | None = None
         self.end_ns = topology.at_ns
@@ -345,7 +346,10 @@ class Run:
         node.revision += 1
         if fact.node.startswith(("sidecar/", "agent/")) and agent_of(fact.node) in self.processes:
             self.processes[agent_of(fact.node)].alive = False
-        self._disturb(index, fact)
+        if fact.node.startswith("agent/"):
+            self.touched[fact.node] = index  # how every process ends, also one that was asked to; what breaks it is a fault of its own
+        else:
+            self._disturb(index, fact)
 
     def _node_paused(self, index: int, fact: Fact) -> None:
         self.node(fact.node).paused = True

@@ -67,10 +67,10 @@ class HonestStatus(InvariantChecker):
 
     def _evidence_sent(self, index: int, fact: Fact) -> None:
         self.examined += 1
-        agent, stage = fact.body["agent"], fact.body["stage"]
-        self._evidence[agent, fact.body["order"], token_of(fact.body["token"]), stage] = index
+        agent, stage, token = fact.body["agent"], fact.body["stage"], token_of(fact.body["token"])
+        self._evidence[agent, fact.body["order"], token, stage] = index
         process = self.run.processes.get(agent)
-        if stage in STOPPED and process is not None and process.alive:
+        if stage in STOPPED and process is not None and process.alive and process.token <= token:
             self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)
 
     def _agent_status(self, index: int, fact: Fact) -> None:

@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness import implementation as implementations
 from harness.history import Fact, History
 from harness.judge import Judge
 from harness.live import refold
-from harness.live.cell import Cell, plan
+from harness.live.cell import Cell, Link, plan
 from harness.live.fleet import Fleet, FleetFailed
 from harness.live.injections import Healing, Stage
 from harness.live.nemesis import Nemesis
@@ -31,7 +32,7 @@ from harness.live.paths import PathFailed, Paths
 from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
-from harness.operations import topology_fact
+from harness.operations import Stopped, topology_fact
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
 from killswitch.live.upstream import Desk
@@ -72,9 +73,9 @@ class PlayedLive(Struct, kw_only=True):
 def play(schedule: Schedule, implementation: str, directory: Path, watch: Callable[[Fact], None] | None = None) -> PlayedLive:
     """Play ``schedule`` under ``directory``, which is made. Takes its duration, the settling time and a few seconds.
 
-    ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise to end the run: what it
-    raises is raised here, after the cleaning up. Raises `ServerMissing` or `CapabilityMissing` before anything has started, and
-    `KeyboardInterrupt` or `Terminated` after everything has been cleaned up.
+    ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise `Stopped` to end the
+    run. Raises `ServerMissing` or `CapabilityMissing` before a process has started, and `KeyboardInterrupt` or `Terminated` after
+    everything has been cleaned up.
     """
     binary = locate()
     implementations.load(implementation)
@@ -105,11 +106,12 @@ class LiveRun:
         self._sight = Sight(self._cell, judge, self._record, self._on_send)
         self._desk = Desk()
         self._nemesis: Nemesis | None = None
+        self._wish: Stopped | None = None
         self._ended_ns: int | None = None
 
     async def play(self) -> PlayedLive:
         """The whole of it. Whatever happens, everything that was started is ended before this returns or raises."""
-        why = ""
+        why = stopped = ""
         left: tuple[str, ...] = ()
         server: Server | None = None
         paths: Paths | None = None
@@ -119,9 +121,11 @@ class LiveRun:
             await self._course(server, paths)
         except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError, TimeoutError) as failure:
             why = f"{type(failure).__name__}: {failure}"
+        except Stopped as wish:
+            stopped = str(wish)
         finally:
             left = await self._clean_up(server, paths)
-        return self._conclude(why, left)
+        return self._conclude(why or stopped or "complete", why, left)
 
     # -- The course ------------------------------------------------------------------------------------------------------------------
 
@@ -141,9 +145,9 @@ class LiveRun:
             async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / NS + OVERTIME_S):
                 await self._chaos_and_rest(watching)
         finally:
+            self._ended_ns = self._sight.now_ns()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-        self._ended_ns = self._sight.now_ns()
 
     async def _chaos_and_rest(self, watching: asyncio.Task[None]) -> None:
         schedule, nemesis = self._schedule, self._nemesis
@@ -152,6 +156,8 @@ class LiveRun:
         healing: asyncio.Task[None] | None = None
         while self._sight.now_ns() < schedule.duration_ns + schedule.settle_ns or (healing is not None and not healing.done()):
             self._sight.look()
+            if self._wish is not None:
+                raise self._wish
             if healing is None:
                 nemesis.poll()
             while work and work[-1].at_ns <= self._sight.now_ns():
@@ -194,37 +200,43 @@ class LiveRun:
     # -- What is recorded ------------------------------------------------------------------------------------------------------------
 
     def _record(self, fact: Fact) -> None:
+        """Never raises: it is called from the middle of a look, and what has been read has to be taken in whole."""
         self._facts.append(fact)
-        if len(self._facts) > FACTS_MAX:
-            raise LiveFailure(f"more than {FACTS_MAX} facts")
+        if self._ended_ns is not None:
+            return  # the run is over; what the last look still finds is only put in its place
         if self._nemesis is not None:
             self._nemesis.see(fact)
-        if self._watch is not None:
-            self._watch(fact)
+        if len(self._facts) > FACTS_MAX:
+            self._wish = Stopped(f"more than {FACTS_MAX} facts")
+        elif self._watch is not None and self._wish is None:
+            try:
+                self._watch(fact)
+            except Stopped as wish:
+                self._wish = wish
 
-    def _note(self, kind: str, body: dict[str, Any]) -> None:
-        now_ns = self._sight.now_ns() if self._nemesis is not None else 0
-        self._record(Fact(now_ns, kind, "world", now_ns, body))
+    def _note(self, kind: str, body: dict[str, Any], at_ns: int | None = None) -> None:
+        """A fact of the world; before anything runs, all of them are of the instant 0."""
+        when_ns = self._sight.now_ns() if at_ns is None else at_ns
+        self._record(Fact(when_ns, kind, "world", when_ns, body))
 
-    def _on_send(self, at_ns: int, link: tuple[str, str]) -> None:
+    def _on_send(self, link: Link) -> None:
         if self._nemesis is not None:
-            self._nemesis.on_send(at_ns, link)
+            self._nemesis.on_send(link)
 
-    def _conclude(self, why: str, left: tuple[str, ...]) -> PlayedLive:
+    def _conclude(self, ended: str, why: str, left: tuple[str, ...]) -> PlayedLive:
         """What the traces tell after the last process has ended, in one order."""
         ended_ns = self._sight.now_ns() if self._ended_ns is None else self._ended_ns
         self._sight.look()
         facts = [fact for fact in self._facts if fact.at_ns <= ended_ns]
         facts.sort(key=lambda fact: fact.at_ns)  # stable: facts of one step stay in their order
         facts += self._refolded(ended_ns)
-        ended = why or "complete"
         facts.append(Fact(ended_ns, "run-ended", "world", ended_ns, {"reason": ended}))
         held = {sight.containment for sight in self._sight.nodes.values() if sight.containment}
         self._sight.close()
         return PlayedLive(
             history=History(facts),
             ended=ended,
-            why=why or _why_unattested(facts),
+            why=why,
             left=left,
             fired=dict(self._nemesis.fired) if self._nemesis else {},
             wall_ns=ended_ns,
@@ -246,14 +258,9 @@ class LiveRun:
                     yield Fact(at_ns, "step-raised", node, clock_ns, {"error": differs})
                 elif life is sight.lives[-1] and deployment.config.role != "agent":
                     log = Path(deployment.directory) / "log.db"
-                    body = refold.fold(life, machine, lambda of=deployment, by=signer: chosen.machine(of.config, by), log)  # type: ignore[misc]
+                    body = refold.fold(life, machine, partial(chosen.machine, deployment.config, signer), log)
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)
-
-
-def _why_unattested(facts: list[Fact]) -> str:
-    unseen = sorted({str(fact.body["fault"]) for fact in facts if fact.kind == "fault-unattested"})
-    return f"not measured to have happened: {', '.join(unseen)}" if unseen else ""
 
 
 @contextlib.contextmanager
@@ -264,7 +271,7 @@ def _sigterm_raises() -> Iterator[None]:
         return
     came = threading.Event()
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
         came.set()
         signal.raise_signal(signal.SIGINT)
 

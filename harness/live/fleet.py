@@ -38,6 +38,7 @@ class Fleet:
         self._run = run
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
+        self._down: set[str] = set()  # killed on purpose, and not started again yet
         for kind in ("deployments", "logs", "traces", "nodes"):
             (directory / kind).mkdir(parents=True, exist_ok=True)
         for node, deployment in cell.deployments.items():
@@ -69,6 +70,7 @@ class Fleet:
 
     def start(self, node: str, *, held: bool = False) -> None:
         """Start the process of ``node``; its log goes on where an earlier one's ended."""
+        self._down.discard(node)
         log = self._log_file(node).open("ab")
         self._logs.append(log)
         argv = [*node_command(node, self._directory, self._implementation), *(["--hold"] if held else [])]
@@ -89,13 +91,17 @@ class Fleet:
 
     async def kill(self, node: str) -> int:
         """SIGKILL, and the status that the kernel gave for it (minus the signal's number)."""
-        self._processes[node].kill()
-        return await asyncio.to_thread(self._processes[node].wait)
+        self._down.add(node)
+        killed = self._processes[node]
+        killed.kill()
+        status = await asyncio.to_thread(killed.wait)
+        _close_pipes(killed)
+        return status
 
-    def why_ended(self, *expected: str) -> str:
-        """Which node ended though nobody asked it to (empty: none), but for those ``expected`` to be down."""
+    def why_ended(self) -> str:
+        """Which node ended though nobody killed it; empty: none."""
         for node, started in self._processes.items():
-            if node not in expected and started.poll() is not None:
+            if node not in self._down and started.poll() is not None:
                 return f"{node} ended by itself with status {started.returncode}: {self.last_words(node)}"
         return ""
 
@@ -110,7 +116,7 @@ class Fleet:
             for number in (signal.SIGCONT, signal.SIGTERM):
                 started.send_signal(number)
         deadline = time.monotonic() + STOP_S
-        while any(started.poll() is None for started in running) and time.monotonic() < deadline:
+        while any(started.poll() is None for started in running) and time.monotonic() < deadline:  # noqa: ASYNC110  # the kernel sets no Event
             await asyncio.sleep(0.01)
 
     def clean_up(self) -> tuple[str, ...]:
@@ -118,9 +124,7 @@ class Fleet:
         for started in self._processes.values():
             started.kill()
             started.wait()
-            for pipe in (started.stdin, started.stdout):
-                if pipe is not None:
-                    pipe.close()
+            _close_pipes(started)
         for log in self._logs:
             log.close()
         for deployment in self._cell.deployments.values():
@@ -130,6 +134,12 @@ class Fleet:
 
     def _log_file(self, node: str) -> Path:
         return self._directory / "logs" / f"{node.replace('/', '-')}.log"
+
+
+def _close_pipes(started: subprocess.Popen[bytes]) -> None:
+    for pipe in (started.stdin, started.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def leftovers(run: str) -> tuple[str, ...]:

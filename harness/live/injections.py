@@ -112,8 +112,14 @@ class LinkFault:
     async def read_back_all(self) -> bool:
         return all([await self.stage.paths.read_back(conduit) for conduit in self.conduits])
 
-    def toxic_name(self, stream: str) -> str:
-        return f"{self.name}.{stream}"
+    async def poison(self, kind: str, value: int) -> None:
+        """One toxic of ``kind`` in every route, named after this fault, so that others may lie beside it."""
+        toxics = [(route.conduit, Toxic(f"{self.name}.{route.stream}", kind, route.stream, value)) for route in self.routes]
+        await asyncio.gather(*(self.stage.paths.poison(conduit, toxic) for conduit, toxic in toxics))
+
+    async def cure(self) -> None:
+        names = [f"{self.name}.{stream}" for stream in (UPSTREAM, DOWNSTREAM)]
+        await asyncio.gather(*(self.stage.paths.cure(conduit, *names) for conduit in self.conduits))
 
 
 class Partition(LinkFault):
@@ -135,9 +141,7 @@ class Partition(LinkFault):
         if self.shape == "cut":
             await asyncio.gather(*(self.stage.paths.cut(conduit, self.name) for conduit in self.conduits))
             return
-        await asyncio.gather(
-            *(self.stage.paths.poison(route.conduit, Toxic(self.toxic_name(route.stream), "timeout", route.stream, 0)) for route in self.routes)
-        )
+        await self.poison("timeout", 0)
 
     async def attest(self) -> Attestation | None:
         """Through a cut a probe is refused; in a black hole it hears nothing. A server that is down answers neither way, and proves nothing."""
@@ -156,7 +160,7 @@ class Partition(LinkFault):
         if self.shape == "cut":
             await asyncio.gather(*(self.stage.paths.uncut(conduit, self.name) for conduit in self.conduits))
             return
-        await asyncio.gather(*(self.stage.paths.cure(conduit, *map(self.toxic_name, (UPSTREAM, DOWNSTREAM))) for conduit in self.conduits))
+        await self.cure()
 
 
 class Delay(LinkFault):
@@ -167,9 +171,7 @@ class Delay(LinkFault):
         self.by_ms = int(fault.settings["by_ns"]) // 1_000_000
 
     async def on(self) -> None:
-        await asyncio.gather(
-            *(self.stage.paths.poison(route.conduit, Toxic(self.toxic_name(route.stream), "latency", route.stream, self.by_ms)) for route in self.routes)
-        )
+        await self.poison("latency", self.by_ms)
 
     async def attest(self) -> Attestation | None:
         """An echo is at least as late as all delays on its way together, and not much later. A path that something else blocks is read back only."""
@@ -184,7 +186,7 @@ class Delay(LinkFault):
         return Attestation(holds, "round trip of a probe; toxics read back", measured)
 
     async def off(self) -> None:
-        await asyncio.gather(*(self.stage.paths.cure(conduit, *map(self.toxic_name, (UPSTREAM, DOWNSTREAM))) for conduit in self.conduits))
+        await self.cure()
 
     def _is_free(self, conduit: Conduit) -> bool:
         paths = self.stage.paths
@@ -197,6 +199,7 @@ class Duplicate:
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         self.stage = stage
+        self.name = entry.id
         self.targets = fault.targets
         self.what = str(fault.settings["message"])
         self.times = int(fault.settings["times"])
@@ -278,8 +281,8 @@ class NodeFault:
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         self.stage = stage
+        self.name = entry.id
         self.targets = fault.targets
-        self.fault = fault
 
     def pid(self, node: str) -> int:
         """0 if the node has no process now."""

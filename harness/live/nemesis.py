@@ -7,8 +7,8 @@ of that on record. How a fault is made and measured is `harness.live.injections`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from harness.history import Fact
 from harness.live.cell import Link
@@ -21,13 +21,17 @@ from scenarios.schedule import Entry, Fault, Operation, Schedule
 
 INSTANT = frozenset({"crash"})
 
-World = Callable[[str, dict[str, Any]], None]
+
+class Record(Protocol):
+    """Takes a fact of the world, of now or of ``at_ns``."""
+
+    def __call__(self, kind: str, body: dict[str, Any], at_ns: int | None = None) -> None: ...
 
 
 class Nemesis:
-    """Plays the timeline of one run. ``record(kind, body)`` takes facts of the world. A fault that fails raises from `failure`."""
+    """Plays the timeline of one run. `failure`: why a fault could not be made, measured or taken off."""
 
-    def __init__(self, schedule: Schedule, stage: Stage, desk: Desk, record: World) -> None:
+    def __init__(self, schedule: Schedule, stage: Stage, desk: Desk, record: Record) -> None:
         self._stage = stage
         self._desk = desk
         self._record = record
@@ -50,7 +54,7 @@ class Nemesis:
             self._timed.append((fact.at_ns + delay_ns, entry))
             self._timed.sort(key=lambda due: due[0])
 
-    def on_send(self, at_ns: int, link: Link) -> None:
+    def on_send(self, link: Link) -> None:
         """A node sent something: a fault of that link made a difference to it."""
         for fault, (what, links) in self._links_on.items():
             if link in links:
@@ -89,13 +93,15 @@ class Nemesis:
     async def _course(self, id_: str, fault: Fault, injection: Injection) -> None:
         """One fault from on to off, and what comes after."""
         named = {"fault": id_, "what": fault.what}
+        begins_ns = self._stage.sight.now_ns()
         await injection.on()
-        self._record("fault-on", {**named, "target": list(fault.targets) or [" -> ".join(link) for link in fault.links]})
+        # Told once it is in force, since orders may wait for that; dated from before, since its first effects already belong to it.
+        self._record("fault-on", {**named, "target": list(fault.targets) or [" -> ".join(link) for link in fault.links]}, begins_ns)
         self._links_on[id_] = (fault.what, frozenset(link for link in fault.links if self._stage.cell.route(link) is not None))
-        began_ns = self._stage.sight.now_ns()
+        until_ns = None if fault.for_ns is None else self._stage.sight.now_ns() + fault.for_ns
         self._note(id_, fault.what, await injection.attest())
         if fault.what not in INSTANT:
-            left_s = None if fault.for_ns is None else max(0, began_ns + fault.for_ns - self._stage.sight.now_ns()) / NS
+            left_s = None if until_ns is None else max(0, until_ns - self._stage.sight.now_ns()) / NS
             await self._stage.healing.within(left_s)
         self._stage.sight.look()  # what was sent until now met the fault
         await injection.off()

@@ -41,13 +41,13 @@ class NodeSight:
 
 
 class Sight:
-    """All nodes. ``record`` takes facts as they are seen; ``on_send(at_ns, link)`` every message that a node sent to another."""
+    """All nodes. ``record`` takes facts as they are seen; ``on_send`` the link of every message that a node sent."""
 
-    def __init__(self, cell: Cell, judge: Judge, record: Callable[[Fact], None], on_send: Callable[[int, Link], None]) -> None:
+    def __init__(self, cell: Cell, judge: Judge, record: Callable[[Fact], None], on_send: Callable[[Link], None]) -> None:
         self._cell = cell
         self._record = record
         self._on_send = on_send
-        self._began_ns = time.monotonic_ns()
+        self._began_ns = 0
         self._nodes: dict[str, NodeSight] = {}
         for node, deployment in cell.deployments.items():
             observer = Observer(node, deployment.config.agent, deployment.config.fleet, judge, record)
@@ -62,8 +62,8 @@ class Sight:
         self._began_ns = time.monotonic_ns()
 
     def now_ns(self) -> int:
-        """Nanoseconds since the start of the run, on the clock that stamps every trace."""
-        return time.monotonic_ns() - self._began_ns
+        """Nanoseconds since the start of the run, on the clock that stamps every trace; 0 before it."""
+        return time.monotonic_ns() - self._began_ns if self._began_ns else 0
 
     def clock_ns(self, node: str) -> int:
         """What the own clock of ``node`` reads now."""
@@ -110,9 +110,9 @@ class Sight:
                     self._agent_ended(f"agent/{sight.observer.agent}", entry.at_ns)
                 for effect in entry.effects:
                     if isinstance(effect, Send) and not effect.after_lsn:
-                        self._on_send(at_ns, (node, effect.to))
+                        self._on_send((node, effect.to))
             case Released(effect=Send(to=to)):
-                self._on_send(at_ns, (node, to))
+                self._on_send((node, to))
             case Released():
                 pass
             case Raised():

@@ -23,11 +23,11 @@ CALL_S = 2.0
 UPSTREAM = "upstream"  # client to server
 DOWNSTREAM = "downstream"
 
-# Toxic -> its attributes. Chances and jitter are never used: the server rolls them per connection, from a seed that has no effect.
-ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "latency": ("latency",),
-    "timeout": ("timeout",),
-    "reset_peer": ("timeout",),
+# Toxic -> its one attribute. Chances and jitter are never used: the server rolls them per connection, from a seed that has no effect.
+ATTRIBUTES: Mapping[str, str] = {
+    "latency": "latency",
+    "timeout": "timeout",
+    "reset_peer": "timeout",
 }
 
 
@@ -60,8 +60,9 @@ class Toxic(Struct, frozen=True, order=True):
             raise ValueError(f"toxic: need one of {sorted(ATTRIBUTES)}, a stream and a value >= 0 (got {self})")
 
     def as_sent(self) -> dict[str, Any]:
-        attributes = {attribute: self.value for attribute in ATTRIBUTES[self.kind]}
-        return {"name": self.name, "type": self.kind, "stream": self.stream, "toxicity": 1.0, "attributes": attributes}
+        return {
+            "name": self.name, "type": self.kind, "stream": self.stream, "toxicity": 1.0, "attributes": {ATTRIBUTES[self.kind]: self.value},
+        }  # fmt: skip
 
 
 class ProxyState(Struct, frozen=True):
@@ -93,7 +94,7 @@ class Toxiproxy:
         told = self._call("get", f"/proxies/{name}")
         try:
             toxics = sorted(
-                Toxic(toxic["name"], toxic["type"], toxic["stream"], *(toxic["attributes"][attribute] for attribute in ATTRIBUTES[toxic["type"]]))
+                Toxic(toxic["name"], toxic["type"], toxic["stream"], toxic["attributes"][ATTRIBUTES[toxic["type"]]])
                 for toxic in told["toxics"]
                 if toxic["toxicity"] == 1.0
             )

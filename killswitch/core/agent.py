@@ -403,6 +403,7 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     state.booted = True
     journal = len(recovery.records)
     checkpoint = choose_checkpoint(event.checkpoints, journal)
+    intact = checkpoint is None or seal_checkpoint(checkpoint) in event.checkpoints
     if checkpoint is not None:
         state.ended, state.open, state.generation = checkpoint.ended, checkpoint.open, checkpoint.generation
     lsn = 0 if checkpoint is None else checkpoint.lsn
@@ -410,7 +411,7 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
         fold(state, entry.kind, audit.content(entry))
     state.effects.append(
         Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": state.generation if checkpoint else 0, "lsn": lsn,
-                                         "intact": checkpoint is None or seal_checkpoint(checkpoint) in event.checkpoints, "journal": journal})
+                                         "intact": intact, "journal": journal})
     )  # fmt: skip
     state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
     truncated = event.truncated or recovery.problem is not None

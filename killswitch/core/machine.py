@@ -74,7 +74,8 @@ class Implementation(Protocol):
     Ours is one; a planted bug, an older version, another policy are others.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def machine(self, config: NodeConfig, signer: Signer) -> Machine:
         """A fresh machine for one start of one node."""

@@ -30,7 +30,7 @@ class Checkpoints:
             os.fsync(file)  # CK2
         finally:
             os.close(file)
-        os.rename(draft, slot)  # CK3
+        draft.rename(slot)  # CK3
         sync_directory(self._directory)  # CK4: until then the rename itself can be lost
 
     def load(self) -> tuple[bytes, ...]:

@@ -134,7 +134,7 @@ class Host:
         at_ns, now_ns = monotonic_ns(), self._clock.read_ns()
         try:
             effects = self._machine.step(event, now_ns)
-        except Exception as error:  # the contract says never; whatever it is, it is a violation that has to be seen
+        except Exception as error:  # noqa: BLE001  # the contract says never: whatever it is, it is a violation that has to be seen
             self._trace.write(Raised(at_ns, now_ns, event, f"{type(error).__name__}: {error}"))
             self.stop(EXIT_BUG)
             return

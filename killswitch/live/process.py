@@ -185,13 +185,13 @@ def identify(pid: int) -> Identified | None:
 def processes_with(setting: str) -> list[int]:
     """Pids of living processes whose environment at their start held ``setting`` (``NAME=value``); this process is left out."""
     wanted = setting.encode()
-    others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-    return [int(name) for name in others if wanted in _environment(name) and identify(int(name)) is not None]
+    others = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
+    return [pid for pid in others if wanted in _environment(pid) and identify(pid) is not None]
 
 
-def _environment(pid: str) -> list[bytes]:
+def _environment(pid: int) -> list[bytes]:
     try:
-        return Path("/proc", pid, "environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []  # it has ended meanwhile, or is not ours to look into
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -86,24 +85,26 @@ class TraceReader:
         self._file: int | None = None
         self._rest = b""
 
-    def read(self) -> Iterator[Entry]:
+    def read(self) -> list[Entry]:
         """The entries that are whole and new. Raises `msgspec.DecodeError` if the file is not a trace."""
         if self._file is None:
             try:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return
+                return []
         while piece := os.read(self._file, 1 << 20):
             self._rest += piece
+        entries: list[Entry] = []
         start = 0
         while len(self._rest) - start >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._rest, start)
             end = start + LENGTH.size + length
             if len(self._rest) < end:
                 break
-            yield _DECODER.decode(self._rest[start + LENGTH.size : end])
+            entries.append(_DECODER.decode(self._rest[start + LENGTH.size : end]))
             start = end
         self._rest = self._rest[start:]
+        return entries
 
     @property
     def torn_bytes(self) -> int:

@@ -143,7 +143,8 @@ class Transport:
     async def flush(self, within_s: float) -> None:
         """Give the queues up to ``within_s`` to empty, before an orderly exit."""
         deadline = asyncio.get_running_loop().time() + within_s
-        while any(len(box) for box in (*self._dialled.values(), *self._accepted.values())) and asyncio.get_running_loop().time() < deadline:
+        boxes = (*self._dialled.values(), *self._accepted.values())
+        while any(len(box) for box in boxes) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # many queues, one short wait
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.002)  # the last frame has left its queue: let its write reach the socket
 

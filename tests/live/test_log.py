@@ -67,9 +67,9 @@ def test_a_failed_commit_is_final(tmp_path: Path) -> None:
     records = chain(3)
     log = SqliteLog(tmp_path / "log.db")
     log.append(records[:1])
-    with pytest.raises(LogFailed, match="1..1 failed"):
+    with pytest.raises(LogFailed, match=r"1\.\.1 failed"):
         log.append(records[:1])
-    with pytest.raises(LogFailed, match="1..1 failed"):
+    with pytest.raises(LogFailed, match=r"1\.\.1 failed"):
         log.append(records[1:2])  # in itself it would succeed
     log.close()
     assert SqliteLog(tmp_path / "log.db").load()[0] == tuple(records[:1])

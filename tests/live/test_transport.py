@@ -12,7 +12,7 @@ import pytest
 
 from harness.live.ports import free_port
 from killswitch.core import codec
-from killswitch.core.messages import GateNotice, LeaseReply, Message, NO_TOKEN, Order, OrderPush, Query, StopRequest
+from killswitch.core.messages import NO_TOKEN, GateNotice, LeaseReply, Message, Order, OrderPush, Query, StopRequest
 from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Counters, Deadlines, Outbox, Transport, is_prohibition
@@ -48,16 +48,20 @@ def test_messages_go_both_ways_and_survive_a_server_that_restarts() -> None:
         port, at_replica, at_sidecar = free_port(), Inbox(), Inbox()
         sidecar = Transport("sidecar/acme/1", "acme", "cell", at_sidecar.deliver, QUICK)
         sidecar.dial("replica/1", port)
-        sidecar.send("replica/1", Query("acme/1", "early"))  # the connection is not up yet: kept for a moment
-        for life in range(3):
+
+        async def life(number: int) -> None:
             replica = Transport("replica/1", "", "cell", at_replica.deliver, QUICK)
             await replica.listen(port)
             await until(lambda: "sidecar/acme/1" in replica._accepted)
-            sidecar.send("replica/1", Query("acme/1", f"life {life}"))
-            replica.send("sidecar/acme/1", GateNotice(life))
-            await until(lambda: ("sidecar/acme/1", Query("acme/1", f"life {life}")) in at_replica.messages)
-            await until(lambda: ("replica/1", GateNotice(life)) in at_sidecar.messages)
+            sidecar.send("replica/1", Query("acme/1", f"life {number}"))
+            replica.send("sidecar/acme/1", GateNotice(number))
+            await until(lambda: ("sidecar/acme/1", Query("acme/1", f"life {number}")) in at_replica.messages)
+            await until(lambda: ("replica/1", GateNotice(number)) in at_sidecar.messages)
             await replica.close()
+
+        sidecar.send("replica/1", Query("acme/1", "early"))  # the connection is not up yet: kept for a moment
+        for number in range(3):
+            await life(number)
         assert ("sidecar/acme/1", Query("acme/1", "early")) in at_replica.messages
         await sidecar.close()
 

@@ -20,6 +20,7 @@ MS = 1_000_000
 BOUND_NS = 5_050_505_051
 ORDER = "5c1f" * 16
 HOSTILE = "<script>alert(1)</script>|`@all`\u202e\x1b[2J"
+HOSTILE_SHOWN = r"<script>alert(1)</script>|`@all`\u202e\u001b[2J"
 
 _SLOW, _OFFSET_NS = 0.99, 1_204 * MS
 _HOME, _CUT = "sidecar/acme/2", "sidecar/acme/1"

@@ -14,11 +14,12 @@ from tests.unit import campaigns
 
 HISTORY = campaigns.violated_history()
 END_NS = 26_000 * campaigns.MS
+BOUNDS = {campaigns.ORDER: campaigns.BOUND_NS}
 
 
 @pytest.fixture
 def drawing() -> timeline.Timeline:
-    drawn = timeline.draw(HISTORY, campaigns.violation(HISTORY))
+    drawn = timeline.draw(HISTORY, campaigns.violation(HISTORY), BOUNDS)
     assert drawn is not None
     return drawn
 
@@ -44,7 +45,7 @@ def test_each_witness_has_its_badge_where_it_happened(drawing: timeline.Timeline
 
 def test_badges_of_one_lane_keep_their_distance() -> None:
     facts = [Fact(1_000_000_000 + step, "order-durable", "replica/1", 0, {"order": "a"}) for step in range(10)]
-    drawn = timeline.draw(History(facts), Finding(invariant="S1", verdict=Verdict.INVALID, witness=tuple(range(10))))
+    drawn = timeline.draw(History(facts), Finding(invariant="S1", verdict=Verdict.INVALID, witness=tuple(range(10))), {})
     assert drawn is not None
     places = [badge.x for badge in drawn.lanes[0].badges]
     assert all(after - before >= 20 for before, after in pairwise(places))
@@ -58,9 +59,9 @@ def test_the_bound_is_drawn_from_the_fact_that_it_counts_from(drawing: timeline.
     assert bound.text == "bound: t0 + 5.051 s"
 
 
-def test_no_bound_is_drawn_where_no_witness_begins_it() -> None:
-    finding = campaigns.violation(HISTORY)
-    drawn = timeline.draw(HISTORY, Finding(invariant="S1", verdict=Verdict.INVALID, witness=finding.witness, observed_ns=1, bound_ns=1))
+@pytest.mark.parametrize("bounds", [{}, {campaigns.ORDER: 60_000 * campaigns.MS}, {"another": campaigns.BOUND_NS}])
+def test_no_bound_is_drawn_that_the_witness_does_not_pass(bounds: dict[str, int]) -> None:
+    drawn = timeline.draw(HISTORY, campaigns.violation(HISTORY), bounds)
     assert drawn is not None
     assert drawn.limits == []
 
@@ -131,8 +132,29 @@ def test_an_order_that_names_its_sender_is_recorded() -> None:
 
 
 def test_a_finding_without_a_witness_has_no_timeline() -> None:
-    assert timeline.draw(HISTORY, Finding(invariant="S1", verdict=Verdict.INVALID)) is None
-    assert timeline.draw(HISTORY, Finding(invariant="S1", verdict=Verdict.INVALID, witness=(10**6,))) is None
+    assert timeline.draw(HISTORY, Finding(invariant="S1", verdict=Verdict.INVALID), {}) is None
+    assert timeline.draw(HISTORY, Finding(invariant="S1", verdict=Verdict.INVALID, witness=(10**6,)), {}) is None
+
+
+def test_effects_of_other_agents_are_left_out_of_a_shared_sink() -> None:
+    facts = [
+        Fact(at, "effect-applied", "sink/a/x", at, {"agent": agent, "key": str(at), "token": [1, 1, "i"]})
+        for at, agent in ((1, "a/1"), (2, "a/2"), (3, "a/1"))
+    ]
+    drawn = timeline.draw(History(facts), Finding(invariant="S2", verdict=Verdict.INVALID, witness=(0, 2)), {})
+    assert drawn is not None
+    assert [mark.form for mark in drawn.marks] == ["effect witness", "effect witness"]
+
+
+@pytest.mark.parametrize(
+    ("last_ns", "shown_ns"), [(0, 1_000_000_000), (1_000, 40_000_000), (50_000_000, 400_000_000), (6_000_000_000, 7_000_000_000)]
+)
+def test_the_stretch_shown_fits_the_witness(last_ns: int, shown_ns: int) -> None:
+    facts = [Fact(10**10 + at_ns, "order-durable", "replica/1", 0, {"order": "a"}) for at_ns in sorted({0, last_ns})]
+    drawn = timeline.draw(History(facts), Finding(invariant="S1", verdict=Verdict.INVALID, witness=tuple(range(len(facts)))), {})
+    assert drawn is not None
+    badges = drawn.lanes[0].badges
+    assert (badges[-1].to_x - badges[0].to_x) / timeline.WIDTH == pytest.approx(last_ns / shown_ns, rel=0.01, abs=0.001)
 
 
 def test_a_crowded_history_stays_a_picture() -> None:
@@ -140,7 +162,7 @@ def test_a_crowded_history_stays_a_picture() -> None:
         Fact(at, "effect-admitted", "sidecar/a/1", at, {"agent": "a/1", "key": str(at), "token": [1, 1, "i"], "sink": "sink/a/x"})
         for at in range(5_000)
     ]
-    drawn = timeline.draw(History(effects), Finding(invariant="S1", verdict=Verdict.INVALID, witness=(0, 4_999)))
+    drawn = timeline.draw(History(effects), Finding(invariant="S1", verdict=Verdict.INVALID, witness=(0, 4_999)), {})
     assert drawn is not None
     assert len(drawn.marks) < 400
     assert "effects are not drawn" in drawn.hidden

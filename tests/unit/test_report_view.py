@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from harness import results_store
 from harness.results import Campaign
 from harness.verdict import Finding, Verdict
-from reports import stop_times, view
+from reports import stop_times, view, violations
 from tests.unit import campaigns
 
 
@@ -26,21 +27,21 @@ def test_the_headline_is_the_answer(shown: view.View) -> None:
     }  # fmt: skip
 
 
-def test_runs_are_counted_by_verdict(shown: view.View) -> None:
-    counted = {scenario.name: (scenario.by_verdict[Verdict.VALID], scenario.by_verdict[Verdict.INVALID]) for scenario in shown.scenarios[:2]}
-    assert counted == {"soft-overtaken-by-hard": (2, 0), "kill-during-partition": (0, 2)}
-    assert [scenario.wall_s for scenario in shown.scenarios] == [0.5, 0.5, 0.25]
+def test_runs_are_counted_by_verdict_and_the_worst_come_first(shown: view.View) -> None:
+    counted = {scenario.name: (scenario.by_verdict[Verdict.VALID], scenario.by_verdict[Verdict.INVALID]) for scenario in shown.scenarios}
+    assert counted == {"kill-during-partition": (0, 2), campaigns.HOSTILE_SHOWN: (0, 0), "soft-overtaken-by-hard": (2, 0)}
+    assert [scenario.wall_s for scenario in shown.scenarios] == [0.5, 0.25, 0.5]
 
 
 def test_the_matrix_tells_held_from_vacuous_and_absent(shown: view.View) -> None:
     assert shown.invariants == ("S1", "S10", "S18", "L1")
     marks = [[cell.mark for cell in scenario.cells] for scenario in shown.scenarios]
-    assert marks == [["✓", "", "○", "✓"], ["✕2", "", "○", "✓"], ["", "?1", "", ""]]
-    assert (shown.scenarios[1].broken, shown.scenarios[2].undecided) == (("S1",), ("S10",))
+    assert marks == [["✕2", "", "○", "✓"], ["", "?1", "", ""], ["✓", "", "○", "✓"]]
+    assert (shown.scenarios[0].broken, shown.scenarios[1].undecided) == (("S1",), ("S10",))
 
 
 def test_demanded_facts_that_were_missed_stand_out(shown: view.View) -> None:
-    reach = shown.scenarios[1].reach
+    reach = shown.scenarios[0].reach
     assert reach.demanded == (("order-durable", 12), ("lease-lost", 0))
     assert (reach.missed, reach.never) == (("lease-lost",), ("declared",))
     assert reach.reached == (("lease-opened", 80), ("order-durable", 12))
@@ -73,10 +74,23 @@ def test_failures_are_grouped_and_the_first_seed_is_shown(shown: view.View) -> N
     stopped, doubtful = shown.failures
     assert (stopped.invariant, stopped.name, stopped.seed, stopped.verdict) == ("S1", "StopBound", 7, Verdict.INVALID)
     assert stopped.others == ((9, "haltproof replay H1-kill-during-partition-9"),)
-    assert stopped.measure == "observed 5.266 s, bound 5.051 s, ratio 1.043"
+    assert stopped.measure == "worst in this run 5.266 s, bound 5.051 s, ratio 1.043"
     assert stopped.timeline is not None
     assert (doubtful.verdict, doubtful.timeline, doubtful.facts) == (Verdict.UNKNOWN, None, ())
     assert doubtful.proof == "The history of this run is not shown here; replay it to see it."
+
+
+def test_each_promise_is_shown_before_any_twice(tmp_path: Path) -> None:
+    campaigns.write(tmp_path)
+    results = results_store.load(tmp_path)
+    doubtful, stopped = results.campaign.failures[:2]
+    many = [structs.replace(stopped, scenario=f"s{number:02}", invariant=invariant) for number in range(20) for invariant in ("S19", "S1")]
+    results_store.save(tmp_path, structs.replace(results.campaign, failures=(doubtful, *many)), results.runs)
+    shown = view.build(tmp_path)
+    assert [(failure.invariant, failure.scenario) for failure in shown.failures[:3]] == [("S1", "s00"), ("S19", "s00"), ("S1", "s01")]
+    assert sum(failure.shown for failure in shown.failures) == violations.SHOWN_MOST
+    assert [(broken.first.invariant, broken.runs, broken.scenarios) for broken in shown.broken] == [("S1", 20, 20), ("S19", 20, 20), ("S10", 1, 1)]
+    assert "The results hold no run" in shown.failures[0].proof
 
 
 def test_the_witness_is_told_in_words_with_both_clocks(shown: view.View) -> None:

@@ -73,3 +73,8 @@ def test_invariants_sort_as_people_count() -> None:
 def test_the_names_are_those_of_the_checkers() -> None:
     titled = {invariant: checker.title.partition(":")[0] for invariant, checker in CHECKERS.items()}
     assert titled == {invariant: invariants.promise(invariant).name for invariant in CHECKERS}
+
+
+def test_nanoseconds_in_prose_become_durations() -> None:
+    assert words.readable("late by 4006369631 ns; T1 allows 1010101011 ns, not 12 ns") == "late by 4.006 s; T1 allows 1.01 s, not 12 ns"
+    assert words.readable("key k1234567 ns1\x1b") == "key k1234567 ns1\\u001b"

@@ -86,7 +86,9 @@ def test_quorums_that_need_not_intersect_are_refused_by_name(quorums: str) -> No
     assert any(QUORUMS[quorums] in line for line in told), told
 
 
-@pytest.mark.parametrize("quorums", ["{replicas: 1", "{replicas: 2", "{replicas: 5, kill-quorum: 2, quorum: 4", "{replicas: 4, kill-quorum: 2, quorum: 3"])
+@pytest.mark.parametrize(
+    "quorums", ["{replicas: 1", "{replicas: 2", "{replicas: 5, kill-quorum: 2, quorum: 4", "{replicas: 4, kill-quorum: 2, quorum: 3"]
+)
 def test_quorums_that_intersect_are_taken(quorums: str) -> None:
     form = load.parse(f"{HEAD}topology: {quorums}, tenants: {{acme: {{workers: 1}}}}}}\n").topology
     assert form.order_quorum() + form.lease_quorum() > form.replicas < 2 * form.lease_quorum()
@@ -104,14 +106,10 @@ SINGLE = {
     "network: {loss: 120%}\n": ["4:17: network.loss: a chance above 100% (got 120%); use at most 100%"],
     "workload: {tasks: 2}\n": ["4:19: workload.tasks: not a rate (got 2); write how many in which time, for example 2/s, 0.5/s or 30/min"],
     "workload: {steps: 0..2}\n": ["4:11: workload: tasks of 0 to 2 steps (got {steps: ...}); use 1 to 100 steps"],
-    "workload: {tasks: 9999/s}\n": [
-        "4:11: workload: more than 50000 tasks in one run (got about 599940); lower the rate, the fleet or the duration"
-    ],
+    "workload: {tasks: 9999/s}\n": ["4:11: workload: more than 50000 tasks in one run (got about 599940); lower the rate, the fleet or the duration"],
     "duration: 2h\n": ["4:11: duration: must be more than nothing and at most 1h (got 7200s); write for example 30s"],
     "swarm: {between: 5s..40s}\n": ["4:18: swarm.between: ends later than the run (got 40s); use at most 30s, or raise duration"],
-    "swarm: {between: 5s..9s, faults: [pertition]}\n": [
-        "4:34: swarm.faults: unknown fault 'pertition' (got a list of 1); did you mean 'partition'?"
-    ],
+    "swarm: {between: 5s..9s, faults: [pertition]}\n": ["4:34: swarm.faults: unknown fault 'pertition' (got a list of 1); did you mean 'partition'?"],
     "swarm: {between: 5s..9s, orders: 2}\n": [
         "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
     ],
@@ -138,9 +136,7 @@ ENTRIES = {
         "5:44: timeline[0].pause: more than one thing to do (got hard, pause); make an entry of each"
     ],
     "{at: 1s, wait: 2s, hard: {scope: global}}": ["5:20: timeline[0].wait: only goes with `after` (got '2s'); remove it, or say after what"],
-    "{after: pause.on, hard: {scope: global}}": [
-        "5:13: timeline[0].after: no entry of that id or action (got 'pause.on'); the ids here are hard-1"
-    ],
+    "{after: pause.on, hard: {scope: global}}": ["5:13: timeline[0].after: no entry of that id or action (got 'pause.on'); the ids here are hard-1"],
     "{after: hard.on, hard: {scope: global}}": [
         "5:13: timeline[0].after: a hard has only the moments played, accepted and effective (got 'hard.on'); the ids here are hard-1",
         "5:13: timeline[0].after: waits, in the end, for itself (got 'hard.on'); break the circle with an `at`",
@@ -148,7 +144,15 @@ ENTRIES = {
     "{after: hard.played, hard: {scope: global}}": [
         "5:13: timeline[0].after: waits, in the end, for itself (got 'hard.played'); break the circle with an `at`"
     ],
-    "{after: order-durabel, hard: {scope: global}}": ["5:13: timeline[0].after: unknown kind of fact (got 'order-durabel'); did you mean 'order-durable'?"],
+    "{after: order-durabel, hard: {scope: global}}": [
+        "5:13: timeline[0].after: unknown kind of fact (got 'order-durabel'); did you mean 'order-durable'?"
+    ],
+    "{after: gate-changed(agent=acme/1, mode=DRAINING), hard: {scope: global}}": [
+        "5:13: timeline[0].after: not closed (got 'gate-changed(agent=acme/1'); put it in quotes: within { } or [ ] of YAML, a comma ends the value",
+        "5:40: timeline[0].'mode=DRAINING)': unknown key (got 'mode=DRAINING)'); use one of id, at, after, count, wait, when, soft, "
+        "hard, isolate, quiesce, resume, partition, delay, loss, duplicate-messages, reorder, duplicate, replay, clock-step, clock-drift, crash, "
+        "pause, disk-fail, disk-slow",
+    ],
     "{when: lease.left(acme/9) < 5%, hard: {scope: global}}": ["5:12: timeline[0].when: no such agent (got 'acme/9'); did you mean 'acme/2'?"],
     "{when: gate(acme/1) is OPENED, hard: {scope: global}}": [
         "5:12: timeline[0].when: unknown gate 'OPENED' (got 'gate(acme/1) is OPENED'); did you mean 'OPEN'?"
@@ -181,9 +185,7 @@ ENTRIES = {
     "{at: 1s, pause: {nodes: sidecar/acme/1}}": [
         "5:29: timeline[0].pause.nodes: not a target (got 'sidecar/acme/1'); write it with a space: sidecar acme/1"
     ],
-    "{at: 1s, partition: {}}": [
-        "5:25: timeline[0].partition: no sides (got {}); add for example between: [replicas, sidecar acme/1]"
-    ],
+    "{at: 1s, partition: {}}": ["5:25: timeline[0].partition: no sides (got {}); add for example between: [replicas, sidecar acme/1]"],
     "{at: 1s, partition: {from: replicas}}": ["5:32: timeline[0].partition.from: only one end (got 'replicas'); add `to`, or use between"],
     "{at: 1s, partition: {between: [replicas, rest, rest]}}": [
         "5:52: timeline[0].partition.between[2]: `rest` on more than one side (got 'rest'); name the nodes of all sides but one"
@@ -196,13 +198,17 @@ ENTRIES = {
         "replicas to all but agents; or allow-empty: true"
     ],
     "{at: 1s, partition: {between: [replicas, agents]}}": [
-        "5:46: timeline[0].partition.between[1]: partition cannot hit nodes of the role agent (got 'agents'); aim it at one of replica, sidecar, sink, operator: "
-        "an agent speaks only to its own sidecar, on one host"
+        "5:46: timeline[0].partition.between[1]: partition cannot hit nodes of the role agent (got 'agents'); aim it at one of "
+        "replica, sidecar, sink, operator: an agent speaks only to its own sidecar, on one host"
     ],
     "{at: 1s, loss: {chance: 101%}}": ["5:29: timeline[0].loss.chance: out of its limits (got '101%'); use 0%..100%"],
     "{at: 1s, duplicate: {to: sidecars, times: 1}}": ["5:47: timeline[0].duplicate.times: out of its limits (got 1); use 2..20"],
-    "{at: 1s, crash: {nodes: replica 1, for: 3s}}": ["5:40: timeline[0].crash.for: unknown key (got 'for'); use one of allow-empty, nodes, power, restart-after"],
-    "{at: 1s, crash: {nodes: replica 1, power: yes}}": ["5:47: timeline[0].crash.power: must be true or false (got 'yes'); write true or false, without quotes"],
+    "{at: 1s, crash: {nodes: replica 1, for: 3s}}": [
+        "5:40: timeline[0].crash.for: unknown key (got 'for'); use one of allow-empty, nodes, power, restart-after"
+    ],
+    "{at: 1s, crash: {nodes: replica 1, power: yes}}": [
+        "5:47: timeline[0].crash.power: must be true or false (got 'yes'); write true or false, without quotes"
+    ],
     "{at: 1s, clock-step: {nodes: replicas}}": ["5:26: timeline[0].clock-step.by: missing; add it"],
     "{at: 1s, id: x, pause: {nodes: [], for: 0s}}": [
         "5:36: timeline[0].pause.nodes: an empty list of targets (got a list of 0); name at least one, for example [replica 1, sidecars acme]"
@@ -216,7 +222,8 @@ def test_each_wrong_entry_is_told_exactly(entry: str) -> None:
 
 
 def test_ids_are_unique_and_moments_unambiguous() -> None:
-    entries = "  - {at: 1s, id: x, pause: {nodes: replicas}}\n  - {at: 2s, id: x, pause: {nodes: replicas}}\n  - {after: pause.on, hard: {scope: global}}\n"
+    pauses = "  - {at: 1s, id: x, pause: {nodes: replicas}}\n  - {at: 2s, id: x, pause: {nodes: replicas}}\n"
+    entries = f"{pauses}  - {{after: pause.on, hard: {{scope: global}}}}\n"
     assert problems(f"{SOUND}timeline:\n{entries}") == [
         "6:18: timeline[1].id: the id of timeline[0] too (got 'x'); give each entry its own id",
         "7:13: timeline[2].after: 2 entries of that action: say which by its id (got 'pause.on'); the ids here are x, x, hard-1",

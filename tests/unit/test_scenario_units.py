@@ -11,7 +11,7 @@ from scenarios.units import Span, UnitError
 
 @pytest.mark.parametrize(
     ("text", "ns"),
-    [("0s", 0), ("1ns", 1), ("250ms", 250_000_000), ("1.5s", 1_500_000_000), ("0.000000001s", 1), ("2min", 120_000_000_000), ("1h", 3_600_000_000_000)],
+    [("0s", 0), ("1ns", 1), ("250ms", 250_000_000), ("1.5s", 1_500_000_000), ("0.000000001s", 1), ("2min", 120_000_000_000), ("1h", 3600 * 10**9)],
 )
 def test_a_duration_is_read_to_the_nanosecond(text: str, ns: int) -> None:
     assert units.duration(text) == ns

@@ -220,7 +220,9 @@ def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None
         record(state, "PROC_REAPED", {**body, "checkpoint": state.checkpoint, "in_doubt": in_doubt}, now_ns)
         state.last_stop = (state.token, "STOPPED_CLEAN" if clean else "STOPPED_FORCED", state.checkpoint, in_doubt)
         state.restart_after_ns = now_ns + state.parameters.renew_ns
-    forget_process(state)
+    state.reaping = False
+    if state.process:
+        forget_process(state)
 
 
 def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
@@ -233,7 +235,7 @@ def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str,
 
 
 def forget_process(state: Sidecar) -> None:
-    state.process = state.reaping = state.stopping = state.stop_drain = state.killing = False
+    state.process = state.stopping = state.stop_drain = state.killing = False
     state.stop_ack = None
     state.stop_by_ns = None
     state.next_kill_ns = NEVER

@@ -1,0 +1,420 @@
+"""The ``haltproof`` command.
+
+Owns the words of the command line, what each command answers, and its exit code. Everything that it does is done elsewhere, and imported only
+by the command that needs it, for a command line that takes a second to say hello is one that nobody likes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+
+from harness.exits import Exit, of_campaign, of_verdict
+from scenarios.problems import ScenarioInvalid, ScenarioNotFound
+from scenarios.seeds import Seeds, SeedsInvalid
+
+if TYPE_CHECKING:
+    from harness.campaign import Outcome
+    from scenarios.model import Scenario
+    from scenarios.schedule import Schedule
+
+app = App(
+    name="haltproof",
+    help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 violated, 2 unknown, 64 usage, 65 invalid scenario.",
+    help_format="plaintext",
+)
+DEFAULT_OUT = Path("out/run")
+
+
+class Refused(Exception):
+    """A command cannot do what was asked; the message says why, ``code`` is how it exits."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@app.command
+def run(
+    *scenarios: str,
+    seeds: str = "",
+    jobs: int = 0,
+    out: Path = DEFAULT_OUT,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    implementation: str = "killswitch",
+    live: Annotated[bool, Parameter(negative=())] = False,
+    twice: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:
+    """Play scenarios over seeds, judge every run, and write results and a report.
+
+    Parameters
+    ----------
+    scenarios
+        Names from the library or files; none plays the whole library.
+    seeds
+        N for seeds 1 to N, or A..B; each scenario's own if left out.
+    jobs
+        Processes to play on; 0 takes one for each core.
+    out
+        The directory for results: campaign.json, runs.jsonl, runs.parquet, report.html, report.md, junit.xml.
+    json
+        Print the campaign as one JSON document, and nothing else.
+    implementation
+        What to play: killswitch, a planted bug such as B03, or module:object.
+    live
+        Play against real processes through a real Toxiproxy, one run at a time.
+    twice
+        Play each run twice, in processes with different hash seeds, and say where they part.
+    """
+    if live and twice:
+        raise Refused("--twice: two live runs are never the same, so there is nothing to compare; leave out --live or --twice")
+    if jobs < 0:
+        raise Refused(f"--jobs: has to be 0 or more (got {jobs})")
+    paths = _find(scenarios)
+    loaded = [(path, _load(path)) for path in paths]
+    _refuse_twins(loaded)
+    chosen = Seeds.parse(seeds) if seeds else None
+    _check_implementation(implementation)
+    _refuse_foreign(out)
+    if twice:
+        return _run_twice(loaded, chosen, implementation, json=json)
+    if live:
+        return _run_live(loaded, chosen, implementation, out, json=json)
+    return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json)
+
+
+def _run_simulated(paths: list[Path], chosen: Seeds | None, jobs: int, implementation: str, out: Path, *, json: bool) -> Exit:
+    from harness import campaign, terminal
+
+    began = time.perf_counter()
+    chunks = campaign.plan(paths, lambda scenario: _seeds_of(scenario, chosen), implementation, out)
+    with terminal.progress("runs") as progress:
+        outcome = campaign.play_all(chunks, jobs, progress)
+    return _conclude(outcome, paths, "sim", implementation, out, began, json=json)
+
+
+def _conclude(outcome: Outcome, paths: list[Path], driver: str, implementation: str, out: Path, began: float, *, json: bool) -> Exit:
+    """Write the results, render the report, print the answer."""
+    from harness import campaign, terminal
+    from reports.render import render
+
+    made = campaign.finish(outcome, paths, driver=driver, implementation_name=implementation, out=out, began=began)
+    render(out)
+    if json:
+        _print_json(made)
+    else:
+        terminal.show_campaign(made)
+    return Exit.INTERRUPTED if outcome.interrupted else of_campaign(made, outcome.runs)
+
+
+def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool) -> Exit:
+    from harness import live_campaign, terminal
+    from scenarios.derive import drivers
+
+    for path, scenario in loaded:
+        if "live" not in drivers(scenario):
+            raise Refused(f"{path}: needs faults that only the simulator has; `haltproof list` shows what each scenario can be played by", Exit.CAPABILITY)
+    began = time.perf_counter()
+    with terminal.progress("live runs") as progress:
+        played = live_campaign.play_all(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, progress)
+    code = _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json)
+    for line in played.left:
+        terminal.complain(f"left behind: {line}")
+    return Exit.RESIDUE if played.left else code
+
+
+def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, *, json: bool) -> Exit:
+    from harness import terminal, twice
+    from harness.version import version
+    from scenarios.draw import draw
+
+    answers: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="haltproof-twice-") as scratch:
+        for _, scenario in loaded:
+            for seed in _seeds_of(scenario, chosen):
+                digest, divergence = twice.play_twice(draw(scenario, seed, version()), implementation, Path(scratch))
+                answers.append({"scenario": scenario.scenario, "seed": seed, "digest": digest, "divergence": str(divergence or "")})
+                if not json:
+                    terminal.console().print(f"{scenario.scenario} {seed}: {digest} {divergence or 'twice the same'}", markup=False)
+    if json:
+        _print_json({"schema": "haltproof/twice/1", "runs": answers})
+    return Exit.INVALID if any(answer["divergence"] for answer in answers) else Exit.VALID
+
+
+@app.command(name="list")
+def list_(*, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
+    """Show the library: each scenario, what plays it, and its hypothesis.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from harness import terminal
+    from scenarios.derive import drivers
+
+    loaded = [_load(path) for path in _find(())]
+    if json:
+        rows = [{"scenario": each.scenario, "drivers": list(drivers(each)), "hypothesis": each.hypothesis} for each in loaded]
+        _print_json({"schema": "haltproof/list/1", "scenarios": rows})
+        return Exit.VALID
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("scenario", "drivers", "hypothesis"):
+        table.add_column(name, overflow="fold")
+    for each in loaded:
+        table.add_row(each.scenario, ", ".join(drivers(each)), escape(each.hypothesis))
+    terminal.console().print(table)
+    return Exit.VALID
+
+
+@app.command
+def explain(scenario: str, *, seed: int | None = None) -> Exit:
+    """Say in plain words what a scenario does, every default included; with a seed, what that seed makes of it.
+
+    Parameters
+    ----------
+    scenario
+        A name from the library or a file.
+    seed
+        Draw this seed's schedule, too.
+    """
+    from harness.version import version
+    from scenarios.draw import draw
+    from scenarios.explain import explain as in_words
+
+    loaded = _load(_find((scenario,))[0])
+    print(in_words(loaded, None if seed is None else draw(loaded, seed, version())))
+    return Exit.VALID
+
+
+@app.command
+def validate(*files: Path) -> Exit:
+    """Check scenario files; all problems of all files are shown, each with its place and a remedy.
+
+    Parameters
+    ----------
+    files
+        Scenario files; none checks the library.
+    """
+    code = Exit.VALID
+    for path in files or tuple(_find(())):
+        try:
+            _load(path)
+        except ScenarioInvalid as invalid:
+            print(invalid, file=sys.stderr)
+            code = Exit.SCENARIO
+        else:
+            print(f"{path}: valid")
+    return code
+
+
+@app.command
+def replay(what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None) -> Exit:
+    """Play one run again, byte for byte, from its token or its schedule file.
+
+    Parameters
+    ----------
+    what
+        A token (hp1:...) or a schedule.json.
+    scenario
+        The scenario file of a token that is not of the library.
+    implementation
+        Play another implementation than the token names, for example to see whether a bug is gone.
+    json
+        Print the run as one JSON document.
+    out
+        Keep schedule, history, findings and a report here.
+    """
+    from harness import terminal
+    from harness.implementation import load as load_implementation
+    from harness.single import simulate
+
+    schedule, played = _schedule_of(what, scenario)
+    judged = simulate(schedule, load_implementation(implementation or played))
+    if out is not None:
+        _keep_replay(judged, schedule, out)
+    if json:
+        _print_json(judged.result)
+    else:
+        terminal.show_run(judged.result)
+    return of_verdict(judged.result.verdict)
+
+
+def _keep_replay(judged: Any, schedule: Schedule, out: Path) -> None:
+    from harness import campaign, results_store
+    from reports.render import render
+
+    kept = results_store.keep_run(out, judged.result, schedule, judged.history)
+    made = campaign.of_one(kept, out)
+    results_store.save(out, made, [kept])
+    render(out)
+
+
+def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
+    """The schedule that a token or file stands for, and the implementation that it was played with."""
+    from harness import token as tokens
+    from harness.version import version
+    from scenarios import schedule as schedules
+    from scenarios.draw import draw
+
+    if not what.startswith("hp1:"):
+        path = Path(what)
+        if not path.is_file():
+            raise Refused(f"{what}: neither a token nor a file; a token begins with hp1:, a schedule is the schedule.json beside a history")
+        return schedules.load(path), "killswitch"
+    token = tokens.parse(what)
+    try:
+        path = _find((scenario or token.scenario,))[0]
+    except ScenarioNotFound as missing:
+        raise Refused(f"{missing}; name its file with --scenario FILE", Exit.SCENARIO) from missing
+    schedule = draw(_load(path), token.seed, version())
+    problems = tokens.mismatches(token, schedule)
+    if problems:
+        raise Refused("this would not be the run of that token:\n  " + "\n  ".join(problems), Exit.SCENARIO)
+    return schedule, token.implementation
+
+
+@app.command
+def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
+    """Measure the harness on planted bugs: bug x invariant x seeds to find, and that nobody flags the controls.
+
+    Parameters
+    ----------
+    names
+        Bugs and controls, such as B01 or C02; none takes all.
+    seeds
+        Give up on a bug after so many seeds of each of its scenarios.
+    jobs
+        Processes to play on; 0 takes one for each core.
+    json
+        Print one JSON document.
+    """
+    from harness import hunt, planted, terminal
+
+    strangers = [name for name in names if name not in planted.COLLECTION]
+    if strangers or seeds < 1 or jobs < 0:
+        why = f"no such bug: {', '.join(strangers)}; there are {', '.join(planted.COLLECTION)}" if strangers else "--seeds and --jobs have to be positive"
+        raise Refused(why)
+    with terminal.progress("bugs") as progress:
+        matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress)
+    if json:
+        _print_json(matrix)
+    else:
+        terminal.show_matrix(matrix)
+    return Exit.VALID if hunt.is_sound(matrix) else Exit.INVALID
+
+
+@app.command
+def schema() -> Exit:
+    """Print the JSON Schema of scenario files."""
+    from scenarios import jsonschema
+
+    print(jsonschema.text(), end="")
+    return Exit.VALID
+
+
+@app.command
+def report(results: Path = DEFAULT_OUT) -> Exit:
+    """Render the report of a results directory again.
+
+    Parameters
+    ----------
+    results
+        What `haltproof run --out` wrote.
+    """
+    from reports.render import render
+
+    print(render(results))
+    return Exit.VALID
+
+
+# -- what commands share -----------------------------------------------------------------------------------------------------------------
+
+
+def _find(names: tuple[str, ...]) -> list[Path]:
+    from scenarios import load
+
+    return [load.find(name) for name in names] if names else list(load.library().values())
+
+
+def _load(path: Path) -> Scenario:
+    from scenarios import load
+
+    return load.load(path)
+
+
+def _refuse_twins(loaded: list[tuple[Path, Scenario]]) -> None:
+    """Results are filed by name, so two files may not claim the same one."""
+    seen: dict[str, Path] = {}
+    for path, scenario in loaded:
+        if scenario.scenario in seen:
+            raise Refused(f"{path}: scenario: the name is taken by {seen[scenario.scenario]} (got {scenario.scenario!r}); give it another", Exit.SCENARIO)
+        seen[scenario.scenario] = path
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Results go where results are, or where nothing is."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl")))):
+        raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
+
+
+def _check_implementation(name: str) -> None:
+    from harness.implementation import load
+
+    if ":" in name and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    load(name)
+
+
+def _seeds_of(scenario: Scenario, chosen: Seeds | None) -> range:
+    return chosen.range if chosen is not None else range(scenario.seeds.low, scenario.seeds.high + 1)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n")
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(answer(sys.argv[1:]))
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one command line; its exit code. Errors for people go to standard error."""
+    from harness.implementation import ImplementationUnknown
+    from harness.token import TokenInvalid
+
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return Exit.USAGE  # cyclopts has said why
+    except Refused as refused:
+        return _say(refused, refused.code)
+    except ScenarioInvalid as invalid:
+        return _say(invalid, Exit.SCENARIO)
+    except (ScenarioNotFound, SeedsInvalid, ImplementationUnknown, TokenInvalid) as mistake:
+        return _say(mistake, Exit.USAGE)
+    except (ValueError, OSError) as wrong:
+        return _say(wrong, Exit.USAGE)
+    except KeyboardInterrupt:
+        return _say("interrupted", Exit.INTERRUPTED)
+    return int(code) if code is not None else Exit.VALID
+
+
+def _say(what: object, code: Exit) -> int:
+    print(what, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

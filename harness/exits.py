@@ -1,0 +1,36 @@
+"""Exit codes of every command, and which one a campaign earns. Documented in ``docs/operations.md``."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from harness.results import Campaign, RunResult
+from harness.verdict import Verdict
+
+
+class Exit(IntEnum):
+    VALID = 0
+    INVALID = 1
+    UNKNOWN = 2
+    STOPPED = 3
+    RESIDUE = 4
+    CAPABILITY = 5
+    USAGE = 64
+    SCENARIO = 65
+    BUG = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_OF_VERDICT = {Verdict.VALID: Exit.VALID, Verdict.INVALID: Exit.INVALID, Verdict.UNKNOWN: Exit.UNKNOWN}
+
+
+def of_verdict(verdict: Verdict) -> Exit:
+    return _OF_VERDICT[verdict]
+
+
+def of_campaign(campaign: Campaign, runs: list[RunResult]) -> Exit:
+    """The verdict's, or that of a stop condition that ended a run."""
+    if any(run.ended.startswith("stop condition") for run in runs):
+        return Exit.STOPPED
+    return of_verdict(campaign.verdict)

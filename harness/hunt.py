@@ -1,0 +1,108 @@
+"""Measuring the harness on planted bugs: which are found, by which invariant, and how many seeds it takes.
+
+Owns `haltproof bugs`. A bug counts as found when an invariant is violated that is expected to see it; a control that violates anything is
+a false alarm. What is not found within the budget is said in plain sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from msgspec import Struct
+
+from harness import planted
+from harness.campaign import begin_worker, worker_arguments
+from harness.planted.bug import PlantedBug
+from harness.single import simulate
+from harness.verdict import Verdict
+from harness.version import version
+from scenarios import load
+from scenarios.draw import draw
+
+SCHEMA = "haltproof/bugs/1"
+
+
+class Sighting(Struct, frozen=True, kw_only=True):
+    """One bug in one scenario. ``seeds``: {invariant: seeds played up to its first violation}. ``reached``: the mistake was made at all."""
+
+    scenario: str
+    played: int
+    seeds: dict[str, int]
+    reached: bool
+    token: str = ""
+
+
+class Catch(Struct, frozen=True, kw_only=True):
+    """One bug over its scenarios. ``status``: found, missed, clean (a control that nobody flagged) or false alarm."""
+
+    bug: str
+    mistake: str
+    expected: tuple[str, ...]
+    difficulty: str
+    status: str
+    sightings: tuple[Sighting, ...]
+
+
+class Matrix(Struct, frozen=True, kw_only=True):
+    schema: str = SCHEMA
+    version: str
+    seeds: int
+    catches: tuple[Catch, ...]
+
+
+def hunt(names: Iterable[str], seeds: int, jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Matrix:
+    """Play each bug in each of its scenarios until it is found, for at most ``seeds`` seeds; a control for all of them."""
+    bugs = [planted.COLLECTION[name] for name in names]
+    errands = [(bug.name, scenario, seeds) for bug in bugs for scenario in bug.scenarios]
+    if jobs == 1:
+        sightings = [_counted(sight(*errand), index, len(errands), progress) for index, errand in enumerate(errands)]
+    else:
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin_worker, initargs=worker_arguments()) as pool:
+            open_ = [pool.submit(sight, *errand) for errand in errands]
+            sightings = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
+    remaining = iter(sightings)
+    catches = tuple(_catch(bug, tuple(next(remaining) for _ in bug.scenarios)) for bug in bugs)
+    return Matrix(version=version(), seeds=seeds, catches=catches)
+
+
+def _counted(sighting: Sighting, index: int, total: int, progress: Callable[[int, int], None]) -> Sighting:
+    progress(index + 1, total)
+    return sighting
+
+
+def sight(name: str, scenario_name: str, seeds: int) -> Sighting:
+    """Play one bug in one scenario, in this process."""
+    bug = planted.COLLECTION[name]
+    scenario = load.load(load.find(scenario_name))
+    found: dict[str, int] = {}
+    token = ""
+    played = 0
+    bug.calls.clear()
+    for seed in range(seeds):
+        result = simulate(draw(scenario, seed, version()), bug).result
+        played += 1
+        for finding in result.findings:
+            if finding.verdict is Verdict.INVALID:
+                found.setdefault(finding.invariant, played)
+                token = token or result.token
+        if found and not bug.is_control and set(found) & set(bug.caught_by):
+            break
+    return Sighting(scenario=scenario_name, played=played, seeds=found, reached=bool(bug.calls), token=token)
+
+
+def _catch(bug: PlantedBug, sightings: tuple[Sighting, ...]) -> Catch:
+    seen = {invariant for sighting in sightings for invariant in sighting.seeds}
+    if bug.is_control:
+        status = "false alarm" if seen else "clean"
+    else:
+        status = "found" if seen & set(bug.caught_by) else "missed"
+    return Catch(
+        bug=bug.name, mistake=bug.mistake, expected=bug.caught_by, difficulty=bug.difficulty, status=status, sightings=sightings
+    )  # fmt: skip
+
+
+def is_sound(matrix: Matrix) -> bool:
+    """Every bug found, every control clean."""
+    return all(catch.status in ("found", "clean") for catch in matrix.catches)

@@ -1,0 +1,11 @@
+"""Planted bugs: realistic mistakes in the core, each found by the harness or shown in plain sight as not found.
+
+Owns the collection. A bug replaces named functions of the core from outside; the core has no `if` for any of them.
+"""
+
+from __future__ import annotations
+
+from harness.planted import controls, first_ten
+from harness.planted.bug import PlantedBug
+
+COLLECTION: dict[str, PlantedBug] = {bug.name: bug for bug in (*first_ten.BUGS, *controls.CONTROLS)}

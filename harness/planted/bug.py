@@ -1,0 +1,77 @@
+"""What a planted bug is, and how it is put in force.
+
+Owns the replacement of functions and the check that they exist and are reached. A bug is an implementation like any other: any command
+can play it by its name.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from killswitch.core import build
+from killswitch.core.keys import Signer
+from killswitch.core.machine import Machine, NodeConfig
+
+
+class BugMisplaced(Exception):
+    """A planted bug names a function that the core does not have: the core has moved on, and the bug has to follow."""
+
+
+@dataclass(frozen=True)
+class PlantedBug:
+    """``replaces``: {``module:function``: its replacement}. ``caught_by``: the invariants expected to see it, none for a control.
+
+    ``scenarios``: where it shows, most likely first. ``difficulty``: easy, medium or hard, by the seeds it takes.
+    """
+
+    name: str
+    mistake: str
+    replaces: dict[str, Callable[..., Any]]
+    caught_by: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ("swarm-storm",)
+    difficulty: str = "easy"
+    calls: dict[str, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it changes nothing that the protocol promises, so that flagging it is a false alarm."""
+        return not self.caught_by
+
+    def machine(self, config: NodeConfig, signer: Signer) -> Machine:
+        return build.machine(config, signer)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The mistakes are made inside, and nowhere else. Raises `BugMisplaced`. ``calls`` counts how often each was reached."""
+        undo: list[tuple[ModuleType, str, Any]] = []
+        try:
+            for place, replacement in self.replaces.items():
+                module, name = _find(self.name, place)
+                undo.append((module, name, getattr(module, name)))
+                setattr(module, name, self._counted(place, replacement))
+            yield
+        finally:
+            for module, name, original in reversed(undo):
+                setattr(module, name, original)
+
+    def _counted(self, place: str, replacement: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(replacement)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[place] = self.calls.get(place, 0) + 1
+            return replacement(*args, **kwargs)
+
+        return counted
+
+
+def _find(bug: str, place: str) -> tuple[ModuleType, str]:
+    module_name, _, name = place.partition(":")
+    module = importlib.import_module(f"killswitch.core.{module_name}")
+    if not callable(getattr(module, name, None)):
+        raise BugMisplaced(f"{bug}: killswitch.core.{module_name} has no function {name}; the core has moved on, and the bug has to follow")
+    return module, name

@@ -1,0 +1,108 @@
+"""What commands print for people: tables, progress, errors. Colours help and are never needed.
+
+Owns the look of the terminal. Reads results; knows no driver. Progress goes to standard error, and only if that is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from harness.hunt import Matrix
+from harness.results import Campaign, RunResult
+from harness.verdict import Verdict
+
+STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
+FAILURES_SHOWN = 8
+NS_PER_MS = 1_000_000
+
+
+def console() -> Console:
+    """Standard output; as wide as the terminal, or wide enough for a log."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def complain(text: str) -> None:
+    """An error, on standard error, as it is."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of runs done; silent where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def verdict(value: Verdict) -> str:
+    return f"[{STYLES[value]}]{value}[/]"
+
+
+def show_campaign(campaign: Campaign) -> None:
+    """The table of scenario x verdict, each failure with its replay, and where the report is."""
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("scenario", "verdict", "runs", "invariants", "faults fired", "why"):
+        table.add_column(name, justify="right" if name in ("runs", "faults fired") else "left", overflow="fold")
+    for summary in campaign.scenarios:
+        bad = [invariant for invariant, (_, invalid, unknown) in summary.invariants.items() if invalid or unknown]
+        fired = sum(counts[2] for counts in summary.faults.values())
+        held = f"{len(summary.invariants) - len(bad)} held" + (f", not: {', '.join(bad)}" if bad else "")
+        table.add_row(summary.scenario, verdict(summary.verdict), str(summary.runs), held, str(fired), escape(summary.why))
+    out.print(table)
+    for failure in campaign.failures[:FAILURES_SHOWN]:
+        out.print(f"\n{verdict(failure.verdict)} {failure.invariant} in {failure.scenario}, seed {failure.seed}: {escape(failure.why)}")
+        out.print(f"  replay: {escape(failure.replay)}", soft_wrap=True)
+    if len(campaign.failures) > FAILURES_SHOWN:
+        out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
+    show_stop_times(campaign, out)
+    out.print(f"\n{verdict(campaign.verdict)}: {campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s), {campaign.driver}, {campaign.version}")
+    out.print(f"report: {campaign.report}", soft_wrap=True)
+
+
+def show_stop_times(campaign: Campaign, out: Console) -> None:
+    if campaign.stop_time:
+        words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
+        out.print(f"\nlast forbidden admission after an order was effective: {words}")
+
+
+def show_run(run: RunResult) -> None:
+    """One run: each invariant that does not hold, and a line for the rest."""
+    out = console()
+    for finding in run.findings:
+        if finding.verdict is not Verdict.VALID:
+            out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(finding.why)}; witness: facts {', '.join(map(str, finding.witness))}")
+    held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
+    out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}")
+    out.print(f"digest: {run.digest}")
+
+
+def show_matrix(matrix: Matrix) -> None:
+    """Bug x scenario x invariant x seeds, what was missed and what was a false alarm in plain sight."""
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("bug", "status", "expected", "found by, in so many seeds", "mistake"):
+        table.add_column(name, overflow="fold")
+    for catch in matrix.catches:
+        style = "green" if catch.status in ("found", "clean") else "bold red"
+        seen = [
+            f"{sighting.scenario}: " + (", ".join(f"{id_} in {count}" for id_, count in sighting.seeds.items()) or f"nothing in {sighting.played}")
+            + ("" if sighting.reached else " (never reached)")
+            for sighting in catch.sightings
+        ]  # fmt: skip
+        table.add_row(catch.bug, f"[{style}]{catch.status}[/]", ", ".join(catch.expected) or "nobody", "\n".join(seen), catch.mistake)
+    out.print(table)
+    missed = [catch.bug for catch in matrix.catches if catch.status == "missed"]
+    alarms = [catch.bug for catch in matrix.catches if catch.status == "false alarm"]
+    out.print(f"\nwithin {matrix.seeds} seeds: not found: {', '.join(missed) or 'none'}; false alarms: {', '.join(alarms) or 'none'}")

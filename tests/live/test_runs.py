@@ -1,0 +1,226 @@
+"""Whole live runs: real processes, a real Toxiproxy, and what happens when something outside the experiment breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.checkers.jury import Jury
+from harness.history import VOCABULARY, Fact, History
+from harness.live import paths
+from harness.live.driver import PlayedLive, play
+from harness.live.injections import CapabilityMissing
+from harness.live.probe import Measured, Outcome
+from harness.operations import Stopped
+from harness.verdict import Verdict
+from killswitch.live.process import processes_with
+from scenarios.draw import draw
+from scenarios.load import find, load
+from scenarios.schedule import ClockSpec, Schedule
+from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, both_ways, fault, order, short
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+LIVE_SCENARIOS = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain")
+
+
+@pytest.fixture(autouse=True)
+def server_is_there(toxiproxy_binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALTPROOF_TOXIPROXY", str(toxiproxy_binary))
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A setting that every process of the test inherits; nothing that carries it may outlive the test."""
+    setting = ("HALTPROOF_TEST", uuid.uuid4().hex)
+    monkeypatch.setenv(*setting)
+    yield "=".join(setting)
+    assert processes_with("=".join(setting)) == []
+
+
+def attestations(history: History) -> dict[str, list[Fact]]:
+    """{fault: its measurements}, all of which saw it."""
+    assert history.of("fault-unattested") == []
+    seen: dict[str, list[Fact]] = {}
+    for fact in history.of("fault-attested"):
+        seen.setdefault(fact.body["fault"], []).append(fact)
+    return seen
+
+
+def assert_sound(played: PlayedLive) -> None:
+    """The run came to its end, in the history's vocabulary and order; the core, replayed from the traces, did byte for byte the same."""
+    history = played.history
+    assert (played.why, played.ended, played.left) == ("", "complete", ())
+    assert history.of("step-raised") == []
+    assert [fact.at_ns for fact in history] == sorted(fact.at_ns for fact in history)
+    for fact in history:
+        assert set(fact.body) <= set(VOCABULARY[fact.kind][0]), fact
+    assert [history.facts[0].kind, history.facts[1].kind, history.facts[-1].kind] == ["run-started", "topology", "run-ended"]
+    folded = history.of("log-folded")
+    assert {fact.node for fact in folded} >= {*REPLICAS, SIDECAR, SINK}
+    assert all(fact.body["live"] == fact.body["folded"] and fact.body["chain_ok"] for fact in folded)
+
+
+def test_library_scenarios_run_live_unchanged_side_by_side(tmp_path: Path, mark: str) -> None:
+    schedules = {name: draw(load(find(name)), 1, "test") for name in LIVE_SCENARIOS}
+    with ThreadPoolExecutor(len(schedules)) as pool:  # three cells at once must not meet: ports, sockets, groups are each run's own
+        runs = {name: pool.submit(play, schedule, "killswitch", tmp_path / name) for name, schedule in schedules.items()}
+    for name, run in runs.items():
+        played = run.result()
+        assert_sound(played)
+        jury = Jury(schedules[name].expect.invariants)
+        for fact in played.history:
+            jury.see(fact)
+        findings = jury.findings()
+        assert [(finding.invariant, finding.why) for finding in findings if finding.verdict is not Verdict.VALID] == []
+        assert len(attestations(played.history)) == 1
+        assert played.history.of("fault-fired"), name
+        assert played.history.of("process-reaped"), name
+
+
+def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: str) -> None:
+    schedule = short(
+        fault("one-way", "partition", 400 * MS, 800 * MS, links=(("replica/1", SIDECAR), ("replica/1", "replica/2")), shape="blackhole"),
+        fault("cut", "partition", 500 * MS, 800 * MS, links=both_ways("replica/3", "replica/2", "operator"), shape="cut"),
+        fault("late", "delay", 300 * MS, 900 * MS, links=both_ways("sidecar/acme/2", *REPLICAS), by_ns=60 * MS),
+        fault("twice", "duplicate", 900 * MS, 1500 * MS, targets=("sidecar/acme/2", "replica/2"), message="order", times=2),
+        fault("stand-still", "pause", 1400 * MS, 500 * MS, targets=("replica/3", "agent/acme/1")),
+        order("isolate", SECOND),
+        fault("killed", "crash", 1600 * MS, targets=("replica/1", SIDECAR), power=0, restart_after_ns=300 * MS),
+        clocks={SIDECAR: ClockSpec(offset_ns=9 * SECOND, drift_ppm=-9_000)},
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = attestations(played.history)
+    assert seen["one-way"][0].body["measured"] == {"paths": 2, "silent": 2}
+    assert seen["cut"][0].body["measured"] == {"paths": 3, "refused": 3}
+    assert seen["late"][0].body["measured"]["least_trip_ms"] >= 120
+    assert seen["twice"][0].body["measured"]["received_again"] > 0
+    assert seen["stand-still"][0].body["measured"] == {"stopped": 2, "without_process": 0}
+    assert [fact.body["measured"] for fact in seen["killed"]] == [{"killed": 2, "without_process": 0}, {"started": 2}]
+    assert {fact.node for fact in played.history.of("node-crashed")} >= {"replica/1", SIDECAR, "agent/acme/1"}
+    started = [fact for fact in played.history.of("node-started") if fact.node == SIDECAR]
+    assert len(started) == 2 and started[1].body["records"] > 0
+    assert all(fact.clock_ns >= 9 * SECOND for fact in started)
+    healed = played.history.of("healed")[0].at_ns
+    assert all(fact.at_ns <= healed for fact in played.history.of("fault-off"))
+
+
+def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = paths.probe
+    entry = fault("hole", "partition", 300 * MS, 400 * MS, links=both_ways(SIDECAR, "replica/1"), shape="blackhole")
+
+    async def blind(port: int, deadline_s: float) -> Measured:
+        """Sees an echo where there is none."""
+        seen = await real(port, deadline_s)
+        return Measured(Outcome.ECHOED, 1) if seen.outcome is Outcome.SILENT else seen
+
+    monkeypatch.setattr(paths, "probe", blind)
+    played = play(short(entry, duration_ns=SECOND, settle_ns=0), "killswitch", tmp_path)
+    (unseen,) = played.history.of("fault-unattested")
+    assert unseen.body["measured"] == {"paths": 1, "echoed": 1}
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (fault("x", "clock-step", 0, targets=(SIDECAR,), by_ns=5), "live driver has"),
+        (fault("x", "crash", 0, targets=(SIDECAR,), power=1, restart_after_ns=0), "power"),
+        (fault("x", "partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="stall"), "shape"),
+        (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="cut"), "one way"),
+    ],
+)
+def test_what_the_driver_cannot_make_is_refused_before_anything_starts(tmp_path: Path, mark: str, what: object, why: str) -> None:
+    with pytest.raises(CapabilityMissing, match=why):
+        play(short(what), "killswitch", tmp_path)  # type: ignore[arg-type]
+    assert list((tmp_path / "traces").iterdir()) == []
+
+
+def test_a_watcher_ends_the_run(tmp_path: Path, mark: str) -> None:
+    def watch(fact: Fact) -> None:
+        if fact.kind == "effect-applied":
+            raise Stopped("seen enough")
+
+    played = play(short(), "killswitch", tmp_path, watch)
+    assert (played.ended, played.why, played.left) == ("seen enough", "", ())
+    assert played.wall_ns < 3 * SECOND
+
+
+# -- What breaks from outside --------------------------------------------------------------------------------------------------------
+
+
+def while_running(directory: Path, act: Callable[[], None]) -> PlayedLive:
+    """Play a run of some length, and do ``act`` once both agents work."""
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(play, short(duration_ns=12 * SECOND), "killswitch", directory)
+        await_agents(directory)
+        began = time.monotonic()
+        act()
+        played = run.result(timeout=15)
+    assert time.monotonic() - began < 6, "it took long to be noticed"
+    return played
+
+
+def await_agents(directory: Path) -> None:
+    deadline = time.monotonic() + 15
+    traces = [directory / "traces" / f"agent-acme-{number}" for number in (1, 2)]
+    while not all(trace.exists() and trace.stat().st_size > 2000 for trace in traces):
+        assert time.monotonic() < deadline, "the agents never worked"
+        time.sleep(0.02)
+
+
+def pid_of(mark: str, *words: bytes) -> int:
+    (pid,) = [pid for pid in processes_with(mark) if all(word in Path(f"/proc/{pid}/cmdline").read_bytes() for word in words)]
+    return pid
+
+
+def test_a_toxiproxy_that_dies_makes_the_run_unknown_at_once(tmp_path: Path, mark: str) -> None:
+    played = while_running(tmp_path, lambda: os.kill(pid_of(mark, b"-host", b"-port"), signal.SIGKILL))
+    assert "toxiproxy" in played.why and "status -9" in played.why
+    assert played.history.facts[-1].body["reason"] == played.why
+    assert played.left == ()
+
+
+def test_a_node_that_dies_though_no_fault_killed_it_makes_the_run_unknown(tmp_path: Path, mark: str) -> None:
+    played = while_running(tmp_path, lambda: os.kill(pid_of(mark, b"replica-2"), signal.SIGKILL))
+    assert "replica/2 ended by itself with status -9" in played.why
+
+
+HARNESS = """
+import sys
+from pathlib import Path
+from harness.live.driver import Terminated, play
+from scenarios.schedule import load
+try:
+    play(load(Path(sys.argv[1])), "killswitch", Path(sys.argv[2]))
+except KeyboardInterrupt:
+    sys.exit(130)
+except Terminated:
+    sys.exit(143)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_is_left_running_however_the_harness_ends(tmp_path: Path, mark: str, number: signal.Signals, status: int) -> None:
+    long = tmp_path / "schedule.json"
+    saved: Schedule = msgspec.structs.replace(short(duration_ns=60 * SECOND), scenario="interrupted")
+    saved.save(long)
+    harness = subprocess.Popen([sys.executable, "-c", HARNESS, str(long), str(tmp_path / "run")])
+    await_agents(tmp_path / "run")
+    assert len(processes_with(mark)) >= 10
+    harness.send_signal(number)
+    assert harness.wait(10) == status
+    deadline = time.monotonic() + (5 if number is signal.SIGKILL else 0)  # the kernel's word is good, but not instant
+    while processes_with(mark) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert processes_with(mark) == []

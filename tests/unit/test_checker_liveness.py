@@ -1,0 +1,362 @@
+"""L1 to L6 and L10 on hand-made histories: what is due, when it is due, and when nothing can be said."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checkers.bounds import Bounds, stretch
+from harness.verdict import Verdict
+from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
+
+BOUNDS = Bounds.of(PARAMETERS)
+GRACE_NS = 8 * SECOND
+HEALED_NS = 10 * SECOND
+DUE_NS = HEALED_NS + BOUNDS.propagation_ns
+
+
+# -- L1
+
+
+def delivered(at_ns: int | None, end_ns: int) -> Story:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(HEALED_NS).heal()
+    if at_ns is not None:
+        story.at(at_ns).learn(SIDECAR, "o1")
+    return story.at(end_ns).end()
+
+
+@pytest.mark.parametrize(
+    ("at_ns", "end_ns", "verdict"),
+    [
+        (DUE_NS, DUE_NS, Verdict.VALID),
+        (DUE_NS + 1, DUE_NS + 1, Verdict.INVALID),
+        (None, DUE_NS, Verdict.INVALID),
+        (None, DUE_NS - 1, Verdict.UNKNOWN),
+    ],
+)
+def test_a_live_sidecar_learns_every_order_in_time(at_ns: int | None, end_ns: int, verdict: Verdict) -> None:
+    finding = delivered(at_ns, end_ns).judged("L1")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    if at_ns == DUE_NS:
+        assert (finding.observed_ns, finding.bound_ns) == (BOUNDS.propagation_ns, BOUNDS.propagation_ns)
+
+
+def test_without_a_heal_nothing_is_due() -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(600 * SECOND).end()
+    assert story.judged("L1").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("excuse", ["crashed", "paused", "covered", "never started", "source gone"])
+def test_nothing_is_owed_to_who_cannot_learn(excuse: str) -> None:
+    story = Story()
+    story.start("replica/1", "replica/2", "replica/3")
+    if excuse != "never started":
+        story.start(SIDECAR)
+    story.effective("o1")
+    if excuse == "crashed":
+        story.crash(SIDECAR)
+    elif excuse == "paused":
+        story.say("node-paused", SIDECAR)
+    elif excuse == "covered":
+        story.certify("replica/1", "c1", "o1")
+    elif excuse == "source gone":
+        story.crash("replica/1")
+        story.crash("replica/2")
+    story.heal()
+    story.at(600 * SECOND).end()
+    assert (story.judged("L1").verdict, story.judged("L1").examined) == (Verdict.VALID, 0)
+
+
+# -- L10
+
+
+def converged(orders: dict[str, list[str]], end_ns: int = DUE_NS) -> Story:
+    story = Story()
+    story.start_all()
+    for node, held in orders.items():
+        for order in held:
+            story.learn(node, order)
+        story.intent(node, held)
+    story.at(HEALED_NS).heal()
+    return story.at(end_ns).end()
+
+
+EQUAL = {"replica/1": ["o1"], "replica/2": ["o1"], "replica/3": ["o1"], SIDECAR: ["o1"]}
+
+
+def test_all_hold_the_same_in_the_end() -> None:
+    finding = converged(EQUAL).judged("L10")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 4)
+
+
+@pytest.mark.parametrize("behind", ["replica/2", "replica/3", SIDECAR])
+@pytest.mark.parametrize(("end_ns", "verdict"), [(DUE_NS, Verdict.INVALID), (DUE_NS - 1, Verdict.UNKNOWN)])
+def test_who_stays_behind_is_a_violation_once_it_was_due(behind: str, end_ns: int, verdict: Verdict) -> None:
+    assert converged({**EQUAL, behind: []}, end_ns).judged("L10").verdict is verdict
+
+
+def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> None:
+    story = converged({**EQUAL, "replica/2": [], SIDECAR: ["o1", "local"]})
+    story.facts.insert(-1, story.facts[-1]._replace(kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
+    assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
+
+
+# -- L2
+
+
+def ordered(severity: str, grace_ns: int = 0) -> Story:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    story.learn(SIDECAR, "o1", severity, grace_ns=grace_ns)
+    return story
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_killed_process_is_gone_within_kappa(late_ns: int, verdict: Verdict) -> None:
+    story = ordered("HARD")
+    reaped = story.at(BOUNDS.death_ns + late_ns).reap()
+    finding = story.judged("L2")
+    assert (finding.verdict, finding.observed_ns, finding.bound_ns) == (verdict, BOUNDS.death_ns + late_ns, BOUNDS.death_ns)
+    assert verdict is Verdict.VALID or finding.witness == (9, reaped)
+
+
+def test_a_process_that_is_never_gone_is_a_violation_once_the_time_is_over() -> None:
+    assert ordered("HARD").at(BOUNDS.death_ns + 1).end().judged("L2").verdict is Verdict.INVALID
+    cut_short = ordered("HARD").at(BOUNDS.death_ns).end().judged("L2")
+    assert (cut_short.verdict, cut_short.examined) == (Verdict.VALID, 0)
+
+
+def test_the_time_of_a_paused_sidecar_does_not_count() -> None:
+    story = ordered("HARD")
+    story.say("node-paused", SIDECAR)
+    story.at(60 * SECOND).say("node-resumed", SIDECAR)
+    story.at(60 * SECOND + BOUNDS.death_ns).reap()
+    finding = story.judged("L2")
+    assert (finding.verdict, finding.observed_ns) == (Verdict.VALID, BOUNDS.death_ns)
+
+
+def test_the_death_of_the_agents_node_is_the_end_of_its_process() -> None:
+    story = ordered("HARD").at(BOUNDS.death_ns)
+    story.crash(f"agent/{AGENT}")
+    story.at(60 * SECOND).reap()
+    assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize("excuse", ["crash", "certificate", "kill failed", "soft", "dead before"])
+def test_what_need_not_die_by_then(excuse: str) -> None:
+    story = ordered("SOFT" if excuse == "soft" else "HARD", grace_ns=300 * SECOND)
+    if excuse == "crash":
+        story.crash(SIDECAR)
+    elif excuse == "certificate":
+        story.certify(SIDECAR, "c1", "o1")
+    elif excuse == "kill failed":
+        story.prove("o1", "KILL_FAILED")
+    elif excuse == "dead before":
+        story = Story()
+        story.learn(SIDECAR, "o1")
+    story.at(60 * SECOND).end()
+    assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 0)
+
+
+# -- L3
+
+SOFT_DEATH_NS = stretch(GRACE_NS, PARAMETERS["drift_ppm"]) + BOUNDS.death_ns
+
+
+@pytest.mark.parametrize("word", ["killed", "reaped"])
+@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_soft_stop_ends_by_itself_or_by_force(word: str, late_ns: int, verdict: Verdict) -> None:
+    story = ordered("SOFT", GRACE_NS).at(SOFT_DEATH_NS + late_ns)
+    if word == "killed":
+        story.kill()
+    else:
+        story.reap()
+    assert (story.judged("L3").verdict, story.judged("L3").observed_ns) == (verdict, SOFT_DEATH_NS + late_ns)
+
+
+def escalation(escalated_ns: int | None) -> Story:
+    story = Story()
+    story.start_all()
+    story.say("token-promised", "replica/1", agent=AGENT, token=FIRST)
+    story.at(1).learn("replica/1", "o1", "SOFT", grace_ns=GRACE_NS)
+    if escalated_ns is not None:
+        story.at(1 + escalated_ns).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    return story
+
+
+ESCALATION_NS = BOUNDS.escalation_ns(GRACE_NS)
+
+
+@pytest.mark.parametrize(
+    ("escalated_ns", "verdict"), [(ESCALATION_NS, Verdict.VALID), (ESCALATION_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)]
+)
+def test_an_untouched_replica_escalates_in_time(escalated_ns: int | None, verdict: Verdict) -> None:
+    finding = escalation(escalated_ns).at(60 * SECOND).end().judged("L3")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+
+
+@pytest.mark.parametrize("excuse", ["stopped", "touched", "covered", "killed", "too early to say"])
+def test_no_escalation_is_owed(excuse: str) -> None:
+    story = escalation(None)
+    if excuse == "stopped":
+        story.prove("o1", "STOPPED_CLEAN")
+    elif excuse == "touched":
+        story.fault("partition", "replica/1")
+    elif excuse == "covered":
+        story.certify("replica/2", "c1", "o1")
+    elif excuse == "killed":
+        story.learn("replica/1", "o3", "HARD")
+    story.at(ESCALATION_NS if excuse == "too early to say" else 60 * SECOND).end()
+    assert (story.judged("L3").verdict, story.judged("L3").examined) == (Verdict.VALID, 0)
+
+
+# -- L4
+
+
+def drained(*, in_flight: bool = False) -> Story:
+    """A soft order in peace, with or without a task that has done one step of one second and has two left."""
+    story = Story()
+    story.spawn()
+    if in_flight:
+        story.work("task-submitted", steps=3, sink="sink/acme/ledger")
+        story.intend("k1")
+        story.at(SECOND).work("task-result", step=1, key="k1", status="APPLIED")
+        story.intend("k2")
+    story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    return story
+
+
+@pytest.mark.parametrize(("early_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_nobody_kills_before_the_grace_is_over(early_ns: int, verdict: Verdict) -> None:
+    story = drained()
+    story.at(60 * SECOND + GRACE_NS - early_ns).kill()
+    assert story.judged("L4").verdict is verdict
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+@pytest.mark.parametrize(("stage", "verdict"), [("STOPPED_CLEAN", Verdict.VALID), ("STOPPED_FORCED", Verdict.INVALID)])
+def test_what_fits_into_the_grace_is_stopped_cleanly(in_flight: bool, stage: str, verdict: Verdict) -> None:
+    story = drained(in_flight=in_flight)
+    proof = story.at(61 * SECOND).prove("o1", stage)
+    finding = story.judged("L4")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness[-1] == proof
+
+
+def test_the_first_seconds_of_a_run_are_as_peaceful_as_any() -> None:
+    story = Story()
+    story.spawn()
+    story.learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    story.say("node-crashed", f"agent/{AGENT}", lost_records=0, power=False)  # how a process that was asked to stop ends
+    story.reap()
+    story.prove("o1", "STOPPED_FORCED")
+    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.INVALID, 1)
+
+
+def test_what_does_not_fit_may_be_forced() -> None:
+    story = Story()
+    story.spawn()
+    story.work("task-submitted", steps=9, sink="sink/acme/ledger")
+    story.intend("k1")
+    story.at(SECOND).intend("k2")
+    story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    story.at(60 * SECOND + GRACE_NS).prove("o1", "STOPPED_FORCED")
+    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
+
+
+@pytest.mark.parametrize("disturbance", ["fault", "hard", "lease", "fault before"])
+def test_a_disturbed_stop_proves_nothing(disturbance: str) -> None:
+    story = Story()
+    story.spawn()
+    if disturbance == "fault before":
+        story.at(52 * SECOND).fault("partition", "replica/1")
+        story.say("fault-off", "world", fault="f1", what="partition")
+    story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    if disturbance == "fault":
+        story.fault("partition", "replica/1")
+    elif disturbance == "hard":
+        story.learn(SIDECAR, "o2", "HARD")
+    elif disturbance == "lease":
+        story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    story.kill()
+    story.prove("o1", "STOPPED_FORCED")
+    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
+
+
+# -- L5
+
+
+def quiet(*, renew_ns: int = SECOND, answered: bool = True) -> Story:
+    story = Story(renew_ns=renew_ns, drift_ppm=10_000)
+    for number in range(4):
+        story.at(number * SECOND).lease(f"n{number}")
+        if answered:
+            story.grant("replica/3", f"n{number}")
+    story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n3", token=FIRST, until_ns=8 * SECOND)
+    return story
+
+
+def test_in_peace_nobody_stops() -> None:
+    story = quiet()
+    story.gate("OPEN")
+    assert (story.judged("L5").verdict, story.judged("L5").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize("stop", ["lease", "standby", "kill"])
+def test_a_stop_in_peace_is_a_violation(stop: str) -> None:
+    story = quiet()
+    if stop == "lease":
+        index = story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    elif stop == "standby":
+        index = story.gate("CLOSED", "STANDBY")
+    else:
+        index = story.kill()
+    assert story.judged("L5").witness == (index,)
+
+
+@pytest.mark.parametrize("excuse", ["an order", "a fault", "a lost message", "no room"])
+def test_a_stop_that_has_a_reason_is_none_of_its_business(excuse: str) -> None:
+    story = quiet(renew_ns=5 * SECOND if excuse == "no room" else SECOND, answered=excuse != "a lost message")
+    if excuse == "an order":
+        story.learn("replica/1", "o1")
+    elif excuse == "a fault":
+        story.fault("partition", "replica/1")
+    story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    assert (story.judged("L5").verdict, story.judged("L5").examined) == (Verdict.VALID, 0)
+
+
+# -- L6
+
+
+def resumed(end_ns: int, *, runs: bool, covered: bool = True) -> Story:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.effective("o2")
+    story.gate("CLOSED", "STOPPED")
+    story.certify("replica/1", "c1", "o1", *(["o2"] if covered else []))
+    story.heal()
+    if runs:
+        story.gate("OPEN", "RUNNING", SECOND_START)
+    return story.at(end_ns).end()
+
+
+def test_what_is_released_runs_again() -> None:
+    finding = resumed(BOUNDS.restart_ns, runs=True).judged("L6")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize(("end_ns", "verdict", "examined"), [(BOUNDS.restart_ns, Verdict.INVALID, 1), (BOUNDS.restart_ns - 1, Verdict.VALID, 0)])
+def test_what_is_released_and_does_not_run_is_a_violation_once_it_is_due(end_ns: int, verdict: Verdict, examined: int) -> None:
+    finding = resumed(end_ns, runs=False).judged("L6")
+    assert (finding.verdict, finding.examined) == (verdict, examined)
+
+
+def test_one_uncovered_order_is_reason_enough_not_to_run() -> None:
+    assert resumed(BOUNDS.restart_ns, runs=False, covered=False).judged("L6").examined == 0
