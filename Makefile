@@ -5,7 +5,7 @@
 #   make bench        speed, as ratios taken in one run
 #   make live-deps    the real Toxiproxy server that live runs go through
 #   make schema       scenarios/schema.json from the model
-#   make map          the map of modules in docs/architecture.md from the modules' first sentences
+#   make map          what the docs say of modules, faults and facts, from the modules and tables themselves
 #   make constraints  newer pins
 #   make clean        generated output; make distclean: the environment as well
 
@@ -44,8 +44,9 @@ schema: venv
 	.venv/bin/haltproof schema > .schema.json
 	mv .schema.json scenarios/schema.json
 
-map:
-	$(PYTHON) scripts/module_map.py
+map: venv
+	.venv/bin/python scripts/module_map.py
+	.venv/bin/python -m scenarios.reference
 
 constraints:
 	scripts/pin

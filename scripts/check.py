@@ -17,6 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 OUT = Path("out/test")
+SUMMARY = OUT / "summary.txt"  # the last line, for whoever has to repeat it below what make adds
 CAPABILITY_MISSING = 5
 
 
@@ -106,7 +107,9 @@ def main(names: list[str]) -> int:
     failed = [name for name, counts in results if counts.failed]
     print(f"\n{'failed phases: ' + ', '.join(failed) if failed else 'every phase holds'}")
     passed, failures, skipped = (sum(column) for column in zip(*(counts for _, counts in results), strict=True))
-    print(f"{passed} passed, {failures} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    counted = f"{passed} passed, {failures} failed" + (f", {skipped} skipped" if skipped else "")
+    SUMMARY.write_text(f"{counted}\n", "utf-8")
+    print(counted, flush=True)
     return 1 if failures else 0
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from harness.observe import Observer
 from killswitch.core import audit
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, ProcessExited, Send, SetTimer, Signal, SignalKind, Spawn, Timer,
+    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Send, SetTimer, Signal, SignalKind, Spawn, Timer,
     WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.machine import Machine, NodeConfig
@@ -61,6 +61,8 @@ class Surroundings(Protocol):
     def agent_of(self, sidecar: Node) -> Node: ...
 
     def agent_exits(self, agent: Node, code: int) -> None: ...
+
+    def reap(self, agent: Node, code: int) -> None: ...
 
 
 class Node:
@@ -255,7 +257,7 @@ class Node:
         alive = agent.running
         agent.die(power=False)
         if self.start == start:
-            self.receive(ProcessExited(-9 if alive else 0, alive))
+            self.world.reap(agent, -9 if alive else 0)
 
     # -- timers
 

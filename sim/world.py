@@ -144,7 +144,11 @@ class World:
 
     def agent_exits(self, agent: Node, code: int) -> None:
         agent.die(power=False)
-        self.queue.at(self.queue.now + PIPE_NS, self._reaped, (self.sidecar_of(agent), code))
+        self.reap(agent, code)
+
+    def reap(self, agent: Node, code: int) -> None:
+        """Tell the sidecar that its agent is gone, once everything that the agent still wrote has been read."""
+        self.queue.at(self.queue.now + 2 * PIPE_NS, self._reaped, (self.sidecar_of(agent), code))
 
     def _reaped(self, ticket: tuple[Node, int]) -> None:
         sidecar, code = ticket
@@ -156,7 +160,7 @@ class World:
             was_running = node.running
             node.die(power=False)
             if was_running:
-                self.queue.at(self.queue.now + PIPE_NS, self._reaped, (self.sidecar_of(node), -9))
+                self.reap(node, -9)
             return
         if node.config.role in ("agent", "sidecar"):
             sidecar = node if node.config.role == "sidecar" else self.sidecar_of(node)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Run, is_replica
+from harness.checkers.run import Run
+from harness.checkers.words import is_replica
 from harness.history import Fact
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import CLOSED, Run, gate_of
+from harness.checkers.run import Run
+from harness.checkers.words import CLOSED, gate_of
 from harness.history import Fact
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from harness.checkers.bounds import stretch
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import DRAIN, KILL, STOP, STOPPED, Learned, Order, Run, agent_of
+from harness.checkers.run import Learned, Order, Run
+from harness.checkers.words import DRAIN, KILL, STOP, STOPPED, agent_of
 from harness.history import Fact
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Run, Token, agent_of, token_of
+from harness.checkers.run import Run
+from harness.checkers.words import Token, agent_of, token_of
 from harness.history import Fact
 
 

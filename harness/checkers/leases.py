@@ -6,7 +6,7 @@ Leases are worked out again from requests and grants (`rounds`); the sidecar's o
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import agent_of, token_of
+from harness.checkers.words import agent_of, token_of
 from harness.history import Fact
 
 

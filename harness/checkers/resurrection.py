@@ -7,7 +7,8 @@ happens to keep effects in does not hide that the first one fell.
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import CLOSED, STOP, Run, gate_of, token_of
+from harness.checkers.run import Run
+from harness.checkers.words import CLOSED, STOP, gate_of, token_of
 from harness.history import Fact
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-Token = tuple[int, int, str]
+from harness.checkers.words import Token
 
 # A grant that comes more than so many rounds late is not counted; leases won before are remembered for good.
 ROUNDS_KEPT = 1024

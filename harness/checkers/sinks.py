@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import CLOSED, NEW, NO_TOKEN, OPEN, STOP, Order, Run, Token, token_of
+from harness.checkers.run import Order, Run
+from harness.checkers.words import CLOSED, NEW, NO_TOKEN, OPEN, STOP, Token, token_of
 from harness.history import Fact
 
 

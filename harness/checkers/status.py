@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import ALIVE, NO_TOKEN, STOP, STOPPED, Order, Run, Token, token_of
+from harness.checkers.run import Order, Run
+from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, token_of
 from harness.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINED", "KILL_FAILED"}

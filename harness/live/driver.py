@@ -119,7 +119,7 @@ class LiveRun:
             server = Server(self._binary, self._directory / "toxiproxy.log", self._fleet.environment)
             paths = Paths(self._cell, Toxiproxy(server.host, server.port))
             await self._course(server, paths)
-        except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError, TimeoutError) as failure:
+        except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError) as failure:
             why = f"{type(failure).__name__}: {failure}"
         except Stopped as wish:
             stopped = str(wish)
@@ -144,6 +144,8 @@ class LiveRun:
         try:
             async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / NS + OVERTIME_S):
                 await self._chaos_and_rest(watching)
+        except TimeoutError:
+            raise LiveFailure(f"not over {OVERTIME_S} s after its time") from None
         finally:
             self._ended_ns = self._sight.now_ns()
             watching.cancel()

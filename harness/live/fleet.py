@@ -60,7 +60,10 @@ class Fleet:
         deadline = time.monotonic() + READY_S
         for node, started in self._processes.items():
             assert started.stdout is not None
-            line = await asyncio.wait_for(asyncio.to_thread(started.stdout.readline), max(0.1, deadline - time.monotonic()))
+            try:
+                line = await asyncio.wait_for(asyncio.to_thread(started.stdout.readline), max(0.1, deadline - time.monotonic()))
+            except TimeoutError:
+                raise FleetFailed(f"{node} was not ready within {READY_S} s") from None
             if line != b"ready\n":
                 raise FleetFailed(f"{node} did not come up: {self.last_words(node)}")
         for started in self._processes.values():

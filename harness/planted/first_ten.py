@@ -70,7 +70,7 @@ BUGS = (
     ),
     PlantedBug(
         "B02", "half of the replicas are enough for a lease: an effective order need not meet it",
-        {"leases:enough": half_is_enough}, ("S19", "S1"), ("kill-during-partition", "swarm-storm"), "easy",
+        {"leases:enough": half_is_enough}, ("S19", "S1"), ("minority-grants-nothing", "swarm-storm"), "easy",
     ),
     PlantedBug(
         "B03", "a resume lifts whatever is older than it, not what it lists",
@@ -78,7 +78,7 @@ BUGS = (
     ),
     PlantedBug(
         "B04", "the drain lease is always a full one, however little grace is left",
-        {"leases:span": full_drain_lease}, ("S1", "S19"), ("drain-near-its-end", "swarm-storm"), "medium",
+        {"leases:span": full_drain_lease}, ("S7", "S1"), ("drain-near-its-end", "swarm-storm"), "medium",
     ),
     PlantedBug(
         "B05", "grace is authority by itself: draining needs no lease",

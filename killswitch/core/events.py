@@ -12,7 +12,8 @@ A driver owes the core:
 3. a timer may be late, never early; setting a name again replaces it, ``at_ns=None`` cancels it;
 4. ``Boot`` is the first input, with exactly the records that survived, truncated to the last valid one;
 5. a failed sync is final: ``DiskFailed``, and no later ``Durable`` for that lsn or any after it (fsync cannot be tried again);
-6. effects of one step are carried out before the next input of that node.
+6. effects of one step are carried out before the next input of that node;
+7. ``ProcessExited`` comes after every message that the process still sent, and answers every ``REAP_ORPHANS``, whether or not there were any.
 """
 
 from __future__ import annotations

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from killswitch.core.machine import Parameters
 from scenarios.schedule import (
-    AgentSpec, ClockSpec, DiskSpec, Entry, Expectations, Fault, LinkSpec, Operation, Schedule, SinkSpec, Tape, Topology, Trigger, Work,
+    AgentSpec,
+    ClockSpec,
+    DiskSpec,
+    Entry,
+    Expectations,
+    Fault,
+    LinkSpec,
+    Operation,
+    Schedule,
+    SinkSpec,
+    Tape,
+    Topology,
+    Trigger,
+    Work,
 )  # fmt: skip
 
 SECOND = 1_000_000_000

@@ -17,10 +17,9 @@ import pytest
 
 from harness.checkers.jury import Jury
 from harness.history import VOCABULARY, Fact, History
-from harness.live import paths
 from harness.live.driver import PlayedLive, play
 from harness.live.injections import CapabilityMissing
-from harness.live.probe import Measured, Outcome
+from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
 from harness.verdict import Verdict
 from killswitch.live.process import processes_with
@@ -117,15 +116,14 @@ def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: st
 
 
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = paths.probe
     entry = fault("hole", "partition", 300 * MS, 400 * MS, links=both_ways(SIDECAR, "replica/1"), shape="blackhole")
 
     async def blind(port: int, deadline_s: float) -> Measured:
         """Sees an echo where there is none."""
-        seen = await real(port, deadline_s)
+        seen = await probe(port, deadline_s)
         return Measured(Outcome.ECHOED, 1) if seen.outcome is Outcome.SILENT else seen
 
-    monkeypatch.setattr(paths, "probe", blind)
+    monkeypatch.setattr("harness.live.paths.probe", blind)
     played = play(short(entry, duration_ns=SECOND, settle_ns=0), "killswitch", tmp_path)
     (unseen,) = played.history.of("fault-unattested")
     assert unseen.body["measured"] == {"paths": 1, "echoed": 1}

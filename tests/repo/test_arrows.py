@@ -11,7 +11,8 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
-    "harness.history", "harness.implementation", "harness.judge", "harness.observe", "harness.operations", "harness.signals", "harness.triggers", "scenarios",
+    "harness.history", "harness.implementation", "harness.judge", "harness.observe", "harness.operations", "harness.signals",
+    "harness.triggers", "scenarios",
 )  # fmt: skip
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.

@@ -1,0 +1,45 @@
+"""The words of the facts, as checkers read them: gates, lives, tokens, roles of nodes.
+
+Owns the reading of single values. Stands apart from the core's own definitions on purpose: what is judged must not define the judge.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+OPEN, DRAIN, CLOSED = 0, 1, 2
+ALIVE, STOP, KILL = 0, 1, 2
+GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
+LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
+NEW = "new"
+CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
+NEVER_NS = -(1 << 62)
+STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
+SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
+
+Token = tuple[int, int, str]
+NO_TOKEN: Token = (0, 0, "")
+
+
+def token_of(value: Any) -> Token:
+    """The token in a fact: a list of three, or nothing, which stands before every token."""
+    return (int(value[0]), int(value[1]), str(value[2])) if value else NO_TOKEN
+
+
+def gate_of(value: Any) -> int:
+    """A gate in a fact: its number or its name."""
+    return GATES[value] if isinstance(value, str) else int(value)
+
+
+def life_of(value: Any) -> int:
+    """A life in a fact: its number or its name."""
+    return LIVES[value] if isinstance(value, str) else int(value)
+
+
+def agent_of(node: str) -> str:
+    """The agent of ``sidecar/acme/1`` or ``agent/acme/1``."""
+    return node.partition("/")[2]
+
+
+def is_replica(node: str) -> bool:
+    return node.startswith("replica/")

@@ -1,0 +1,69 @@
+"""Live runs, one after the other: played against real processes, judged like any other, and filed with the rest.
+
+Owns how a live run becomes a result. Live runs share ports, cores and the clock, so there is never more than one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from harness import implementation, results_store
+from harness.campaign import Outcome
+from harness.checkers.jury import Jury
+from harness.history import History
+from harness.live import driver
+from harness.results import RunResult
+from harness.single import Judged, StopConditions, result_of
+from harness.version import version
+from scenarios.draw import draw
+from scenarios.model import Scenario
+from scenarios.schedule import Schedule
+
+
+class PlayedAll(Struct, kw_only=True):
+    """All live runs, and what could not be cleaned up after any of them."""
+
+    outcome: Outcome
+    left: list[str]
+
+
+def play_all(
+    scenarios: Iterable[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PlayedAll:  # fmt: skip
+    """Play every scenario over its seeds. Interrupting keeps what is done, and leaves nothing running."""
+    wanted = [(scenario, seed) for _, scenario in scenarios for seed in seeds(scenario)]
+    runs: list[RunResult] = []
+    left: list[str] = []
+    interrupted = False
+    try:
+        for scenario, seed in wanted:
+            judged, residue = play(draw(scenario, seed, version()), implementation_name, out)
+            runs.append(results_store.keep_run(out, judged.result, judged.schedule, judged.history))
+            left += residue
+            progress(len(runs), len(wanted))
+    except KeyboardInterrupt:
+        interrupted = True
+    return PlayedAll(outcome=Outcome(runs, interrupted), left=left)
+
+
+def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:
+    """One live run, judged; and what it left behind."""
+    began = time.perf_counter()
+    directory = out / "live" / f"{schedule.scenario}-{schedule.seed}-{time.time_ns():x}"
+    jury = Jury(schedule.expect.invariants)
+    conditions = StopConditions(schedule, jury)
+    played = driver.play(schedule, implementation_name, directory, conditions.watch if conditions.any else None)
+    findings = Jury(schedule.expect.invariants) if conditions.any else jury
+    history: History = played.history
+    for fact in history:
+        findings.see(fact)
+    judged = result_of(
+        schedule, history, findings.findings(), driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
+        digest="", ended=played.ended, simulated_ns=played.wall_ns, wall_s=time.perf_counter() - began, fired=played.fired, why=played.why,
+    )  # fmt: skip
+    return judged, played.left
