@@ -164,4 +164,6 @@ def finish(
 
 def of_one(run: RunResult, out: Path) -> Campaign:
     """A campaign of a single run, without a scenario file at hand: its verdict is the run's."""
-    return summarise([run], {}, driver=run.driver, implementation=run.implementation, version=version(), wall_s=run.wall_s, out=out, replay="haltproof replay")
+    return summarise(
+        [run], {}, driver=run.driver, implementation=run.implementation, version=version(), wall_s=run.wall_s, out=out, replay="haltproof replay"
+    )

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,18 +117,27 @@ def _conclude(outcome: Outcome, paths: list[Path], driver: str, implementation: 
 
 def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool) -> Exit:
     from harness import live_campaign, terminal
+    from harness.live.injections import CapabilityMissing
+    from harness.live.server import ServerMissing
     from scenarios.derive import drivers
 
     for path, scenario in loaded:
         if "live" not in drivers(scenario):
-            raise Refused(f"{path}: needs faults that only the simulator has; `haltproof list` shows what each scenario can be played by", Exit.CAPABILITY)
+            raise Refused(
+                f"{path}: needs faults that only the simulator has; `haltproof list` shows what each scenario can be played by", Exit.CAPABILITY
+            )
     began = time.perf_counter()
-    with terminal.progress("live runs") as progress:
-        played = live_campaign.play_all(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, progress)
+    try:
+        with terminal.progress("live runs") as progress:
+            played = live_campaign.play_all(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, progress)
+    except (ServerMissing, CapabilityMissing) as missing:
+        raise Refused(str(missing), Exit.CAPABILITY) from missing
     code = _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json)
     for line in played.left:
         terminal.complain(f"left behind: {line}")
-    return Exit.RESIDUE if played.left else code
+    if played.left:
+        return Exit.RESIDUE
+    return Exit.TERMINATED if played.terminated else code
 
 
 def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, *, json: bool) -> Exit:
@@ -219,7 +229,9 @@ def validate(*files: Path) -> Exit:
 
 
 @app.command
-def replay(what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None) -> Exit:
+def replay(
+    what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None
+) -> Exit:
     """Play one run again, byte for byte, from its token or its schedule file.
 
     Parameters
@@ -271,7 +283,10 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
         path = Path(what)
         if not path.is_file():
             raise Refused(f"{what}: neither a token nor a file; a token begins with hp1:, a schedule is the schedule.json beside a history")
-        return schedules.load(path), "killswitch"
+        try:
+            return schedules.load(path), "killswitch"
+        except ValueError as broken:
+            raise Refused(str(broken), Exit.SCENARIO) from broken
     token = tokens.parse(what)
     try:
         path = _find((scenario or token.scenario,))[0]
@@ -303,7 +318,11 @@ def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Para
 
     strangers = [name for name in names if name not in planted.COLLECTION]
     if strangers or seeds < 1 or jobs < 0:
-        why = f"no such bug: {', '.join(strangers)}; there are {', '.join(planted.COLLECTION)}" if strangers else "--seeds and --jobs have to be positive"
+        why = (
+            f"no such bug: {', '.join(strangers)}; there are {', '.join(planted.COLLECTION)}"
+            if strangers
+            else "--seeds and --jobs have to be positive"
+        )
         raise Refused(why)
     with terminal.progress("bugs") as progress:
         matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress)
@@ -334,7 +353,10 @@ def report(results: Path = DEFAULT_OUT) -> Exit:
     """
     from reports.render import render
 
-    print(render(results))
+    try:
+        print(render(results))
+    except ValueError as broken:
+        raise Refused(str(broken)) from broken
     return Exit.VALID
 
 
@@ -358,13 +380,17 @@ def _refuse_twins(loaded: list[tuple[Path, Scenario]]) -> None:
     seen: dict[str, Path] = {}
     for path, scenario in loaded:
         if scenario.scenario in seen:
-            raise Refused(f"{path}: scenario: the name is taken by {seen[scenario.scenario]} (got {scenario.scenario!r}); give it another", Exit.SCENARIO)
+            raise Refused(
+                f"{path}: scenario: the name is taken by {seen[scenario.scenario]} (got {scenario.scenario!r}); give it another", Exit.SCENARIO
+            )
         seen[scenario.scenario] = path
 
 
 def _refuse_foreign(out: Path) -> None:
     """Results go where results are, or where nothing is."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl")))):
+    if out.exists() and (
+        not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl")))
+    ):
         raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
 
 
@@ -393,6 +419,7 @@ def answer(arguments: list[str]) -> int:
     """Run one command line; its exit code. Errors for people go to standard error."""
     from harness.implementation import ImplementationUnknown
     from harness.token import TokenInvalid
+    from harness.version import version
 
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
@@ -404,10 +431,13 @@ def answer(arguments: list[str]) -> int:
         return _say(invalid, Exit.SCENARIO)
     except (ScenarioNotFound, SeedsInvalid, ImplementationUnknown, TokenInvalid) as mistake:
         return _say(mistake, Exit.USAGE)
-    except (ValueError, OSError) as wrong:
-        return _say(wrong, Exit.USAGE)
+    except OSError as wrong:
+        return _say(f"{wrong.filename or 'a file'}: {wrong.strerror or wrong}", Exit.USAGE)
     except KeyboardInterrupt:
         return _say("interrupted", Exit.INTERRUPTED)
+    except Exception:  # noqa: BLE001  # whatever else goes wrong is ours, and has to say so
+        traceback.print_exc()
+        return _say(f"this is a bug of haltproof {version()}: please report it, with the lines above and the command", Exit.BUG)
     return int(code) if code is not None else Exit.VALID
 
 

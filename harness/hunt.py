@@ -94,13 +94,13 @@ def sight(name: str, scenario_name: str, seeds: int) -> Sighting:
 
 def _catch(bug: PlantedBug, sightings: tuple[Sighting, ...]) -> Catch:
     seen = {invariant for sighting in sightings for invariant in sighting.seeds}
+    return Catch(bug=bug.name, mistake=bug.mistake, expected=bug.caught_by, difficulty=bug.difficulty, status=_status(bug, seen), sightings=sightings)
+
+
+def _status(bug: PlantedBug, seen: set[str]) -> str:
     if bug.is_control:
-        status = "false alarm" if seen else "clean"
-    else:
-        status = "found" if seen & set(bug.caught_by) else "missed"
-    return Catch(
-        bug=bug.name, mistake=bug.mistake, expected=bug.caught_by, difficulty=bug.difficulty, status=status, sightings=sightings
-    )  # fmt: skip
+        return "false alarm" if seen else "clean"
+    return "found" if seen & set(bug.caught_by) else "missed"
 
 
 def is_sound(matrix: Matrix) -> bool:

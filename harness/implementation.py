@@ -41,7 +41,9 @@ def load(name: str) -> Implementation:
 
     found = planted.COLLECTION.get(name)
     if found is None:
-        raise ImplementationUnknown(f"--implementation: no such implementation (got {name!r}); try {OURS}, a planted bug such as B01, or module:object")
+        raise ImplementationUnknown(
+            f"--implementation: no such implementation (got {name!r}); try {OURS}, a planted bug such as B01, or module:object"
+        )
     return found
 
 

@@ -25,10 +25,11 @@ from scenarios.schedule import Schedule
 
 
 class PlayedAll(Struct, kw_only=True):
-    """All live runs, and what could not be cleaned up after any of them."""
+    """All live runs, what could not be cleaned up after any of them, and whether SIGTERM ended them."""
 
     outcome: Outcome
     left: list[str]
+    terminated: bool = False
 
 
 def play_all(
@@ -39,7 +40,7 @@ def play_all(
     wanted = [(scenario, seed) for _, scenario in scenarios for seed in seeds(scenario)]
     runs: list[RunResult] = []
     left: list[str] = []
-    interrupted = False
+    interrupted = terminated = False
     try:
         for scenario, seed in wanted:
             judged, residue = play(draw(scenario, seed, version()), implementation_name, out)
@@ -48,7 +49,9 @@ def play_all(
             progress(len(runs), len(wanted))
     except KeyboardInterrupt:
         interrupted = True
-    return PlayedAll(outcome=Outcome(runs, interrupted), left=left)
+    except driver.Terminated:
+        interrupted = terminated = True
+    return PlayedAll(outcome=Outcome(runs, interrupted), left=left, terminated=terminated)
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:

@@ -26,6 +26,7 @@ from killswitch.core.messages import (
     AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StopAck, Token,
 )  # fmt: skip
 
+
 class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty; ``fleet``: {agent: labels}."""
 

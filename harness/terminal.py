@@ -67,7 +67,9 @@ def show_campaign(campaign: Campaign) -> None:
     if len(campaign.failures) > FAILURES_SHOWN:
         out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
     show_stop_times(campaign, out)
-    out.print(f"\n{verdict(campaign.verdict)}: {campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s), {campaign.driver}, {campaign.version}")
+    out.print(
+        f"\n{verdict(campaign.verdict)}: {campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s), {campaign.driver}, {campaign.version}"
+    )
     out.print(f"report: {campaign.report}", soft_wrap=True)
 
 
@@ -84,7 +86,9 @@ def show_run(run: RunResult) -> None:
         if finding.verdict is not Verdict.VALID:
             out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(finding.why)}; witness: facts {', '.join(map(str, finding.witness))}")
     held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
-    out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}")
+    out.print(
+        f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
+    )
     out.print(f"digest: {run.digest}")
 
 

@@ -54,7 +54,11 @@ def mismatches(token: ReplayToken, schedule: Schedule) -> list[str]:
     here = token_of(schedule, token.implementation)
     problems = []
     if here.digest != token.digest:
-        problems.append(f"scenario: {token.scenario} has changed since (its digest is {here.digest}, the token's {token.digest}); check out the file as it was")
+        problems.append(
+            f"scenario: {token.scenario} has changed since (its digest is {here.digest}, the token's {token.digest}); check out the file as it was"
+        )
     if here.code != token.code:
-        problems.append(f"version: the code has changed since (its fingerprint is {here.code}, the token's {token.code}); check out the version that made it")
+        problems.append(
+            f"version: the code has changed since (its fingerprint is {here.code}, the token's {token.code}); check out the version that made it"
+        )
     return problems

@@ -25,7 +25,7 @@ class Clock:
     def when(self, reading: int, now: int) -> int:
         """The earliest real time, from ``now`` on, at which the clock will read at least ``reading`` at its present rate."""
         at = self._since - ((self._base - reading) * PPM // self._rate)
-        return at if at > now else now
+        return max(at, now)
 
     def set_drift(self, now: int, drift_ppm: int) -> None:
         """Run at another rate from now on."""

@@ -68,7 +68,7 @@ class Disk:
             self._sync()
         self._give(life, Durable(covered))
 
-    # -- checkpoints (CK1-CK4)
+    # -- checkpoints: the steps CK1 to CK4
 
     def write_checkpoint(self, effect: WriteCheckpoint) -> None:
         if not self.broken:

@@ -24,6 +24,7 @@ from sim.world import World
 SIGNALS_KEPT = 64
 REPLAY_GAP_NS = 1_000_000
 
+
 class Nemesis:
     """Plays the timeline of one run, and undoes at the heal whatever is still on."""
 

@@ -27,7 +27,9 @@ class Impairment:
 
     __slots__ = ("delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm")
 
-    def __init__(self, fault: str, *, delay_ns: int = 0, loss_ppm: int = 0, duplicate_ppm: int = 0, reorder_ppm: int = 0, reorder_ns: int = 0) -> None:
+    def __init__(
+        self, fault: str, *, delay_ns: int = 0, loss_ppm: int = 0, duplicate_ppm: int = 0, reorder_ppm: int = 0, reorder_ns: int = 0
+    ) -> None:
         self.fault = fault
         self.delay_ns = delay_ns
         self.loss_ppm = loss_ppm

@@ -314,4 +314,3 @@ _EFFECTS: dict[type, Callable[[Node, Any], None]] = {
     AcknowledgeTask: Node._acknowledge,
     Exit: Node._exit,
 }
-

@@ -6,6 +6,7 @@ These judge quiet stretches only, since under faults stopping is right. What a h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
@@ -23,6 +24,8 @@ class _Task:
     begun_ns: int | None = None
     longest_ns: int = 0
     ended_ns: int | None = None
+    sink: str = ""
+    in_doubt: bool = False
 
 
 @dataclass(slots=True)
@@ -44,7 +47,8 @@ class CleanSoft(InvariantChecker):
 
     Undisturbed: no fault, crash or pause from T1's bound and a backoff before the order was learned until the stop, no lease lost, no
     other order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or twice its
-    remaining steps at its longest step so far (at least one seen), and a second, fit into G. An instance is an undisturbed soft stop.
+    remaining steps at its longest step so far (at least one seen), and a second, fit into G; and none was in doubt before, nor is at a sink
+    that is not fenced, where a lost answer leaves it so. An instance is an undisturbed soft stop.
     """
 
     invariant = "L4"
@@ -85,7 +89,7 @@ class CleanSoft(InvariantChecker):
         quiet = self.run.undisturbed_since(fact.at_ns - self.run.bounds.hard_ns - BACKOFF_CAP_NS)
         if agent in self._drains or not alone:
             self._spoil(agent)
-        elif order.drains and quiet and process is not None and process.alive:
+        elif order.drains and quiet and process is not None and process.alive and not any(task.in_doubt for task in self._known(agent)):
             tasks = [task for task in self._tasks.get(agent, {}).values() if task.begun_ns is not None and task.ended_ns is None]
             self._drains[agent] = _Drain(order, index, fact.at_ns, fact.clock_ns, tasks)
 
@@ -114,10 +118,14 @@ class CleanSoft(InvariantChecker):
         if drain is None or fact.body["order"] != drain.order.order or stage not in ("STOPPED_CLEAN", "STOPPED_FORCED"):
             return
         del self._drains[agent]
-        if self._undisturbed(agent, drain) and self._fits(drain):
+        doubtful = any(task.in_doubt and self.run.sinks.get(task.sink) != "F" for task in self._known(agent))
+        if self._undisturbed(agent, drain) and self._fits(drain) and not doubtful:
             self.examined += 1
             if stage == "STOPPED_FORCED":
                 self.blame(f"{agent} was stopped by force although its work in flight fitted into the grace", drain.index, index)
+
+    def _known(self, agent: str) -> Iterable[_Task]:
+        return self._tasks.get(agent, {}).values()
 
     def _fits(self, drain: _Drain) -> bool:
         grace_ns = drain.order.grace_ns * (MILLION - self.run.bounds.drift_ppm) // MILLION - SECOND_NS
@@ -133,7 +141,7 @@ class CleanSoft(InvariantChecker):
     def _worked(self, fact: Fact) -> None:
         tasks = self._tasks.setdefault(fact.body["agent"], {})
         if fact.kind == "task-submitted":
-            tasks.setdefault(fact.body["task"], _Task(int(fact.body["steps"])))
+            tasks.setdefault(fact.body["task"], _Task(int(fact.body["steps"]), sink=fact.body["sink"]))
             return
         task = tasks.setdefault(fact.body["task"], _Task(0))
         match fact.kind:
@@ -145,6 +153,7 @@ class CleanSoft(InvariantChecker):
                 task.left = max(task.left - 1, 0)
             case _:
                 task.ended_ns = fact.at_ns
+        task.in_doubt = fact.kind == "task-in-doubt" or (task.in_doubt and fact.kind == "task-intent")
 
 
 @dataclass(slots=True)

@@ -88,9 +88,7 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
 class LiveRun:
     """One run, from empty directory to history."""
 
-    def __init__(
-        self, schedule: Schedule, implementation: str, directory: Path, binary: Path, watch: Callable[[Fact], None] | None = None
-    ) -> None:
+    def __init__(self, schedule: Schedule, implementation: str, directory: Path, binary: Path, watch: Callable[[Fact], None] | None = None) -> None:
         self._schedule = schedule
         self._implementation = implementation
         self._directory = directory

@@ -150,9 +150,7 @@ class Partition(LinkFault):
         seen = [answer.outcome for answer in answers]
         wanted = [Outcome.REFUSED if self.stage.paths.is_cut(conduit) else Outcome.SILENT for conduit in self.conduits]
         down = [not self.stage.fleet.runs(conduit.server) for conduit in self.conduits]
-        holds = read_back and all(
-            got is want or (is_down and got is Outcome.CLOSED) for got, want, is_down in zip(seen, wanted, down, strict=True)
-        )
+        holds = read_back and all(got is want or (is_down and got is Outcome.CLOSED) for got, want, is_down in zip(seen, wanted, down, strict=True))
         measured: dict[str, int | str] = {str(outcome): seen.count(outcome) for outcome in Outcome if outcome in seen}
         return Attestation(holds, "probe through each path; toxics read back", {"paths": len(seen), **measured})
 

@@ -18,7 +18,7 @@ from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from harness.live.ports import loopback
 
-CALL_S = 2.0
+CALL_S = 4.0  # the server itself gives up after two seconds, and says so
 
 UPSTREAM = "upstream"  # client to server
 DOWNSTREAM = "downstream"
@@ -123,19 +123,28 @@ class Toxiproxy:
     def remove(self, name: str, *toxics: str) -> ProxyState:
         """Take the toxics of these names away; names that are not there are passed over.
 
-        A black hole closes its connections when it goes, and removing it under traffic can hang the server. So the proxy is down for
-        the moment in which one is removed: its connections end just the same.
+        A black hole closes its connections when it goes, so the proxy is down for the moment in which one is removed, and its connections end
+        just the same. A toxic that goes while data for a dead connection is on its way through it locks its proxy up for good; such
+        a proxy is made anew, and its connections end, too.
         """
         before = self.state(name)
-        leaving = [toxic for toxic in before.toxics if toxic.name in toxics]
-        holes = any(toxic.kind == "timeout" for toxic in leaving)
-        if holes and before.enabled:
-            self._call("post", f"/proxies/{name}", {"enabled": False})
-        for toxic in leaving:
-            self._call("delete", f"/proxies/{name}/toxics/{toxic.name}")
         staying = tuple(toxic for toxic in before.toxics if toxic.name not in toxics)
+        leaving = [toxic for toxic in before.toxics if toxic not in staying]
         wanted = ProxyState(before.listen, before.upstream, before.enabled, staying)
-        return self._enable(name, wanted) if holes and before.enabled else self._expect(name, wanted)
+        goes_down = before.enabled and any(toxic.kind == "timeout" for toxic in leaving)
+        if goes_down:
+            self._call("post", f"/proxies/{name}", {"enabled": False})
+        try:
+            for toxic in leaving:
+                self._call("delete", f"/proxies/{name}/toxics/{toxic.name}")
+        except (Unreachable, Refused):
+            return self._make_anew(name, wanted)
+        return self._enable(name, wanted) if goes_down else self._expect(name, wanted)
+
+    def _make_anew(self, name: str, wanted: ProxyState) -> ProxyState:
+        self._call("delete", f"/proxies/{name}")
+        made = self.create(name, wanted.listen, wanted.upstream, wanted.toxics)
+        return made if wanted.enabled else self.cut(name)
 
     # -- Calls -----------------------------------------------------------------------------------------------------------------------
 

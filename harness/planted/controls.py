@@ -18,6 +18,8 @@ def nothing_is_missing(state: Replica, known: KnownCertificate) -> tuple[str, ..
 
 
 CONTROLS = (
-    PlantedBug("C01", "replicas push nothing to sidecars", {"replica.dispatch:push": push_nothing}, scenarios=("swarm-storm", "kill-during-partition")),
+    PlantedBug(
+        "C01", "replicas push nothing to sidecars", {"replica.dispatch:push": push_nothing}, scenarios=("swarm-storm", "kill-during-partition")
+    ),
     PlantedBug("C02", "NEEDS_CONTEXT is never answered", {"replica.resumes:unshown": nothing_is_missing}, scenarios=("swarm-storm", "resume-race")),
 )

@@ -22,7 +22,7 @@ from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
 from harness.verdict import Verdict
-from killswitch.live.process import processes_with
+from killswitch.live.process import ProcessTree, processes_with
 from scenarios.draw import draw
 from scenarios.load import find, load
 from scenarios.schedule import ClockSpec, Schedule
@@ -222,3 +222,5 @@ def test_nothing_is_left_running_however_the_harness_ends(tmp_path: Path, mark: 
     while processes_with(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes_with(mark) == []
+    for agent in (1, 2):  # after a SIGKILL the empty control groups are still there; whoever comes next takes them over
+        assert ProcessTree(f"acme/{agent}", tmp_path / "run" / "nodes" / f"sidecar-acme-{agent}" / "process", adopts=False).reap_orphans()

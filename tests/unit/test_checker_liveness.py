@@ -193,9 +193,7 @@ def escalation(escalated_ns: int | None) -> Story:
 ESCALATION_NS = BOUNDS.escalation_ns(GRACE_NS)
 
 
-@pytest.mark.parametrize(
-    ("escalated_ns", "verdict"), [(ESCALATION_NS, Verdict.VALID), (ESCALATION_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)]
-)
+@pytest.mark.parametrize(("escalated_ns", "verdict"), [(ESCALATION_NS, Verdict.VALID), (ESCALATION_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)])
 def test_an_untouched_replica_escalates_in_time(escalated_ns: int | None, verdict: Verdict) -> None:
     finding = escalation(escalated_ns).at(60 * SECOND).end().judged("L3")
     assert (finding.verdict, finding.examined) == (verdict, 1)
