@@ -17,6 +17,7 @@ from rich.table import Table
 from harness.hunt import Matrix
 from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
+from reports.words import readable
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
 FAILURES_SHOWN = 8
@@ -62,14 +63,13 @@ def show_campaign(campaign: Campaign) -> None:
         table.add_row(summary.scenario, verdict(summary.verdict), str(summary.runs), held, str(fired), escape(summary.why))
     out.print(table)
     for failure in campaign.failures[:FAILURES_SHOWN]:
-        out.print(f"\n{verdict(failure.verdict)} {failure.invariant} in {failure.scenario}, seed {failure.seed}: {escape(failure.why)}")
+        out.print(f"\n{verdict(failure.verdict)} {failure.invariant} in {failure.scenario}, seed {failure.seed}: {escape(readable(failure.why))}")
         out.print(f"  replay: {escape(failure.replay)}", soft_wrap=True)
     if len(campaign.failures) > FAILURES_SHOWN:
         out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
     show_stop_times(campaign, out)
-    out.print(
-        f"\n{verdict(campaign.verdict)}: {campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s), {campaign.driver}, {campaign.version}"
-    )
+    pace = f"{campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
+    out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
     out.print(f"report: {campaign.report}", soft_wrap=True)
 
 
@@ -84,11 +84,12 @@ def show_run(run: RunResult) -> None:
     out = console()
     for finding in run.findings:
         if finding.verdict is not Verdict.VALID:
-            out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(finding.why)}; witness: facts {', '.join(map(str, finding.witness))}")
+            out.print(
+                f"{verdict(finding.verdict)} {finding.invariant}: {escape(readable(finding.why))}; witness: facts {', '.join(map(str, finding.witness))}"
+            )
     held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
-    out.print(
-        f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
-    )
+    counts = f"{held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
+    out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {counts}")
     out.print(f"digest: {run.digest}")
 
 

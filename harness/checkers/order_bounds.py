@@ -76,7 +76,7 @@ class StopBound(InvariantChecker):
             self.measure(elapsed_ns, limit_ns)
             if elapsed_ns > limit_ns:
                 self.blame(
-                    f"{agent} admitted a {fact.body['cls']} effect {elapsed_ns} ns after {watch.order.severity} {watch.order.order[:12]} became "
+                    f"{agent} admitted an effect of class {fact.body['cls']} {elapsed_ns} ns after {watch.order.severity} {watch.order.order[:12]} became "
                     f"effective; T1 allows {limit_ns} ns",
                     *watch.order.proof(), *self._lease_proof(fact), index,
                 )  # fmt: skip
@@ -123,10 +123,10 @@ class LocalStop(InvariantChecker):
         standing = self._standing(fact.node, agent)
         if standing.gate == CLOSED or (standing.gate == DRAIN and cls == NEW):
             gate = "CLOSED" if standing.gate == CLOSED else "DRAIN"
-            self.blame(f"{fact.node} admitted a {cls} effect although the orders it knows make its gate {gate}", standing.gate_index, index)
+            self.blame(f"{fact.node} admitted an effect of class {cls} although the orders it knows make its gate {gate}", standing.gate_index, index)
         elif standing.deadline_ns is not None and fact.clock_ns > standing.deadline_ns:
             late_ns = fact.clock_ns - standing.deadline_ns
-            self.blame(f"{fact.node} admitted a {cls} effect {late_ns} ns after its drain deadline", standing.deadline_index, index)
+            self.blame(f"{fact.node} admitted an effect of class {cls} {late_ns} ns after its drain deadline", standing.deadline_index, index)
 
     def _standing(self, name: str, agent: str) -> _Standing:
         node = self.run.node(name)

@@ -33,13 +33,17 @@ Deliver = Callable[[str, Message], Awaitable[None]]
 
 
 class Deadlines(Struct, frozen=True, kw_only=True):
-    """Every wait of the transport, in seconds, and its queue's bound, in frames."""
+    """Every wait of the transport, in seconds, and its queue's bound, in frames.
 
-    connect_s: float = 0.5
-    hello_s: float = 2.0
-    ping_s: float = 0.2
-    silence_s: float = 1.0
-    idle_s: float = 10.0
+    ``silence_s`` has to exceed a round trip over the slowest link that is still of use, or a slow link becomes one that never holds; ``idle_s`` and
+    ``hello_s``, at the other end, exceed that. None of them bounds how fast anybody stops: leases do.
+    """
+
+    connect_s: float = 1.0
+    hello_s: float = 10.0
+    ping_s: float = 0.5
+    silence_s: float = 5.0
+    idle_s: float = 15.0
     backoff_s: float = 0.02
     backoff_cap_s: float = 0.4
     keep_s: float = 1.0

@@ -125,6 +125,22 @@ def test_a_proxy_is_created_with_its_toxics_in_force(toxiproxy: Toxiproxy) -> No
         assert round_trip(port) == "silence"
 
 
+def test_a_proxy_that_locked_up_is_made_anew(toxiproxy: Toxiproxy, link: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, hole = Toxic("slow", "latency", UPSTREAM, 60), Toxic("hole", "timeout", DOWNSTREAM, 0)
+    toxiproxy.add("link", slow, hole)
+    real = toxiproxy._call
+
+    def locked_up(verb: str, path: str, document: dict[str, object] | None = None) -> object:
+        if (verb, path) == ("delete", "/proxies/link/toxics/hole"):
+            raise Refused("status 503")  # what the server says once removing has hung
+        return real(verb, path, document)
+
+    monkeypatch.setattr(toxiproxy, "_call", locked_up)
+    assert toxiproxy.remove("link", "hole").toxics == (slow,)
+    trip = round_trip(link, 2.0)
+    assert isinstance(trip, float) and trip >= 0.06
+
+
 def test_errors_have_names(toxiproxy: Toxiproxy, link: int, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="NotFound"):
         toxiproxy.cut("nowhere")

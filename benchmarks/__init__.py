@@ -1,0 +1,1 @@
+"""Speed, as ratios taken in one run of one interpreter; absolute numbers of a shared machine say little. `python -m benchmarks`."""
