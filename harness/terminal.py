@@ -84,9 +84,8 @@ def show_run(run: RunResult) -> None:
     out = console()
     for finding in run.findings:
         if finding.verdict is not Verdict.VALID:
-            out.print(
-                f"{verdict(finding.verdict)} {finding.invariant}: {escape(readable(finding.why))}; witness: facts {', '.join(map(str, finding.witness))}"
-            )
+            witness = ", ".join(map(str, finding.witness))
+            out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(readable(finding.why))}; witness: facts {witness}")
     held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
     counts = f"{held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
     out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {counts}")

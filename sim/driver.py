@@ -18,6 +18,7 @@ from harness.operations import Stopped, topology_fact
 from killswitch.core.machine import Implementation
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
+from sim.queue import collector_at_rest
 from sim.world import TooMuch, World
 
 DRIVER = "sim"
@@ -37,7 +38,7 @@ class Played(Struct, kw_only=True):
 
 def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
     """Play ``schedule``. ``watch`` is told of each fact but the last as it is recorded, and may raise `Stopped` to end the run."""
-    with implementation.installed():
+    with implementation.installed(), collector_at_rest():
         world = World(schedule, implementation)
         if watch is not None:
             world.watchers.append(watch)
@@ -48,8 +49,9 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
             ended = str(stopped)
         world.watchers.clear()
         world.fact("run-ended", None, {"reason": ended})
+        digest = digest_of(world)
     return Played(
-        history=History(world.facts), trace=world.trace, digest=digest_of(world), ended=ended,
+        history=History(world.facts), trace=world.trace, digest=digest, ended=ended,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
     )  # fmt: skip
 
@@ -67,9 +69,9 @@ def _course(world: World) -> None:
             world.queue.at(boot_times(50_000_000), _boot, node)
     for work in schedule.work:
         world.queue.at(work.at_ns, world.upstream.submit, work)
-    world.queue.run(schedule.duration_ns)
+    world.queue.play(schedule.duration_ns)
     nemesis.heal()
-    world.queue.run(schedule.duration_ns + schedule.settle_ns)
+    world.queue.play(schedule.duration_ns + schedule.settle_ns)
     for node in world.nodes.values():
         node.finish()
 

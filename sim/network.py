@@ -2,7 +2,8 @@
 
 Owns when, and whether, and how often a message arrives. Must not know what is in it, beyond handing it on.
 
-A link is one direction between two nodes. In itself it keeps order, as a connection does; faults make it lose, repeat, hold back or stop:
+A link is one direction between two nodes. In itself it keeps order, as a connection does, and no two messages arrive at the same instant, which
+would leave their order to chance. Faults make it lose, repeat, hold back or stop:
 
     blackhole, cut   what is sent or would arrive meanwhile is gone (a cut would also be noticed; the protocol needs no such notice)
     stall            it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
@@ -15,10 +16,11 @@ from collections.abc import Callable
 
 from killswitch.core.messages import Message
 from scenarios.schedule import LinkSpec
-from sim.queue import Queue
+from sim.queue import Event, Lane, Queue
 from sim.tape import Tape
 
 STALLED_MAX = 10_000
+JITTER_BITS = 30
 Deliver = Callable[[str, str, Message], None]
 
 
@@ -38,70 +40,87 @@ class Impairment:
         self.reorder_ns = reorder_ns
 
 
-class Link:
-    """One direction. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it."""
+class Link(Lane):
+    """One direction. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
-    __slots__ = ("blocks", "impairments", "last_at", "source", "stalled", "target")
+    ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    """
+
+    __slots__ = ("blocks", "impairments", "landed", "source", "stalled", "target")
 
     def __init__(self, source: str, target: str) -> None:
+        super().__init__()
         self.source = source
         self.target = target
-        self.last_at = 0
         self.blocks: dict[str, str] = {}
         self.impairments: dict[str, Impairment] = {}
+        self.landed: deque[Message] = deque()
         self.stalled: deque[Message] = deque()
 
 
+class Links(dict[tuple[str, str], Link]):
+    """Every link by its ends, made when it is first asked for."""
+
+    def __missing__(self, ends: tuple[str, str]) -> Link:
+        link = self[ends] = Link(*ends)
+        return link
+
+
+class Delivery(Event):
+    """A message under way."""
+
+    link: Link
+    message: Message
+
+
 class Network:
-    """All links, made as they are first used. ``fired(fault)`` is told whenever a fault made a difference."""
+    """Everything between the nodes. ``fired(fault)`` is told whenever a fault made a difference."""
 
     def __init__(self, queue: Queue, tape: Tape, spec: LinkSpec, deliver: Deliver, fired: Callable[[str], None]) -> None:
         self._queue = queue
-        self._spec = spec
+        self._latency_ns = spec.latency_ns
         self._deliver = deliver
         self._fired = fired
-        self._jitter = tape.stream("network.jitter")
+        self._jitter = tape.bits("network.jitter", JITTER_BITS)
+        self._jitter_ways = spec.jitter_ns + 1
         self._loses = tape.chance("network.loss")
         self._repeats = tape.chance("network.duplicate")
         self._holds_back = tape.chance("network.reorder")
         self._hold_for = tape.stream("network.hold")
-        self._links: dict[tuple[str, str], Link] = {}
-        self._base = Impairment(
-            "", loss_ppm=spec.loss_ppm, duplicate_ppm=spec.duplicate_ppm, reorder_ppm=spec.reorder_ppm, reorder_ns=spec.reorder_ns
-        )
-        self._perfect = not (spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm)
+        self._links = Links()
+        own = Impairment("", loss_ppm=spec.loss_ppm, duplicate_ppm=spec.duplicate_ppm, reorder_ppm=spec.reorder_ppm, reorder_ns=spec.reorder_ns)
+        self._rough = (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ()  # what is wrong with every link, if anything
+        self._arrivals = (self._arrive,)
         self.sent = 0
-
-    def link(self, source: str, target: str) -> Link:
-        found = self._links.get((source, target))
-        if found is None:
-            found = self._links[(source, target)] = Link(source, target)
-        return found
 
     def send(self, source: str, target: str, message: Message) -> None:
         """Put a message on its way."""
         self.sent += 1
-        link = self.link(source, target)
+        link = self._links[source, target]
         if link.blocks:
-            self._blocked(link, message)
-        elif self._perfect and not link.impairments:
-            self._carry(link, message, 0, in_order=True)
-        else:
+            self._blocked(link, message, link.stalled)
+        elif link.impairments or self._rough:
             self._impaired(link, message)
+        else:
+            after_ns = self._latency_ns + (self._jitter() * self._jitter_ways >> JITTER_BITS)
+            self._queue.follow(link, after_ns, Delivery(self._arrivals, link, message))
 
     def _carry(self, link: Link, message: Message, extra_ns: int, *, in_order: bool) -> None:
-        at = self._queue.now + self._spec.latency_ns + self._jitter(self._spec.jitter_ns + 1) + extra_ns
+        """Put a message on its way that something happened to."""
+        after_ns = self._latency_ns + (self._jitter() * self._jitter_ways >> JITTER_BITS) + extra_ns
+        delivery = Delivery(self._arrivals, link, message)
         if in_order:
-            at = link.last_at = max(at, link.last_at)
-        self._queue.at(at, self._arrive, (link, message))
+            self._queue.follow(link, after_ns, delivery)
+        else:
+            self._queue.push(self._queue.now + after_ns, delivery)
 
     def _impaired(self, link: Link, message: Message) -> None:
         """Roll for everything that is wrong with the link; its own chances first, then each fault's."""
         extra_ns, copies, in_order = 0, 1, True
-        for impairment in (self._base, *link.impairments.values()):
-            extra_ns += impairment.delay_ns
+        for impairment in (*self._rough, *link.impairments.values()):
             if impairment.delay_ns:
                 self._fired(impairment.fault)
+                extra_ns += impairment.delay_ns
             if self._loses(impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
@@ -115,35 +134,37 @@ class Network:
         for _ in range(copies):
             self._carry(link, message, extra_ns, in_order=in_order)
 
-    def _arrive(self, journey: tuple[Link, Message]) -> None:
-        link, message = journey
+    def _arrive(self, delivery: Delivery) -> None:
+        link = delivery.link
         if link.blocks:
-            self._blocked(link, message)
+            self._blocked(link, delivery.message, link.landed)
         else:
-            self._deliver(link.source, link.target, message)
+            self._deliver(link.source, link.target, delivery.message)
 
-    def _blocked(self, link: Link, message: Message) -> None:
+    def _blocked(self, link: Link, message: Message, waiting: deque[Message]) -> None:
         """What a partition does to a message: it waits if every partition on the link stalls, else it is gone."""
         for fault in link.blocks:
             self._fired(fault)
-        if len(link.stalled) < STALLED_MAX and all(shape == "stall" for shape in link.blocks.values()):
-            link.stalled.append(message)
+        if len(waiting) < STALLED_MAX and all(shape == "stall" for shape in link.blocks.values()):
+            waiting.append(message)
 
     def block(self, source: str, target: str, fault: str, shape: str) -> None:
-        link = self.link(source, target)
+        link = self._links[source, target]
         link.blocks[fault] = shape
         if shape != "stall":
+            link.landed.clear()
             link.stalled.clear()
 
     def unblock(self, source: str, target: str, fault: str) -> None:
-        """Lift one partition; what stalled goes on its way once nothing else blocks the link."""
-        link = self.link(source, target)
+        """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""
+        link = self._links[source, target]
         link.blocks.pop(fault, None)
-        while link.stalled and not link.blocks:
-            self._carry(link, link.stalled.popleft(), 0, in_order=True)
+        for waiting in (link.landed, link.stalled):
+            while waiting and not link.blocks:
+                self._carry(link, waiting.popleft(), 0, in_order=True)
 
     def impair(self, source: str, target: str, impairment: Impairment) -> None:
-        self.link(source, target).impairments[impairment.fault] = impairment
+        self._links[source, target].impairments[impairment.fault] = impairment
 
     def mend(self, source: str, target: str, fault: str) -> None:
-        self.link(source, target).impairments.pop(fault, None)
+        self._links[source, target].impairments.pop(fault, None)

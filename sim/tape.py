@@ -10,16 +10,19 @@ Draws use one `random()` and an integer product, which IEEE 754 makes equal on e
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from random import Random
 
 from scenarios.schedule import Tape as TapeSpec
 
 Choose = Callable[[int], int]
+Draw = Callable[[], int]
 PPM = 1_000_000
 
 
 class Tape:
-    """Hands out streams. ``draws`` is filled with {stream: number of draws} as runs with fixed choices go on."""
+    """Hands out streams."""
 
     def __init__(self, spec: TapeSpec) -> None:
         self._spec = spec
@@ -32,6 +35,14 @@ class Tape:
             found = self._streams[name] = self._open(name)
         return found
 
+    def bits(self, name: str, width: int) -> Draw:
+        """A stream that draws from 0 to 2**width - 1, for what every event draws: `stream` takes three times as long. Ask once a name."""
+        if name in self._spec.benign:
+            return partial(_benign, 1)
+        draw = partial(Random(f"{self._spec.seed}/{name}").getrandbits, width)
+        fixed = self._spec.fixed.get(name)
+        return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << width) if fixed else draw
+
     def chance(self, name: str) -> Callable[[int], bool]:
         """The stream as ``happens(ppm)``: whether something of that chance, in parts per million, comes about; never is the benign choice."""
         choose = self.stream(name)
@@ -41,23 +52,24 @@ class Tape:
         if name in self._spec.benign:
             return _benign
         rand = Random(f"{self._spec.seed}/{name}").random
-        fixed = self._spec.fixed.get(name)
 
         def choose(n: int) -> int:
             return int(rand() * n)
 
-        if not fixed:
-            return choose
-        index = -1
+        fixed = self._spec.fixed.get(name)
+        return _unless_fixed(choose, fixed) if fixed else choose
 
-        def choose_unless_fixed(n: int) -> int:
-            nonlocal index
-            index += 1
-            drawn = int(rand() * n)  # drawn all the same, so that fixing one choice shifts no later one
-            choice = fixed.get(str(index))
-            return drawn if choice is None else min(choice, n - 1)
 
-        return choose_unless_fixed
+def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:
+    """``draw``, but for the draws whose index is fixed. They are drawn all the same, so that fixing one choice shifts no later one."""
+    index = count()
+
+    def choose(n: int) -> int:
+        drawn = draw(n)
+        choice = fixed.get(str(next(index)))
+        return drawn if choice is None else min(choice, n - 1)
+
+    return choose
 
 
 def _benign(n: int) -> int:

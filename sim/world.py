@@ -20,7 +20,7 @@ from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
 from sim.network import Network
 from sim.node import PIPE_NS, Node
-from sim.queue import Queue
+from sim.queue import TIE_BITS, Queue
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
@@ -60,7 +60,7 @@ class World:
         self.schedule = schedule
         self._implementation = implementation
         self.tape = Tape(schedule.tape)
-        self.queue = Queue(self.tape.stream("ties"))
+        self.queue = Queue(self.tape.bits("ties", TIE_BITS))
         self.facts: list[Fact] = []
         self.trace: list[tuple[int, str, Any]] = []
         self.watchers: list[Callable[[Fact], None]] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.checkers.bounds import stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Learned, Order, Run
-from harness.checkers.words import DRAIN, KILL, STOP, STOPPED, agent_of
+from harness.checkers.words import KILL, STOP, STOPPED, agent_of
 from harness.history import Fact
 
 
@@ -155,8 +155,7 @@ class Escalate(_Countdowns):
         if order.life != STOP:
             return None
         bounds = self.run.bounds
-        grace_ns = order.grace_ns if order.gate == DRAIN else max(order.grace_ns, bounds.stop_timeout_ns)
-        return stretch(grace_ns, bounds.drift_ppm) + bounds.death_ns
+        return stretch(order.time_to_stop_ns(bounds), bounds.drift_ppm) + bounds.death_ns
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "escalated":

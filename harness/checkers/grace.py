@@ -57,7 +57,7 @@ class GraceMonotone(InvariantChecker):
             self.blame(f"{fact.node} gave order {identity} new grace after a reboot", learned.index, now.index)
 
     def _judge_given(self, node: str, identity: str, now: _Deadline, learned: Learned) -> None:
-        grace_ns = self.run.orders[identity].grace_ns
+        grace_ns = self.run.orders[identity].time_to_stop_ns(self.run.bounds)
         over_ns = now.deadline_ns - (learned.clock_ns + grace_ns)
         if now.boot == learned.boot and over_ns > 0:
             self.blame(f"{node} drains {over_ns} ns longer for {identity[:12]} than its grace of {grace_ns} ns", learned.index, now.index)

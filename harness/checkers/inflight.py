@@ -26,8 +26,8 @@ class _Journal:
 class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled
     back, nor completed after it was rolled back unless it was taken up again; upstream is told only what is durably done; and
-    STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open and the last checkpoint is younger than the
-    last intent.
+    STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
+    younger than the last intent.
 
     An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
     were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
@@ -36,7 +36,7 @@ class InFlight(InvariantChecker):
     invariant = "S10"
     title = "InFlight: every effect is intended before and accounted for after; tasks end once; a clean stop leaves nothing open"
     kinds = frozenset({
-        "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-in-doubt", "task-acknowledged",
+        "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-acknowledged",
         "checkpoint-durable", "effect-admitted", "evidence-sent", "process-started", "node-crashed",
     })  # fmt: skip
 
@@ -57,7 +57,7 @@ class InFlight(InvariantChecker):
                 journal.rolled_back.pop(fact.body["task"], None)
             case "task-intent-durable":
                 journal.intended.setdefault(fact.body["key"], index)
-            case "task-result" | "task-in-doubt":
+            case "task-result":
                 journal.open.pop(fact.body["key"], None)
             case "checkpoint-durable":
                 journal.last_checkpoint = index

@@ -75,9 +75,9 @@ class StopBound(InvariantChecker):
                 continue
             self.measure(elapsed_ns, limit_ns)
             if elapsed_ns > limit_ns:
+                order = f"{watch.order.severity} {watch.order.order[:12]}"
                 self.blame(
-                    f"{agent} admitted an effect of class {fact.body['cls']} {elapsed_ns} ns after {watch.order.severity} {watch.order.order[:12]} became "
-                    f"effective; T1 allows {limit_ns} ns",
+                    f"{agent} admitted an effect of class {fact.body['cls']} {elapsed_ns} ns after {order} became effective; T1 allows {limit_ns} ns",
                     *watch.order.proof(), *self._lease_proof(fact), index,
                 )  # fmt: skip
 

@@ -19,10 +19,11 @@ from harness.checkers.peace import CleanSoft, NoFalseStop, Resume
 from harness.checkers.resurrection import NoResurrection
 from harness.checkers.sinks import ExactlyOnce, SinkBound
 from harness.checkers.status import HonestStatus
+from harness.checkers.tenants import TenantNI
 
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
-    Checkpoint, AuthZ, AuditComplete, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
+    Checkpoint, AuthZ, TenantNI, AuditComplete, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
     Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, Convergence,
 )  # fmt: skip
 

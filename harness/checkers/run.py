@@ -63,6 +63,10 @@ class Order:
     def severity(self) -> str:
         return SEVERITIES.get((self.gate, self.life), f"({self.gate},{self.life})")
 
+    def time_to_stop_ns(self, bounds: Bounds) -> int:
+        """How long a process may take to stop by itself: its grace, or with the gate shut the stop timeout, if that is longer."""
+        return self.grace_ns if self.gate == DRAIN else max(self.grace_ns, bounds.stop_timeout_ns)
+
     @property
     def drains(self) -> bool:
         """Whether this is a soft order, that is one with a drain deadline."""

@@ -49,16 +49,19 @@ class PlantedBug:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The mistakes are made inside, and nowhere else. Raises `BugMisplaced`. ``calls`` counts how often each was reached."""
-        undo: list[tuple[ModuleType, str, Any]] = []
+        undo: list[tuple[dict[Any, Any], Any, Any]] = []
         try:
             for place, replacement in self.replaces.items():
                 module, name = _find(self.name, place)
-                undo.append((module, name, getattr(module, name)))
-                setattr(module, name, self._counted(place, replacement))
+                original, counted = getattr(module, name), self._counted(place, replacement)
+                for table in (vars(module), *_tables(module)):
+                    for key in [key for key, value in table.items() if value is original]:
+                        undo.append((table, key, original))
+                        table[key] = counted
             yield
         finally:
-            for module, name, original in reversed(undo):
-                setattr(module, name, original)
+            for table, key, original in reversed(undo):
+                table[key] = original
 
     def _counted(self, place: str, replacement: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(replacement)
@@ -67,6 +70,11 @@ class PlantedBug:
             return replacement(*args, **kwargs)
 
         return counted
+
+
+def _tables(module: ModuleType) -> list[dict[Any, Any]]:
+    """The dispatch tables of a module: functions are called through these, too."""
+    return [value for name, value in vars(module).items() if isinstance(value, dict) and not name.startswith("__")]
 
 
 def _find(bug: str, place: str) -> tuple[ModuleType, str]:

@@ -99,6 +99,8 @@ def step(state: Agent, event: Input, now_ns: int) -> list[Effect]:
 
 def go_on(state: Agent, now_ns: int) -> None:
     """Whenever nothing is under way: resolve what is unknown, then stop if asked, then work."""
+    if state.disk_failed and state.stopping:
+        depart(state, 1)
     if state.phase != "idle" or state.disk_failed or not state.booted:
         return
     if state.unresolved and not (state.stopping and not state.drain):
@@ -296,10 +298,16 @@ def leave(state: Agent, event: Input, now_ns: int) -> None:
     elif isinstance(event, Durable):
         on_durable(state, event, now_ns)
     awaits_checkpoint = state.checkpointing or any(kind == "checkpoint" for kind, _ in state.awaiting.values())
-    if not state.left and (isinstance(event, DiskFailed) or not awaits_checkpoint):
-        state.left = True
+    if isinstance(event, DiskFailed) or not awaits_checkpoint:
+        depart(state, 1 if isinstance(event, DiskFailed) else 0)
+
+
+def depart(state: Agent, code: int) -> None:
+    """Say what is left open, and be gone; nothing waits for a disk that has failed."""
+    if not state.left:
+        state.leaving = state.left = True
         send(state, state.sidecar, StopAck(state.generation, tuple(sorted(state.open))))
-        state.effects.append(Exit(1 if isinstance(event, DiskFailed) else 0, 0))
+        state.effects.append(Exit(code, 0))
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ Body = Struct | Mapping[str, object]
 
 # "sorted" orders struct fields too, so that a body has one encoding whether it was written from a struct or from a dict (S16, B35).
 _ENCODER: Final = msgspec.msgpack.Encoder(order="sorted")
+COSIG: Final = "COSIG"  # the one kind of record that calls for no head of its own: it only notes heads of others
 _DECODER: Final = msgspec.msgpack.Decoder()
 
 
@@ -100,15 +101,20 @@ def digest_of(parts: Iterable[str]) -> str:
 
 
 class Chain:
-    """The growing end of one writer's log: its last record, and up to where the driver has said that it is durable."""
+    """The growing end of one writer's log: its last record, and up to where the driver has said that it is durable.
 
-    __slots__ = ("boot", "durable", "last")
+    ``news``: lsn of the last record that is more than a note of witnessing. A chain that is to be witnessed keeps the hashes of its records
+    until they are handed over; any other keeps none.
+    """
+
+    __slots__ = ("_hashes", "boot", "durable", "last", "news")
 
     def __init__(self, boot: str, last: Record | None = None) -> None:
         """``last``: the last record that survived; what a log is resumed from is durable by definition."""
         self.boot = boot
         self.last = last
-        self.durable = self.seq
+        self.durable = self.news = self.seq
+        self._hashes: list[bytes] | None = None
 
     @property
     def seq(self) -> int:
@@ -127,7 +133,22 @@ class Chain:
     def append(self, kind: str, body: Body, clock_ns: int) -> Append:
         """Seal ``body`` onto the end. The effect must be carried out: the chain counts on it."""
         self.last = seal(self.last, kind, clock_ns, self.boot, body)
+        if self._hashes is not None:
+            self._hashes.append(self.last.hash)
+        if kind != COSIG:
+            self.news = self.last.seq
         return Append(self.last)
+
+    def keep_hashes(self, records: Iterable[Record]) -> None:
+        """From now on keep what `hand_over` gives. ``records``: those that the chain resumes from."""
+        self._hashes = [record.hash for record in records]
+
+    def hand_over(self, count: int) -> list[bytes]:
+        """The hashes of the next ``count`` records, or of as many as are kept, in order; each is given once."""
+        kept = self._hashes or []
+        taken = kept[: max(count, 0)]
+        del kept[: len(taken)]
+        return taken
 
     def made_durable(self, lsn: int) -> None:
         """The driver said ``Durable(lsn)``. Late or repeated news changes nothing."""

@@ -3,8 +3,9 @@
 Owns what is ordered, for whom, and what has been lifted. Must not know who may order (``policy``, ``keys``), how it is enforced
 (``sidecar``) or granted against (``leases``), or what time it is: prohibitions never expire (D6).
 
-Orders only accumulate. A certificate lifts exactly the order ids it lists, and only once it is in force (durable) at this node. What
-is in force for an agent is the join of the orders that match it and are not lifted, so learning is commutative and idempotent.
+Orders only accumulate. A certificate lifts exactly the order ids it lists, as far as the scope that its approvers speak for reaches, and
+only once it is in force (durable) at this node. What is in force for an agent is the join of the orders that match it and are not
+lifted, so learning is commutative and idempotent.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def includes(tenant: str, outer: Scope, body: OrderBody) -> bool:
 class Intent:
     """K: every order and certificate this node ever learned. Grows only; ``version`` counts its changes."""
 
-    __slots__ = ("_digest", "_views", "certificates", "in_force", "lifted", "orders", "version")
+    __slots__ = ("_digest", "_listing", "_views", "certificates", "in_force", "lifted", "orders", "version")
 
     def __init__(self) -> None:
         self.orders: dict[str, KnownOrder] = {}
@@ -120,6 +121,7 @@ class Intent:
         self.in_force: set[str] = set()
         self.lifted: set[str] = set()
         self.version = 0
+        self._listing: dict[str, list[KnownCertificate]] = {}  # order id, known or not -> certificates in force that list it
         self._views: dict[Identity, View] = {}
         self._digest = ""
 
@@ -137,6 +139,8 @@ def add_order(intent: Intent, known: KnownOrder) -> bool:
     if known.id in intent.orders:
         return False
     intent.orders[known.id] = known
+    if is_lifted(intent, known):
+        intent.lifted.add(known.id)
     _changed(intent)
     return True
 
@@ -155,13 +159,22 @@ def put_in_force(intent: Intent, certificate: str) -> None:
     if certificate in intent.in_force:
         return
     intent.in_force.add(certificate)
-    intent.lifted |= lifts(intent, intent.certificates[certificate])
+    known = intent.certificates[certificate]
+    for order in sorted(lifts(intent, known)):
+        intent._listing.setdefault(order, []).append(known)
+        if order in intent.orders and is_lifted(intent, intent.orders[order]):
+            intent.lifted.add(order)
     _changed(intent)
 
 
 def lifts(intent: Intent, known: KnownCertificate) -> set[str]:
     """The ids that a certificate lifts: those it lists, whatever else this node knows (D1)."""
     return set(known.body.covers)
+
+
+def is_lifted(intent: Intent, known: KnownOrder) -> bool:
+    """Whether a certificate in force lists this order and may speak of it: one tenant's approvers lift nothing of another's (S13)."""
+    return any(includes(each.body.tenant, each.body.scope, known.body) for each in intent._listing.get(known.id, ()))
 
 
 def view(intent: Intent, identity: Identity) -> View:

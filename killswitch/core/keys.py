@@ -28,7 +28,10 @@ RESUME: Final = "resume"
 ORDER_REQUEST: Final = "order-request"
 RESUME_REQUEST: Final = "resume-request"
 EVIDENCE: Final = "evidence"
-DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE)
+STH: Final = "sth"
+COSIGN: Final = "cosign"
+CONSISTENCY: Final = "consistency"
+DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY)
 
 
 class Signer(Protocol):

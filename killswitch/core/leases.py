@@ -55,6 +55,12 @@ def drain_left(known: KnownOrder, seen_ns: int | None, now_ns: int) -> int:
     return 0 if seen_ns is None else known.body.grace_ns - (now_ns - seen_ns)
 
 
+def time_to_stop_ns(known: KnownOrder, parameters: Parameters) -> int:
+    """How long a process may take to stop by itself: its grace; with the gate shut, at least the time it takes to put a checkpoint down."""
+    grace_ns = known.body.grace_ns
+    return grace_ns if known.severity.gate is Gate.DRAIN else max(grace_ns, parameters.stop_timeout_ns)
+
+
 def residue_ns(parameters: Parameters) -> int:
     """W: how long a replica waits on its own clock until no lease it may have granted can still be live anywhere (T4).
 

@@ -46,7 +46,7 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
     state.effects = []
     if isinstance(event, Command):
         on_command(state, event, now_ns)
-    elif isinstance(event, Receive):
+    elif isinstance(event, Receive) and event.sender in state.config.replicas:
         on_receive(state, event.message, now_ns)
     elif isinstance(event, Timer):
         on_timer(state, event.name, now_ns)

@@ -29,6 +29,7 @@ class Sink:
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
         self.node = config.node
+        self.tenant = config.node.split("/")[1]
         self.kind = config.sinks[config.node]
         self.effects: list[Effect] = []
         self.chain = audit.Chain("")
@@ -55,7 +56,18 @@ def step(state: Sink, event: Input, now_ns: int) -> list[Effect]:
     return state.effects
 
 
+def may_say(state: Sink, message: Message, sender: str) -> bool:
+    """Only an agent's own sidecar acts for it, only within the sink's tenant; fences come from there or from a replica."""
+    agent = getattr(message, "agent", "")
+    if isinstance(message, Fence) and sender in state.config.replicas:
+        return True
+    return sender == f"sidecar/{agent}" and agent.partition("/")[0] == state.tenant
+
+
 def on_receive(state: Sink, message: Message, sender: str, now_ns: int) -> None:
+    """One message, from somebody who may say it."""
+    if not may_say(state, message, sender):
+        return
     if isinstance(message, Apply):
         on_apply(state, message, sender, now_ns)
     elif isinstance(message, Fence):

@@ -92,10 +92,10 @@ def fence(state: Replica, agent: str, order: str) -> None:
             send(state, sink, Fence(agent, token, order))
 
 
-def on_fence_ack(state: Replica, ack: FenceAck, now_ns: int) -> str:
+def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> str:
     """The order whose fences now all hold for the agent, if this was the last; else empty."""
     wanted = state.fences.get((ack.sink, ack.agent))
-    if wanted is None or ack.min_token < wanted[0]:
+    if wanted is None or ack.sink != sender or ack.min_token < wanted[0]:
         return ""
     del state.fences[(ack.sink, ack.agent)]
     state.fenced[(ack.sink, ack.agent)] = ack.min_token

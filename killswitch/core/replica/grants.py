@@ -32,6 +32,8 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
         state, sender,
         LeaseReply(request.agent, request.nonce, request.token, state.node, length, why, view.digest, promised, now_ns, complete, news, certificates),
     )  # fmt: skip
+    for proof in state.forks.values():
+        send(state, sender, proof)
 
 
 def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
@@ -45,6 +47,8 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
         return 0, "no token"
     if state.disk_failed:
         return 0, "disk failed"
+    if state.node in state.forks:
+        return 0, "forked"
     length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
     return length, "" if length else "ordered"
 
@@ -80,8 +84,8 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     note_stopped(state, request, now_ns)
     view = view_of(state, request.agent)
     promised = state.promised.get(request.agent, NO_TOKEN)
-    if view.uncovered or state.disk_failed:
-        reply(state, request, view, granted=False, why="ordered" if view.uncovered else "disk failed")
+    if view.uncovered or state.disk_failed or state.node in state.forks:
+        reply(state, request, view, granted=False, why="ordered" if view.uncovered else "disk failed" if state.disk_failed else "forked")
     elif request.token < promised:
         reply(state, request, view, granted=False, why="stale token")
     elif request.token == promised:

@@ -12,7 +12,9 @@ Owns the life of an order in the control plane and the honesty of its status (S2
 
 from __future__ import annotations
 
-from killswitch.core import intent, keys, policy, trust
+from typing import Final
+
+from killswitch.core import intent, keys, leases, policy, trust
 from killswitch.core.events import SetTimer
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import (
@@ -23,6 +25,8 @@ from killswitch.core.replica import dispatch
 from killswitch.core.replica.state import (
     REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
 )  # fmt: skip
+
+STAGES: Final = {"GATE_CLOSED": 1, "DRAINED": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
 
 
 # -- issuing -----------------------------------------------------------------------------------------------------------------------------
@@ -41,7 +45,8 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
     )  # fmt: skip
     order = trust.sign_order(state.trust, state.node, body)
     order_id = intent.content_id(order.raw)
-    if order_id in state.intent.lifted:
+    known = intent.read_order(order)
+    if known is not None and intent.is_lifted(state.intent, known):
         send(state, sender, OrderStatus(request.request, order_id, "ALREADY_COVERED", 0, "this request's order was lifted; ask anew to stop again"))
         return
     remember_asker(state, order_id, request.request, sender)
@@ -102,6 +107,8 @@ def note_durable(state: Replica, order: str, replica: str, now_ns: int) -> None:
         record(state, "ORDER_EFFECTIVE", {"order": order, "holders": sorted(holders)}, now_ns)
     if state.node in holders:
         tell_order(state, order)
+    if replica == state.node and order in state.intent.orders:
+        note_own_wait(state, state.intent.orders[order], now_ns)
 
 
 def tell_order(state: Replica, order: str) -> None:
@@ -127,7 +134,7 @@ def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, n
     """Believe what an agent's own sidecar signed, and nothing else; old news is not news."""
     for proof in evidence:
         old = state.proofs.get((proof.order, proof.agent))
-        if old == proof or (old is not None and old.token > proof.token) or not trust.believes_evidence(state.trust, sender, proof):
+        if (old is not None and not is_further(old, proof)) or not trust.believes_evidence(state.trust, sender, proof):
             continue
         state.proofs[(proof.order, proof.agent)] = proof
         record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
@@ -136,12 +143,17 @@ def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, n
         tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
 
 
+def is_further(old: Evidence, proof: Evidence) -> bool:
+    """Whether a proof says more than the one at hand: of a later start, or a later stage of the same. Signals overtake each other."""
+    return (proof.token, STAGES.get(proof.stage, 0)) > (old.token, STAGES.get(old.stage, 0))
+
+
 # -- what time calls for -------------------------------------------------------------------------------------------------------------------
 
 
 def escalation_due_ns(state: Replica, known: KnownOrder) -> int:
     """When a soft stop that is not proven complete becomes a hard one, on this replica's clock; a restart starts the wait anew."""
-    return state.seen.get(known.id, state.booted_ns) + known.body.grace_ns + state.parameters.slack_ns
+    return state.seen.get(known.id, state.booted_ns) + leases.time_to_stop_ns(known, state.parameters) + state.parameters.slack_ns
 
 
 def presumption_due_ns(state: Replica, known: KnownOrder) -> int:
@@ -168,12 +180,16 @@ def set_waiting_timer(state: Replica, now_ns: int) -> None:
 def on_waiting_timer(state: Replica, now_ns: int) -> None:
     state.waiting_timer_ns = None
     for known in uncovered(state):
-        presumption = presumption_due_ns(state, known)
-        if known.severity.gate is Gate.CLOSED and now_ns >= presumption:
-            note_waited(state, known.id, state.node, now_ns)
+        note_own_wait(state, known, now_ns)
         if known.severity.life is Life.STOP and now_ns >= escalation_due_ns(state, known):
             escalate(state, known, now_ns)
     set_waiting_timer(state, now_ns)
+
+
+def note_own_wait(state: Replica, known: KnownOrder, now_ns: int) -> None:
+    """This replica has outwaited every lease that it might have granted before it denied, and holds the order durably, whichever came last."""
+    if known.severity.gate is Gate.CLOSED and now_ns >= presumption_due_ns(state, known):
+        note_waited(state, known.id, state.node, now_ns)
 
 
 def note_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
@@ -207,7 +223,7 @@ def escalate(state: Replica, parent: KnownOrder, now_ns: int) -> None:
         if is_stopped(state, agent, parent.id) or greatest_token(state, agent) == NO_TOKEN:
             continue
         body = OrderBody(
-            tenant=parent.body.tenant, scope=Scope("agent", agent), gate=Gate.CLOSED, life=Life.KILL, grace_ns=0, issuer=parent.body.issuer,
+            tenant=state.fleet[agent].tenant, scope=Scope("agent", agent), gate=Gate.CLOSED, life=Life.KILL, grace_ns=0, issuer=parent.body.issuer,
             nonce=f"{parent.id}/escalation/{agent}", reason=f"not stopped within its grace: {parent.body.reason}", parent=parent.id,
             keyset=parent.body.keyset, decision=parent.body.decision,
         )  # fmt: skip

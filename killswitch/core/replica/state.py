@@ -10,12 +10,14 @@ from killswitch.core import audit, intent, leases, policy, trust
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Order, ResumeCertificate, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, ForkProof, HeadNotice, Order, ResumeCertificate, Sth, Token
 from killswitch.core.outlet import observe, record
+from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
 
 DRAFTS_MAX = 16
 REQUESTS_MAX = 1024
+SEEN_MAX = 8  # heads of one log that are kept to be compared
 
 
 class Draft:
@@ -50,6 +52,8 @@ class Replica:
         self.proofs: dict[tuple[str, str], Evidence] = {}  # (order, agent) -> latest evidence
         self.effective: set[str] = set()
         self.declared: set[tuple[str, str]] = set()
+        self.cosigned: dict[str, Sth] = {}  # writer -> the last head of its log that this replica cosigned
+        self.forks: dict[str, ForkProof] = {}  # writer -> the proof that it keeps two logs
         # -- of this boot only
         self.boot = ""
         self.booted = False
@@ -68,6 +72,10 @@ class Replica:
         self.told: dict[tuple[str, str], str] = {}
         self.drafts: dict[str, Draft] = {}
         self.waiting_timer_ns: int | None = None
+        self.publication = Publication()
+        self.notices: dict[str, HeadNotice] = {}  # writer -> the latest head that it showed, until it is answered
+        self.heads_seen: dict[str, dict[int, Sth]] = {}  # writer -> {size: head}
+        self.cosigned_lsn = 0
         self.seen_version = -1
 
 

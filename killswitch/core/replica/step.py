@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from killswitch.core import audit, intent
+from killswitch.core import audit, intent, publication
 from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
 from killswitch.core.messages import (
-    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate, ResumeDraftRequest,
-    ResumeSubmit, StartRequest, Token,
+    Approval, Cosigned, Evidence, FenceAck, ForkProof, Gossip, HeadNotice, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest,
+    ResumeCertificate, ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, record, send
-from killswitch.core.replica import dispatch, grants, orders, resumes
+from killswitch.core.replica import dispatch, grants, orders, resumes, witness
 from killswitch.core.replica.state import Replica, learn, uncovered
 
 
@@ -45,6 +45,7 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
 def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
     if event.name == "gossip":
         dispatch.on_gossip_timer(state, now_ns)
+        witness.round_of_witnessing(state, now_ns)
     elif event.name == "waiting":
         orders.on_waiting_timer(state, now_ns)
 
@@ -104,7 +105,7 @@ def on_evidence(state: Replica, message: Evidence, sender: str, now_ns: int) -> 
 
 
 def on_fence_ack(state: Replica, message: FenceAck, sender: str, now_ns: int) -> None:
-    order = dispatch.on_fence_ack(state, message, now_ns)
+    order = dispatch.on_fence_ack(state, message, sender, now_ns)
     if order:
         orders.tell_agent(state, order, message.agent, message.min_token, "FENCED")
 
@@ -125,6 +126,9 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     IntentRead: on_intent_read,
     IntentReply: on_intent_reply,
     FenceAck: on_fence_ack,
+    HeadNotice: witness.on_head_notice,
+    Cosigned: witness.on_cosigned,
+    ForkProof: witness.on_fork_proof,
 }
 
 
@@ -143,6 +147,7 @@ def on_boot(state: Replica, event: Boot, now_ns: int) -> None:
     """Fold the log. When an order was first seen is not recovered: what is left of its grace counts as nothing (D4)."""
     recovery = audit.recover(event.records, event.boot)
     state.chain = recovery.chain
+    state.chain.keep_hashes(recovery.records)
     state.boot, state.booted, state.booted_ns = event.boot, True, now_ns
     for entry in recovery.records:
         fold(state, entry.kind, audit.content(entry))
@@ -178,11 +183,16 @@ def fold(state: Replica, kind: str, body: dict[str, Any]) -> None:
         state.effective.add(body["order"])
     elif kind == "DECLARED":
         state.declared.add((body["order"], body["agent"]))
+    elif kind == audit.COSIG:
+        witness.fold(state, body)
+    elif kind == "FORK_PROOF":
+        publication.fold_fork(state, body)
 
 
 def digest(state: Replica) -> str:
-    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared."""
+    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared, what was witnessed."""
     certificates = sorted(state.intent.certificates)
     promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
-    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared])
+    words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared]
+    return audit.digest_of([*words, *witness.digest_words(state)])

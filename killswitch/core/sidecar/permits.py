@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from killswitch.core.events import SetTimer
 from killswitch.core.messages import (
-    Apply, ApplyResult, Challenge, ChallengeRequest, EffectRequest, EffectResult, Gate, GateNotice, Query, QueryResult, ResolveRequest,
+    Apply, ApplyResult, Challenge, ChallengeRequest, EffectRequest, EffectResult, Fence, Gate, GateNotice, Query, QueryResult, ResolveRequest,
     ResolveResult, SinkClass,
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
@@ -17,8 +17,11 @@ from killswitch.core.sidecar.state import PERMITS_MAX, Permit, Sidecar, agent_no
 
 
 def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
-    """Admit or deny. A request for a key that is on its way already is no second effect."""
+    """Admit or deny. A request for a key that is on its way or was answered already is no second effect: requests and answers cross."""
     if request.key in state.permits:
+        return
+    if request.key in state.answered:
+        send(state, agent_node(state), state.answered[request.key])
         return
     known_sink = request.sink in state.config.sinks
     if not known_sink or len(state.permits) >= PERMITS_MAX or not sidecar.admit(state, request.cls, now_ns):
@@ -37,7 +40,7 @@ def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> No
 def on_challenge(state: Sidecar, challenge: Challenge, now_ns: int) -> None:
     """The lease is looked at after the challenge, so the sink's time to live bounds how stale the look can be (T3)."""
     permit = state.permits.get(challenge.key)
-    if permit is None or permit.sent:
+    if permit is None or permit.sent or challenge.sink != permit.sink:
         return
     if sidecar.admit(state, permit.cls, now_ns):
         permit.nonce = challenge.nonce
@@ -57,7 +60,21 @@ def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
     if permit is None or result.sink != permit.sink:
         return
     del state.permits[result.key]
-    answer(state, result.key, "APPLIED" if result.status == "APPLIED" else "DENIED", result.result)
+    if result.status == "APPLIED":
+        conclude(state, EffectResult(result.key, "APPLIED", result.result))
+        return
+    answer(state, result.key, "DENIED")
+    if result.status == "REJECTED_FENCED":
+        # Perhaps an echo of an earlier start, perhaps the end of this one: the fence itself says which (`starts.on_fence_ack`).
+        send(state, result.sink, Fence(state.config.agent, state.token))
+
+
+def conclude(state: Sidecar, result: EffectResult) -> None:
+    """The last word on an effect. It is kept: the agent may ask once more before it has heard."""
+    while len(state.answered) >= PERMITS_MAX:
+        del state.answered[next(iter(state.answered))]
+    state.answered[result.key] = result
+    answer(state, result.key, result.status, result.result)
 
 
 def abort_forbidden(state: Sidecar, now_ns: int) -> None:
@@ -88,7 +105,7 @@ def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
     kind = state.config.sinks[permit.sink]
     if permit.sent and kind != SinkClass.FENCED:
         del state.permits[permit.key]
-        answer(state, permit.key, "IN_DOUBT")
+        conclude(state, EffectResult(permit.key, "IN_DOUBT"))
     elif not sidecar.admit(state, permit.cls, now_ns):
         return  # closed or draining: whether an earlier try landed is found out by the next start (D9)
     elif permit.sent:
@@ -110,8 +127,9 @@ def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> 
 
 
 def on_query_result(state: Sidecar, result: QueryResult) -> None:
-    if state.resolving.pop(result.key, None) is None:
+    if state.resolving.get(result.key) != result.sink:
         return
+    del state.resolving[result.key]
     status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"
     send(state, agent_node(state), ResolveResult(result.key, status, result.result))
 

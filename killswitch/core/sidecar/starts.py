@@ -92,9 +92,18 @@ def open_token(state: Sidecar, token: Token, now_ns: int) -> None:
     renew(state, now_ns)
 
 
-def on_fence_ack(state: Sidecar, ack: FenceAck) -> None:
-    if ack.agent == state.config.agent and ack.min_token >= state.token:
+def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
+    """A fence at this token is what was missing; one above it means that this token has been shut out, and only a greater one is let in."""
+    if ack.agent != state.config.agent or ack.sink not in state.config.sinks or ack.min_token < state.token:
+        return
+    if ack.min_token == state.token:
         state.fences_missing.discard(ack.sink)
+        return
+    state.highest = max(state.highest, ack.min_token.counter)
+    if state.process and state.shut_out_ns is None:
+        state.shut_out_ns = now_ns
+    elif state.opened and not state.process and not state.spawning:
+        abandon_start(state)
 
 
 def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
@@ -111,6 +120,9 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     round_.grants[reply.replica] = reply.len_ns  # by replica: a duplicate cannot add up to a quorum
     if leases.enough(round_.grants, state.config.quorum):
         extend_lease(state, leases.until(round_, now_ns), reply.nonce, now_ns)
+        # A fence came with an order. A quorum that grants after that says that the order is lifted, or never was effective;
+        # but a fence never falls, so this token can do nothing any more: the process is replaced by one with a greater token.
+        state.outdated |= state.shut_out_ns is not None and round_.sent_ns >= state.shut_out_ns
 
 
 def extend_lease(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None:
@@ -139,6 +151,8 @@ def on_lease_timer(state: Sidecar, now_ns: int) -> None:
 
 def spawn_when_ready(state: Sidecar, now_ns: int) -> None:
     """The last conditions of a start, looked at after every input."""
+    if state.opened and not state.process and not state.spawning and sidecar.ordered(state) != intent.RUN:
+        abandon_start(state)
     if not state.opened or state.fences_missing or not may_start(state) or now_ns >= state.lease_until_ns:
         return
     state.spawning = True
@@ -156,8 +170,8 @@ def spawn(state: Sidecar, token: Token) -> None:
 
 
 def abandon_start(state: Sidecar) -> None:
-    """Orders came in the middle of a start: this token will not be used. Nothing ran under it."""
-    state.last_stop = (state.token, "STOPPED_CLEAN", state.checkpoint, ())
+    """Orders or fences came in the middle of a start: this token will not be used. Nothing ran under it, so all is as its predecessor left it."""
+    state.last_stop = (state.token, *state.last_stop[1:])
     drop_lease(state)
 
 

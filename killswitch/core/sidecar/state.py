@@ -19,8 +19,9 @@ from killswitch.core import audit, intent, leases
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, EffectClass, Evidence, Gate, Life, Message, Token
+from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, ForkProof, Gate, Life, Message, Token
 from killswitch.core.outlet import send
+from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
 
 ROUNDS_KEPT = 8
@@ -61,6 +62,7 @@ class Sidecar:
         self.highest: int = 0  # greatest counter ever proposed or heard of
         self.proved: dict[str, Evidence] = {}  # order id -> latest durable evidence
         self.last_stop: tuple[Token, str, int, tuple[str, ...]] = (NO_TOKEN, "STOPPED_CLEAN", 0, ())
+        self.forks: dict[str, ForkProof] = {}  # writer -> the proof that it keeps two logs: if a replica, it grants nothing any more
         self.awaiting: dict[int, tuple[str, object]] = {}  # lsn -> what may happen once it is durable
         # -- of this instance only
         self.boot = ""
@@ -83,7 +85,8 @@ class Sidecar:
         self.reaping = False  # orphans of an earlier instance
         self.spawning = False
         self.process = False
-        self.agent_ready = False
+        self.shut_out_ns: int | None = None  # when a sink was found to be fenced above this token
+        self.outdated = False  # and a quorum vouches for the token all the same: it is to be replaced
         self.stopping = False
         self.stop_drain = False
         self.stop_by_ns: int | None = None
@@ -93,11 +96,13 @@ class Sidecar:
         self.restart_after_ns = NEVER
         self.checkpoint = 0
         self.permits: dict[str, Permit] = {}
+        self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
         self.resolving: dict[str, str] = {}  # key -> sink
         # -- what was last told, to tell edges from levels
         self.told: tuple[Gate, str] = (Gate.CLOSED, "BOOT")
         self.evidence_told: dict[str, str] = {}
         self.seen_version = -1
+        self.publication = Publication()
 
 
 # -- derivations -----------------------------------------------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from killswitch.core import audit, intent, trust
+from msgspec import structs
+
+from killswitch.core import audit, codec, intent, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.messages import (
-    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
-    ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
+    NO_TOKEN, ApplyResult, Approval, Challenge, Cosigned, EffectRequest, Evidence, FenceAck, ForkProof, Gate, LeaseReply, Life, Order, OrderPush,
+    QueryResult, ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import permits, proof, starts
@@ -40,34 +42,35 @@ def step(state: Sidecar, event: Input, now_ns: int) -> list[Effect]:
 # -- learning --------------------------------------------------------------------------------------------------------------------------
 
 
-def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], now_ns: int) -> None:
-    """Take in what arrived; idempotent, and indifferent to its order (S5)."""
-    for order in orders:
-        learn_order(state, order, now_ns)
+def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], now_ns: int) -> bool:
+    """Take in what arrived; idempotent, and indifferent to its order (S5). Whether every order in it was believed."""
+    believed = [learn_order(state, order, now_ns) for order in orders]
     for certificate in certificates:
         learn_certificate(state, certificate, now_ns)
+    return all(believed)
 
 
-def learn_order(state: Sidecar, order: Order, now_ns: int) -> None:
-    """Act first: by the time this returns, nothing that the order forbids can leave."""
+def learn_order(state: Sidecar, order: Order, now_ns: int) -> bool:
+    """Act first: by the time this returns, nothing that the order forbids can leave. False if it is not to be believed."""
     known = state.intent.orders.get(intent.content_id(order.raw)) or trust.read_order(state.trust, order)
     if known is None:
         observe(state, "order-rejected", why="not authentic", sender=order.signer)
-        return
+        return False
     if not intent.matches(known.body.tenant, known.body.scope, state.identity):
-        return
+        return True
     start_grace(state, known, now_ns)
     if not intent.add_order(state.intent, known):
-        return
+        return True
     permits.abort_forbidden(state, now_ns)
     body = {"raw": order.raw, "signer": order.signer, "signature": order.signature, "deadline": state.deadlines.get(known.id)}
     record(state, "ORDER_LEARNED", body, now_ns)
+    return True
 
 
 def start_grace(state: Sidecar, known: KnownOrder, now_ns: int) -> None:
     """A stop's grace runs from when it was first learned. Hearing of it again changes nothing (S18)."""
     if known.severity.life is Life.STOP and known.id not in state.deadlines:
-        set_deadline(state, known.id, now_ns + known.body.grace_ns)
+        set_deadline(state, known.id, now_ns + leases.time_to_stop_ns(known, state.parameters))
 
 
 def set_deadline(state: Sidecar, order: str, deadline_ns: int) -> None:
@@ -116,29 +119,62 @@ def on_disk_failed(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
 
 
 def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
-    """One message. Whatever carries orders is learned first; the rest follows from who sent it."""
-    message = event.message
-    kind = type(message)
-    if event.sender == agent_node(state):
+    """One message. What somebody may say follows from who it is: the agent, a replica, a sink speaking for itself.
+
+    Orders and certificates prove themselves, so a push is taken from anybody.
+    """
+    message, sender = event.message, event.sender
+    if sender == agent_node(state):
         on_agent(state, message, now_ns)
-    elif isinstance(message, LeaseReply | StartReply):
-        learn(state, message.orders, message.certificates, now_ns)
-        if kind is LeaseReply:
-            starts.on_lease_reply(state, message, now_ns)  # type: ignore[arg-type]  # narrowed by kind
-        else:
-            starts.on_start_reply(state, message, now_ns)  # type: ignore[arg-type]  # narrowed by kind
     elif isinstance(message, OrderPush):
         learn(state, message.orders, message.certificates, now_ns)
-    elif isinstance(message, ApplyResult):
+    elif sender in state.config.replicas:
+        on_replica(state, message, sender, now_ns)
+    elif sender in state.config.sinks:
+        on_sink(state, message, sender, now_ns)
+
+
+def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
+    """Whatever carries orders is learned first; a replica grants only in its own name."""
+    if isinstance(message, LeaseReply | StartReply):
+        if not learn(state, message.orders, message.certificates, now_ns):
+            message = structs.replace(message, complete=False)  # what cannot be believed may forbid: no permission counts on top of it
+        if message.replica != sender or sender in state.forks:
+            return
+        if isinstance(message, LeaseReply):
+            starts.on_lease_reply(state, message, now_ns)
+        else:
+            starts.on_start_reply(state, message, now_ns)
+    elif isinstance(message, Cosigned):
+        publication.on_cosigned(state, message, sender, now_ns)
+    elif isinstance(message, ForkProof):
+        on_fork_proof(state, message, now_ns)
+    elif isinstance(message, UnknownProhibition):
+        enforce_floor(state, message, now_ns)
+
+
+def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
+    """Whoever keeps two logs may have granted in both: no more of its grants counts, nor those in rounds that are under way."""
+    if publication.learn_fork(state, proof, now_ns):
+        origin = proof.first.origin
+        for round_ in state.rounds.values():
+            round_.grants.pop(origin, None)
+        state.promises.discard(origin)
+        state.ready.discard(origin)
+
+
+def on_sink(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
+    """A sink speaks only for itself."""
+    if getattr(message, "sink", "") != sender:
+        return
+    if isinstance(message, ApplyResult):
         permits.on_apply_result(state, message)
     elif isinstance(message, Challenge):
         permits.on_challenge(state, message, now_ns)
     elif isinstance(message, QueryResult):
         permits.on_query_result(state, message)
     elif isinstance(message, FenceAck):
-        starts.on_fence_ack(state, message)
-    elif isinstance(message, UnknownProhibition):
-        enforce_floor(state, message, now_ns)
+        starts.on_fence_ack(state, message, now_ns)
 
 
 def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
@@ -153,7 +189,7 @@ def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
 
 def enforce_floor(state: Sidecar, message: UnknownProhibition, now_ns: int) -> None:
     """A prohibition in a form newer than this code: at least its floor, at least ISOLATE, until this process is replaced (V3)."""
-    floor = intent.join(state.floor, intent.join(intent.ISOLATE, Severity(Gate(message.gate), Life(message.life))))
+    floor = intent.join(state.floor, intent.join(intent.ISOLATE, Severity(codec.clamp_gate(message.gate), codec.clamp_life(message.life))))
     if floor != state.floor:
         state.floor = floor
         permits.abort_forbidden(state, now_ns)
@@ -174,7 +210,7 @@ def drive_process(state: Sidecar, now_ns: int) -> None:
         state.effects.append(SetTimer("grace", stop_by))
     if life is Life.KILL or state.killing or ((state.stopping or life is Life.STOP) and sidecar.drain_over(state, now_ns)):
         kill(state, now_ns)
-    elif life is Life.STOP and not state.stopping:
+    elif (life is Life.STOP or state.outdated) and not state.stopping:
         ask_to_stop(state, now_ns)
     elif state.stopping and state.stop_drain and sidecar.gate(state, now_ns) is Gate.CLOSED:
         state.stop_drain = False
@@ -189,15 +225,21 @@ def stop_deadline(state: Sidecar) -> int | None:
 
 
 def ask_to_stop(state: Sidecar, now_ns: int) -> None:
-    """Once for each token: a second soft order changes the deadline at most (S28)."""
+    """TERM once for each token: a second soft order changes the deadline at most (S28)."""
     state.stopping = True
     state.stop_drain = sidecar.gate(state, now_ns) is not Gate.CLOSED
-    if state.stop_by_ns is None:  # a floor that could not be read demands a stop without saying how long it may take
+    if state.stop_by_ns is None:  # neither a floor that could not be read nor a fence says how long a stop may take
         state.stop_by_ns = now_ns + state.parameters.stop_timeout_ns
         state.effects.append(SetTimer("grace", state.stop_by_ns))
     state.effects.append(Signal(SignalKind.TERM))
     send(state, agent_node(state), StopRequest(state.stop_drain))
     record(state, "PROC_TERM", {"token": parts(state.token)}, now_ns)
+
+
+def remind(state: Sidecar) -> None:
+    """Ask again with each heartbeat: a process that was still starting up has not heard the first time."""
+    if state.stopping and not state.killing:
+        send(state, agent_node(state), StopRequest(state.stop_drain))
 
 
 def kill(state: Sidecar, now_ns: int) -> None:
@@ -235,11 +277,13 @@ def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str,
 
 
 def forget_process(state: Sidecar) -> None:
-    state.process = state.stopping = state.stop_drain = state.killing = False
+    state.process = state.stopping = state.stop_drain = state.killing = state.outdated = False
+    state.shut_out_ns = None
     state.stop_ack = None
     state.stop_by_ns = None
     state.next_kill_ns = NEVER
     state.permits.clear()
+    state.answered.clear()
     state.resolving.clear()
     state.effects.append(SetTimer("grace", None))
     starts.drop_lease(state)
@@ -283,6 +327,7 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     """Fold the log. Leases and permits are never recovered: boot is always closed (S23). Orphans are reaped before anything starts."""
     recovery = audit.recover(event.records, event.boot)
     state.chain = recovery.chain
+    state.chain.keep_hashes(recovery.records)
     state.boot, state.instance, state.booted = event.boot, event.instance, True
     for entry in recovery.records:
         _FOLDS.get(entry.kind, _fold_nothing)(state, entry, audit.content(entry), now_ns)
@@ -328,11 +373,11 @@ def _fold_certificate(state: Sidecar, entry: Record, body: dict[str, Any], now_n
 def _fold_token(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     state.token = Token(*body["token"])
     state.highest = max(state.highest, state.token.counter)
-    state.last_stop = (state.token, "STOPPED_CLEAN", state.checkpoint, ())  # nothing has run under it yet
+    state.last_stop = (state.token, *state.last_stop[1:])  # nothing has run under it yet: it stands as its predecessor was left
 
 
 def _fold_start(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    state.last_stop = (NO_TOKEN, "STOPPED_CLEAN", 0, ())  # something may have: not proven stopped until reaped
+    state.last_stop = (NO_TOKEN, *state.last_stop[1:])  # something may have: not proven stopped until reaped
 
 
 def _fold_reaped(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
@@ -341,15 +386,19 @@ def _fold_reaped(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: in
     state.last_stop = (Token(*body["token"]), stage, body["checkpoint"], tuple(body["in_doubt"]))
 
 
+def _fold_fork(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    publication.fold_fork(state, body)
+
+
 def _fold_nothing(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     """Records that tell what happened without changing what is known."""
 
 
 def digest(state: Sidecar) -> str:
-    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token."""
+    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token, proven forks."""
     certificates = sorted(state.intent.certificates)
     deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
-    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token)])
+    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token), *sorted(state.forks)])
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------
@@ -358,6 +407,8 @@ def digest(state: Sidecar) -> str:
 def on_timer(state: Sidecar, event: Timer, now_ns: int) -> None:
     if event.name == "renew":
         starts.renew(state, now_ns)
+        remind(state)
+        publication.publish(state, state.config.replicas, now_ns)
         state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
     elif event.name == "lease":
         starts.on_lease_timer(state, now_ns)
@@ -381,4 +432,5 @@ _FOLDS: dict[str, Callable[[Sidecar, Record, dict[str, Any], int], None]] = {
     "TOKEN": _fold_token,
     "PROC_START": _fold_start,
     "PROC_REAPED": _fold_reaped,
+    "FORK_PROOF": _fold_fork,
 }

@@ -1,0 +1,293 @@
+"""A fake link that joins real cores: what a driver owes them (`killswitch.core.events`), kept by hand and in one place.
+
+Owns seats (one machine, its log, its timers, what it holds back until durable) and the link between them, with one clock for all. Knows no
+network, no drift and no chance: messages arrive in the order sent unless a test drops, keeps or repeats them itself, and disks sync at
+once unless a test says otherwise. Must not know the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from killswitch.core import build, intent, trust
+from killswitch.core.events import (
+    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, ProcessExited, Receive, Record, Send,
+    SetTimer, Signal, SignalKind, Spawn, Timer, WriteCheckpoint,
+)  # fmt: skip
+from killswitch.core.keys import KeyedHash, Keyset
+from killswitch.core.machine import NodeConfig, Parameters
+from killswitch.core.messages import Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Token
+from killswitch.core.trust import Trust
+
+SECOND = 1_000_000_000
+AGENT = "acme/1"
+SIDECAR = f"sidecar/{AGENT}"
+AGENT_NODE = f"agent/{AGENT}"
+LEDGER = "sink/acme/ledger"
+BANK = "sink/acme/bank"
+POST = "sink/acme/post"
+SINKS = {LEDGER: "F", BANK: "C", POST: "U"}
+REPLICAS = ("replica/1", "replica/2", "replica/3")
+PARAMETERS = Parameters(drift_ppm=200_000)
+SIGNER = KeyedHash(b"a cell of fakes")
+FLEET = {AGENT: ("tier=gold",), "acme/2": (), "globex/1": ("tier=gold",)}
+WHOLE_TENANT = Scope("tenant", "acme")
+THIS_AGENT = Scope("agent", AGENT)
+EVERYBODY = Scope("global")
+
+
+def config(node: str, *, sinks: dict[str, str] | None = None, parameters: Parameters = PARAMETERS) -> NodeConfig:
+    """The deployment record of a node of the usual cell: three replicas, majorities, a sink of each class."""
+    role, _, rest = node.partition("/")
+    agent = rest if role in ("sidecar", "agent") else ""
+    return NodeConfig(
+        node=node, role=role, parameters=parameters, replicas=REPLICAS, kill_quorum=2, quorum=2, tenant=rest.partition("/")[0], agent=agent,
+        labels=FLEET.get(agent, ()), sinks=dict(SINKS if sinks is None else sinks), fleet=dict(FLEET),
+    )  # fmt: skip
+
+
+TRUST = Trust(SIGNER, build.keyset_of(config("replica/1")), PARAMETERS.approvals)
+
+
+def order(
+    severity: intent.Severity, *, scope: Scope = WHOLE_TENANT, tenant: str = "acme", grace_ns: int = 30 * SECOND, nonce: str = "", signer: str = "replica/1"
+) -> Order:
+    """A signed order. Orders that differ in nothing else differ by ``nonce``."""
+    body = OrderBody(tenant, scope, int(severity.gate), int(severity.life), grace_ns, "alice", nonce or severity.title, "because")
+    return trust.sign_order(TRUST, signer, body)
+
+
+def id_of(signed: Order | ResumeCertificate) -> str:
+    return intent.content_id(signed.raw)
+
+
+def resume(
+    *orders: Order, scope: Scope = WHOLE_TENANT, tenant: str = "acme", approvers: Iterable[str] = ("bob", "carol"), nonce: str = "resume",
+    requester: str = "alice",
+) -> ResumeCertificate:  # fmt: skip
+    """A certificate that covers ``orders``, with the approvals of ``approvers``."""
+    body = ResumeBody(tenant, scope, tuple(sorted(id_of(each) for each in orders)), 1, "all clear", requester, nonce)
+    raw = trust.codec.pack(body)
+    return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in approvers))
+
+
+class Seat:
+    """One node: its machine (None while no process runs), its log, and everything it did. ``disk``: prompt, stuck or broken."""
+
+    def __init__(self, configuration: NodeConfig, keyset: Keyset | None = None) -> None:
+        self.config = configuration
+        self.node = configuration.node
+        self.keyset = keyset
+        self.machine: Any = None
+        self.records: list[Record] = []
+        self.durable = 0
+        self.slots: dict[int, bytes] = {}
+        self.disk = "prompt"
+        self.timers: dict[str, int] = {}
+        self.held: list[Send | AcknowledgeTask | Exit] = []
+        self.effects: list[Effect] = []  # of all steps, in order
+        self.starts = 0
+
+    @property
+    def state(self) -> Any:
+        return self.machine.state
+
+    def boot(self, now_ns: int, *, boot: str = "boot-1", records: Iterable[Record] | None = None, token: Token | None = None) -> list[Effect]:
+        """Start the process with what survived: ``records``, or everything that was durable."""
+        self.records = list(self.records[: self.durable] if records is None else records)
+        self.durable = len(self.records)
+        self.timers.clear()
+        self.held.clear()
+        self.starts += 1
+        self.machine = build.machine(self.config, SIGNER, self.keyset)
+        slots = tuple(self.slots[slot] for slot in sorted(self.slots))
+        return self.take(Boot(tuple(self.records), boot, f"{boot}.{self.starts}", 0, slots, token), now_ns)
+
+    def take(self, event: Input, now_ns: int) -> list[Effect]:
+        """One step, and the log's part of its effects. The rest is the caller's."""
+        if self.machine is None:
+            return []
+        effects: list[Effect] = list(self.machine.step(event, now_ns))
+        self.effects += effects
+        for effect in effects:
+            if isinstance(effect, Append):
+                assert effect.record.seq == len(self.records) + 1, "records are appended in order, without gaps"
+                self.records.append(effect.record)
+            elif isinstance(effect, SetTimer):
+                self.timers.pop(effect.name, None)
+                if effect.at_ns is not None:
+                    self.timers[effect.name] = effect.at_ns
+        return effects
+
+    def sync(self, now_ns: int) -> list[Effect]:
+        """Make everything written so far durable."""
+        self.durable = len(self.records)
+        return self.take(Durable(self.durable), now_ns)
+
+    def fail(self, now_ns: int) -> list[Effect]:
+        """The next sync fails, and with it all that come after."""
+        self.disk = "broken"
+        return self.take(DiskFailed(len(self.records)), now_ns)
+
+    def kinds(self) -> list[str]:
+        return [record.kind for record in self.records]
+
+    def observed(self, kind: str) -> list[dict[str, object]]:
+        return [effect.fields for effect in self.effects if isinstance(effect, Observe) and effect.kind == kind]
+
+    def sent(self, kind: type[Any], to: str = "") -> list[Any]:
+        """The messages of a type that were sent, perhaps only to one node, whether or not they waited for the log."""
+        sends = (effect for effect in self.effects if isinstance(effect, Send))
+        return [effect.message for effect in sends if type(effect.message) is kind and to in ("", effect.to)]
+
+
+class Link:
+    """The cores of a cell, joined. ``cut`` decides which messages are lost, ``keep`` which are put into ``kept`` instead of delivered."""
+
+    def __init__(self, *nodes: str, sinks: dict[str, str] | None = None, parameters: Parameters = PARAMETERS, agent_boots: bool = True) -> None:
+        self.now = SECOND
+        self.seats = {node: Seat(config(node, sinks=sinks, parameters=parameters)) for node in nodes}
+        self.queue: list[tuple[str, str, Message]] = []
+        self.kept: list[tuple[str, str, Message]] = []
+        self.cut: Callable[[str, str, Message], bool] = lambda sender, to, message: False
+        self.keep: Callable[[str, str, Message], bool] = lambda sender, to, message: False
+        self.acknowledged: list[tuple[str, str]] = []
+        self.agent_boots = agent_boots
+
+    def __getitem__(self, node: str) -> Seat:
+        return self.seats[node]
+
+    def boot(self, *nodes: str, boot: str = "boot-1") -> None:
+        for node in nodes or [node for node in self.seats if not node.startswith("agent/")]:
+            self.carry_out(self.seats[node], self.seats[node].boot(self.now, boot=boot))
+        self.settle()
+
+    def give(self, node: str, event: Input, *, settle: bool = True) -> list[Effect]:
+        """One input to one node, then everything that follows from it without time going by."""
+        effects = self.seats[node].take(event, self.now)
+        self.carry_out(self.seats[node], effects)
+        if settle:
+            self.settle()
+        return effects
+
+    def tell(self, node: str, message: Message, sender: str = "replica/1", *, settle: bool = True) -> list[Effect]:
+        return self.give(node, Receive(sender, message), settle=settle)
+
+    def carry_out(self, seat: Seat, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send | AcknowledgeTask | Exit):
+                if effect.after_lsn > seat.durable:
+                    seat.held.append(effect)
+                else:
+                    self._let_go(seat, effect)
+            elif isinstance(effect, WriteCheckpoint) and seat.disk == "prompt":
+                seat.slots[effect.generation % 2] = effect.body
+                self.carry_out(seat, seat.take(CheckpointDurable(effect.generation), self.now))
+            elif isinstance(effect, Spawn) and self.agent_boots:
+                self.boot_agent(effect.token)
+            elif isinstance(effect, Signal) and effect.kind is not SignalKind.TERM:
+                self._end_agent(-9)
+
+    def boot_agent(self, token: Token) -> None:
+        agent = self.seats.get(AGENT_NODE)
+        if agent is not None:
+            self.carry_out(agent, agent.boot(self.now, token=token))
+
+    def _let_go(self, seat: Seat, effect: Send | AcknowledgeTask | Exit) -> None:
+        if isinstance(effect, Send):
+            self.queue.append((seat.node, effect.to, effect.message))
+        elif isinstance(effect, AcknowledgeTask):
+            self.acknowledged.append((effect.task, effect.outcome))
+        else:
+            self._end_agent(effect.code)
+
+    def _end_agent(self, code: int) -> None:
+        """The agent's process is gone; its sidecar hears of it after everything that it still said."""
+        agent = self.seats.get(AGENT_NODE)
+        alive = agent is not None and agent.machine is not None
+        while any(sender == AGENT_NODE for sender, _, _ in self.queue):
+            self._deliver(next(index for index, (sender, _, _) in enumerate(self.queue) if sender == AGENT_NODE))
+        if agent is not None:
+            agent.machine = None
+            agent.timers.clear()
+        code = code if alive or not self.agent_boots else 0
+        self.carry_out(self.seats[SIDECAR], self.seats[SIDECAR].take(ProcessExited(code, code < 0), self.now))
+
+    def settle(self) -> None:
+        """Sync prompt disks and deliver until nothing is under way."""
+        for _ in range(10_000):
+            behind = next((seat for seat in self.seats.values() if self._behind(seat)), None)
+            if behind is not None:
+                self.sync(behind.node)
+            elif self.queue:
+                self._deliver(0)
+            else:
+                return
+        raise AssertionError("the cores never come to rest")
+
+    def _behind(self, seat: Seat) -> bool:
+        return seat.disk == "prompt" and seat.machine is not None and seat.durable < len(seat.records)
+
+    def sync(self, node: str) -> None:
+        """Make a node's log durable and release what waited for it."""
+        seat = self.seats[node]
+        effects = seat.sync(self.now)
+        waited, seat.held = seat.held, []
+        for effect in waited:
+            self.carry_out(seat, [effect])
+        self.carry_out(seat, effects)
+
+    def _deliver(self, index: int) -> None:
+        sender, to, message = self.queue.pop(index)
+        if to not in self.seats or self.cut(sender, to, message):
+            return
+        if self.keep(sender, to, message):
+            self.kept.append((sender, to, message))
+            return
+        self.carry_out(self.seats[to], self.seats[to].take(Receive(sender, message), self.now))
+
+    def release(self) -> None:
+        """Deliver what was kept."""
+        self.queue += self.kept
+        self.kept = []
+        self.keep = lambda sender, to, message: False
+        self.settle()
+
+    def run(self, span_ns: int) -> None:
+        """Let time go by: each timer at its moment, in order."""
+        end = self.now + span_ns
+        while True:
+            due = [(at, node, name) for node, seat in self.seats.items() if seat.machine is not None for name, at in seat.timers.items()]
+            at, node, name = min(due, default=(end + 1, "", ""))
+            if at > end:
+                break
+            self.now = max(self.now, at)
+            del self.seats[node].timers[name]
+            self.give(node, Timer(name))
+        self.now = end
+
+
+def cell(*extra: str, sinks: dict[str, str] | None = None, parameters: Parameters = PARAMETERS) -> Link:
+    """Three replicas, the three sinks, one sidecar and its agent, booted and RUNNING."""
+    link = Link(*REPLICAS, *(sinks or SINKS), SIDECAR, AGENT_NODE, *extra, sinks=sinks, parameters=parameters)
+    link.boot()
+    link.run(3 * SECOND)
+    assert mode(link) == ("OPEN", "RUNNING"), "a cell without faults or orders runs"
+    return link
+
+
+def mode(link: Link, node: str = SIDECAR) -> tuple[str, str]:
+    """Gate and mode as last told."""
+    gate, name = link[node].state.told
+    return gate.name, name
+
+
+def cut_off(*nodes: str) -> Callable[[str, str, Message], bool]:
+    """Nothing in or out of these nodes, except between an agent and its sidecar, which share a host."""
+
+    def cut(sender: str, to: str, message: Message) -> bool:
+        one_host = {sender, to} == {SIDECAR, AGENT_NODE}
+        return not one_host and (sender in nodes or to in nodes)
+
+    return cut
