@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 import msgspec
 import simpy
@@ -90,7 +91,7 @@ class Textbook:
 
     def send(self, source: str, target: str, ball: StopAck) -> None:
         timeout = self.env.timeout(latency_ns(next(self.number)), (source, target, ball))
-        timeout.callbacks.append(self.deliver)
+        timeout.callbacks.append(self.deliver)  # type: ignore[union-attr]  # None only once it has happened
 
     def deliver(self, event: simpy.Event) -> None:
         source, target, ball = event.value
@@ -128,7 +129,7 @@ class Ours:
             self.network.unblock(left, right, "cut")
         self.queue.at(self.queue.now + PARTITION_EVERY_NS, self.partition, not begins)
 
-    def deliver(self, source: str, target: str, ball: StopAck) -> None:
+    def deliver(self, source: str, target: str, ball: Any) -> None:
         self.trace.append((self.queue.now, target, Receive(source, ball)))
         self.players[target].receive(source, ball)
 

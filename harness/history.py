@@ -71,6 +71,16 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "log-folded": (("records", "live", "folded", "chain_ok"),
                    "at a crash and at the end: digest of the live durable state and of the state that a fresh node folds from the same durable "
                    "records; chain_ok: the hash chain verifies"),
+    # -- the audit trail
+    "log-grown": (("size",), "a replica's or sidecar's record of that lsn became durable, the first since its last head that calls for a new one"),
+    "sth-signed": (("origin", "size", "root", "previous"), "a writer showed a new signed head of its log; root in hex"),
+    "sth-cosigned": (("origin", "size", "root", "witness"), "the record of a cosignature became durable at the witness"),
+    "fork-proven": (("origin", "first", "second"), "a node put on record that a writer keeps two logs, with the sizes of the two heads"),
+    "log-verified": (("writer", "records", "cosigned", "sound", "why"),
+                     "at the end: whether the log that a writer left is the one that witnesses cosigned, the size of the longest head, and if not why"),
+    "log-stamped": (("writer", "stamps", "clocks", "boots", "references"),
+                    "at the end: the hybrid stamp and own clock of each record, the lsns at which a boot began, and [lsn, origin, size] for each "
+                    "cosigned head. Simulation only"),
     # -- leases
     "lease-requested": (("agent", "nonce", "token", "instance"), "a sidecar sent the first request of a round; clock_ns is s_r"),
     "lease-granted": (("agent", "nonce", "replica", "token", "len_ns", "orders_known"),

@@ -18,12 +18,14 @@ import msgspec
 
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
+from killswitch.core.audit import COSIG
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Record, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StopAck, Token,
+    AgentStatus, Apply, Evidence, HeadNotice, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StartRequest, StopAck,
+    Token,
 )  # fmt: skip
 
 
@@ -41,12 +43,16 @@ class Observer:
         self._durable = 0
         self._process: tuple[int, int, str] | None = None
         self._round = ""
-        self._proof: Evidence | None = None
+        self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
         self._checkpoint_lsn: dict[int, int] = {}
         self._appended = 0
         self._orders: dict[str, OrderBody] = {}
         self._lifted: set[str] = set()
         self._at = self._clock = 0
+        self._witnessed = node.startswith(("replica/", "sidecar/"))
+        self._signed = 0  # size of the last head
+        self._news = 0  # lsn of the last record that calls for a head
+        self._grown = False  # since that head, as far as is durable
 
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""
@@ -90,10 +96,14 @@ class Observer:
             self._remember(record)
         self._release(self._records)
         self._records, self._sends = [], []
-        self._proof = None
+        self._signed, self._news, self._grown = 0, len(event.records), False
+        self._proofs.clear()
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)
+        if self._witnessed and not self._grown and self._signed < self._news <= self._durable:
+            self._grown = True
+            self.emit("log-grown", {"size": self._news})
         if self._records:
             self._records = self._release(self._records)
         if self._sends:
@@ -129,6 +139,8 @@ class Observer:
     def on_append(self, effect: Append) -> None:
         record = effect.record
         self._appended = record.seq
+        if record.kind != COSIG:
+            self._news = record.seq
         handler = _RECORDS.get(record.kind)
         if handler is not None:
             handler(self, record.seq, msgspec.msgpack.decode(record.body))
@@ -215,9 +227,24 @@ class Observer:
         fields = {"sink": self.node, "agent": body["agent"], "min_token": body["token"], "order": body["order"]}
         self.once_durable(lsn, "fence-durable", fields)
 
+    def on_cosig(self, lsn: int, body: dict[str, Any]) -> None:
+        for origin, size, root, *_ in body["heads"]:
+            self.once_durable(lsn, "sth-cosigned", {"origin": origin, "size": size, "root": root.hex(), "witness": self.node})
+
+    def on_fork(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
+
     # -- messages
 
+    def on_head_notice(self, effect: Send, message: HeadNotice) -> None:
+        head = message.head
+        if head.size > self._signed:  # one fact for the head, not one for each witness that it is shown to
+            self._signed, self._grown = head.size, False
+            self.emit("sth-signed", {"origin": head.origin, "size": head.size, "root": head.root.hex(), "previous": head.previous})
+
     def on_lease_request(self, effect: Send, message: LeaseRequest) -> None:
+        for proof in message.evidence:
+            self.on_evidence(effect, proof)
         if message.nonce != self._round and message.token.counter:
             self._round = message.nonce
             instance = message.token.instance
@@ -237,10 +264,16 @@ class Observer:
         self.emit("effect-admitted", {**fields, **fate})
 
     def on_evidence(self, effect: Send, message: Evidence) -> None:
-        if message != self._proof:  # one fact for the proof, not one for each replica that it goes to
-            self._proof = message
+        """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
+        mark = (message.order, message.stage, message.token.counter)
+        if mark not in self._proofs:
+            self._proofs.add(mark)
             fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
             self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
+
+    def on_start_request(self, effect: Send, message: StartRequest) -> None:
+        for proof in message.evidence:
+            self.on_evidence(effect, proof)
 
     def on_stop_ack(self, effect: Send, message: StopAck) -> None:
         self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})
@@ -295,10 +328,14 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "APPLIED": Observer.on_applied,
     "REJECTED": Observer.on_rejected,
     "FENCE": Observer.on_fence,
+    COSIG: Observer.on_cosig,
+    "FORK_PROOF": Observer.on_fork,
 }
 _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,
+    StartRequest: Observer.on_start_request,
     LeaseReply: Observer.on_lease_reply,
+    HeadNotice: Observer.on_head_notice,
     Apply: Observer.on_apply,
     Evidence: Observer.on_evidence,
     StopAck: Observer.on_stop_ack,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from harness import trail
 from harness.history import Fact, History
 from harness.operations import Stopped, topology_fact
 from killswitch.core.machine import Implementation
@@ -72,8 +73,18 @@ def _course(world: World) -> None:
     world.queue.play(schedule.duration_ns)
     nemesis.heal()
     world.queue.play(schedule.duration_ns + schedule.settle_ns)
-    for node in world.nodes.values():
-        node.finish()
+    chains = {node.id: node.finish() for node in world.nodes.values()}
+    _audit(world, chains)
+
+
+def _audit(world: World, chains: dict[str, bool]) -> None:
+    """What the logs that are left say of each other. ``chains``: whose chain of hashes verifies."""
+    logs = {node.id: node.disk.records for node in world.nodes.values() if node.config.role in ("replica", "sidecar")}
+    heads = trail.cosigned(logs)
+    for writer, records in logs.items():
+        node = world.nodes[writer]
+        world.fact("log-verified", node, trail.verified(writer, records, heads, chain_ok=chains[writer]))
+        world.fact("log-stamped", node, trail.stamped(writer, records, [node.stamps[record.seq] for record in records]))
 
 
 def _boot(node: Any) -> None:

@@ -60,8 +60,7 @@ class Nemesis:
         for entry in list(self._on.values()):
             self._end(entry)
         for node in self._world.nodes.values():
-            while node.pausing:
-                node.resume()
+            node.continue_()
             if not node.running and node.config.role != "agent":
                 node.boot_up()
         self._world.fact("healed", None, {})
@@ -182,15 +181,14 @@ class Nemesis:
         for node in self._targets(fault):
             if node.running:
                 self._world.fault_fired(id_)
-            if self._pause_style(2) and node.running and not node.pausing:
-                node.pause_in_step = True
+            if self._pause_style(2) and node.running and not node.stands_still():
+                node.pause_soon(id_)
             else:
-                node.pause()
+                node.pause(id_)
 
     def _resume(self, id_: str, fault: Fault) -> None:
         for node in self._targets(fault):
-            node.pause_in_step = False
-            node.resume()
+            node.resume(id_)
 
     def _fail_disk(self, id_: str, fault: Fault) -> None:
         for node in self._targets(fault):

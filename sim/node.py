@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
+from zlib import crc32
 
 from harness.observe import Observer
-from killswitch.core import audit
+from killswitch.core import audit, hlc
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Send, SetTimer, Signal, SignalKind, Spawn, Timer,
     WriteCheckpoint,
@@ -30,6 +31,7 @@ BOOT_OFFSET_MAX_NS = 50_000_000
 SPAWN_NS = 5_000_000
 KILL_NS = 500_000
 TIMER_LAG_NS = 500_000
+WALL_SKEW_MS = 1_000  # wall clocks differ by up to a second, much more than a message takes
 PIPE_NS = 20_000
 
 
@@ -79,13 +81,16 @@ class Node:
         self.boot = 1
         self.start = 0
         self.token: Token | None = None
-        self.pausing = 0
-        self.pause_in_step = False
-        self.inbox: deque[Input] = deque()
+        self.paused_by: set[str] = set()
+        self.pause_in_step = ""
+        self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.unfinished: deque[Effect] = deque()
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
         self._held: deque[tuple[int, Effect]] = deque()
+        self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
+        self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
+        self._wall_skew_ms = crc32(self.id.encode()) % WALL_SKEW_MS
         self._durable = 0
         self._lag = world.tape.stream(f"timer.lag/{config.node}")
         self._choose = world.tape.stream(f"process/{config.node}")
@@ -95,7 +100,7 @@ class Node:
         return self.machine is not None
 
     def stands_still(self) -> bool:
-        return self.pausing > 0
+        return bool(self.paused_by)
 
     # -- the life of the process
 
@@ -106,6 +111,7 @@ class Node:
         self.start += 1
         self.machine = self.world.make_machine(self.config)
         self._durable = self.disk.durable
+        self.stamp = self.stamps.get(len(self.disk.records), 0)
         token = self.token if self.config.role == "agent" else None
         instance = f"{self.boot}.{self.start}"
         self.take(Boot(tuple(self.disk.records), self._boot_name(), instance, 0, self.disk.checkpoints(), token))
@@ -127,31 +133,51 @@ class Node:
         if self.machine is None:
             return
         self.machine = None
-        self.pausing = 0
-        self.pause_in_step = False
+        self.paused_by.clear()
+        self.pause_in_step = ""
         self.inbox.clear()
         self.unfinished.clear()
         self._timers.clear()
         self._held.clear()
         self.world.fact("node-crashed", self, {"lost_records": lost, "power": power})
 
-    def pause(self) -> None:
-        self.pausing += 1
-        if self.pausing == 1 and self.machine is not None:
+    def pause(self, by: str) -> None:
+        """Stand still until ``by`` is over; by several at once, until all are. Nothing if no process runs."""
+        if self.machine is None:
+            return
+        if not self.paused_by:
             self.world.fact("node-paused", self, {})
+        self.paused_by.add(by)
 
-    def resume(self) -> None:
-        """Go on where the process stood: first what the interrupted step still had to do, then all that has arrived."""
-        if self.pausing == 0:
-            return
-        self.pausing -= 1
-        if self.pausing or self.machine is None:
-            return
+    def pause_soon(self, by: str) -> None:
+        """Stand still in the middle of the next step that has effects: after it decided, before anything leaves."""
+        self.pause_in_step = by
+
+    def resume(self, by: str) -> None:
+        """``by`` is over, if it still was."""
+        if self.pause_in_step == by:
+            self.pause_in_step = ""
+        if by in self.paused_by:
+            self.paused_by.remove(by)
+            if not self.paused_by:
+                self._go_on()
+
+    def continue_(self) -> None:
+        """SIGCONT: whatever stopped it, it goes on."""
+        if self.paused_by:
+            self.paused_by.clear()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Where the process stood: first what the interrupted step still had to do, then all that has arrived."""
         self.world.fact("node-resumed", self, {})
-        while self.unfinished and not self.pausing:
+        while self.unfinished and not self.paused_by:
             self._carry_out(self.unfinished.popleft())
-        while self.inbox and not self.pausing and self.machine is not None:
-            self.take(self.inbox.popleft())
+        if not self.paused_by:
+            self._release()
+        while self.inbox and not self.paused_by and self.machine is not None:
+            act, argument = self.inbox.popleft()
+            act(argument)
 
     # -- inputs
 
@@ -161,8 +187,7 @@ class Node:
         if machine is None:
             return
         if self.stands_still():
-            if len(self.inbox) < INBOX_MAX:
-                self.inbox.append(event)
+            self.inbox.append((self.take, event))
             return
         if type(event) is Durable:
             self._durable = max(self._durable, event.lsn)
@@ -171,24 +196,24 @@ class Node:
         try:
             effects = machine.step(event, clock_ns)
         except Exception as error:  # noqa: BLE001  # whatever it is, that a step raises is the finding (S27)
-            self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error}", "input": type(event).__name__})
+            self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error} (on {type(event).__name__})"})
             return
         self.world.trace.append((now, self.id, event))
         self.observer.step(now, clock_ns, event, effects)
         if self.pause_in_step and effects:
-            self.pause_in_step = False
-            self.pause()
+            self.pause(self.pause_in_step)
+            self.pause_in_step = ""
         for effect in effects:
             if self.stands_still():
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)
-        if type(event) is Durable:
+        if type(event) is Durable and not self.stands_still():
             self._release()
 
     def receive(self, event: Input) -> None:
-        """An input from outside: lost if no process runs to take it."""
-        if self.machine is not None:
+        """An input from outside: lost if no process runs to take it, or if it has not read for too long."""
+        if self.machine is not None and len(self.inbox) < INBOX_MAX:
             self.take(event)
 
     def _from_disk(self, life: int, event: Input) -> None:
@@ -209,7 +234,17 @@ class Node:
             self.world.send(self.id, effect.to, effect.message)
 
     def _append(self, effect: Append) -> None:
+        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self._wall_ms())
         self.disk.append(effect.record)
+
+    def hear(self, stamp: int) -> None:
+        """A message brought its sender's stamp."""
+        if stamp > self.stamp:
+            self.stamp = hlc.merge(self.stamp, stamp, self._wall_ms())
+
+    def _wall_ms(self) -> int:
+        """What the host's wall clock shows, in milliseconds. Stamps alone read it; no machine does."""
+        return self.world.queue.now // 1_000_000 + self._wall_skew_ms
 
     def _write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self.disk.write_checkpoint(effect)
@@ -246,8 +281,7 @@ class Node:
     def _signal(self, effect: Signal) -> None:
         agent = self.world.agent_of(self)
         if effect.kind is SignalKind.TERM:
-            agent.pausing = min(agent.pausing, 1)
-            agent.resume()  # SIGCONT comes with it, or a stopped process would never hear
+            agent.continue_()  # SIGCONT comes with it, or a stopped process would never hear
             return
         agent.token = None
         self.world.queue.at(self.world.queue.now + KILL_NS + self._choose(KILL_NS), self._killed, (agent, self.start))
@@ -278,6 +312,9 @@ class Node:
         entry = self._timers.get(name)
         if entry is None or entry[0] != number or start != self.start:
             return
+        if self.stands_still():
+            self.inbox.append((self._timer_due, ticket))  # what comes before it may still cancel it
+            return
         if self.clock.read(self.world.queue.now) < entry[1]:
             self._schedule_timer(name, number, entry[1])  # the clock has slowed down meanwhile; never early
             return
@@ -286,8 +323,8 @@ class Node:
 
     # -- what the log says (S15)
 
-    def _fold_log(self) -> None:
-        """Fold the records written so far into a fresh machine and put its digest beside the live one's."""
+    def _fold_log(self, chain_ok: bool | None = None) -> None:
+        """Fold the records written so far into a fresh machine and put its digest beside the live one's. ``chain_ok``: if that is known already."""
         machine = self.machine
         records = self.disk.records
         if machine is None or not records or self.disk.broken or self.config.role == "agent":
@@ -295,13 +332,16 @@ class Node:
         live = machine.digest()
         fresh = self.world.make_machine(self.config)
         fresh.step(Boot(tuple(records), self._boot_name(), "fold"), self.clock.read(self.world.queue.now))
-        chain_ok = isinstance(audit.verify(records), int)
+        if chain_ok is None:
+            chain_ok = isinstance(audit.verify(records), int)
         body = {"records": len(records), "live": live, "folded": fresh.digest(), "chain_ok": chain_ok}
         self.world.fact("log-folded", self, body)
 
-    def finish(self) -> None:
-        """The run is over."""
-        self._fold_log()
+    def finish(self) -> bool:
+        """The run is over. Whether the log that is left verifies."""
+        chain_ok = self.config.role == "agent" or isinstance(audit.verify(self.disk.records), int)
+        self._fold_log(chain_ok)
+        return chain_ok
 
 
 _EFFECTS: dict[type, Callable[[Node, Any], None]] = {

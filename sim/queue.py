@@ -35,12 +35,16 @@ class Act(Event):
     act: Callable[[Any], None]
     argument: Any
 
+    @classmethod
+    def of(cls, act: Callable[[Any], None], argument: Any = None) -> Act:
+        return cls(_ACTS, act, argument)
 
-def _act(event: Act) -> None:
+
+def _carry_out(event: Act) -> None:
     event.act(event.argument)
 
 
-_ACTS = (_act,)
+_ACTS = (_carry_out,)
 
 
 class Lane:
@@ -66,7 +70,7 @@ class Queue(simpy.Environment):
 
     def at(self, time: int, act: Callable[[Any], None], argument: Any = None) -> None:
         """Do ``act(argument)`` at ``time``, which is not before now."""
-        heappush(self._heap, (time, self._tie() + 1, self._number(), Act(_ACTS, act, argument)))
+        self.push(time, Act.of(act, argument))
 
     def push(self, time: int, event: Event) -> None:
         """Play ``event`` at ``time``, which is not before now."""

@@ -5,6 +5,7 @@ Owns how the parts are put together and how facts are recorded. Knows the schedu
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
 from sim.network import Network
 from sim.node import PIPE_NS, Node
-from sim.queue import TIE_BITS, Queue
+from sim.queue import TIE_BITS, Act, Lane, Queue
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
@@ -67,10 +68,12 @@ class World:
         self.fault_counts: dict[str, int] = {}
         self.secret = f"haltproof/{schedule.tape.seed}".encode()
         self.network = Network(self.queue, self.tape, schedule.link, self._deliver, self.fault_fired)
+        self._pipes: defaultdict[tuple[str, str], Lane] = defaultdict(Lane)
         self.before_delivery: Callable[[str, str, Message], int] | None = None
         self.upstream = Upstream(self)
         self.nodes: dict[str, Node] = {}
         self._survives = self.tape.stream("orphans")
+        self._stamps: dict[int, int] = {}  # a message in memory is its own envelope: the sender's stamp goes beside it
         judge = Judge(KeyedHash(self.secret), tuple(f"replica/{n}" for n in range(1, schedule.topology.replicas + 1)), schedule.parameters.approvals)
         for config in configurations(schedule).values():
             self._add(config, judge)
@@ -116,8 +119,9 @@ class World:
     def send(self, source: str, target: str, message: Message) -> None:
         if target not in self.nodes:
             return
+        self._stamps[id(message)] = self.nodes[source].stamp
         if self.on_one_host(source, target):
-            self.queue.at(self.queue.now + PIPE_NS, self._pipe, (source, target, message))
+            self.queue.follow(self._pipes[source, target], PIPE_NS, Act.of(self._pipe, (source, target, message)))
         else:
             self.network.send(source, target, message)
 
@@ -127,12 +131,16 @@ class World:
 
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
-        self.nodes[target].receive(Receive(source, message))
+        self._hand_over(source, self.nodes[target], message)
 
     def _deliver(self, source: str, target: str, message: Message) -> None:
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
         for _ in range(copies):
-            self.nodes[target].receive(Receive(source, message))
+            self._hand_over(source, self.nodes[target], message)
+
+    def _hand_over(self, source: str, node: Node, message: Message) -> None:
+        node.hear(self._stamps.get(id(message), 0))
+        node.receive(Receive(source, message))
 
     # -- hosts
 

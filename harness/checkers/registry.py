@@ -20,11 +20,12 @@ from harness.checkers.resurrection import NoResurrection
 from harness.checkers.sinks import ExactlyOnce, SinkBound
 from harness.checkers.status import HonestStatus
 from harness.checkers.tenants import TenantNI
+from harness.checkers.transparency import AuditSync, AuditTamper, Causality
 
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
-    Checkpoint, AuthZ, TenantNI, AuditComplete, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
-    Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, Convergence,
+    Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
+    Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, Convergence,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -1,3 +1,158 @@
-"""S16, S17 and L7: the audit trail as others can check it: witnessed in time, true to what was witnessed, in an order that causes respect."""
+"""S16, S17 and L7: the audit trail as others can check it: true to what was witnessed, in an order that causes respect, witnessed in time."""
 
 from __future__ import annotations
+
+from harness.checkers.bounds import BACKOFF_CAP_NS, Bounds, stretch
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run
+from harness.history import Fact
+
+
+class AuditTamper(InvariantChecker):
+    """S16 (protocol 5). No writer shows two heads of one size with different roots unless the fork is proven; no two witnesses cosign different
+    roots; the log that a writer leaves is the one that was cosigned of it, or the fork is proven; and nobody whose log is sound is accused.
+
+    An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
+    for tests of it: a run has nobody who tampers with its logs but the faults of its disks.
+    """
+
+    invariant = "S16"
+    title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
+    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._roots: dict[tuple[str, int], dict[str, int]] = {}
+        self._accused: dict[str, int] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        match fact.kind:
+            case "sth-signed" | "sth-cosigned":
+                self.examined += 1
+                self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
+            case "fork-proven":
+                self._accused.setdefault(fact.body["origin"], index)
+            case _:
+                self._judge_log(index, fact)
+
+    def _judge_log(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        writer = fact.body["writer"]
+        heads = self._split(writer)
+        if not fact.body["sound"] and writer not in self._accused:
+            self.blame(f"the log of {writer} {fact.body['why']}, and nobody found out", index, *heads)
+        if fact.body["sound"] and writer in self._accused and not heads:
+            self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
+
+    def _split(self, writer: str) -> tuple[int, ...]:
+        """The facts that show two roots for one size of the writer's log; none if there are none."""
+        return next((tuple(roots.values()) for (origin, _), roots in self._roots.items() if origin == writer and len(roots) > 1), ())
+
+    def settle(self) -> None:
+        for (origin, size), roots in self._roots.items():
+            if len(roots) > 1 and origin not in self._accused:
+                self.blame(f"two heads of {origin} at size {size} have different roots, and nobody found out", *roots.values())
+
+
+class Causality(InvariantChecker):
+    """S17 (protocol 5). In every log that is left, stamps grow and the own clock does not go back within a boot; and whoever refers to
+    another log has the greater stamp, so that sorting all records by stamp puts no effect before its cause. An instance is a record.
+
+    Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16.
+    """
+
+    invariant = "S17"
+    title = "Causality: stamps follow causes, and no clock of a log goes back within a boot"
+    kinds = frozenset({"log-stamped"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._logs: dict[str, tuple[int, Fact]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        self._logs[fact.body["writer"]] = (index, fact)
+
+    def settle(self) -> None:
+        for writer, (index, fact) in self._logs.items():
+            self._judge_growth(index, writer, fact)
+            self._judge_references(index, writer, fact)
+
+    def _judge_growth(self, index: int, writer: str, fact: Fact) -> None:
+        stamps, clocks, boots = fact.body["stamps"], fact.body["clocks"], set(fact.body["boots"])
+        self.examined += len(stamps)
+        for place in range(1, len(stamps)):
+            if stamps[place] <= stamps[place - 1]:
+                self.blame(f"record {place + 1} of {writer} has a stamp that is not greater than its predecessor's", index)
+            if clocks[place] < clocks[place - 1] and place + 1 not in boots:
+                self.blame(f"the clock of {writer} went back at record {place + 1} within one boot", index)
+
+    def _judge_references(self, index: int, writer: str, fact: Fact) -> None:
+        for seq, origin, size in fact.body["references"]:
+            if origin in self._logs:
+                cause_index, cause = self._logs[origin]
+                stamps = cause.body["stamps"]
+                if size <= len(stamps) and stamps[size - 1] >= fact.body["stamps"][seq - 1]:
+                    why = f"record {seq} of {writer} refers to record {size} of {origin}, and its stamp is not greater"
+                    self.blame(why, index, cause_index)
+
+
+def cosigned_within_ns(bounds: Bounds) -> int:
+    """L7: growth waits one lease to be collected and one more in case its head was lost; then a renewal, four rounds of gossip, and as
+    L1 the transport's longest pause and the slack: (2 L + R + 4 gossip) / (1 - rho) + the backoff cap + the slack."""
+    return stretch(2 * bounds.lease_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
+
+
+class AuditSync(InvariantChecker):
+    """L7 (protocol 5). What became durable in the log of a working replica or sidecar is covered by a head that every other working replica has
+    durably cosigned, by max(heal, when it became durable, last start or resumption of either) + `cosigned_within_ns`. An instance is a
+    growth of a log at a witness.
+
+    Left out are writers that were caught keeping two logs, nodes whose disk failed, growth by nothing but notes of witnessing, and what
+    was not due when the run ended: logs grow to the end of every run.
+    """
+
+    invariant = "L7"
+    title = "AuditSync: after the heal every durable record comes under a cosigned head in time"
+    kinds = frozenset({"log-grown", "sth-cosigned", "fork-proven"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._growths: dict[str, list[tuple[int, int, int]]] = {}  # writer -> (size, when, index of the fact)
+        self._cosigned: dict[tuple[str, str], list[tuple[int, int]]] = {}  # (writer, witness) -> (size, when)
+        self._forked: set[str] = set()
+
+    def see(self, index: int, fact: Fact) -> None:
+        match fact.kind:
+            case "log-grown":
+                self._growths.setdefault(fact.node, []).append((fact.body["size"], fact.at_ns, index))
+            case "sth-cosigned":
+                self._cosigned.setdefault((fact.body["origin"], fact.node), []).append((fact.body["size"], fact.at_ns))
+            case _:
+                self._forked.add(fact.body["origin"])
+
+    def settle(self) -> None:
+        witnesses = [replica for replica in self.run.replicas if self.run.node(replica).works]
+        for writer, growths in self._growths.items():
+            if writer in self._forked or not self.run.node(writer).works:
+                continue
+            for witness in witnesses:
+                if witness != writer:
+                    self._judge(writer, witness, growths)
+
+    def _judge(self, writer: str, witness: str, growths: list[tuple[int, int, int]]) -> None:
+        bound_ns = cosigned_within_ns(self.run.bounds)
+        since_ns = max(self.run.node(writer).since_ns, self.run.node(witness).since_ns, self.run.healed_ns or 0)
+        cosigned = self._cosigned.get((writer, witness), [])
+        for size, at_ns, index in growths:
+            start_ns = max(since_ns, at_ns)
+            covered_ns = next((at for reached, at in cosigned if reached >= size), None)
+            due_ns = None if self.run.healed_ns is None else start_ns + bound_ns
+            if covered_ns is None and (due_ns is None or self.run.end_ns < due_ns):
+                continue
+            self.examined += 1
+            if covered_ns is None:
+                self.blame(f"{witness} never cosigned a head of {writer} over record {size}", index)
+            elif due_ns is not None and covered_ns > start_ns:
+                self.measure(covered_ns - start_ns, bound_ns)
+                if covered_ns > due_ns:
+                    self.blame(f"{witness} cosigned record {size} of {writer} {covered_ns - due_ns} ns after that was due", index)

@@ -144,13 +144,14 @@ class Partition(LinkFault):
         await self.poison("timeout", 0)
 
     async def attest(self) -> Attestation | None:
-        """Through a cut a probe is refused; in a black hole it hears nothing. A server that is down answers neither way, and proves nothing."""
-        read_back = await self.read_back_all()
-        answers = await self.measure_all(self.deadline_s)
-        seen = [answer.outcome for answer in answers]
+        """Through a cut a probe is refused; in a black hole it hears nothing. What a server that is down closes proves nothing either way."""
         wanted = [Outcome.REFUSED if self.stage.paths.is_cut(conduit) else Outcome.SILENT for conduit in self.conduits]
         down = [not self.stage.fleet.runs(conduit.server) for conduit in self.conduits]
-        holds = read_back and all(got is want or (is_down and got is Outcome.CLOSED) for got, want, is_down in zip(seen, wanted, down, strict=True))
+        seen = [answer.outcome for answer in await self.measure_all(self.deadline_s)]
+        down = [was or not self.stage.fleet.runs(conduit.server) for was, conduit in zip(down, self.conduits, strict=True)]
+        holds = await self.read_back_all() and all(
+            got is want or (is_down and got is Outcome.CLOSED) for got, want, is_down in zip(seen, wanted, down, strict=True)
+        )
         measured: dict[str, int | str] = {str(outcome): seen.count(outcome) for outcome in Outcome if outcome in seen}
         return Attestation(holds, "probe through each path; toxics read back", {"paths": len(seen), **measured})
 

@@ -15,7 +15,7 @@ from harness.live.probe import Measured, Outcome, probe
 from harness.live.relay import Relay
 from harness.live.toxiproxy import NotAsAsked, ProxyState, Toxic, Toxiproxy
 
-BASELINE_S = 2.0
+BASELINE_S = 5.0
 
 
 class PathFailed(Exception):

@@ -6,6 +6,7 @@ is missing, once; a run only ever uses what is there already.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,6 +30,7 @@ SETTING = "HALTPROOF_TOXIPROXY"
 BUILD_DEADLINE_S = 600.0
 START_DEADLINE_S = 5.0
 PROBE_DEADLINE_S = 1.0
+DYING_S = 0.2
 START_ATTEMPTS = 5
 
 
@@ -152,10 +154,12 @@ class Server:
 
     def why_dead(self) -> str:
         """Empty if the server runs and answers within a second; else what is wrong."""
+        silent = self._why_silent()
+        if silent:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that is just dying is silent before it is dead
+                self._process.wait(DYING_S)
         status = self._process.poll()
-        if status is not None:
-            return f"toxiproxy (pid {self._process.pid}) ended with status {status}"
-        return self._why_silent()
+        return silent if status is None else f"toxiproxy (pid {self._process.pid}) ended with status {status}"
 
     def stop(self) -> None:
         """End it and wait for that."""

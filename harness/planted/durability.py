@@ -10,7 +10,7 @@ from killswitch.core import intent, trust
 from killswitch.core.agent import Agent, OpenTask
 from killswitch.core.events import AcknowledgeTask, DiskFailed, Durable, Exit, ProcessExited
 from killswitch.core.intent import Identity, KnownCertificate, Severity
-from killswitch.core.messages import Apply, Order, OrderStatus, ResumeCertificate, Scope, StopAck
+from killswitch.core.messages import Apply, Evidence, Order, OrderStatus, ResumeCertificate, Scope, StopAck
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import orders as replica_orders
 from killswitch.core.replica.state import Replica
@@ -30,7 +30,16 @@ def acknowledge_before_sync(state: Replica, order: str, now_ns: int) -> None:
 
 
 def failed_sync_is_fine(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
-    _on_durable(state, Durable(event.lsn), now_ns)
+    _on_durable(state, Durable(state.chain.seq), now_ns)
+
+
+def prove_without_the_disk(state: Sidecar, order: str, reached: str, now_ns: int) -> None:
+    """What a swallowed error comes to: the proof leaves as if its record were safe."""
+    token, checkpoint = (state.token, state.checkpoint) if state.process else (state.last_stop[0], state.checkpoint)
+    signed = trust.sign_evidence(state.trust, state.config.node, Evidence(state.config.agent, token, order, reached, checkpoint, ()))
+    state.proved[order] = signed
+    for replica in state.config.replicas:
+        send(state, replica, signed)
 
 
 def close_after_sync(state: Sidecar, order: Order, now_ns: int) -> None:
@@ -118,8 +127,9 @@ def drained_is_stopped(state: Sidecar, severity: Severity, at_gate: Any) -> str:
 BUGS = (
     PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync},
                ("S20", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
-    PlantedBug("B12", "a failed sync counts as a sync", {"sidecar.step:on_disk_failed": failed_sync_is_fine}, ("S11", "S4", "S20"),
-               ("swarm-storm",), "hard"),
+    PlantedBug("B12", "a failed sync counts as a sync",
+               {"sidecar.step:on_disk_failed": failed_sync_is_fine, "sidecar.proof:prove": prove_without_the_disk}, ("S11", "S4", "S20"),
+               ("disk-fails-under-a-kill", "swarm-storm"), "medium"),
     PlantedBug("B13", "the stop waits for the disk", {"sidecar.step:learn_order": close_after_sync, "sidecar.step:on_durable": durable_then_close},
                ("S3", "S18", "L1", "S1"), ("swarm-storm",), "medium"),
     PlantedBug("B18", "the last order to be looked at is the one that counts", {"intent:in_force": last_writer_wins},

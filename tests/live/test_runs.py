@@ -125,6 +125,7 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
 
     monkeypatch.setattr("harness.live.paths.probe", blind)
     played = play(short(entry, duration_ns=SECOND, settle_ns=0), "killswitch", tmp_path)
+    assert played.why == ""
     (unseen,) = played.history.of("fault-unattested")
     assert unseen.body["measured"] == {"paths": 1, "echoed": 1}
 

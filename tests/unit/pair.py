@@ -154,6 +154,7 @@ class Link:
         self.keep: Callable[[str, str, Message], bool] = lambda sender, to, message: False
         self.acknowledged: list[tuple[str, str]] = []
         self.agent_boots = agent_boots
+        self.reaps = True  # whether a signal that kills does so: False is a process in uninterruptible sleep
 
     def __getitem__(self, node: str) -> Seat:
         return self.seats[node]
@@ -186,7 +187,7 @@ class Link:
                 self.carry_out(seat, seat.take(CheckpointDurable(effect.generation), self.now))
             elif isinstance(effect, Spawn) and self.agent_boots:
                 self.boot_agent(effect.token)
-            elif isinstance(effect, Signal) and effect.kind is not SignalKind.TERM:
+            elif isinstance(effect, Signal) and (effect.kind is SignalKind.REAP_ORPHANS or (effect.kind is SignalKind.KILL and self.reaps)):
                 self._end_agent(-9)
 
     def boot_agent(self, token: Token) -> None:
@@ -274,6 +275,17 @@ def cell(*extra: str, sinks: dict[str, str] | None = None, parameters: Parameter
     link.boot()
     link.run(3 * SECOND)
     assert mode(link) == ("OPEN", "RUNNING"), "a cell without faults or orders runs"
+    return link
+
+
+def guarded(sinks: dict[str, str] | None = None) -> Link:
+    """A RUNNING sidecar, cut off from everybody, whose agent is played by the test and outlives every signal."""
+    link = Link(*REPLICAS, *(sinks or SINKS), SIDECAR, sinks=sinks, agent_boots=False)
+    link.boot()
+    link.run(3 * SECOND)
+    assert mode(link) == ("OPEN", "RUNNING")
+    link.cut = cut_off(SIDECAR)
+    link.reaps = False
     return link
 
 

@@ -59,7 +59,9 @@ def on_gossip_timer(state: Replica, now_ns: int) -> None:
 
 
 def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
-    """Bring two sets together: digest, then ids, then bodies. Ends as soon as neither side lacks anything."""
+    """Bring two sets together: digest, then ids, then bodies. Ends as soon as neither side lacks anything, or has sent what it has:
+    two replicas that cannot believe each other's orders, in the middle of a change of keys, try again with the next digest.
+    """
     if message.order_ids is None or message.certificate_ids is None:
         if message.digest != intent.digest(state.intent) and not message.orders and not message.certificates:
             send(state, sender, gossip(state, ids=True))
@@ -70,8 +72,9 @@ def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
         state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force) if id_ not in their_certificates
     )[:BODIES_MAX]  # fmt: skip
     lacking = not theirs <= state.intent.orders.keys() or not their_certificates <= state.intent.certificates.keys()
-    if orders or certificates or lacking:
-        send(state, sender, gossip(state, orders, certificates, ids=lacking))
+    wanting = lacking and not (message.orders or message.certificates)
+    if orders or certificates or wanting:
+        send(state, sender, gossip(state, orders, certificates, ids=wanting))
 
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str) -> None:

@@ -6,6 +6,9 @@ never speak for less than its replica knew. Must not know who ordered what, or h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from killswitch.core import intent, leases
 from killswitch.core.intent import View
 from killswitch.core.messages import NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token
@@ -14,6 +17,8 @@ from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica, residue_ns, sidecar_of, view_of
 
 BODIES_MAX = 64
+
+AnyBody = TypeVar("AnyBody", Order, ResumeCertificate)
 
 
 def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns: int) -> None:
@@ -26,7 +31,7 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
         state.heard_token[request.agent] = request.token
     view = view_of(state, request.agent)
     length, why = lease(state, request, view, now_ns)
-    news, certificates, complete = lacking(state, request.agent, request.view, view)
+    news, certificates, complete = lacking(state, request.agent, request.view, view, now_ns)
     promised = state.promised.get(request.agent, NO_TOKEN)
     send(
         state, sender,
@@ -53,7 +58,9 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
     return length, "" if length else "ordered"
 
 
-def lacking(state: Replica, agent: str, asker_view: str, view: View) -> tuple[tuple[Order, ...], tuple[ResumeCertificate, ...], bool]:
+def lacking(
+    state: Replica, agent: str, asker_view: str, view: View, now_ns: int
+) -> tuple[tuple[Order, ...], tuple[ResumeCertificate, ...], bool]:  # fmt: skip
     """The orders and certificates to send along, and whether they are all: nothing if the asker's view is this replica's."""
     if asker_view == view.digest:
         return (), (), True
@@ -64,7 +71,15 @@ def lacking(state: Replica, agent: str, asker_view: str, view: View) -> tuple[tu
     ]
     news = [known.order for known in view.uncovered]
     complete = len(news) <= BODIES_MAX and len(certificates) <= BODIES_MAX
-    return tuple(news[:BODIES_MAX]), tuple(certificates[-BODIES_MAX:]), complete
+    heartbeat = now_ns // state.parameters.renew_ns
+    return portion(news, heartbeat), portion(certificates, heartbeat), complete
+
+
+def portion(bodies: Sequence[AnyBody], heartbeat: int) -> tuple[AnyBody, ...]:
+    """At most `BODIES_MAX`, others with each heartbeat: whoever keeps asking gets them all, though nobody knows which it lacks."""
+    portions = max(1, -(-len(bodies) // BODIES_MAX))
+    first = heartbeat % portions * BODIES_MAX
+    return tuple(bodies[first : first + BODIES_MAX])
 
 
 def concerns(state: Replica, agent: str, order: str) -> bool:
@@ -120,7 +135,7 @@ def predecessor_over(state: Replica, request: StartRequest, now_ns: int) -> bool
 def reply(
     state: Replica, request: StartRequest, view: View, *, granted: bool, why: str = "", after_lsn: int = 0, now_ns: int = 0
 ) -> None:  # fmt: skip
-    news, certificates, complete = lacking(state, request.agent, request.view, view)
+    news, certificates, complete = lacking(state, request.agent, request.view, view, now_ns)
     ready = granted and predecessor_over(state, request, now_ns)
     promised = state.promised.get(request.agent, NO_TOKEN)
     message = StartReply(request.agent, request.token, state.node, granted, ready, why, promised, view.digest, complete, news, certificates)

@@ -99,7 +99,8 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
     if ack.min_token == state.token:
         state.fences_missing.discard(ack.sink)
         return
-    state.highest = max(state.highest, ack.min_token.counter)
+    # The control plane's fences name no instance, so any start of that very number passes; beyond a start's fence it takes a greater one.
+    state.highest = max(state.highest, ack.min_token.counter - (not ack.min_token.instance))
     if state.process and state.shut_out_ns is None:
         state.shut_out_ns = now_ns
     elif state.opened and not state.process and not state.spawning:

@@ -1,0 +1,98 @@
+"""The logs of several writers as one trail (protocol 5).
+
+Owns the merge: the union of the records by hash, the references between them, and one linear view that keeps every cause before its
+effect. Must not know who signs or witnesses a log (``transparency``), nor which parts of it a tenant may see (``audit_export``).
+
+What a record refers to: the one before it in its own log, and for a cosignature the record that was the last of the log that was
+cosigned. Stamps respect both (``hlc``), so sorting by (stamp, writer, seq) is a linear extension; where two logs are all there is, and no
+stamps, the references alone still say what came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from killswitch.core import audit
+from killswitch.core.events import Record
+
+
+class Stamped(Struct, frozen=True):
+    """A record of ``writer``'s log, and the stamp that the driver kept beside it."""
+
+    writer: str
+    record: Record
+    stamp: int
+
+    @property
+    def place(self) -> tuple[int, str, int]:
+        return (self.stamp, self.writer, self.record.seq)
+
+
+class Reference(Struct, frozen=True):
+    """The record of ``writer`` at ``seq`` was written by somebody who had seen a head of ``origin`` over ``size`` records."""
+
+    writer: str
+    seq: int
+    origin: str
+    size: int
+
+
+def union(*copies: Iterable[Stamped]) -> dict[bytes, Stamped]:
+    """All records by hash, however many copies of a log are at hand and however they overlap. Commutative, associative, idempotent.
+
+    Of two stamps for one record the earlier is kept: a later one was given to a copy.
+    """
+    merged: dict[bytes, Stamped] = {}
+    for copy in copies:
+        for entry in copy:
+            known = merged.get(entry.record.hash)
+            if known is None or entry.place < known.place:
+                merged[entry.record.hash] = entry
+    return merged
+
+
+def linear(merged: Mapping[bytes, Stamped]) -> list[Stamped]:
+    """One order for all writers: by stamp, then writer, then place in the log."""
+    return sorted(merged.values(), key=lambda entry: entry.place)
+
+
+def references(writer: str, records: Iterable[Record]) -> Iterator[Reference]:
+    """What a log says of other logs: each cosignature refers to the last record under the head that it is for."""
+    for record in records:
+        if record.kind == audit.COSIG:
+            for origin, size, *_ in audit.content(record)["heads"]:
+                yield Reference(writer, record.seq, origin, size)
+
+
+class Disorder(Struct, frozen=True):
+    """A cause that the view shows after, or not before, its effect."""
+
+    writer: str
+    seq: int
+    why: str
+
+
+def first_disorder(view: Sequence[Stamped]) -> Disorder | None:
+    """The first record of the view that stands before something that it refers to, or whose stamp is not greater; None if there is none.
+
+    A reference to a record that is not in the view is not held against it: logs may be at hand in part.
+    """
+    stamps = {(entry.writer, entry.record.seq): entry.stamp for entry in view}
+    shown: set[bytes] = set()
+    hashes = {entry.record.hash for entry in view}
+    for entry in view:
+        record = entry.record
+        if record.previous in hashes and record.previous not in shown:
+            return Disorder(entry.writer, record.seq, "stands before its predecessor")
+        before = stamps.get((entry.writer, record.seq - 1))
+        if before is not None and before >= entry.stamp:
+            return Disorder(entry.writer, record.seq, "its stamp is not greater than its predecessor's")
+        for reference in references(entry.writer, (record,)):
+            cause = stamps.get((reference.origin, reference.size))
+            if cause is not None and cause >= entry.stamp:
+                why = f"its stamp is not greater than that of what it refers to, {reference.origin} {reference.size}"
+                return Disorder(entry.writer, record.seq, why)
+        shown.add(record.hash)
+    return None

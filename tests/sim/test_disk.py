@@ -1,0 +1,172 @@
+"""The disk: what is durable when, and what each way to die leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from killswitch.core.audit import Chain
+from killswitch.core.events import CheckpointDurable, DiskFailed, Durable, Input, Record, WriteCheckpoint
+from scenarios.schedule import DiskSpec
+from scenarios.schedule import Tape as TapeSpec
+from sim.disk import Disk
+from sim.queue import Queue
+from sim.tape import Tape
+
+MS = 1_000_000
+SYNC_NS = 10 * MS
+SPEC = DiskSpec(sync_ns=SYNC_NS, jitter_ns=0)
+
+
+def records(count: int) -> list[Record]:
+    chain = Chain("boot-1")
+    return [chain.append("INTENT", {"n": number}, number).record for number in range(count)]
+
+
+class Bench:
+    """A disk and what it told its node: (time, input)."""
+
+    def __init__(self, survives: int | None = None) -> None:
+        fixed = {} if survives is None else {"disk.survives/n": {"0": survives}}
+        self.queue = Queue(lambda: 0)
+        self.given: list[tuple[int, Input]] = []
+        tape = Tape(TapeSpec(seed="7", fixed=fixed))
+        self.disk = Disk("n", self.queue, tape, SPEC, lambda life, event: self.given.append((self.queue.now, event)))
+
+    def append(self, count: int) -> list[Record]:
+        made = records(count)
+        for record in made:
+            self.disk.append(record)
+        return made
+
+    def play(self, until: int) -> list[tuple[int, Input]]:
+        self.queue.play(until)
+        return self.given
+
+
+def test_a_sync_covers_what_was_written_before_it_began_and_the_next_one_the_rest() -> None:
+    bench = Bench()
+    first, *rest = records(3)
+    bench.disk.append(first)
+    for record in rest:
+        bench.queue.at(MS, bench.disk.append, record)
+    assert bench.play(1000 * MS) == [(SYNC_NS, Durable(1)), (2 * SYNC_NS, Durable(3))]  # group commit: two records, one sync
+    assert bench.disk.durable == 3
+
+
+def test_a_slow_disk_takes_longer_by_all_its_faults() -> None:
+    bench = Bench()
+    bench.disk.slow_ns.update(one=5 * MS, two=7 * MS)
+    bench.append(1)
+    assert bench.play(100 * MS) == [(SYNC_NS + 12 * MS, Durable(1))]
+
+
+def test_a_failed_sync_is_final_for_the_process_that_saw_it() -> None:
+    bench = Bench()
+    made = bench.append(1)
+    bench.play(15 * MS)
+    bench.disk.failing.add("f")
+    bench.disk.append(records(2)[1])
+    bench.play(30 * MS)
+    bench.disk.failing.clear()
+    bench.disk.append(records(3)[2])
+    bench.disk.write_checkpoint(WriteCheckpoint(1, b"c"))
+    assert bench.play(100 * MS) == [(SYNC_NS, Durable(1)), (25 * MS, DiskFailed(2))]
+    assert bench.disk.records == made  # the pages of a failed sync are dropped, and what comes after is not taken
+    assert bench.disk.broken
+
+
+def test_after_a_failure_a_new_process_may_write_again() -> None:
+    bench = Bench()
+    bench.disk.failing.add("f")
+    made = bench.append(1)
+    bench.play(20 * MS)
+    bench.disk.failing.clear()
+    bench.disk.process_died()
+    bench.disk.append(made[0])
+    assert bench.play(100 * MS)[-1] == (30 * MS, Durable(1))
+
+
+def test_the_page_cache_outlives_the_process() -> None:
+    bench = Bench()
+    made = bench.append(3)
+    bench.disk.process_died()
+    assert (bench.disk.records, bench.disk.durable) == (made, 3)
+    assert bench.play(100 * MS) == []  # nobody is left to be told
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_power_loss_keeps_what_was_synced_and_a_prefix_of_the_rest(lost: int) -> None:
+    bench = Bench(survives=lost)
+    made = bench.append(2)
+    bench.play(15 * MS)
+    assert bench.disk.durable == 2 or bench.disk.durable == 1
+    unsynced = len(made) - bench.disk.durable
+    assert bench.disk.power_lost() == min(lost, unsynced)
+    assert bench.disk.records == made[: len(made) - min(lost, unsynced)]
+    assert bench.disk.durable == len(bench.disk.records)
+
+
+def test_a_power_loss_never_takes_what_was_durable() -> None:
+    bench = Bench(survives=999)
+    made = bench.append(3)
+    bench.play(SYNC_NS + 1)
+    assert bench.disk.durable == 1
+    assert bench.disk.power_lost() == 2
+    assert bench.disk.records == made[:1]
+
+
+def at_step(bench: Bench, done: int) -> None:
+    """Begin generation 3 where generation 1 lies, and stop when ``done`` of its three syncs are."""
+    bench.disk.slots[1] = b"old"
+    bench.disk.write_checkpoint(WriteCheckpoint(3, b"new"))
+    bench.play(done * SYNC_NS + MS)
+
+
+@pytest.mark.parametrize(
+    ("done", "survives", "left"),
+    [(0, 0, b"old"), (1, 0, b"old"), (2, 0, b"new"), (2, 1, b"old"), (3, 0, b"new"), (3, 1, b"new")],
+)
+def test_a_power_loss_at_each_step_of_a_checkpoint_leaves_the_old_or_the_new_and_never_half(done: int, survives: int, left: bytes) -> None:
+    """Draw 0 of the stream is the log's, which has nothing to lose here, so that draw 1 is the slot's."""
+    bench = Bench()
+    bench.disk = Disk("n", bench.queue, Tape(TapeSpec(seed="7", fixed={"disk.survives/n": {"1": survives}})), SPEC, lambda life, event: bench.given.append((bench.queue.now, event)))
+    at_step(bench, done)
+    bench.disk.power_lost()
+    assert bench.disk.checkpoints() == (left,)
+    told = [event for _, event in bench.given]
+    assert told == ([CheckpointDurable(3)] if done == 3 else [])
+    assert bench.play(100 * MS) == bench.given
+
+
+@pytest.mark.parametrize(("done", "left"), [(1, b"old"), (2, b"new")])
+def test_a_process_death_in_a_checkpoint_leaves_what_the_page_cache_says(done: int, left: bytes) -> None:
+    bench = Bench()
+    at_step(bench, done)
+    bench.disk.process_died()
+    assert bench.disk.checkpoints() == (left,)
+    assert bench.play(100 * MS) == []
+
+
+def test_a_first_checkpoint_that_is_lost_leaves_an_empty_slot() -> None:
+    bench = Bench()
+    bench.disk = Disk("n", bench.queue, Tape(TapeSpec(seed="7", fixed={"disk.survives/n": {"1": 1}})), SPEC, lambda life, event: None)
+    bench.disk.write_checkpoint(WriteCheckpoint(1, b"new"))
+    bench.play(2 * SYNC_NS + MS)
+    bench.disk.power_lost()
+    assert bench.disk.checkpoints() == ()
+
+
+def test_generations_take_turns_in_two_slots() -> None:
+    bench = Bench()
+    for generation in (1, 2, 3):
+        bench.disk.write_checkpoint(WriteCheckpoint(generation, f"{generation}".encode()))
+        bench.play(bench.queue.now + 3 * SYNC_NS + MS)
+    assert bench.disk.checkpoints() == (b"2", b"3")
+
+
+def test_a_checkpoint_on_a_failing_disk_is_a_failed_disk() -> None:
+    bench = Bench()
+    bench.disk.failing.add("f")
+    bench.disk.write_checkpoint(WriteCheckpoint(1, b"new"))
+    assert bench.play(100 * MS) == [(SYNC_NS, DiskFailed(0))]
+    assert bench.disk.checkpoints() == ()

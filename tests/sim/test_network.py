@@ -1,0 +1,185 @@
+"""Links: in order and on time by themselves, and what loss, duplication, reordering, delay and each shape of partition make of that."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from killswitch.core.messages import Message, StopAck
+from scenarios.schedule import LinkSpec
+from scenarios.schedule import Tape as TapeSpec
+from sim.network import Impairment, Network
+from sim.queue import TIE_BITS, Queue
+from sim.tape import PPM, Tape
+
+MS = 1_000_000
+PERFECT = LinkSpec(latency_ns=2 * MS, jitter_ns=MS)
+
+
+class Bench:
+    """A network of two ends; ``arrived``: (time, source, number) of each message; ``fired``: how often each fault did something."""
+
+    def __init__(self, spec: LinkSpec = PERFECT, seed: str = "7") -> None:
+        tape = Tape(TapeSpec(seed=seed))
+        self.queue = Queue(tape.bits("ties", TIE_BITS))
+        self.arrived: list[tuple[int, str, int]] = []
+        self.fired: Counter[str] = Counter()
+        self.network = Network(self.queue, tape, spec, self._deliver, lambda fault: self.fired.update([fault]))
+
+    def _deliver(self, source: str, target: str, message: Message) -> None:
+        assert isinstance(message, StopAck)
+        self.arrived.append((self.queue.now, source, message.checkpoint))
+
+    def send(self, *numbers: int, source: str = "a", target: str = "b") -> None:
+        for number in numbers:
+            self.network.send(source, target, StopAck(number, ()))
+
+    def send_at(self, at_ns: int, *numbers: int) -> None:
+        self.queue.at(at_ns, lambda _: self.send(*numbers))
+
+    def play(self, until: int = 1000 * MS) -> list[int]:
+        """The numbers in the order of their arrival."""
+        self.queue.play(until)
+        return [number for _, _, number in self.arrived]
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_a_link_keeps_order_and_latency(seed: str) -> None:
+    bench = Bench(seed=seed)
+    for start in range(0, 100, 10):
+        bench.send_at(start * 1000, *range(start, start + 10))
+    assert bench.play() == list(range(100))
+    assert all(2 * MS <= at <= 3 * MS + 100_000 for at, _, _ in bench.arrived)
+    assert bench.network.sent == 100
+    times = [at for at, _, _ in bench.arrived]
+    assert len(set(times)) == 100  # at one instant, order would be left to a draw
+
+
+def test_two_directions_are_two_links() -> None:
+    bench = Bench()
+    bench.network.block("a", "b", "cut", "blackhole")
+    bench.send(1)
+    bench.send(2, source="b", target="a")
+    assert bench.play() == [2]
+    assert bench.arrived[0][1] == "b"
+
+
+@pytest.mark.parametrize("shape", ["blackhole", "cut"])
+def test_what_a_partition_swallows_is_gone_under_way_or_not(shape: str) -> None:
+    bench = Bench()
+    bench.send(1)
+    bench.queue.at(MS, lambda _: bench.network.block("a", "b", "f", shape))
+    bench.send_at(5 * MS, 2)
+    bench.queue.at(9 * MS, lambda _: bench.network.unblock("a", "b", "f"))
+    bench.send_at(10 * MS, 3)
+    assert bench.play() == [3]
+    assert bench.fired == {"f": 2}
+
+
+def test_a_stall_keeps_what_was_under_way_and_what_was_sent_in_the_order_of_sending() -> None:
+    bench = Bench(LinkSpec(latency_ns=10 * MS, jitter_ns=0))
+    bench.send(1, 2)
+    bench.queue.at(MS, lambda _: bench.network.block("a", "b", "f", "stall"))
+    bench.send_at(2 * MS, 3)  # waits at once, while 1 and 2 are still under way
+    bench.send_at(30 * MS, 4)
+    bench.queue.at(50 * MS, lambda _: bench.network.unblock("a", "b", "f"))
+    bench.send_at(51 * MS, 5)
+    assert bench.play() == [1, 2, 3, 4, 5]
+    assert bench.arrived[0][0] == 60 * MS
+    assert bench.fired == {"f": 4}
+
+
+def test_a_stall_that_ends_while_something_is_under_way_lets_that_go_first() -> None:
+    bench = Bench(LinkSpec(latency_ns=10 * MS, jitter_ns=0))
+    bench.send(1)
+    bench.queue.at(MS, lambda _: bench.network.block("a", "b", "f", "stall"))
+    bench.send_at(2 * MS, 2)
+    bench.queue.at(3 * MS, lambda _: bench.network.unblock("a", "b", "f"))
+    assert bench.play() == [1, 2]
+
+
+def test_a_blackhole_over_a_stall_swallows_what_waited() -> None:
+    bench = Bench()
+    bench.network.block("a", "b", "first", "stall")
+    bench.send(1)
+    bench.network.block("a", "b", "second", "blackhole")
+    bench.send(2)
+    bench.network.unblock("a", "b", "second")
+    bench.send(3)
+    bench.network.unblock("a", "b", "first")
+    assert bench.play() == [3]
+
+
+def test_a_link_is_free_when_the_last_of_its_partitions_is_lifted() -> None:
+    bench = Bench()
+    for fault in ("first", "second"):
+        bench.network.block("a", "b", fault, "stall")
+    bench.send(1)
+    bench.network.unblock("a", "b", "first")
+    assert bench.play(100 * MS) == []
+    bench.network.unblock("a", "b", "second")
+    bench.network.unblock("a", "b", "never was")
+    assert bench.play(200 * MS) == [1]
+
+
+def test_loss_loses_about_its_share_and_says_so() -> None:
+    bench = Bench()
+    bench.network.impair("a", "b", Impairment("f", loss_ppm=PPM // 4))
+    bench.send(*range(2000))
+    arrived = bench.play()
+    assert arrived == sorted(arrived)
+    assert len(arrived) + bench.fired["f"] == 2000
+    assert 400 < bench.fired["f"] < 600
+
+
+def test_duplication_delivers_twice_and_says_so() -> None:
+    bench = Bench()
+    bench.network.impair("a", "b", Impairment("f", duplicate_ppm=PPM // 4))
+    bench.send(*range(1000))
+    arrived = Counter(bench.play())
+    assert set(arrived) == set(range(1000))
+    assert sum(arrived.values()) - 1000 == bench.fired["f"] > 200
+    assert max(arrived.values()) == 2
+
+
+def test_reordering_lets_later_messages_overtake() -> None:
+    bench = Bench()
+    bench.network.impair("a", "b", Impairment("f", reorder_ppm=PPM // 4, reorder_ns=20 * MS))
+    for number in range(400):
+        bench.send_at(number * MS, number)
+    arrived = bench.play()
+    assert sorted(arrived) == list(range(400))
+    assert arrived != list(range(400))
+    assert bench.fired["f"] > 50
+    assert max(at - number * MS for at, _, number in bench.arrived) <= 23 * MS
+
+
+def test_delay_comes_on_top_and_ends_with_its_fault() -> None:
+    bench = Bench(LinkSpec(latency_ns=2 * MS, jitter_ns=0))
+    bench.network.impair("a", "b", Impairment("slow", delay_ns=30 * MS))
+    bench.network.impair("a", "b", Impairment("slower", delay_ns=100 * MS))
+    bench.send(1)
+    bench.queue.at(200 * MS, lambda _: bench.network.mend("a", "b", "slower"))
+    bench.send_at(300 * MS, 2)
+    bench.queue.at(400 * MS, lambda _: bench.network.mend("a", "b", "slow"))
+    bench.send_at(500 * MS, 3)
+    bench.play()
+    assert [at for at, _, _ in bench.arrived] == [132 * MS, 332 * MS, 502 * MS]
+    assert bench.fired == {"slow": 2, "slower": 1}
+
+
+def test_the_networks_own_nature_is_no_fault() -> None:
+    bench = Bench(LinkSpec(latency_ns=MS, jitter_ns=0, loss_ppm=PPM // 2))
+    bench.send(*range(100))
+    assert 20 < len(bench.play()) < 80
+    assert set(bench.fired) == {""}
+
+
+def test_an_impairment_of_one_link_draws_nothing_for_others() -> None:
+    calm, rough = Bench(), Bench()
+    rough.network.impair("c", "d", Impairment("f", loss_ppm=PPM // 2))
+    for bench in (calm, rough):
+        bench.send(*range(50))
+        bench.play()
+    assert calm.arrived == rough.arrived

@@ -1,0 +1,80 @@
+"""The choice tape: streams that do not disturb each other, choices that can be fixed, and a benign zero."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenarios.schedule import Tape as TapeSpec
+from sim.tape import PPM, Tape
+
+WAYS = 1000
+
+
+def draws(tape: Tape, name: str, count: int = 20) -> list[int]:
+    choose = tape.stream(name)
+    return [choose(WAYS) for _ in range(count)]
+
+
+def test_the_same_seed_and_name_give_the_same_draws_and_others_do_not() -> None:
+    one = draws(Tape(TapeSpec(seed="7")), "network.jitter")
+    assert one == draws(Tape(TapeSpec(seed="7")), "network.jitter")
+    assert one != draws(Tape(TapeSpec(seed="8")), "network.jitter")
+    assert one != draws(Tape(TapeSpec(seed="7")), "ties")
+    assert all(0 <= choice < WAYS for choice in one)
+
+
+def test_the_draws_are_those_of_every_machine_and_python() -> None:
+    """Golden: were these to change, every token in the world would replay another run."""
+    assert draws(Tape(TapeSpec(seed="7")), "golden", 6) == [596, 380, 837, 688, 799, 863]
+    bits = Tape(TapeSpec(seed="7")).bits("golden", 16)
+    assert [bits() for _ in range(6)] == [39062, 55394, 24939, 62834, 54877, 63568]
+
+
+def test_a_draw_in_one_stream_shifts_no_other() -> None:
+    quiet, busy = Tape(TapeSpec(seed="7")), Tape(TapeSpec(seed="7"))
+    draws(busy, "new stream", 100)
+    assert draws(quiet, "ties") == draws(busy, "ties")
+
+
+def test_a_stream_is_one_whoever_asks() -> None:
+    tape = Tape(TapeSpec(seed="7"))
+    first, second = tape.stream("ties"), tape.stream("ties")
+    assert [first(WAYS), second(WAYS)] == draws(Tape(TapeSpec(seed="7")), "ties", 2)
+
+
+@pytest.mark.parametrize("index", [0, 3, 19])
+def test_fixing_one_choice_shifts_no_later_one(index: int) -> None:
+    free = draws(Tape(TapeSpec(seed="7")), "ties")
+    fixed = draws(Tape(TapeSpec(seed="7", fixed={"ties": {str(index): 5}})), "ties")
+    assert fixed[index] == 5
+    assert [choice for at, choice in enumerate(fixed) if at != index] == [choice for at, choice in enumerate(free) if at != index]
+
+
+def test_bits_can_be_fixed_and_made_benign_too() -> None:
+    free, fixed = Tape(TapeSpec(seed="7")).bits("ties", 16), Tape(TapeSpec(seed="7", fixed={"ties": {"1": 3}})).bits("ties", 16)
+    drawn = [free() for _ in range(4)]
+    assert [fixed() for _ in range(4)] == [drawn[0], 3, *drawn[2:]]
+    benign = Tape(TapeSpec(seed="7", benign=("ties",))).bits("ties", 16)
+    assert [benign() for _ in range(4)] == [0, 0, 0, 0]
+
+
+def test_a_fixed_choice_that_does_not_exist_is_the_last_one_that_does() -> None:
+    tape = Tape(TapeSpec(seed="7", fixed={"ties": {"0": 99}, "narrow": {"0": 99}}))
+    assert tape.stream("ties")(3) == 2
+    assert tape.bits("narrow", 2)() == 3
+
+
+def test_a_benign_stream_chooses_zero_and_makes_nothing_happen() -> None:
+    tape = Tape(TapeSpec(seed="7", benign=("network.loss",)))
+    assert draws(tape, "network.loss") == [0] * 20
+    happens = tape.chance("network.loss")
+    assert not any(happens(PPM - 1) for _ in range(100))
+
+
+def test_chances_are_in_parts_per_million_and_zero_draws_nothing() -> None:
+    tape = Tape(TapeSpec(seed="7"))
+    happens = tape.chance("network.loss")
+    assert not any(happens(0) for _ in range(100))
+    assert tape.stream("network.loss")(WAYS) == draws(Tape(TapeSpec(seed="7")), "network.loss", 1)[0]
+    assert all(happens(PPM) for _ in range(100))
+    assert 4_500 < sum(happens(PPM // 2) for _ in range(10_000)) < 5_500

@@ -1,0 +1,637 @@
+"""The replica: accepting and effective orders, honest statuses, leases, promises, escalation, waiting, resumes, anti-entropy (protocol 3.7, 3.8)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from killswitch.core import intent, leases, trust
+from killswitch.core.events import DiskFailed, Durable, Receive, Send
+from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
+from killswitch.core.messages import (
+    NO_TOKEN, AgentStatus, Evidence, Fence, FenceAck, Gossip, IntentRead, IntentReply, LeaseReply, LeaseRequest, Message, Order, OrderPush,
+    OrderRequest, OrderStatus, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope, StartReply, StartRequest, Token,
+)  # fmt: skip
+from tests.unit import pair
+from tests.unit.pair import AGENT, LEDGER, POST, REPLICAS, SECOND, SIDECAR, TRUST, Link, id_of
+
+ONE, TWO, THREE = REPLICAS
+FIRST = Token(1, 1, "a")
+GREATER = Token(1, 2, "b")
+LEASE = pair.PARAMETERS.lease_ns
+RESIDUE = leases.residue_ns(pair.PARAMETERS) + pair.PARAMETERS.challenge_ns
+SLACK = pair.PARAMETERS.slack_ns
+
+
+def control_plane(*nodes: str) -> Link:
+    link = Link(*REPLICAS, *nodes)
+    link.boot()
+    return link
+
+
+def alone(node: str = ONE) -> Link:
+    """One replica whose peers are played by the test."""
+    link = Link(node)
+    link.boot()
+    return link
+
+
+def request(severity: Severity = HARD, *, name: str = "req", scope: Scope = pair.WHOLE_TENANT, grace_ns: int = 30 * SECOND, by: str = "alice") -> OrderRequest:
+    asked = OrderRequest(name, by, "acme", scope, int(severity.gate), int(severity.life), grace_ns, "because")
+    return trust.sign_request(TRUST, asked)
+
+
+def statuses(link: Link, node: str = ONE) -> list[tuple[str, int]]:
+    return [(status.stage, status.copies) for status in link[node].sent(OrderStatus)]
+
+
+def told(link: Link, node: str = ONE) -> list[tuple[str, str]]:
+    return [(status.agent, status.stage) for status in link[node].sent(AgentStatus)]
+
+
+def ask_lease(link: Link, node: str = ONE, token: Token = FIRST, *, agent: str = AGENT, sender: str = "") -> LeaseReply:
+    link.tell(node, LeaseRequest(agent, token, "nonce", "no such view", link.now, "RUNNING"), sender or f"sidecar/{agent}")
+    reply = link[node].sent(LeaseReply)[-1]
+    assert isinstance(reply, LeaseReply)
+    return reply
+
+
+def promise(link: Link, token: Token = FIRST, *, stopped: Token = NO_TOKEN, nodes: tuple[str, ...] = (ONE,)) -> None:
+    for node in nodes:
+        link.tell(node, StartRequest(AGENT, token, "", stopped), SIDECAR)
+
+
+def accept(link: Link, order: Order, *nodes: str) -> None:
+    for node in nodes or (ONE,):
+        peer = next(replica for replica in REPLICAS if replica != node)
+        link.tell(node, Gossip("", orders=(order,)), peer)
+
+
+def proof(order: Order, stage: str, token: Token = FIRST, *, agent: str = AGENT, by: str = SIDECAR) -> Evidence:
+    return trust.sign_evidence(TRUST, by, Evidence(agent, token, id_of(order), stage, 0, ()))
+
+
+# -- issuing ----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_is_accepted_when_durable_here_and_effective_when_at_k() -> None:
+    link = control_plane()
+    link[ONE].disk = "stuck"
+    link.cut = lambda sender, to, message: to in (TWO, THREE)
+    link.tell(ONE, request(), "operator")
+    assert statuses(link) == [], "in memory is not accepted"
+    link.sync(ONE)
+    link.settle()
+    assert statuses(link) == [("ACCEPTED", 1)]
+    link.cut = lambda sender, to, message: False
+    link[ONE].disk = "prompt"
+    link.run(SECOND)
+    assert statuses(link)[-1] == ("EFFECTIVE", 3)
+    assert [stage for stage, copies in statuses(link) if copies < 2] == ["ACCEPTED"]
+
+
+def test_a_replica_whose_disk_failed_forwards_and_never_vouches() -> None:
+    link = control_plane()
+    link.cut = lambda sender, to, message: sender in (TWO, THREE) and to == ONE
+    link[ONE].disk = "broken"
+    link.give(ONE, DiskFailed(1))
+    link.tell(ONE, request(), "operator")
+    link.run(3 * SECOND)
+    assert statuses(link) == []
+    assert id_of_request(link) in link[TWO].state.intent.orders
+    assert id_of_request(link) not in link[ONE].state.durable
+    assert all(not gossip.durable for gossip in link[ONE].sent(Gossip))
+    assert ask_lease(link).len_ns == 0
+
+
+def id_of_request(link: Link) -> str:
+    return next(iter(link[ONE].state.intent.orders))
+
+
+def test_the_same_request_is_the_same_order_everywhere() -> None:
+    link = control_plane()
+    for node in (*REPLICAS, ONE, TWO):
+        link.tell(node, request(), "operator")
+        link.run(SECOND)
+    orders = {order for node in REPLICAS for order in link[node].state.intent.orders}
+    assert len(orders) == 1
+    assert link[ONE].kinds().count("ORDER_ACCEPTED") == 1
+    assert {status.order for node in REPLICAS for status in link[node].sent(OrderStatus)} == orders
+    link.tell(ONE, request(name="another"), "operator")
+    assert len(link[ONE].state.intent.orders) == 2
+
+
+def test_a_request_whose_order_was_lifted_is_told_so_and_stops_nobody() -> None:
+    link = control_plane()
+    link.tell(ONE, request(), "operator")
+    link.tell(ONE, ResumeSubmit("r", pair.resume(*(known.order for known in link[ONE].state.intent.orders.values()))), "operator")
+    link.run(SECOND)
+    for node in (ONE, TWO):
+        link.tell(node, request(), "operator")
+        assert statuses(link, node)[-1][0] == "ALREADY_COVERED"
+    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet[AGENT]).severity == RUN
+
+
+def test_a_certificate_alone_covers_a_request_that_comes_later() -> None:
+    """The retry reaches a replica that knows the certificate and never knew the order."""
+    first, second = alone(), alone()
+    first.tell(ONE, request(), "operator")
+    order = next(iter(first[ONE].state.intent.orders.values())).order
+    second.tell(ONE, ResumeSubmit("r", pair.resume(order)), "operator")
+    second.tell(ONE, request(), "operator")
+    assert statuses(second) == [("ALREADY_COVERED", 0)]
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        structs.replace(request(), life=0),
+        structs.replace(request(), signature=b""),
+        structs.replace(request(), principal="bob"),
+        trust.sign_request(TRUST, structs.replace(request(), principal="mallory")),
+        trust.sign_request(TRUST, structs.replace(request(), principal=SIDECAR)),
+    ],
+)
+def test_who_may_not_order_is_refused(spoiled: OrderRequest) -> None:
+    link = alone()
+    link.tell(ONE, spoiled, "operator")
+    assert statuses(link) == [("REFUSED", 0)]
+    assert not link[ONE].state.intent.orders
+    assert link[ONE].kinds()[-1] == "DECISION"
+
+
+def test_grace_is_clamped_when_an_order_is_issued() -> None:
+    link = alone()
+    link.tell(ONE, request(SOFT, grace_ns=2**62), "operator")
+    (known,) = link[ONE].state.intent.orders.values()
+    assert known.body.grace_ns == pair.PARAMETERS.grace_max_ns
+
+
+# -- leases -------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("orders", "length_ns"),
+    [((), LEASE), ((SOFT,), LEASE), ((ISOLATE,), 0), ((QUIESCE,), 0), ((HARD,), 0), ((ISOLATE, SOFT), 0)],
+)
+def test_leases_under_each_severity(orders: tuple[Severity, ...], length_ns: int) -> None:
+    link = alone()
+    promise(link)
+    for severity in orders:
+        accept(link, pair.order(severity))
+    reply = ask_lease(link)
+    assert reply.len_ns == length_ns
+    assert {id_of(order) for order in reply.orders} == {id_of(pair.order(severity)) for severity in orders}
+    assert reply.complete
+
+
+def test_a_drain_lease_shrinks_with_grace_and_is_nothing_after_a_restart() -> None:
+    link = alone()
+    promise(link)
+    accept(link, pair.order(SOFT, grace_ns=7 * SECOND))
+    link.now += 4 * SECOND
+    assert ask_lease(link).len_ns == 3 * SECOND
+    link.boot(ONE)
+    assert ask_lease(link).len_ns == 0
+    assert ask_lease(link).orders
+
+
+@pytest.mark.parametrize(
+    ("promised", "asked", "why"),
+    [(None, FIRST, "unpromised"), (None, NO_TOKEN, "unpromised"), (FIRST, FIRST, ""), (GREATER, FIRST, "stale token"), (FIRST, GREATER, "unpromised"),
+     (FIRST, NO_TOKEN, "stale token"), (FIRST, Token(1, 1, "clone"), "unpromised")],
+)  # fmt: skip
+def test_leases_go_to_the_promised_token_alone(promised: Token | None, asked: Token, why: str) -> None:
+    link = alone()
+    if promised:
+        promise(link, promised)
+    reply = ask_lease(link, token=asked)
+    assert (reply.why, reply.len_ns) == (why, 0 if why else LEASE)
+
+
+def test_only_its_own_sidecar_speaks_for_an_agent() -> None:
+    link = alone()
+    for message in (LeaseRequest(AGENT, FIRST, "n", "", 0, ""), StartRequest(AGENT, FIRST, "")):
+        link.tell(ONE, message, "sidecar/globex/1")
+    assert not link[ONE].sent(LeaseReply)
+    assert not link[ONE].sent(StartReply)
+    assert not link[ONE].state.promised
+
+
+def test_a_denial_begins_with_learning_and_a_lifting_with_durability() -> None:
+    link = alone()
+    promise(link)
+    isolate = pair.order(ISOLATE)
+    link[ONE].disk = "stuck"
+    accept(link, isolate)
+    assert ask_lease(link).len_ns == 0
+    link.tell(ONE, ResumeSubmit("r", pair.resume(isolate)), "operator")
+    assert ask_lease(link).len_ns == 0
+    assert not [status for status in link.queue if isinstance(status[2], ResumeStatus)]
+    link.sync(ONE)
+    assert ask_lease(link).len_ns == LEASE
+
+
+def test_a_long_list_of_orders_is_no_grant_and_is_handed_over_bit_by_bit() -> None:
+    link = alone()
+    promise(link)
+    orders = [pair.order(SOFT, nonce=f"{number}") for number in range(150)]
+    for order in orders:
+        accept(link, order)
+    seen: set[str] = set()
+    for _ in range(3):
+        reply = ask_lease(link)
+        assert not reply.complete
+        seen |= {id_of(order) for order in reply.orders}
+        link.run(pair.PARAMETERS.renew_ns)
+    assert seen == {id_of(order) for order in orders}
+
+
+def test_every_certificate_reaches_a_sidecar_that_keeps_asking() -> None:
+    """However many resumes there have been: one that is never sent leaves its order in force at the sidecar for ever (L6)."""
+    link = alone()
+    certificates = []
+    for number in range(150):
+        order = pair.order(ISOLATE, nonce=f"{number}")
+        accept(link, order)
+        certificates.append(pair.resume(order, nonce=f"{number}"))
+        link.tell(ONE, ResumeSubmit("r", certificates[-1]), "operator")
+    seen: set[str] = set()
+    for _ in range(3):
+        seen |= {id_of(certificate) for certificate in ask_lease(link).certificates}
+        link.run(pair.PARAMETERS.renew_ns)
+    assert seen == {id_of(certificate) for certificate in certificates}
+
+
+# -- promises -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_promise_is_durable_before_it_is_given_and_denies_at_once() -> None:
+    link = alone()
+    promise(link)
+    assert ask_lease(link).len_ns == LEASE
+    link[ONE].disk = "stuck"
+    given = len(link[ONE].sent(StartReply))
+    effects = link.tell(ONE, StartRequest(AGENT, GREATER, ""), SIDECAR)
+    (reply,) = [effect for effect in effects if isinstance(effect, Send)]
+    assert isinstance(reply.message, StartReply)
+    assert reply.message.granted
+    assert reply.after_lsn == link[ONE].records[-1].seq
+    assert link[ONE].records[-1].kind == "PROMISE"
+    assert ask_lease(link, token=FIRST).why == "stale token"
+    assert ask_lease(link, token=GREATER).why == "unpromised", "in memory is not promised"
+    (again,) = [effect for effect in link.tell(ONE, StartRequest(AGENT, GREATER, ""), SIDECAR) if isinstance(effect, Send)]
+    assert again.after_lsn >= reply.after_lsn
+    link.sync(ONE)
+    assert ask_lease(link, token=GREATER).len_ns == LEASE
+    assert len(link[ONE].sent(StartReply)) == given + 2
+
+
+def test_promises_survive_and_never_fall() -> None:
+    link = alone()
+    promise(link, GREATER)
+    link.boot(ONE)
+    promise(link, FIRST)
+    refused = link[ONE].sent(StartReply)[-1]
+    assert (refused.granted, refused.why, refused.promised) == (False, "stale token", GREATER)
+    assert ask_lease(link, token=GREATER).len_ns == LEASE
+
+
+def test_no_start_is_promised_under_an_order() -> None:
+    link = alone()
+    accept(link, pair.order(SOFT))
+    promise(link)
+    reply = link[ONE].sent(StartReply)[-1]
+    assert (reply.granted, reply.why, [id_of(order) for order in reply.orders]) == (False, "ordered", [id_of(pair.order(SOFT))])
+
+
+@pytest.mark.parametrize(("waited_ns", "stopped", "ready"), [(0, NO_TOKEN, False), (RESIDUE - 1, NO_TOKEN, False), (RESIDUE, NO_TOKEN, True), (0, FIRST, True)])
+def test_a_successor_waits_for_its_predecessor(waited_ns: int, stopped: Token, ready: bool) -> None:
+    link = alone()
+    promise(link, FIRST)
+    promise(link, GREATER)
+    link.now += waited_ns
+    promise(link, GREATER, stopped=stopped)
+    assert link[ONE].sent(StartReply)[-1].ready is ready
+
+
+def test_a_restart_of_the_replica_starts_that_wait_anew() -> None:
+    link = alone()
+    promise(link, GREATER)
+    link.now += RESIDUE
+    link.boot(ONE)
+    promise(link, GREATER)
+    assert not link[ONE].sent(StartReply)[-1].ready
+    link.now += RESIDUE
+    promise(link, GREATER)
+    assert link[ONE].sent(StartReply)[-1].ready
+
+
+# -- evidence, fences, and what is said of agents ---------------------------------------------------------------------------------------------------
+
+
+def test_evidence_is_told_once_and_never_taken_back() -> None:
+    """Signals overtake each other: a proof of a closed gate that arrives after that of the stop is no news."""
+    link = control_plane()
+    link.tell(ONE, request(SOFT), "operator")
+    order = next(iter(link[ONE].state.intent.orders.values())).order
+    for stage in ("STOPPED_CLEAN", "DRAINED", "STOPPED_CLEAN", "DRAINED"):
+        link.tell(ONE, proof(order, stage), SIDECAR)
+    assert told(link) == [(AGENT, "STOPPED_CLEAN")]
+    assert link[ONE].kinds().count("EVIDENCE") == 1
+    promise(link, FIRST)
+    link.run(40 * SECOND)
+    assert "ESCALATED" not in link[ONE].kinds()
+
+
+def test_evidence_counts_from_the_agents_own_sidecar_alone() -> None:
+    link = control_plane()
+    link.tell(ONE, request(SOFT), "operator")
+    order = next(iter(link[ONE].state.intent.orders.values())).order
+    forged = structs.replace(proof(order, "STOPPED_CLEAN"), signature=b"")
+    for message, sender in (
+        (forged, SIDECAR),
+        (proof(order, "STOPPED_CLEAN"), "sidecar/acme/2"),
+        (proof(order, "STOPPED_CLEAN", by="sidecar/acme/2"), "sidecar/acme/2"),
+        (structs.replace(proof(order, "DRAINED"), stage="STOPPED_CLEAN"), SIDECAR),
+    ):
+        link.tell(ONE, message, sender)
+    assert told(link) == []
+
+
+def test_an_old_starts_stop_does_not_stop_a_later_start() -> None:
+    link = control_plane()
+    promise(link, GREATER, nodes=REPLICAS)
+    link.tell(ONE, request(SOFT, grace_ns=SECOND), "operator")
+    order = next(iter(link[ONE].state.intent.orders.values())).order
+    link.tell(ONE, proof(order, "STOPPED_CLEAN", FIRST), SIDECAR)
+    link.run(SECOND + SLACK)
+    assert "ESCALATED" in link[ONE].kinds()
+
+
+def test_fenced_is_said_when_every_fence_holds() -> None:
+    link = control_plane()
+    sinks = {LEDGER: "F", "sink/acme/second": "F", POST: "U"}
+    for node in REPLICAS:
+        link[node].config = structs.replace(link[node].config, sinks=sinks)
+    link.boot()
+    promise(link, FIRST, nodes=REPLICAS)
+    link.tell(ONE, request(HARD, scope=pair.THIS_AGENT), "operator")
+    fences = link[ONE].sent(Fence)
+    assert {fence.min_token for fence in fences} == {Token(1, 2, "")}
+    assert not link[ONE].sent(Fence, POST)
+    held = Token(1, 2, "")
+    link.tell(ONE, FenceAck(LEDGER, AGENT, held), LEDGER)
+    link.tell(ONE, FenceAck("sink/acme/second", AGENT, held), LEDGER)
+    link.tell(ONE, FenceAck("sink/acme/second", AGENT, FIRST), "sink/acme/second")
+    assert told(link) == []
+    link.tell(ONE, FenceAck("sink/acme/second", AGENT, held), "sink/acme/second")
+    assert told(link) == [(AGENT, "FENCED")]
+    assert link[ONE].kinds().count("FENCE_ACKED") == 2
+
+
+def test_fences_are_pressed_until_they_hold_or_the_order_is_lifted() -> None:
+    link = alone()
+    hard = pair.order(HARD, scope=pair.THIS_AGENT)
+    accept(link, hard)
+    link.run(SECOND)
+    pressed = len(link[ONE].sent(Fence))
+    assert pressed >= 2
+    link.tell(ONE, ResumeSubmit("r", pair.resume(hard, scope=pair.THIS_AGENT)), "operator")
+    link.run(3 * SECOND)
+    assert len(link[ONE].sent(Fence)) == pressed
+
+
+# -- what time calls for ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", [pair.WHOLE_TENANT, pair.THIS_AGENT, Scope("label", "tier=gold"), pair.EVERYBODY])
+def test_replicas_that_escalate_apart_make_the_same_order(scope: Scope) -> None:
+    """And it reaches the agent, whatever the parent's scope was (L3)."""
+    link = control_plane()
+    promise(link, nodes=REPLICAS)
+    for node in REPLICAS:
+        accept(link, pair.order(SOFT, scope=scope, grace_ns=SECOND), node)
+    link.cut = pair.cut_off(*REPLICAS)
+    link.run(SECOND + SLACK)
+    children = [set(link[node].state.intent.orders) - {id_of(pair.order(SOFT, scope=scope, grace_ns=SECOND))} for node in REPLICAS]
+    assert len(children[0]) == 1
+    assert children[0] == children[1] == children[2]
+    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet[AGENT]).severity == HARD
+    for child in children[0]:
+        assert trust.read_order(TRUST, link[ONE].state.intent.orders[child].order), "and any node believes it"
+
+
+def test_an_escalation_reaches_an_agent_of_another_tenant_than_the_order_was_issued_in() -> None:
+    link = alone()
+    link.tell(ONE, StartRequest("globex/1", FIRST, ""), "sidecar/globex/1")
+    accept(link, pair.order(SOFT, scope=pair.EVERYBODY, tenant="acme", grace_ns=SECOND))
+    link.run(SECOND + SLACK)
+    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet["globex/1"]).severity == HARD
+    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet[AGENT]).severity == SOFT, "acme's agent never started"
+
+
+@pytest.mark.parametrize(("early_ns", "escalated"), [(1, False), (0, True)])
+def test_when_a_soft_stop_is_escalated(early_ns: int, escalated: bool) -> None:
+    link = alone()
+    promise(link)
+    accept(link, pair.order(SOFT, grace_ns=4 * SECOND))
+    link.run(4 * SECOND + SLACK - early_ns)
+    assert ("ESCALATED" in link[ONE].kinds()) is escalated
+
+
+def test_a_restart_starts_the_wait_for_escalation_anew() -> None:
+    link = alone()
+    promise(link)
+    accept(link, pair.order(SOFT, grace_ns=4 * SECOND))
+    link.run(4 * SECOND)
+    link.boot(ONE)
+    link.run(4 * SECOND + SLACK - 1)
+    assert "ESCALATED" not in link[ONE].kinds()
+    link.run(1)
+    assert "ESCALATED" in link[ONE].kinds()
+
+
+def test_presumed_stopped_takes_k_acceptors_that_have_each_waited() -> None:
+    link = control_plane()
+    promise(link, nodes=REPLICAS)
+    link.cut = lambda sender, to, message: to == THREE
+    link.tell(ONE, request(HARD, scope=pair.THIS_AGENT), "operator")
+    link.cut = lambda sender, to, message: to in (TWO, THREE) or (sender == TWO and isinstance(message, Gossip))
+    link.run(RESIDUE)
+    assert not link[ONE].observed("declared"), "one acceptor is not k"
+    link.cut = lambda sender, to, message: to == THREE
+    link.run(SECOND)
+    assert link[ONE].observed("declared")
+    assert (AGENT, "PRESUMED_STOPPED") in told(link)
+
+
+def test_no_wait_is_over_early_and_a_restart_starts_it_anew() -> None:
+    link = alone()
+    hard = pair.order(HARD, scope=pair.THIS_AGENT)
+    accept(link, hard)
+    link.run(RESIDUE - 1)
+    assert link[ONE].state.waited == {}
+    link.boot(ONE)
+    link.run(RESIDUE - 1)
+    assert link[ONE].state.waited == {}
+    link.run(1)
+    assert link[ONE].state.waited == {id_of(hard): {ONE}}
+
+
+def test_an_acceptor_whose_disk_was_slow_counts_once_it_holds_the_order() -> None:
+    link = alone()
+    hard = pair.order(HARD, scope=pair.THIS_AGENT)
+    link[ONE].disk = "stuck"
+    accept(link, hard)
+    link.run(RESIDUE + SECOND)
+    assert link[ONE].state.waited == {}
+    link.sync(ONE)
+    assert link[ONE].state.waited == {id_of(hard): {ONE}}
+
+
+def test_an_isolated_agent_is_never_told_to_be_stopped() -> None:
+    link = control_plane()
+    promise(link, nodes=REPLICAS)
+    link.tell(ONE, request(ISOLATE), "operator")
+    link.run(3 * RESIDUE)
+    assert link[ONE].observed("declared")
+    assert told(link) == []
+
+
+# -- resumes ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def draft(scope: Scope = pair.WHOLE_TENANT, *, by: str = "alice") -> ResumeDraftRequest:
+    return trust.sign_request(TRUST, ResumeDraftRequest("d", by, "acme", scope, "all clear"))
+
+
+def drafts(link: Link, node: str = ONE) -> list[ResumeDraft]:
+    return link[node].sent(ResumeDraft)
+
+
+def test_a_draft_shows_what_n_minus_k_plus_1_replicas_know() -> None:
+    link = control_plane()
+    hidden = pair.order(HARD, nonce="effective at the two others")
+    link.cut = pair.cut_off(ONE)
+    accept(link, hidden, TWO, THREE)
+    link.tell(ONE, draft(), "operator")
+    assert drafts(link) == [], "one replica is no n-k+1"
+    link.cut = lambda sender, to, message: THREE in (sender, to)
+    link.tell(ONE, draft(), "operator")
+    (answer,) = drafts(link)
+    body = trust.read_draft(answer.raw)
+    assert body is not None
+    assert (answer.stage, body.covers, answer.approvals_needed) == ("DRAFTED", (id_of(hidden),), 2)
+
+
+def test_a_draft_lists_the_scope_and_nothing_beyond() -> None:
+    link = control_plane()
+    mine, tenants, everybodys = (pair.order(ISOLATE, scope=scope) for scope in (pair.THIS_AGENT, pair.WHOLE_TENANT, pair.EVERYBODY))
+    for order in (mine, tenants, everybodys):
+        accept(link, order)
+    covers = {}
+    for scope in (pair.THIS_AGENT, pair.WHOLE_TENANT, pair.EVERYBODY):
+        link.tell(ONE, draft(scope), "operator")
+        body = trust.read_draft(drafts(link)[-1].raw)
+        assert body is not None
+        covers[scope.kind] = set(body.covers)
+    assert covers == {
+        "agent": {id_of(mine)},
+        "tenant": {id_of(mine), id_of(tenants)},
+        "global": {id_of(mine), id_of(tenants), id_of(everybodys)},
+    }
+
+
+def test_drafts_that_come_to_nothing() -> None:
+    link = control_plane()
+    link.tell(ONE, draft(), "operator")
+    link.tell(ONE, draft(by="bob"), "operator")
+    link.tell(ONE, structs.replace(draft(), reason="forged"), "operator")
+    assert [answer.stage for answer in drafts(link)] == ["NOTHING_TO_COVER", "REFUSED", "REFUSED"]
+
+
+def test_a_certificate_that_misses_an_order_is_sent_back() -> None:
+    link = alone()
+    shown, unshown = pair.order(SOFT), pair.order(HARD)
+    accept(link, shown)
+    accept(link, unshown)
+    link.tell(ONE, ResumeSubmit("r", pair.resume(shown)), "operator")
+    status = link[ONE].sent(ResumeStatus)[-1]
+    assert (status.stage, status.missing) == ("NEEDS_CONTEXT", (id_of(unshown),))
+    assert not link[ONE].state.intent.certificates
+    link.tell(ONE, ResumeSubmit("r", pair.resume(shown, unshown)), "operator")
+    assert link[ONE].sent(ResumeStatus)[-1].stage == "ACCEPTED"
+
+
+@pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", ONE), ()])
+def test_a_resume_takes_distinct_approvers(approvers: tuple[str, ...]) -> None:
+    link = alone()
+    isolate = pair.order(ISOLATE)
+    accept(link, isolate)
+    link.tell(ONE, ResumeSubmit("r", pair.resume(isolate, approvers=approvers)), "operator")
+    assert link[ONE].sent(ResumeStatus)[-1].stage == "REFUSED"
+    link.tell(ONE, Gossip("", certificates=(pair.resume(isolate, approvers=approvers),)), TWO)
+    assert not link[ONE].state.intent.certificates
+
+
+# -- the log and anti-entropy ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_prefix_of_the_log_folds_to_what_it_says() -> None:
+    link = control_plane()
+    promise(link, nodes=REPLICAS)
+    link.tell(ONE, request(SOFT, grace_ns=SECOND), "operator")
+    link.run(SECOND + SLACK)
+    link.tell(ONE, ResumeSubmit("r", pair.resume(*(known.order for known in link[ONE].state.intent.orders.values()))), "operator")
+    link.run(SECOND)
+    records, digest = list(link[ONE].records), link[ONE].machine.digest()
+    for length in range(len(records) + 1):
+        link[ONE].boot(link.now, records=records[:length])
+        kinds = [record.kind for record in records[:length]]
+        assert len(link[ONE].state.intent.orders) == kinds.count("ORDER_ACCEPTED")
+        assert len(link[ONE].state.intent.in_force) == kinds.count("CERT_ACCEPTED")
+        assert link[ONE].state.seen == {}
+    assert link[ONE].machine.digest() == digest
+
+
+def test_replicas_that_missed_everything_end_equal() -> None:
+    link = control_plane()
+    link.cut = pair.cut_off(*REPLICAS)
+    for number, node in enumerate(REPLICAS):
+        for each in range(5):
+            accept(link, pair.order(SOFT, nonce=f"{number}/{each}"), node)
+    link.tell(ONE, ResumeSubmit("r", pair.resume(*(known.order for known in link[ONE].state.intent.orders.values()))), "operator")
+    link.cut = lambda sender, to, message: False
+    link.run(2 * SECOND)
+    assert len({intent.digest(link[node].state.intent) for node in REPLICAS}) == 1
+    assert len(link[ONE].state.intent.orders) == 15
+    before = len(link[ONE].sent(Gossip))
+    link.run(SECOND)
+    assert len(link[ONE].sent(Gossip)) - before == 4, "at rest, one digest to each peer each time"
+
+
+def test_replicas_that_cannot_believe_each_other_do_not_talk_without_end() -> None:
+    """Two keysets in the middle of a rotation: each holds an order that the other rejects. That is no reason for a storm (L8)."""
+    link = Link(ONE, TWO)
+    for node in (ONE, TWO):
+        other = TWO if node == ONE else ONE
+        link[node].keyset = structs.replace(TRUST.keyset, grants={key: each for key, each in TRUST.keyset.grants.items() if key != other})
+    link.boot()
+    accept(link, pair.order(SOFT, signer=ONE), ONE)
+    accept(link, pair.order(HARD, signer=TWO), TWO)
+    sent = len(link[ONE].sent(Gossip)) + len(link[TWO].sent(Gossip))
+    link.run(10 * pair.PARAMETERS.gossip_ns)
+    assert len(link[ONE].sent(Gossip)) + len(link[TWO].sent(Gossip)) - sent < 200
+
+
+def test_strangers_are_told_nothing_and_vouch_for_nothing() -> None:
+    link = alone()
+    hard = pair.order(HARD)
+    accept(link, hard)
+    for stranger in (SIDECAR, "replica/9", LEDGER):
+        link.tell(ONE, IntentRead("n"), stranger)
+        link.tell(ONE, Gossip("", durable=(id_of(hard),), waited=(id_of(hard),)), stranger)
+        link.tell(ONE, IntentReply("d", (), ()), stranger)
+    assert not link[ONE].sent(IntentReply)
+    assert link[ONE].state.durable == {id_of(hard): {ONE}}

@@ -1,0 +1,519 @@
+"""The sidecar: every row of its mode table, every overtaking of orders, restarts, disk failures, gates at the very nanosecond (protocol 3.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec import structs
+
+from killswitch.core.events import Append, DiskFailed, Durable, ProcessExited, Receive, Send, Signal, SignalKind, Spawn, Timer
+from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
+from killswitch.core.messages import (
+    Apply, ApplyResult, Challenge, ChallengeRequest, EffectClass, EffectRequest, EffectResult, Evidence, Fence, FenceAck, LeaseReply,
+    LeaseRequest, Order, OrderPush, QueryResult, Query, ResolveRequest, ResolveResult, ResumeCertificate, StartReply, StopAck, StopRequest,
+    Token, UnknownProhibition,
+)  # fmt: skip
+from killswitch.core.sidecar import state as sidecar
+from tests.unit import pair
+from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, Link, cell, cut_off, guarded, mode
+
+GRACE = 30 * SECOND
+LEASE = pair.PARAMETERS.lease_ns
+
+
+def push(link: Link, *orders: Order, certificates: tuple[ResumeCertificate, ...] = ()) -> list[object]:
+    return list(link.tell(SIDECAR, OrderPush(orders, certificates)))
+
+
+def ask(link: Link, key: str = "k", cls: str = "new", sink: str = LEDGER) -> list[object]:
+    return list(link.tell(SIDECAR, EffectRequest("task", 0, key, cls, sink), AGENT_NODE))
+
+
+def answers(link: Link) -> list[str]:
+    return [result.status for result in link[SIDECAR].sent(EffectResult)]
+
+
+def signals(link: Link) -> list[SignalKind]:
+    return [effect.kind for effect in link[SIDECAR].effects if isinstance(effect, Signal)]
+
+
+def stages(link: Link) -> list[str]:
+    """Evidence, one for each proof (it goes to all replicas alike)."""
+    return [evidence.stage for evidence in link[SIDECAR].sent(Evidence, "replica/1")]
+
+
+def grant(link: Link, *, length_ns: int = LEASE) -> None:
+    """Play two replicas that answer the latest round."""
+    asked = link[SIDECAR].sent(LeaseRequest)[-1]
+    for replica in REPLICAS[:2]:
+        reply = LeaseReply(AGENT, asked.nonce, asked.token, replica, length_ns, "", "", asked.token, 0)
+        link.tell(SIDECAR, reply, replica)
+
+
+# -- the mode table -----------------------------------------------------------------------------------------------------------------------
+
+
+def booted() -> Link:
+    link = Link(SIDECAR, agent_boots=False)
+    link.boot()
+    return link
+
+
+def after(*orders: Order, then_ns: int = 0) -> Callable[[], Link]:
+    def story() -> Link:
+        link = guarded()
+        push(link, *orders)
+        link.run(then_ns)
+        return link
+
+    return story
+
+
+def lease_lost() -> Link:
+    link = guarded()
+    link.run(LEASE)
+    return link
+
+
+def disk_failed() -> Link:
+    link = guarded()
+    link.give(SIDECAR, DiskFailed(99))
+    return link
+
+
+def exited() -> Link:
+    link = guarded()
+    link.give(SIDECAR, ProcessExited(0, signalled=False))
+    return link
+
+
+@pytest.mark.parametrize(
+    ("story", "gate", "name"),
+    [
+        (booted, "CLOSED", "BOOT"),
+        (guarded, "OPEN", "RUNNING"),
+        (after(pair.order(ISOLATE)), "CLOSED", "STANDBY"),
+        (lease_lost, "CLOSED", "STANDBY"),
+        (disk_failed, "CLOSED", "STANDBY"),
+        (after(pair.order(SOFT)), "DRAIN", "DRAINING"),
+        (after(pair.order(SOFT), then_ns=LEASE), "CLOSED", "QUIESCING"),
+        (after(pair.order(QUIESCE)), "CLOSED", "QUIESCING"),
+        (after(pair.order(HARD)), "CLOSED", "KILLING"),
+        (after(pair.order(SOFT, grace_ns=SECOND), then_ns=SECOND), "CLOSED", "KILLING"),
+        (exited, "CLOSED", "STOPPED"),
+    ],
+)
+def test_every_row_of_the_mode_table(story: Callable[[], Link], gate: str, name: str) -> None:
+    assert mode(story()) == (gate, name)
+
+
+@pytest.mark.parametrize(
+    ("orders", "gate", "name"),
+    [
+        ((SOFT, HARD), "CLOSED", "KILLING"),
+        ((HARD, SOFT), "CLOSED", "KILLING"),
+        ((ISOLATE, SOFT), "CLOSED", "QUIESCING"),
+        ((SOFT, ISOLATE), "CLOSED", "QUIESCING"),
+        ((ISOLATE, ISOLATE), "CLOSED", "STANDBY"),
+        ((QUIESCE, SOFT), "CLOSED", "QUIESCING"),
+        ((ISOLATE, HARD, SOFT), "CLOSED", "KILLING"),
+    ],
+)
+def test_orders_that_follow_each_other(orders: tuple[Severity, ...], gate: str, name: str) -> None:
+    link = guarded()
+    for number, severity in enumerate(orders):
+        push(link, pair.order(severity, nonce=f"{number}"))
+        push(link, pair.order(severity, nonce=f"{number}"))
+    assert mode(link) == (gate, name)
+    assert signals(link).count(SignalKind.TERM) <= 1
+    assert signals(link).count(SignalKind.KILL) <= 1
+
+
+def test_duplicates_of_a_kill_do_nothing_but_the_retry_until_reaped() -> None:
+    link = guarded()
+    hard = pair.order(HARD)
+    for _ in range(5):
+        push(link, hard)
+    assert signals(link).count(SignalKind.KILL) == 1
+    link.run(pair.PARAMETERS.kill_retry_ns)
+    assert signals(link).count(SignalKind.KILL) == 2
+    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    link.run(5 * SECOND)
+    assert signals(link).count(SignalKind.KILL) == 2
+    assert link[SIDECAR].kinds().count("ORDER_LEARNED") == 1
+    assert link[SIDECAR].kinds().count("PROC_KILL") == 1
+
+
+def test_soft_twice_takes_the_earlier_deadline_and_no_second_term() -> None:
+    link = guarded()
+    push(link, pair.order(SOFT, grace_ns=20 * SECOND))
+    push(link, pair.order(SOFT, grace_ns=9 * SECOND, nonce="sooner"))
+    push(link, pair.order(SOFT, grace_ns=40 * SECOND, nonce="later"))
+    assert link[SIDECAR].state.stop_by_ns == link.now + 9 * SECOND
+    link.run(8 * SECOND)
+    push(link, pair.order(SOFT, grace_ns=9 * SECOND, nonce="sooner"))
+    link.run(SECOND - 1)
+    assert mode(link)[1] == "QUIESCING"
+    link.run(1)
+    assert mode(link)[1] == "KILLING"
+    assert signals(link).count(SignalKind.TERM) == 1
+
+
+def test_a_stop_that_is_lifted_is_carried_through() -> None:
+    link = guarded()
+    soft = pair.order(SOFT)
+    push(link, soft)
+    push(link, certificates=(pair.resume(soft),))
+    assert link[SIDECAR].state.intent.lifted == {pair.id_of(soft)}
+    assert mode(link) == ("DRAIN", "DRAINING"), "who was asked to stop, stops"
+
+
+def test_the_stop_request_is_repeated_until_somebody_hears_it() -> None:
+    """A process that was spawned and has not come up yet hears no first request; it must not pay for that with its life (L4)."""
+    link = Link(*REPLICAS, *pair.SINKS, SIDECAR, AGENT_NODE, agent_boots=False)
+    link.boot()
+    link.run(3 * SECOND)
+    push(link, pair.order(SOFT))
+    link.agent_boots = True
+    link.boot_agent(link[SIDECAR].state.token)
+    link.settle()
+    link.run(3 * SECOND)
+    assert stages(link)[-1] == "STOPPED_CLEAN"
+    assert signals(link).count(SignalKind.KILL) == 0
+
+
+# -- the gate, at the nanosecond ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("offset_ns", "admitted"), [(-1, True), (0, False), (1, False)])
+def test_the_gate_closes_at_the_end_of_the_lease(offset_ns: int, admitted: bool) -> None:
+    link = guarded()
+    state = link[SIDECAR].state
+    assert sidecar.admit(state, EffectClass.NEW, state.lease_until_ns + offset_ns) is admitted
+    link.now = state.lease_until_ns + offset_ns  # no timer has fired: the clock alone decides
+    ask(link)
+    assert bool(link[SIDECAR].sent(Apply)) is admitted
+
+
+@pytest.mark.parametrize(("offset_ns", "admitted"), [(-1, True), (0, False), (1, False)])
+def test_the_drain_ends_at_its_deadline(offset_ns: int, admitted: bool) -> None:
+    link = guarded()
+    push(link, pair.order(SOFT, grace_ns=SECOND))
+    link.now += SECOND + offset_ns
+    assert link.now < link[SIDECAR].state.lease_until_ns
+    ask(link, cls="inflight")
+    assert bool(link[SIDECAR].sent(Apply)) is admitted
+
+
+@pytest.mark.parametrize(
+    ("severity", "admitted"),
+    [(RUN, {"new", "inflight", "undo"}), (SOFT, {"inflight", "undo"}), (ISOLATE, set()), (QUIESCE, set()), (HARD, set())],
+)
+def test_which_effects_each_severity_lets_through(severity: Severity, admitted: set[str]) -> None:
+    for cls in ("new", "inflight", "undo"):
+        link = guarded()
+        push(link, pair.order(severity)) if severity != RUN else None
+        ask(link, cls=cls)
+        assert bool(link[SIDECAR].sent(Apply)) is (cls in admitted)
+
+
+def test_an_order_acts_in_the_step_that_brings_it_and_is_written_after() -> None:
+    link = guarded()
+    link[SIDECAR].disk = "stuck"
+    ask(link, sink=BANK)
+    effects = push(link, pair.order(HARD))
+    withdrawn = next(index for index, effect in enumerate(effects) if isinstance(effect, Send) and isinstance(effect.message, EffectResult))
+    written = next(index for index, effect in enumerate(effects) if isinstance(effect, Append))
+    assert withdrawn < written
+    assert Signal(SignalKind.KILL) in effects, "and the kill waits for no disk"
+    assert all(send.after_lsn > 0 for send in effects if isinstance(send, Send) and isinstance(send.message, Evidence))
+
+
+def test_a_challenge_that_comes_after_the_order_is_answered_with_nothing() -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    assert link[SIDECAR].sent(ChallengeRequest, BANK)
+    push(link, pair.order(ISOLATE))
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    assert not link[SIDECAR].sent(Apply)
+    assert answers(link) == ["DENIED"]
+
+
+def test_a_challenge_is_answered_only_while_the_lease_lives() -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    link.now = link[SIDECAR].state.lease_until_ns
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    assert not link[SIDECAR].sent(Apply)
+    assert answers(link) == ["DENIED"]
+
+
+def test_a_challenged_effect_carries_its_nonce_once() -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    for nonce in ("n", "n", "m"):
+        link.tell(SIDECAR, Challenge(BANK, "k", nonce), BANK)
+    assert [apply.nonce for apply in link[SIDECAR].sent(Apply)] == ["n"]
+
+
+def test_another_sinks_word_counts_for_nothing() -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    link.tell(SIDECAR, Challenge(LEDGER, "k", "n"), LEDGER)
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), LEDGER)
+    link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
+    link.tell(SIDECAR, ApplyResult(BANK, "k", "APPLIED"), LEDGER)
+    assert not link[SIDECAR].sent(Apply)
+    assert not answers(link)
+    link.tell(SIDECAR, ResolveRequest("r", BANK), AGENT_NODE)
+    link.tell(SIDECAR, QueryResult(LEDGER, "r", "ABSENT"), LEDGER)
+    assert not link[SIDECAR].sent(ResolveResult)
+
+
+# -- retrying, and being in doubt -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sink", "applies", "status"), [(LEDGER, 2, []), (POST, 1, ["IN_DOUBT"])])
+def test_what_goes_unanswered_is_tried_again_only_where_that_is_harmless(sink: str, applies: int, status: list[str]) -> None:
+    link = guarded()
+    ask(link, sink=sink)
+    link.run(pair.PARAMETERS.renew_ns)
+    assert len(link[SIDECAR].sent(Apply)) == applies
+    assert answers(link) == status
+
+
+def test_a_sent_answer_to_a_challenge_is_in_doubt_when_nothing_comes_back() -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    link.run(pair.PARAMETERS.renew_ns)
+    assert len(link[SIDECAR].sent(ChallengeRequest)) == 2, "nothing left yet, so asking again is harmless"
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    link.run(2 * pair.PARAMETERS.renew_ns)
+    assert len(link[SIDECAR].sent(Apply)) == 1
+    assert answers(link) == ["IN_DOUBT"]
+
+
+def test_a_retry_is_an_admission_of_its_own() -> None:
+    link = guarded()
+    ask(link)
+    push(link, pair.order(ISOLATE))
+    link.run(3 * SECOND)
+    assert len(link[SIDECAR].sent(Apply)) == 1
+
+
+@pytest.mark.parametrize("sink", [LEDGER, BANK, POST])
+def test_a_question_that_crosses_its_answer_is_no_second_effect(sink: str) -> None:
+    """The agent asks again (a stop came, the gate opened) while the answer is on its way to it: at class U that would do it twice."""
+    link = guarded()
+    ask(link, sink=sink)
+    link.tell(SIDECAR, Challenge(sink, "k", "n"), sink)
+    ask(link, sink=sink)
+    link.tell(SIDECAR, ApplyResult(sink, "k", "APPLIED", "receipt"), sink)
+    ask(link, sink=sink)
+    assert len(link[SIDECAR].sent(Apply)) == 1
+    assert link[SIDECAR].sent(EffectResult) == [EffectResult("k", "APPLIED", "receipt")] * 2
+
+
+def test_an_unknown_sink_is_no_way_out() -> None:
+    link = guarded()
+    ask(link, sink="sink/globex/ledger")
+    link.tell(SIDECAR, ResolveRequest("k", "sink/globex/ledger"), AGENT_NODE)
+    assert not link[SIDECAR].sent(Apply)
+    assert answers(link) == ["DENIED"]
+    assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", "IN_DOUBT")]
+
+
+@pytest.mark.parametrize(("said", "status"), [("APPLIED", "APPLIED"), ("ABSENT", "ABSENT"), ("UNKNOWN", "IN_DOUBT"), ("perhaps", "IN_DOUBT")])
+def test_a_sinks_answer_about_an_intent(said: str, status: str) -> None:
+    link = guarded()
+    link.tell(SIDECAR, ResolveRequest("k", LEDGER), AGENT_NODE)
+    link.run(pair.PARAMETERS.renew_ns)
+    assert len(link[SIDECAR].sent(Query)) == 2, "asked until answered"
+    for _ in range(2):
+        link.tell(SIDECAR, QueryResult(LEDGER, "k", said, "r"), LEDGER)
+    assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", status, "r")]
+
+
+# -- leases -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_counts_from_its_request() -> None:
+    link = guarded()
+    link.run(LEASE)
+    link.give(SIDECAR, Timer("renew"))
+    sent = link.now
+    link.now += 2 * SECOND
+    grant(link)
+    assert mode(link) == ("OPEN", "RUNNING")
+    assert link[SIDECAR].state.lease_until_ns == sent + LEASE
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda reply: structs.replace(reply, replica="replica/1"),
+        lambda reply: structs.replace(reply, replica="replica/9"),
+        lambda reply: structs.replace(reply, nonce="another round"),
+        lambda reply: structs.replace(reply, token=Token(1, 99, "x")),
+        lambda reply: structs.replace(reply, len_ns=0),
+        lambda reply: structs.replace(reply, len_ns=-5),
+        lambda reply: structs.replace(reply, complete=False),
+        lambda reply: structs.replace(reply, agent="acme/2"),
+        lambda reply: structs.replace(reply, orders=(structs.replace(pair.order(SOFT), signature=b"unreadable here"),)),
+    ],
+)
+def test_what_does_not_count_as_a_grant(spoil: Callable[[LeaseReply], LeaseReply]) -> None:
+    link = guarded()
+    link.run(LEASE)
+    asked = link[SIDECAR].sent(LeaseRequest)[-1]
+    good = LeaseReply(AGENT, asked.nonce, asked.token, "replica/1", LEASE, "", "", asked.token, 0)
+    link.tell(SIDECAR, good, "replica/1")
+    link.tell(SIDECAR, spoil(structs.replace(good, replica="replica/2")), "replica/2")
+    assert mode(link) == ("CLOSED", "STANDBY")
+    link.tell(SIDECAR, structs.replace(good, replica="replica/2"), "replica/2")
+    assert mode(link) == ("OPEN", "RUNNING"), "the story is sound but for what was spoiled"
+
+
+def test_nobody_grants_in_anothers_name() -> None:
+    link = guarded()
+    link.run(LEASE)
+    asked = link[SIDECAR].sent(LeaseRequest)[-1]
+    for replica in REPLICAS:
+        link.tell(SIDECAR, LeaseReply(AGENT, asked.nonce, asked.token, replica, LEASE, "", "", asked.token, 0), "replica/1")
+        link.tell(SIDECAR, LeaseReply(AGENT, asked.nonce, asked.token, replica, LEASE, "", "", asked.token, 0), LEDGER)
+    assert mode(link) == ("CLOSED", "STANDBY")
+
+
+def test_a_drain_lease_that_ends_closes_the_gate_and_says_so_to_the_agent() -> None:
+    link = guarded()
+    push(link, pair.order(SOFT))
+    assert link[SIDECAR].sent(StopRequest)[-1] == StopRequest(drain=True)
+    link.run(LEASE)
+    assert mode(link) == ("CLOSED", "QUIESCING")
+    assert link[SIDECAR].sent(StopRequest)[-1] == StopRequest(drain=False)
+
+
+# -- prohibitions and permissions -----------------------------------------------------------------------------------------------------------
+
+
+def test_orders_of_others_and_forgeries_change_nothing() -> None:
+    link = guarded()
+    push(link, pair.order(HARD, scope=pair.Scope("tenant", "globex"), tenant="globex"))
+    push(link, structs.replace(pair.order(HARD), signature=b"forged"), pair.order(HARD, signer="alice"))
+    assert mode(link) == ("OPEN", "RUNNING")
+    assert not link[SIDECAR].state.intent.orders
+    assert len(link[SIDECAR].observed("order-rejected")) == 2
+
+
+def test_a_certificate_acts_only_when_durable_and_may_come_before_its_order() -> None:
+    isolate = pair.order(ISOLATE)
+    certificate = pair.resume(isolate)
+    link = guarded()
+    push(link, isolate)
+    link[SIDECAR].disk = "stuck"
+    push(link, certificates=(certificate,))
+    assert mode(link) == ("CLOSED", "STANDBY")
+    link.sync(SIDECAR)
+    assert mode(link) == ("OPEN", "RUNNING")
+    early = guarded()
+    push(early, certificates=(certificate,))
+    push(early, isolate)
+    assert mode(early) == ("OPEN", "RUNNING")
+    assert not signals(early)[1:], "no process was touched"
+
+
+def test_a_certificate_whose_disk_fails_never_acts() -> None:
+    isolate = pair.order(ISOLATE)
+    link = guarded()
+    push(link, isolate)
+    link[SIDECAR].disk = "stuck"
+    push(link, certificates=(pair.resume(isolate),))
+    link.give(SIDECAR, DiskFailed(len(link[SIDECAR].records)))
+    link.give(SIDECAR, Durable(len(link[SIDECAR].records)))
+    assert mode(link) == ("CLOSED", "STANDBY")
+
+
+@pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", "replica/1"), ()])
+def test_too_few_approvers_lift_nothing(approvers: tuple[str, ...]) -> None:
+    isolate = pair.order(ISOLATE)
+    link = guarded()
+    push(link, isolate, certificates=(pair.resume(isolate, approvers=approvers),))
+    assert mode(link) == ("CLOSED", "STANDBY")
+
+
+@pytest.mark.parametrize(
+    ("gate", "life", "name"), [(0, 0, "STANDBY"), (1, 1, "QUIESCING"), (2, 2, "KILLING"), (9, 0, "STANDBY"), (2**63, 2**63, "KILLING"), (-4, -4, "KILLING")]
+)
+def test_a_prohibition_that_cannot_be_read_counts_as_its_floor_and_at_least_isolate(gate: int, life: int, name: str) -> None:
+    link = guarded()
+    link.tell(SIDECAR, UnknownProhibition(gate, life, "replica/1", "major 2"))
+    assert mode(link) == ("CLOSED", name)
+    if name == "QUIESCING":
+        link.run(pair.PARAMETERS.stop_timeout_ns)
+        assert mode(link)[1] == "KILLING"
+
+
+def test_only_the_control_plane_prohibits_in_words_that_nobody_can_read() -> None:
+    link = guarded()
+    for stranger in (LEDGER, "sidecar/globex/1", AGENT_NODE):
+        link.tell(SIDECAR, UnknownProhibition(2, 2, "replica/1", "major 2"), stranger)
+    assert mode(link) == ("OPEN", "RUNNING")
+
+
+# -- evidence ---------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("severity", "told"),
+    [(ISOLATE, ["GATE_CLOSED"]), (SOFT, ["DRAINED", "STOPPED_FORCED"]), (HARD, ["GATE_CLOSED", "STOPPED_FORCED"])],
+)
+def test_evidence_follows_the_facts_and_its_log(severity: Severity, told: list[str]) -> None:
+    link = guarded()
+    link[SIDECAR].disk = "stuck"
+    push(link, pair.order(severity))
+    if severity is not ISOLATE:
+        link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    evidence = [effect for effect in link[SIDECAR].effects if isinstance(effect, Send) and isinstance(effect.message, Evidence)]
+    assert [send.message.stage for send in evidence if send.to == "replica/1"] == told  # type: ignore[union-attr]  # only evidence is left
+    written = {record.seq: record.kind for record in link[SIDECAR].records}
+    assert {written[send.after_lsn] for send in evidence} == {"EVIDENCE"}
+    assert {send.message.token for send in evidence} == {link[SIDECAR].state.token}  # type: ignore[union-attr]
+    assert not link[SIDECAR].state.proved, "nothing is proved before it is durable"
+
+
+def test_drained_means_that_nothing_is_under_way() -> None:
+    link = guarded()
+    ask(link)
+    push(link, pair.order(SOFT))
+    assert stages(link) == []
+    link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
+    assert stages(link) == ["DRAINED"]
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "code", "in_flight", "stage"),
+    [
+        (StopAck(3, ()), 0, False, "STOPPED_CLEAN"),
+        (StopAck(3, ("t",)), 0, False, "STOPPED_FORCED"),
+        (StopAck(3, ()), 1, False, "STOPPED_FORCED"),
+        (StopAck(3, ()), 0, True, "STOPPED_FORCED"),
+        (None, 0, False, "STOPPED_FORCED"),
+    ],
+)
+def test_clean_is_what_the_sidecar_saw_itself(acknowledged: StopAck | None, code: int, in_flight: bool, stage: str) -> None:
+    link = guarded()
+    if in_flight:
+        ask(link)
+    push(link, pair.order(SOFT))
+    if acknowledged is not None:
+        link.tell(SIDECAR, acknowledged, AGENT_NODE)
+    link.give(SIDECAR, ProcessExited(code, signalled=False))
+    assert stages(link)[-1] == stage
+
+
+def test_an_isolated_agent_is_never_shown_as_stopped() -> None:
+    link = guarded()
+    push(link, pair.order(ISOLATE))
+    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    assert set(stages(link)) == {"GATE_CLOSED"}
