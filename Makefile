@@ -10,7 +10,7 @@
 #   make clean        generated output; make distclean: the environment as well
 
 PYTHON ?= python3
-SEEDS ?= 3
+SEEDS ?= 8
 export PYTHON
 # Set on some machines; it makes every import compile its source again.
 unexport PYTHONDONTWRITEBYTECODE
