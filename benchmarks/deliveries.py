@@ -91,10 +91,10 @@ class Textbook:
 
     def send(self, source: str, target: str, ball: StopAck) -> None:
         timeout = self.env.timeout(latency_ns(next(self.number)), (source, target, ball))
-        timeout.callbacks.append(self.deliver)  # type: ignore[union-attr]  # None only once it has happened
+        timeout.callbacks.append(self.deliver)
 
     def deliver(self, event: simpy.Event) -> None:
-        source, target, ball = event.value
+        source, target, ball = event.value  # type: ignore[misc]  # the value of the timeout above
         self.players[target].receive(source, ball)
 
     def play(self) -> int:

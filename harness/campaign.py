@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import implementation, results_store
+from harness import audit_store, implementation, results_store
 from harness.results import Campaign, RunResult
 from harness.single import simulate
 from harness.summary import summarise
@@ -28,7 +28,7 @@ from scenarios import load
 from scenarios.draw import draw
 from scenarios.model import Scenario
 
-CHUNK_MAX = 16
+CHUNK_MAX = 8
 AHEAD = 4  # chunks handed to the pool for each worker, so that stopping is quick and memory flat
 
 
@@ -43,11 +43,19 @@ class Chunk(NamedTuple):
     stop_at_first: bool = False
 
 
+class WorkerDied(Exception):
+    """A worker process is gone, killed from outside or out of memory; the message says what to try."""
+
+    def __init__(self) -> None:
+        super().__init__("a worker process died; was it killed, or the memory short? Try fewer --jobs")
+
+
 class Outcome(NamedTuple):
-    """All runs so far, and whether somebody interrupted."""
+    """All runs so far, whether somebody interrupted, and what else kept it from its end."""
 
     runs: list[RunResult]
     interrupted: bool
+    broken: str = ""
 
 
 @lru_cache(maxsize=64)
@@ -66,6 +74,7 @@ def play_chunk(chunk: Chunk) -> list[RunResult]:
         wanted = run.verdict is not Verdict.VALID or (chunk.keep_first and seed == chunk.seeds[0])
         if chunk.out and wanted:
             run = results_store.keep_run(Path(chunk.out), run, judged.schedule, judged.history)
+            audit_store.keep(Path(chunk.out) / run.kept, judged.trail)
         runs.append(run)
         if chunk.stop_at_first and run.verdict is Verdict.INVALID:
             break
@@ -85,7 +94,7 @@ def plan(paths: Iterable[Path], seeds: Callable[[Scenario], Iterable[int]], impl
 
 
 def play_all(chunks: list[Chunk], jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Outcome:
-    """Play chunks on ``jobs`` processes (1: in this one). ``progress`` gets runs done and runs in all. Interrupting keeps what is done."""
+    """Play chunks on ``jobs`` processes (1: in this one). ``progress`` gets runs done and runs in all. Whatever ends it early keeps what is done."""
     total = sum(len(chunk.seeds) for chunk in chunks)
     runs: list[RunResult] = []
     try:
@@ -94,6 +103,8 @@ def play_all(chunks: list[Chunk], jobs: int, progress: Callable[[int, int], None
             progress(len(runs), total)
     except KeyboardInterrupt:
         return Outcome(_in_order(runs), True)
+    except WorkerDied as died:
+        return Outcome(_in_order(runs), False, str(died))
     return Outcome(_in_order(runs), False)
 
 
@@ -115,8 +126,12 @@ def _in_pool(chunks: list[Chunk], jobs: int) -> Iterator[list[RunResult]]:
                 done, open_ = wait(open_, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            yield from (future.result() for future in open_ if not future.cancelled() and future.exception() is None)
+            raise
         except BrokenProcessPool as error:
-            raise RuntimeError("a worker process died; was it killed for its memory? Try fewer --jobs") from error
+            raise WorkerDied from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -156,7 +171,7 @@ def finish(
     scenarios = {scenario.scenario: scenario for scenario in (_scenario(str(path)) for path in paths)}
     campaign = summarise(
         outcome.runs, scenarios, driver=driver, implementation=implementation_name, version=version(),
-        wall_s=time.perf_counter() - began, out=out, replay=replay, interrupted=outcome.interrupted,
+        wall_s=time.perf_counter() - began, out=out, replay=replay, interrupted=outcome.interrupted or bool(outcome.broken),
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign

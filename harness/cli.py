@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
+from harness.audit_cli import audit_app
 from harness.exits import Exit, of_campaign, of_verdict
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
-from scenarios.seeds import Seeds, SeedsInvalid
+from scenarios.seeds import SEED_MAX, Seeds, SeedsInvalid
 
 if TYPE_CHECKING:
     from harness.campaign import Outcome
@@ -31,6 +32,7 @@ app = App(
     help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 violated, 2 unknown, 64 usage, 65 invalid scenario.",
     help_format="plaintext",
 )
+app.command(audit_app)
 DEFAULT_OUT = Path("out/run")
 
 
@@ -112,6 +114,8 @@ def _conclude(outcome: Outcome, paths: list[Path], driver: str, implementation: 
         _print_json(made)
     else:
         terminal.show_campaign(made)
+    if outcome.broken:
+        terminal.complain(f"{outcome.broken}; {len(outcome.runs)} runs were done by then, and are kept")
     return Exit.INTERRUPTED if outcome.interrupted else of_campaign(made, outcome.runs)
 
 
@@ -202,6 +206,8 @@ def explain(scenario: str, *, seed: int | None = None) -> Exit:
     from scenarios.draw import draw
     from scenarios.explain import explain as in_words
 
+    if seed is not None and not 0 <= seed <= SEED_MAX:
+        raise Refused(f"--seed: has to be 0 to {SEED_MAX} (got {seed})")
     loaded = _load(_find((scenario,))[0])
     print(in_words(loaded, None if seed is None else draw(loaded, seed, version())))
     return Exit.VALID
@@ -263,10 +269,11 @@ def replay(
 
 
 def _keep_replay(judged: Any, schedule: Schedule, out: Path) -> None:
-    from harness import campaign, results_store
+    from harness import audit_store, campaign, results_store
     from reports.render import render
 
     kept = results_store.keep_run(out, judged.result, schedule, judged.history)
+    audit_store.keep(out / kept.kept, judged.trail)
     made = campaign.of_one(kept, out)
     results_store.save(out, made, [kept])
     render(out)
@@ -315,6 +322,7 @@ def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Para
         Print one JSON document.
     """
     from harness import hunt, planted, terminal
+    from harness.campaign import WorkerDied
 
     strangers = [name for name in names if name not in planted.COLLECTION]
     if strangers or seeds < 1 or jobs < 0:
@@ -324,8 +332,11 @@ def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Para
             else "--seeds and --jobs have to be positive"
         )
         raise Refused(why)
-    with terminal.progress("bugs") as progress:
-        matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress)
+    try:
+        with terminal.progress("bugs") as progress:
+            matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress)
+    except WorkerDied as died:
+        raise Refused(str(died), Exit.UNKNOWN) from died
     if json:
         _print_json(matrix)
     else:

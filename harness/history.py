@@ -77,7 +77,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "sth-cosigned": (("origin", "size", "root", "witness"), "the record of a cosignature became durable at the witness"),
     "fork-proven": (("origin", "first", "second"), "a node put on record that a writer keeps two logs, with the sizes of the two heads"),
     "log-verified": (("writer", "records", "cosigned", "sound", "why"),
-                     "at the end: whether the log that a writer left is the one that witnesses cosigned, the size of the longest head, and if not why"),
+                     "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head"),
     "log-stamped": (("writer", "stamps", "clocks", "boots", "references"),
                     "at the end: the hybrid stamp and own clock of each record, the lsns at which a boot began, and [lsn, origin, size] for each "
                     "cosigned head. Simulation only"),

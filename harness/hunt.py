@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from msgspec import Struct
 
 from harness import planted
-from harness.campaign import begin_worker, worker_arguments
+from harness.campaign import WorkerDied, begin_worker, worker_arguments
 from harness.planted.bug import PlantedBug
 from harness.single import simulate
 from harness.verdict import Verdict
@@ -53,15 +54,20 @@ class Matrix(Struct, frozen=True, kw_only=True):
 
 
 def hunt(names: Iterable[str], seeds: int, jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Matrix:
-    """Play each bug in each of its scenarios until it is found, for at most ``seeds`` seeds; a control for all of them."""
+    """Play each bug in each of its scenarios until it is found, for at most ``seeds`` seeds; a control for all of them. Raises `WorkerDied`."""
     bugs = [planted.COLLECTION[name] for name in names]
     errands = [(bug.name, scenario, seeds) for bug in bugs for scenario in bug.scenarios]
     if jobs == 1:
         sightings = [_counted(sight(*errand), index, len(errands), progress) for index, errand in enumerate(errands)]
     else:
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin_worker, initargs=worker_arguments()) as pool:
-            open_ = [pool.submit(sight, *errand) for errand in errands]
-            sightings = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
+            try:
+                open_ = [pool.submit(sight, *errand) for errand in errands]
+                sightings = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
+            except BrokenProcessPool as error:
+                raise WorkerDied from error
+            finally:
+                pool.shutdown(cancel_futures=True)
     remaining = iter(sightings)
     catches = tuple(_catch(bug, tuple(next(remaining) for _ in bug.scenarios)) for bug in bugs)
     return Matrix(version=version(), seeds=seeds, catches=catches)

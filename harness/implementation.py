@@ -51,7 +51,7 @@ def _imported(name: str) -> Implementation:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a stranger's module may do anything as it is loaded
         raise ImplementationUnknown(f"--implementation: cannot load {name!r} ({error}); the form is module:object") from error
     made = found() if isinstance(found, type) else found
     missing = [part for part in ("name", "machine", "installed") if not hasattr(made, part)]

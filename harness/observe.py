@@ -18,14 +18,14 @@ import msgspec
 
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
+from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Record, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    AgentStatus, Apply, Evidence, HeadNotice, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StartRequest, StopAck,
-    Token,
+    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StartRequest, StopAck, Token,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from harness import operations
+from harness.audit_store import Trail
 from harness.checkers.jury import Jury
 from harness.checkers.stop_times import stop_times
 from harness.history import Fact, History
@@ -25,11 +26,12 @@ from sim import driver as sim_driver
 
 
 class Judged(Struct, kw_only=True):
-    """A run and everything that is known of it while it is in memory."""
+    """A run and everything that is known of it while it is in memory. ``trail``: the logs that its nodes left, if the driver has them at hand."""
 
     result: RunResult
     schedule: Schedule
     history: History
+    trail: Trail | None = None
 
 
 def simulate(schedule: Schedule, implementation: Implementation) -> Judged:
@@ -40,10 +42,13 @@ def simulate(schedule: Schedule, implementation: Implementation) -> Judged:
     played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None)
     for fact in played.history.facts[-1:] if conditions.any else played.history:
         jury.see(fact)
-    return result_of(
+    judged = result_of(
         schedule, played.history, jury.findings(), driver=sim_driver.DRIVER, implementation=implementation.name, digest=played.digest,
         ended=played.ended, simulated_ns=played.simulated_ns, wall_s=time.perf_counter() - began, fired=played.fired,
+        why=f"cut short: {played.ended}" if played.cut_short else "",
     )  # fmt: skip
+    judged.trail = Trail(played.logs, played.secret)
+    return judged
 
 
 def result_of(

@@ -16,6 +16,7 @@ from msgspec import Struct
 from harness import trail
 from harness.history import Fact, History
 from harness.operations import Stopped, topology_fact
+from killswitch.core.events import Record
 from killswitch.core.machine import Implementation
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
@@ -26,15 +27,22 @@ DRIVER = "sim"
 
 
 class Played(Struct, kw_only=True):
-    """A run. ``trace``: every step's (time, node, input), from which the digest is taken; ``fired``: {fault id: how often it made a difference}."""
+    """A run. ``trace``: every step's (time, node, input), from which the digest is taken; ``fired``: {fault id: how often it made a difference}.
+
+    ``ended``: complete, or what ended it before; ``cut_short``: that nobody wanted it to, so that it proves nothing. ``logs``: {node: (the
+    records that its disk holds, {lsn: stamp})}; ``secret``: what every signature of this world is made with.
+    """
 
     history: History
     trace: list[tuple[int, str, Any]]
     digest: str
     ended: str
+    cut_short: bool
     simulated_ns: int
     messages: int
     fired: dict[str, int]
+    logs: dict[str, tuple[list[Record], dict[int, int]]]
+    secret: bytes
 
 
 def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
@@ -43,17 +51,18 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
         world = World(schedule, implementation)
         if watch is not None:
             world.watchers.append(watch)
-        ended = "complete"
+        ended, cut_short = "complete", False
         try:
             _course(world)
         except (Stopped, TooMuch) as stopped:
-            ended = str(stopped)
+            ended, cut_short = str(stopped), isinstance(stopped, TooMuch)
         world.watchers.clear()
         world.fact("run-ended", None, {"reason": ended})
         digest = digest_of(world)
     return Played(
-        history=History(world.facts), trace=world.trace, digest=digest, ended=ended,
+        history=History(world.facts), trace=world.trace, digest=digest, ended=ended, cut_short=cut_short,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
+        logs={node.id: (node.disk.records, node.stamps) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
 
 

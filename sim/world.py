@@ -91,7 +91,7 @@ class World:
 
     def record(self, fact: Fact) -> None:
         self.facts.append(fact)
-        if len(self.facts) > FACTS_MAX:
+        if len(self.facts) == FACTS_MAX:  # once: the end of the run is still to be recorded
             raise TooMuch(f"more than {FACTS_MAX} facts")
         for watch in self.watchers:
             watch(fact)
@@ -131,16 +131,16 @@ class World:
 
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
-        self._hand_over(source, self.nodes[target], message)
+        node = self.nodes[target]
+        node.hear(self._stamps.get(id(message), 0))
+        node.receive(Receive(source, message))
 
     def _deliver(self, source: str, target: str, message: Message) -> None:
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
-        for _ in range(copies):
-            self._hand_over(source, self.nodes[target], message)
-
-    def _hand_over(self, source: str, node: Node, message: Message) -> None:
+        node = self.nodes[target]
         node.hear(self._stamps.get(id(message), 0))
-        node.receive(Receive(source, message))
+        for _ in range(copies):
+            node.receive(Receive(source, message))
 
     # -- hosts
 

@@ -7,23 +7,34 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.history import Fact
 
+# Faults after which a writer's log may be another than it was, through no bug of the writer: a new fault of the kind belongs here.
+CUSTODY_FAULTS = frozenset({"clone", "disk-corrupt", "disk-lie", "disk-lost", "disk-tear", "restore"})
+
+
+def cosigned_within_ns(bounds: Bounds) -> int:
+    """L7: growth waits one lease to be collected and one more in case its head was lost; then a renewal, four rounds of gossip, and as
+    L1 the transport's longest pause and the slack: (2 L + R + 4 gossip) / (1 - rho) + the backoff cap + the slack."""
+    return stretch(2 * bounds.lease_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
+
 
 class AuditTamper(InvariantChecker):
-    """S16 (protocol 5). No writer shows two heads of one size with different roots unless the fork is proven; no two witnesses cosign different
-    roots; the log that a writer leaves is the one that was cosigned of it, or the fork is proven; and nobody whose log is sound is accused.
+    """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots for
+    one size; nobody whose log is sound is accused of a fork. A writer whose log some fault took out of its hands is held to less: it has to
+    be found out, by a proven fork, once witnesses had time to look.
 
     An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
-    for tests of it: a run has nobody who tampers with its logs but the faults of its disks.
+    for tests of it: a run has nobody who tampers with logs but its faults.
     """
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
-    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified"})
+    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified", "fault-on"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._roots: dict[tuple[str, int], dict[str, int]] = {}
         self._accused: dict[str, int] = {}
+        self._excused: set[str] = set()
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -32,17 +43,29 @@ class AuditTamper(InvariantChecker):
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
+            case "fault-on":
+                target = fact.body["target"]
+                if fact.body["what"] in CUSTODY_FAULTS:
+                    self._excused.update((target,) if isinstance(target, str) else target)
             case _:
                 self._judge_log(index, fact)
 
     def _judge_log(self, index: int, fact: Fact) -> None:
         self.examined += 1
-        writer = fact.body["writer"]
-        heads = self._split(writer)
-        if not fact.body["sound"] and writer not in self._accused:
-            self.blame(f"the log of {writer} {fact.body['why']}, and nobody found out", index, *heads)
-        if fact.body["sound"] and writer in self._accused and not heads:
-            self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
+        writer, why = fact.body["writer"], fact.body["why"]
+        if fact.body["sound"]:
+            if writer in self._accused and not self._split(writer):
+                self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
+        elif writer not in self._excused:
+            self.blame(f"the log of {writer} {why}", index, *self._split(writer))
+        elif writer not in self._accused and self._had_time(writer):
+            self.blame(f"the log of {writer} {why}, and nobody found out", index)
+
+    def _had_time(self, writer: str) -> bool:
+        """Whether all has been well for so long that the writer must have shown its log to a witness again."""
+        node = self.run.node(writer)
+        well_since_ns = self.run.end_ns if self.run.healed_ns is None else max(self.run.healed_ns, node.since_ns)
+        return node.works and self.run.end_ns - well_since_ns > cosigned_within_ns(self.run.bounds)
 
     def _split(self, writer: str) -> tuple[int, ...]:
         """The facts that show two roots for one size of the writer's log; none if there are none."""
@@ -50,8 +73,8 @@ class AuditTamper(InvariantChecker):
 
     def settle(self) -> None:
         for (origin, size), roots in self._roots.items():
-            if len(roots) > 1 and origin not in self._accused:
-                self.blame(f"two heads of {origin} at size {size} have different roots, and nobody found out", *roots.values())
+            if len(roots) > 1 and origin not in self._excused:
+                self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())
 
 
 class Causality(InvariantChecker):
@@ -94,12 +117,6 @@ class Causality(InvariantChecker):
                 if size <= len(stamps) and stamps[size - 1] >= fact.body["stamps"][seq - 1]:
                     why = f"record {seq} of {writer} refers to record {size} of {origin}, and its stamp is not greater"
                     self.blame(why, index, cause_index)
-
-
-def cosigned_within_ns(bounds: Bounds) -> int:
-    """L7: growth waits one lease to be collected and one more in case its head was lost; then a renewal, four rounds of gossip, and as
-    L1 the transport's longest pause and the slack: (2 L + R + 4 gossip) / (1 - rho) + the backoff cap + the slack."""
-    return stretch(2 * bounds.lease_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
 
 
 class AuditSync(InvariantChecker):

@@ -21,6 +21,7 @@ from typing import Any
 from msgspec import Struct
 
 from harness import implementation as implementations
+from harness import trail
 from harness.history import Fact, History
 from harness.judge import Judge
 from harness.live import refold
@@ -33,6 +34,7 @@ from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
 from harness.operations import Stopped, topology_fact
+from killswitch.core import audit
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
 from killswitch.live.upstream import Desk
@@ -230,6 +232,7 @@ class LiveRun:
         facts = [fact for fact in self._facts if fact.at_ns <= ended_ns]
         facts.sort(key=lambda fact: fact.at_ns)  # stable: facts of one step stay in their order
         facts += self._refolded(ended_ns)
+        facts += self._audited(ended_ns)
         facts.append(Fact(ended_ns, "run-ended", "world", ended_ns, {"reason": ended}))
         held = {sight.containment for sight in self._sight.nodes.values() if sight.containment}
         self._sight.close()
@@ -261,6 +264,16 @@ class LiveRun:
                     body = refold.fold(life, machine, partial(chosen.machine, deployment.config, signer), log)
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)
+
+
+    def _audited(self, at_ns: int) -> Iterator[Fact]:
+        """What the logs that the processes wrote say of each other."""
+        lives = {node: sight.lives[-1] for node, sight in self._sight.nodes.items() if sight.lives and node.startswith(("replica/", "sidecar/"))}
+        logs = {node: refold.written(life) for node, life in lives.items()}
+        heads = trail.cosigned(logs)
+        for node, records in logs.items():
+            chain_ok = isinstance(audit.verify(records), int)
+            yield Fact(at_ns, "log-verified", node, lives[node][-1].clock_ns, trail.verified(node, records, heads, chain_ok=chain_ok))
 
 
 @contextlib.contextmanager

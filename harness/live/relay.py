@@ -17,6 +17,7 @@ from harness.signals import carries
 from killswitch.core import codec
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Kind
+from killswitch.live.listener import Listener
 
 CONNECT_S = 1.0
 
@@ -36,12 +37,11 @@ class Relay:
         self._server_port = server_port
         self._orders: dict[str, tuple[str, int]] = {}
         self._counts: dict[str, Counts] = {}
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._pass)
 
     async def open(self) -> None:
         """Raises `OSError` if the port is taken."""
-        self._server = await asyncio.start_server(self._pass, LOOPBACK, self.port)
+        await self._listener.open(self.port)
 
     def duplicate(self, receiver: str, what: str, times: int) -> None:
         """From now on deliver every signal to ``receiver`` that carries ``what`` (`harness.signals`) ``times`` times in all."""
@@ -57,17 +57,9 @@ class Relay:
         return self._counts.setdefault(receiver, Counts())
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._listener.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
         upstream: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -79,10 +71,9 @@ class Relay:
                 for half in halves:
                     half.cancel()
                 await asyncio.gather(*halves, return_exceptions=True)
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the server is down, or this relay is closing: the client sees its connection end, as it would without a relay
+        except OSError:
+            pass  # the server is down, or slow to answer: the client sees its connection end, as it would without a relay
         finally:
-            writer.transport.abort()
             if upstream is not None:
                 upstream.transport.abort()
 

@@ -61,7 +61,8 @@ class Agent:
         self.chain = audit.Chain("")
         self.ended: dict[str, str] = {}
         self.open: dict[str, OpenTask] = {}
-        self.generation = 0
+        self.generation = 0  # of the last checkpoint that was on record or durable
+        self.whole_slot: int | None = None  # where the newest checkpoint is that is known to be whole
         self.booted = False
         self.disk_failed = False
         self.queue: list[Task] = []
@@ -318,8 +319,14 @@ def write_checkpoint(state: Agent, now_ns: int) -> None:
         return
     state.checkpointing = True
     state.since_checkpoint = 0
-    body = seal_checkpoint(Checkpoint(state.generation + 1, state.chain.seq, state.ended, state.open))
-    state.effects.append(WriteCheckpoint(state.generation + 1, body))
+    generation = next_generation(state.generation, state.whole_slot)
+    body = seal_checkpoint(Checkpoint(generation, state.chain.seq, state.ended, state.open))
+    state.effects.append(WriteCheckpoint(generation, body))
+
+
+def next_generation(last: int, whole_slot: int | None) -> int:
+    """A greater number than any before, and not that of the slot which holds the only checkpoint that is whole."""
+    return last + 2 if (last + 1) % 2 == whole_slot else last + 1
 
 
 def seal_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -347,6 +354,7 @@ def choose_checkpoint(slots: tuple[bytes, ...], journal: int) -> Checkpoint | No
 def on_checkpoint_durable(state: Agent, event: CheckpointDurable, now_ns: int) -> None:
     state.checkpointing = False
     state.generation = max(state.generation, event.generation)
+    state.whole_slot = event.generation % 2
     state.awaiting[record(state, "CKPT", {"generation": event.generation}, now_ns)] = ("checkpoint", str(event.generation))
 
 
@@ -414,12 +422,14 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     intact = checkpoint is None or seal_checkpoint(checkpoint) in event.checkpoints
     if checkpoint is not None:
         state.ended, state.open, state.generation = checkpoint.ended, checkpoint.open, checkpoint.generation
+        state.whole_slot = checkpoint.generation % 2
+    recovered = state.generation
     lsn = 0 if checkpoint is None else checkpoint.lsn
     for entry in recovery.records[lsn:]:
         fold(state, entry.kind, audit.content(entry))
     state.effects.append(
-        Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": state.generation if checkpoint else 0, "lsn": lsn,
-                                         "intact": intact, "journal": journal})
+        Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": recovered, "lsn": lsn, "intact": intact,
+                                         "journal": journal})
     )  # fmt: skip
     state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
     truncated = event.truncated or recovery.problem is not None

@@ -1,6 +1,6 @@
 """The logs of several writers as one trail (protocol 5).
 
-Owns the merge: the union of the records by hash, the references between them, and one linear view that keeps every cause before its
+Owns the merge: the union of the records by writer and hash, the references between them, and one linear view that keeps every cause before its
 effect. Must not know who signs or witnesses a log (``transparency``), nor which parts of it a tenant may see (``audit_export``).
 
 What a record refers to: the one before it in its own log, and for a cosignature the record that was the last of the log that was
@@ -10,7 +10,7 @@ stamps, the references alone still say what came first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -39,21 +39,26 @@ class Reference(Struct, frozen=True):
     size: int
 
 
-def union(*copies: Iterable[Stamped]) -> dict[bytes, Stamped]:
-    """All records by hash, however many copies of a log are at hand and however they overlap. Commutative, associative, idempotent.
+Trail = dict[tuple[str, bytes], Stamped]
 
-    Of two stamps for one record the earlier is kept: a later one was given to a copy.
+
+def union(*copies: Iterable[Stamped]) -> Trail:
+    """All records by writer and hash, however many copies of a log are at hand and however they overlap. Commutative, associative, idempotent.
+
+    The writer is part of the key because a record does not name him: two nodes may well begin their logs alike. Of two stamps for one
+    record the earlier is kept: a later one was given to a copy.
     """
-    merged: dict[bytes, Stamped] = {}
+    merged: Trail = {}
     for copy in copies:
         for entry in copy:
-            known = merged.get(entry.record.hash)
-            if known is None or entry.place < known.place:
-                merged[entry.record.hash] = entry
+            key = (entry.writer, entry.record.hash)
+            known = merged.get(key)
+            if known is None or entry.stamp < known.stamp:
+                merged[key] = entry
     return merged
 
 
-def linear(merged: Mapping[bytes, Stamped]) -> list[Stamped]:
+def linear(merged: Trail) -> list[Stamped]:
     """One order for all writers: by stamp, then writer, then place in the log."""
     return sorted(merged.values(), key=lambda entry: entry.place)
 
@@ -80,11 +85,12 @@ def first_disorder(view: Sequence[Stamped]) -> Disorder | None:
     A reference to a record that is not in the view is not held against it: logs may be at hand in part.
     """
     stamps = {(entry.writer, entry.record.seq): entry.stamp for entry in view}
-    shown: set[bytes] = set()
-    hashes = {entry.record.hash for entry in view}
+    shown: set[tuple[str, bytes]] = set()
+    at_hand = {(entry.writer, entry.record.hash) for entry in view}
     for entry in view:
         record = entry.record
-        if record.previous in hashes and record.previous not in shown:
+        predecessor = (entry.writer, record.previous)
+        if predecessor in at_hand and predecessor not in shown:
             return Disorder(entry.writer, record.seq, "stands before its predecessor")
         before = stamps.get((entry.writer, record.seq - 1))
         if before is not None and before >= entry.stamp:
@@ -94,5 +100,5 @@ def first_disorder(view: Sequence[Stamped]) -> Disorder | None:
             if cause is not None and cause >= entry.stamp:
                 why = f"its stamp is not greater than that of what it refers to, {reference.origin} {reference.size}"
                 return Disorder(entry.writer, record.seq, why)
-        shown.add(record.hash)
+        shown.add((entry.writer, record.hash))
     return None

@@ -14,10 +14,10 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from killswitch.core import audit, codec
-from killswitch.core.messages import Gate, Life, Order, OrderBody, ResumeBody, ResumeCertificate, Scope
+from killswitch.core.messages import GRACE_MAX_NS, Gate, Life, Order, OrderBody, ResumeBody, ResumeCertificate, Scope
 
 
 class Severity(NamedTuple):
@@ -75,10 +75,15 @@ def content_id(raw: bytes) -> str:
 
 
 def read_order(order: Order) -> KnownOrder | None:
-    """Parse an order's body; `None` if it is not one. Says nothing about who signed it."""
+    """Parse an order's body; `None` if it is not one. Says nothing about who signed it.
+
+    Numbers that make no sense are taken for the nearest that do, by every receiver alike: they are no reason not to obey.
+    """
     body = codec.unpack(order.raw, OrderBody)
     if body is None:
         return None
+    if not 0 <= body.grace_ns <= GRACE_MAX_NS:
+        body = structs.replace(body, grace_ns=min(max(body.grace_ns, 0), GRACE_MAX_NS))
     severity = Severity(codec.clamp_gate(body.gate), codec.clamp_life(body.life))
     return KnownOrder(content_id(order.raw), order, body, severity)
 

@@ -13,6 +13,8 @@ from enum import IntEnum, StrEnum
 
 from msgspec import Struct
 
+from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
+
 
 class Gate(IntEnum):
     """What may leave the agent: everything, only what is already in flight, or nothing."""
@@ -55,6 +57,9 @@ class Token(Struct, frozen=True, array_like=True, order=True):
 
 
 NO_TOKEN = Token(0, 0, "")
+# Beyond these, numbers are nobody's: what is added to them still has to fit into the 64 bits of the wire.
+COUNTER_MAX = 1 << 62
+GRACE_MAX_NS = 1 << 62
 
 
 class Scope(Struct, frozen=True, array_like=True):
@@ -324,59 +329,6 @@ class IntentReply(Struct, frozen=True, tag=True):
     nonce: str
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
-
-
-# -- Transparency (protocol 5) -----------------------------------------------------------------------------------------------------------
-
-
-class Sth(Struct, frozen=True, tag=True):
-    """A signed tree head: the log of ``origin`` has ``size`` records, over which the Merkle root is ``root``.
-
-    ``previous`` is the size of the head that the same process signed before, 0 for its first. The signature is over the head's note
-    (`transparency.note`), so that a person can check it with no more than that text.
-    """
-
-    origin: str
-    size: int
-    root: bytes
-    previous: int
-    signature: bytes = b""
-
-
-class Cosignature(Struct, frozen=True, tag=True):
-    """``witness`` saw a proof that this head only adds to the last one of its origin that it cosigned."""
-
-    head: Sth
-    witness: str
-    signature: bytes
-
-
-class HeadNotice(Struct, frozen=True, tag=True):
-    """A writer shows a witness its head, with the consistency proof from size ``since``, the last that it knows the witness to have cosigned.
-
-    Signed as a whole: a proof that fails would otherwise say nothing about who made it.
-    """
-
-    head: Sth
-    since: int
-    path: tuple[bytes, ...]
-    signature: bytes = b""
-
-
-class Cosigned(Struct, frozen=True, tag=True):
-    """What a witness cosigned lately: an answer to the writers of these heads, and for other witnesses something to compare."""
-
-    cosignatures: tuple[Cosignature, ...]
-
-
-class ForkProof(Struct, frozen=True, tag=True):
-    """Two heads that no one log can have, both signed by the writer of it: two roots for one size, or a later head whose own signed
-    consistency proof (``path``, ``signature``) fails. Anybody can check it (`transparency.proves_fork`)."""
-
-    first: Sth
-    second: Sth
-    path: tuple[bytes, ...] = ()
-    signature: bytes = b""
 
 
 # -- Sinks ---------------------------------------------------------------------------------------------------------------------------

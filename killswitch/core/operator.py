@@ -6,11 +6,11 @@ policy does. Holds the keys of the people who use it.
 
 from __future__ import annotations
 
-from killswitch.core import trust
+from killswitch.core import codec, trust
 from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
-    Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
+    GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
 )  # fmt: skip
 from killswitch.core.trust import Trust
 
@@ -61,7 +61,8 @@ def on_command(state: Operator, command: Command, now_ns: int) -> None:
     message: OrderRequest | ResumeDraftRequest
     if command.verb == "order":
         asked = OrderRequest(
-            command.request, command.principal, command.tenant, scope, command.gate, command.life, command.grace_ns, command.reason
+            command.request, command.principal, command.tenant, scope, codec.clamp_gate(command.gate), codec.clamp_life(command.life),
+            min(max(command.grace_ns, 0), GRACE_MAX_NS), command.reason,
         )  # fmt: skip
         _observe(state, "order-requested", command, gate=command.gate, life=command.life, grace_ns=command.grace_ns)
         message = sign(state, asked)

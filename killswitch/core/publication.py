@@ -11,24 +11,26 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from killswitch.core.heads import Cosignature, Cosigned, ForkProof, Sth
 from killswitch.core import merkle, transparency
 from killswitch.core.audit import Chain
 from killswitch.core.events import Effect
 from killswitch.core.machine import NodeConfig, Parameters
-from killswitch.core.messages import Cosignature, Cosigned, ForkProof, Sth
 from killswitch.core.outlet import record, send
 from killswitch.core.trust import Trust
 
 
 class Publication:
-    """``shown``: {witness: size that it is known to have cosigned}, of this process only: a witness says again what the writer forgot."""
+    """``shown``: {witness: size that it is known to have cosigned}, of this process only: a witness says again what the writer forgot.
+    ``lagging``: those that are not known to have cosigned ``head``."""
 
-    __slots__ = ("head", "next_ns", "shown", "tree")
+    __slots__ = ("head", "lagging", "next_ns", "shown", "tree")
 
     def __init__(self) -> None:
         self.tree = merkle.Tree()
         self.head: Sth | None = None
         self.shown: dict[str, int] = {}
+        self.lagging: set[str] = set()
         self.next_ns: int | None = None  # while something is to be signed or shown
 
 
@@ -53,8 +55,7 @@ def publish(state: Writer, witnesses: tuple[str, ...], now_ns: int) -> None:
     own = state.publication
     signed = own.head.size if own.head else 0
     grown = state.chain.news > signed < published_size(state.chain)
-    lagging = [witness for witness in witnesses if own.shown.get(witness, 0) < signed]
-    if not grown and not lagging:
+    if not grown and not own.lagging:
         own.next_ns = None
     elif own.next_ns is None:
         own.next_ns = now_ns + period_ns(state.config.parameters)
@@ -62,19 +63,19 @@ def publish(state: Writer, witnesses: tuple[str, ...], now_ns: int) -> None:
         own.next_ns = now_ns + period_ns(state.config.parameters)
         if grown:
             own.head = sign(state, published_size(state.chain), signed)
-        show(state, witnesses)
+            own.lagging = set(witnesses)
+        show(state)
 
 
-def show(state: Writer, witnesses: tuple[str, ...]) -> None:
+def show(state: Writer) -> None:
     """The head, to each witness with the proof from where that one stands."""
     own = state.publication
     if own.head is None:
         return
-    for witness in witnesses:
+    for witness in sorted(own.lagging):
         since = own.shown.get(witness, 0)
-        if since < own.head.size:
-            path = own.tree.consistency(since, own.head.size)
-            send(state, witness, transparency.sign_notice(state.trust.signer, own.head, since, path))
+        path = own.tree.consistency(since, own.head.size)
+        send(state, witness, transparency.sign_notice(state.trust.signer, own.head, since, path))
 
 
 def published_size(chain: Chain) -> int:
@@ -109,8 +110,12 @@ def note_cosigned(state: Writer, cosignature: Cosignature, now_ns: int) -> None:
     grow(state, durable)
     if head.size <= durable and own.tree.root(head.size) == head.root:
         own.shown[cosignature.witness] = max(own.shown.get(cosignature.witness, 0), head.size)
-    elif state.config.node not in state.forks and durable:
-        learn_fork(state, confess(state, head), now_ns)
+        if own.head is not None and own.shown[cosignature.witness] >= own.head.size:
+            own.lagging.discard(cosignature.witness)
+    elif durable:
+        proof = state.forks.get(state.config.node) or confess(state, head)
+        learn_fork(state, proof, now_ns)
+        send(state, cosignature.witness, proof)
 
 
 def confess(state: Writer, head: Sth) -> ForkProof:

@@ -22,7 +22,6 @@ empty line, each in a signing domain of its own (protocol 3.2).
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -30,9 +29,9 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from killswitch.core.heads import Cosignature, ForkProof, HeadNotice, Sth
 from killswitch.core import codec, keys, merkle
 from killswitch.core.keys import Signer
-from killswitch.core.messages import Cosignature, ForkProof, HeadNotice, Sth
 
 PREFIX: Final = "ksp/1/"
 SIGNATURE_MARK: Final = "— "
@@ -99,7 +98,7 @@ def read_note(text: str) -> tuple[Sth, tuple[Cosignature, ...]] | None:
         origin, root = lines[0].removeprefix(PREFIX), b64decode(lines[2], validate=True)
         head = Sth(origin, size, root, previous, b64decode(signed[0][2], validate=True))
         cosignatures = tuple(Cosignature(head, name, b64decode(signature, validate=True)) for name, _, signature in signed[1:])
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
     return (head, cosignatures) if _is_plain(head) and write_note(head, cosignatures) == text else None
 

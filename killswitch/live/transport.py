@@ -26,8 +26,7 @@ from killswitch.core import codec
 from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Hello, Kind
-
-LOOPBACK = "127.0.0.1"
+from killswitch.live.listener import LOOPBACK, Listener
 
 Deliver = Callable[[str, Message], Awaitable[None]]
 
@@ -112,13 +111,13 @@ class Transport:
         self._dialled: dict[str, Outbox] = {}
         self._accepted: dict[str, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._accept)
 
     # -- Opening ---------------------------------------------------------------------------------------------------------------------
 
     async def listen(self, port: int) -> None:
         """Accept peers on the loopback interface. Raises `OSError` if the port is taken."""
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, port)
+        await self._listener.open(port)
 
     def dial(self, peer: str, port: int) -> None:
         """Keep a connection to ``peer`` open from now on, whatever happens to it."""
@@ -154,11 +153,10 @@ class Transport:
 
     async def close(self) -> None:
         """End every connection at once. Never waits on a peer."""
-        if self._server is not None:
-            self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.close()
 
     # -- Connections -----------------------------------------------------------------------------------------------------------------
 
@@ -181,10 +179,6 @@ class Transport:
             await asyncio.sleep(random.random() * min(deadlines.backoff_cap_s, deadlines.backoff_s * 2 ** min(attempt, 16)))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         try:
             hello = await self._greeting(reader, writer)
             outbox = self._accepted[hello.node] = self._new_outbox()
@@ -195,10 +189,6 @@ class Transport:
                     del self._accepted[hello.node]
         except (BrokenFrame, OSError, EOFError, TimeoutError):
             self.counters.refused += 1
-        except asyncio.CancelledError:
-            pass  # by `close`: this task has nobody above it to tell
-        finally:
-            writer.transport.abort()
 
     async def _greeting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello:
         """Who connects; until then only probes are answered. Raises `BrokenFrame`, `OSError`, `EOFError` or `TimeoutError`."""

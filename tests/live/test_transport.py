@@ -90,9 +90,10 @@ def test_what_is_older_than_it_may_be_is_not_delivered() -> None:
         sidecar.dial("replica/1", port)
         sidecar.send("replica/1", Query("acme/1", "stale"))
         await asyncio.sleep(0.4)
-        sidecar.send("replica/1", Query("acme/1", "fresh"))
         replica = Transport("replica/1", "", "cell", at_replica.deliver)
         await replica.listen(port)
+        await until(lambda: "sidecar/acme/1" in replica._accepted)
+        sidecar.send("replica/1", Query("acme/1", "fresh"))
         await until(lambda: len(at_replica.messages) == 1)
         assert at_replica.messages == [("sidecar/acme/1", Query("acme/1", "fresh"))]
         assert sidecar.counters.dropped == 1

@@ -11,7 +11,9 @@ from killswitch.core.messages import Gossip, Order, ResumeCertificate
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, Link
 
-ORDERS = tuple(pair.order(severity, scope=scope, nonce=scope.kind) for severity in (SOFT, ISOLATE, HARD) for scope in (pair.WHOLE_TENANT, pair.THIS_AGENT))
+ORDERS = tuple(
+    pair.order(severity, scope=scope, nonce=scope.kind) for severity in (SOFT, ISOLATE, HARD) for scope in (pair.WHOLE_TENANT, pair.THIS_AGENT)
+)
 CERTIFICATES = (pair.resume(*ORDERS[:2], nonce="one"), pair.resume(*ORDERS[1:5], nonce="two"))
 NEWS = st.lists(st.tuples(st.sampled_from(REPLICAS), st.sampled_from([*ORDERS, *CERTIFICATES])), min_size=1, max_size=8)
 FATES = st.lists(st.sampled_from(["deliver", "lose", "repeat", "hold"]), min_size=8, max_size=40)

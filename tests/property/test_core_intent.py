@@ -90,7 +90,7 @@ def test_a_certificate_takes_away_only_what_it_lists(signed: list[Order | Resume
     assert before - after <= set(known.body.covers)
 
 
-# -- the laws have teeth ------------------------------------------------------------------------------------------------------------------
+# -- the laws have teeth -------------------------------------------------------------------------------------------------------------------
 
 
 def breaks(law: Callable[[list[Order | ResumeCertificate]], bool]) -> bool:

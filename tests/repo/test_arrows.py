@@ -12,7 +12,7 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
     "harness.history", "harness.implementation", "harness.judge", "harness.observe", "harness.operations", "harness.signals",
-    "harness.triggers", "scenarios",
+    "harness.trail", "harness.triggers", "scenarios",
 )  # fmt: skip
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.
@@ -27,6 +27,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.judge": ("killswitch.core",),
     "harness.observe": ("harness.history", "harness.judge", "killswitch.core"),
     "harness.signals": ("killswitch.core",),
+    "harness.trail": ("killswitch.core",),
     "harness.triggers": ("harness.history", "killswitch.core", "scenarios"),
     "harness.implementation": ("harness.planted", "killswitch.core"),
     "harness.operations": ("harness.history", "killswitch.core", "scenarios"),
@@ -40,7 +41,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
 
 # A pure core: no clock, no chance, no disk, no network, no threads. What it does need is named here, and nothing else is let in.
 CORE_MAY_USE = frozenset({
-    "__future__", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "hmac", "importlib", "itertools", "json",
+    "__future__", "base64", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "hmac", "importlib", "itertools", "json",
     "operator", "typing", "cedarpy", "cryptography", "msgspec",
 })  # fmt: skip
 

@@ -25,8 +25,9 @@ def records(count: int) -> list[Record]:
 class Bench:
     """A disk and what it told its node: (time, input)."""
 
-    def __init__(self, survives: int | None = None) -> None:
-        fixed = {} if survives is None else {"disk.survives/n": {"0": survives}}
+    def __init__(self, **survives: int) -> None:
+        """``survives``: the log's and the slot's draw at a power loss, in this order of the stream."""
+        fixed = {"disk.survives/n": {str(("log", "slot").index(what)): choice for what, choice in survives.items()}}
         self.queue = Queue(lambda: 0)
         self.given: list[tuple[int, Input]] = []
         tape = Tape(TapeSpec(seed="7", fixed=fixed))
@@ -96,18 +97,18 @@ def test_the_page_cache_outlives_the_process() -> None:
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_power_loss_keeps_what_was_synced_and_a_prefix_of_the_rest(lost: int) -> None:
-    bench = Bench(survives=lost)
-    made = bench.append(2)
+    bench = Bench(log=lost)
+    made = bench.append(3)
     bench.play(15 * MS)
-    assert bench.disk.durable == 2 or bench.disk.durable == 1
-    unsynced = len(made) - bench.disk.durable
-    assert bench.disk.power_lost() == min(lost, unsynced)
-    assert bench.disk.records == made[: len(made) - min(lost, unsynced)]
-    assert bench.disk.durable == len(bench.disk.records)
+    assert bench.disk.durable == 1
+    assert bench.disk.power_lost() == lost
+    assert bench.disk.records == made[: 3 - lost]
+    assert bench.disk.durable == 3 - lost
+    assert bench.play(100 * MS) == [(SYNC_NS, Durable(1))]
 
 
 def test_a_power_loss_never_takes_what_was_durable() -> None:
-    bench = Bench(survives=999)
+    bench = Bench(log=999)
     made = bench.append(3)
     bench.play(SYNC_NS + 1)
     assert bench.disk.durable == 1
@@ -127,9 +128,7 @@ def at_step(bench: Bench, done: int) -> None:
     [(0, 0, b"old"), (1, 0, b"old"), (2, 0, b"new"), (2, 1, b"old"), (3, 0, b"new"), (3, 1, b"new")],
 )
 def test_a_power_loss_at_each_step_of_a_checkpoint_leaves_the_old_or_the_new_and_never_half(done: int, survives: int, left: bytes) -> None:
-    """Draw 0 of the stream is the log's, which has nothing to lose here, so that draw 1 is the slot's."""
-    bench = Bench()
-    bench.disk = Disk("n", bench.queue, Tape(TapeSpec(seed="7", fixed={"disk.survives/n": {"1": survives}})), SPEC, lambda life, event: bench.given.append((bench.queue.now, event)))
+    bench = Bench(slot=survives)
     at_step(bench, done)
     bench.disk.power_lost()
     assert bench.disk.checkpoints() == (left,)
@@ -148,8 +147,7 @@ def test_a_process_death_in_a_checkpoint_leaves_what_the_page_cache_says(done: i
 
 
 def test_a_first_checkpoint_that_is_lost_leaves_an_empty_slot() -> None:
-    bench = Bench()
-    bench.disk = Disk("n", bench.queue, Tape(TapeSpec(seed="7", fixed={"disk.survives/n": {"1": 1}})), SPEC, lambda life, event: None)
+    bench = Bench(slot=1)
     bench.disk.write_checkpoint(WriteCheckpoint(1, b"new"))
     bench.play(2 * SYNC_NS + MS)
     bench.disk.power_lost()

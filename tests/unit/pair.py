@@ -10,14 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from killswitch.core import build, intent, trust
+from killswitch.core import build, codec, intent, trust
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, ProcessExited, Receive, Record, Send,
-    SetTimer, Signal, SignalKind, Spawn, Timer, WriteCheckpoint,
-)  # fmt: skip
+    AcknowledgeTask,
+    Append,
+    Boot,
+    CheckpointDurable,
+    DiskFailed,
+    Durable,
+    Effect,
+    Exit,
+    Input,
+    Observe,
+    ProcessExited,
+    Receive,
+    Record,
+    Send,
+    SetTimer,
+    Signal,
+    SignalKind,
+    Spawn,
+    Submit,
+    Timer,
+    WriteCheckpoint,
+)
 from killswitch.core.keys import KeyedHash, Keyset
 from killswitch.core.machine import NodeConfig, Parameters
-from killswitch.core.messages import Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Token
+from killswitch.core.messages import Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Task, Token
 from killswitch.core.trust import Trust
 
 SECOND = 1_000_000_000
@@ -51,7 +70,13 @@ TRUST = Trust(SIGNER, build.keyset_of(config("replica/1")), PARAMETERS.approvals
 
 
 def order(
-    severity: intent.Severity, *, scope: Scope = WHOLE_TENANT, tenant: str = "acme", grace_ns: int = 30 * SECOND, nonce: str = "", signer: str = "replica/1"
+    severity: intent.Severity,
+    *,
+    scope: Scope = WHOLE_TENANT,
+    tenant: str = "acme",
+    grace_ns: int = 30 * SECOND,
+    nonce: str = "",
+    signer: str = "replica/1",
 ) -> Order:
     """A signed order. Orders that differ in nothing else differ by ``nonce``."""
     body = OrderBody(tenant, scope, int(severity.gate), int(severity.life), grace_ns, "alice", nonce or severity.title, "because")
@@ -68,12 +93,15 @@ def resume(
 ) -> ResumeCertificate:  # fmt: skip
     """A certificate that covers ``orders``, with the approvals of ``approvers``."""
     body = ResumeBody(tenant, scope, tuple(sorted(id_of(each) for each in orders)), 1, "all clear", requester, nonce)
-    raw = trust.codec.pack(body)
+    raw = codec.pack(body)
     return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in approvers))
 
 
 class Seat:
-    """One node: its machine (None while no process runs), its log, and everything it did. ``disk``: prompt, stuck or broken."""
+    """One node: its machine (None while no process runs), its log, and everything it did.
+
+    ``disk``: prompt, stuck or broken. ``room``: how many records can become durable at all, for a crash at just that one.
+    """
 
     def __init__(self, configuration: NodeConfig, keyset: Keyset | None = None) -> None:
         self.config = configuration
@@ -84,9 +112,11 @@ class Seat:
         self.durable = 0
         self.slots: dict[int, bytes] = {}
         self.disk = "prompt"
+        self.room = 1 << 30
         self.timers: dict[str, int] = {}
         self.held: list[Send | AcknowledgeTask | Exit] = []
         self.effects: list[Effect] = []  # of all steps, in order
+        self.inputs: list[tuple[Input, int]] = []  # of this start, with its clock
         self.starts = 0
 
     @property
@@ -99,6 +129,7 @@ class Seat:
         self.durable = len(self.records)
         self.timers.clear()
         self.held.clear()
+        self.inputs.clear()
         self.starts += 1
         self.machine = build.machine(self.config, SIGNER, self.keyset)
         slots = tuple(self.slots[slot] for slot in sorted(self.slots))
@@ -108,6 +139,7 @@ class Seat:
         """One step, and the log's part of its effects. The rest is the caller's."""
         if self.machine is None:
             return []
+        self.inputs.append((event, now_ns))
         effects: list[Effect] = list(self.machine.step(event, now_ns))
         self.effects += effects
         for effect in effects:
@@ -121,8 +153,8 @@ class Seat:
         return effects
 
     def sync(self, now_ns: int) -> list[Effect]:
-        """Make everything written so far durable."""
-        self.durable = len(self.records)
+        """Make everything written so far durable, as far as there is room."""
+        self.durable = min(len(self.records), self.room)
         return self.take(Durable(self.durable), now_ns)
 
     def fail(self, now_ns: int) -> list[Effect]:
@@ -152,6 +184,7 @@ class Link:
         self.kept: list[tuple[str, str, Message]] = []
         self.cut: Callable[[str, str, Message], bool] = lambda sender, to, message: False
         self.keep: Callable[[str, str, Message], bool] = lambda sender, to, message: False
+        self.upstream: list[Task] = []  # handed to each start of the agent until acknowledged
         self.acknowledged: list[tuple[str, str]] = []
         self.agent_boots = agent_boots
         self.reaps = True  # whether a signal that kills does so: False is a process in uninterruptible sleep
@@ -194,6 +227,23 @@ class Link:
         agent = self.seats.get(AGENT_NODE)
         if agent is not None:
             self.carry_out(agent, agent.boot(self.now, token=token))
+            self.hand_over()
+
+    def hand_over(self, *tasks: Task) -> None:
+        """Give the agent these tasks, and again all that have not come to an end."""
+        self.upstream += tasks
+        ended = {task for task, _ in self.acknowledged}
+        for task in [task for task in self.upstream if task.task not in ended]:
+            self.give(AGENT_NODE, Submit(task), settle=False)
+
+    def crash_agent(self, *, keep: int | None = None) -> None:
+        """The agent dies; of its log survive ``keep`` records (default: what was durable)."""
+        agent = self.seats[AGENT_NODE]
+        agent.durable = agent.durable if keep is None else keep
+        agent.room = 1 << 30
+        agent.machine = None
+        agent.timers.clear()
+        self.give(SIDECAR, ProcessExited(-9, signalled=True))
 
     def _let_go(self, seat: Seat, effect: Send | AcknowledgeTask | Exit) -> None:
         if isinstance(effect, Send):
@@ -213,7 +263,8 @@ class Link:
             agent.machine = None
             agent.timers.clear()
         code = code if alive or not self.agent_boots else 0
-        self.carry_out(self.seats[SIDECAR], self.seats[SIDECAR].take(ProcessExited(code, code < 0), self.now))
+        if SIDECAR in self.seats:
+            self.carry_out(self.seats[SIDECAR], self.seats[SIDECAR].take(ProcessExited(code, code < 0), self.now))
 
     def settle(self) -> None:
         """Sync prompt disks and deliver until nothing is under way."""
@@ -228,13 +279,14 @@ class Link:
         raise AssertionError("the cores never come to rest")
 
     def _behind(self, seat: Seat) -> bool:
-        return seat.disk == "prompt" and seat.machine is not None and seat.durable < len(seat.records)
+        return seat.disk == "prompt" and seat.machine is not None and seat.durable < min(len(seat.records), seat.room)
 
     def sync(self, node: str) -> None:
         """Make a node's log durable and release what waited for it."""
         seat = self.seats[node]
         effects = seat.sync(self.now)
-        waited, seat.held = seat.held, []
+        waited = [effect for effect in seat.held if effect.after_lsn <= seat.durable]
+        seat.held = [effect for effect in seat.held if effect.after_lsn > seat.durable]
         for effect in waited:
             self.carry_out(seat, [effect])
         self.carry_out(seat, effects)

@@ -52,7 +52,9 @@ def test_join_is_taken_in_each_component(one: Severity, other: Severity, both: S
     assert intent.join(one, other) == both
 
 
-@pytest.mark.parametrize(("gate", "life", "severity"), [(7, 0, ISOLATE), (0, 9, Severity(Gate.OPEN, Life.KILL)), (-1, 2, HARD), (2**64 - 1, 2**63, HARD)])
+@pytest.mark.parametrize(
+    ("gate", "life", "severity"), [(7, 0, ISOLATE), (0, 9, Severity(Gate.OPEN, Life.KILL)), (-1, 2, HARD), (2**64 - 1, 2**63, HARD)]
+)
 def test_a_number_of_a_newer_version_counts_as_the_most_severe(gate: int, life: int, severity: Severity) -> None:
     body = OrderBody("acme", WHOLE_TENANT, gate, life, 0, "alice", "n", "newer")
     assert known_order(Order(codec.pack(body), "replica/1", b"")).severity == severity

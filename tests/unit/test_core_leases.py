@@ -63,7 +63,20 @@ def test_one_replica_counts_once_however_often_it_grants() -> None:
     assert leases.enough(round_.grants, 2)
 
 
-@pytest.mark.parametrize(("n", "k", "q", "meets"), [(3, 2, 2, True), (5, 3, 3, True), (5, 2, 4, True), (1, 1, 1, True), (3, 1, 2, False), (4, 3, 2, False), (3, 2, 4, False), (3, 0, 3, False), (3, 4, 2, False)])
+@pytest.mark.parametrize(
+    ("n", "k", "q", "meets"),
+    [
+        (3, 2, 2, True),
+        (5, 3, 3, True),
+        (5, 2, 4, True),
+        (1, 1, 1, True),
+        (3, 1, 2, False),
+        (4, 3, 2, False),
+        (3, 2, 4, False),
+        (3, 0, 3, False),
+        (3, 4, 2, False),
+    ],
+)
 def test_which_quorums_meet(n: int, k: int, q: int, meets: bool) -> None:
     assert leases.quorums_intersect(n, k, q) is meets
     if 0 < k <= n and 0 < q <= n:

@@ -5,73 +5,45 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from killswitch.core import intent, leases, trust
-from killswitch.core.events import DiskFailed, Durable, Receive, Send
+from killswitch.core import intent, trust
+from killswitch.core.events import DiskFailed, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
 from killswitch.core.messages import (
-    NO_TOKEN, AgentStatus, Evidence, Fence, FenceAck, Gossip, IntentRead, IntentReply, LeaseReply, LeaseRequest, Message, Order, OrderPush,
-    OrderRequest, OrderStatus, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope, StartReply, StartRequest, Token,
-)  # fmt: skip
+    NO_TOKEN,
+    Gossip,
+    IntentRead,
+    IntentReply,
+    LeaseReply,
+    LeaseRequest,
+    OrderRequest,
+    OrderStatus,
+    ResumeStatus,
+    ResumeSubmit,
+    StartReply,
+    StartRequest,
+    Token,
+)
 from tests.unit import pair
-from tests.unit.pair import AGENT, LEDGER, POST, REPLICAS, SECOND, SIDECAR, TRUST, Link, id_of
+from tests.unit.one_sided import (
+    FIRST,
+    GREATER,
+    LEASE,
+    ONE,
+    RESIDUE,
+    SLACK,
+    THREE,
+    TWO,
+    accept,
+    alone,
+    ask_lease,
+    control_plane,
+    promise,
+    request,
+    statuses,
+)
+from tests.unit.pair import AGENT, LEDGER, REPLICAS, SECOND, SIDECAR, TRUST, Link, id_of
 
-ONE, TWO, THREE = REPLICAS
-FIRST = Token(1, 1, "a")
-GREATER = Token(1, 2, "b")
-LEASE = pair.PARAMETERS.lease_ns
-RESIDUE = leases.residue_ns(pair.PARAMETERS) + pair.PARAMETERS.challenge_ns
-SLACK = pair.PARAMETERS.slack_ns
-
-
-def control_plane(*nodes: str) -> Link:
-    link = Link(*REPLICAS, *nodes)
-    link.boot()
-    return link
-
-
-def alone(node: str = ONE) -> Link:
-    """One replica whose peers are played by the test."""
-    link = Link(node)
-    link.boot()
-    return link
-
-
-def request(severity: Severity = HARD, *, name: str = "req", scope: Scope = pair.WHOLE_TENANT, grace_ns: int = 30 * SECOND, by: str = "alice") -> OrderRequest:
-    asked = OrderRequest(name, by, "acme", scope, int(severity.gate), int(severity.life), grace_ns, "because")
-    return trust.sign_request(TRUST, asked)
-
-
-def statuses(link: Link, node: str = ONE) -> list[tuple[str, int]]:
-    return [(status.stage, status.copies) for status in link[node].sent(OrderStatus)]
-
-
-def told(link: Link, node: str = ONE) -> list[tuple[str, str]]:
-    return [(status.agent, status.stage) for status in link[node].sent(AgentStatus)]
-
-
-def ask_lease(link: Link, node: str = ONE, token: Token = FIRST, *, agent: str = AGENT, sender: str = "") -> LeaseReply:
-    link.tell(node, LeaseRequest(agent, token, "nonce", "no such view", link.now, "RUNNING"), sender or f"sidecar/{agent}")
-    reply = link[node].sent(LeaseReply)[-1]
-    assert isinstance(reply, LeaseReply)
-    return reply
-
-
-def promise(link: Link, token: Token = FIRST, *, stopped: Token = NO_TOKEN, nodes: tuple[str, ...] = (ONE,)) -> None:
-    for node in nodes:
-        link.tell(node, StartRequest(AGENT, token, "", stopped), SIDECAR)
-
-
-def accept(link: Link, order: Order, *nodes: str) -> None:
-    for node in nodes or (ONE,):
-        peer = next(replica for replica in REPLICAS if replica != node)
-        link.tell(node, Gossip("", orders=(order,)), peer)
-
-
-def proof(order: Order, stage: str, token: Token = FIRST, *, agent: str = AGENT, by: str = SIDECAR) -> Evidence:
-    return trust.sign_evidence(TRUST, by, Evidence(agent, token, id_of(order), stage, 0, ()))
-
-
-# -- issuing ----------------------------------------------------------------------------------------------------------------------------------
+# -- issuing -------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_an_order_is_accepted_when_durable_here_and_effective_when_at_k() -> None:
@@ -105,7 +77,8 @@ def test_a_replica_whose_disk_failed_forwards_and_never_vouches() -> None:
 
 
 def id_of_request(link: Link) -> str:
-    return next(iter(link[ONE].state.intent.orders))
+    (order,) = link[ONE].state.intent.orders
+    return str(order)
 
 
 def test_the_same_request_is_the_same_order_everywhere() -> None:
@@ -167,7 +140,7 @@ def test_grace_is_clamped_when_an_order_is_issued() -> None:
     assert known.body.grace_ns == pair.PARAMETERS.grace_max_ns
 
 
-# -- leases -------------------------------------------------------------------------------------------------------------------------------------
+# -- leases --------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,7 +236,7 @@ def test_every_certificate_reaches_a_sidecar_that_keeps_asking() -> None:
     assert seen == {id_of(certificate) for certificate in certificates}
 
 
-# -- promises -----------------------------------------------------------------------------------------------------------------------------------
+# -- promises ------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_promise_is_durable_before_it_is_given_and_denies_at_once() -> None:
@@ -305,7 +278,9 @@ def test_no_start_is_promised_under_an_order() -> None:
     assert (reply.granted, reply.why, [id_of(order) for order in reply.orders]) == (False, "ordered", [id_of(pair.order(SOFT))])
 
 
-@pytest.mark.parametrize(("waited_ns", "stopped", "ready"), [(0, NO_TOKEN, False), (RESIDUE - 1, NO_TOKEN, False), (RESIDUE, NO_TOKEN, True), (0, FIRST, True)])
+@pytest.mark.parametrize(
+    ("waited_ns", "stopped", "ready"), [(0, NO_TOKEN, False), (RESIDUE - 1, NO_TOKEN, False), (RESIDUE, NO_TOKEN, True), (0, FIRST, True)]
+)
 def test_a_successor_waits_for_its_predecessor(waited_ns: int, stopped: Token, ready: bool) -> None:
     link = alone()
     promise(link, FIRST)
@@ -327,255 +302,7 @@ def test_a_restart_of_the_replica_starts_that_wait_anew() -> None:
     assert link[ONE].sent(StartReply)[-1].ready
 
 
-# -- evidence, fences, and what is said of agents ---------------------------------------------------------------------------------------------------
-
-
-def test_evidence_is_told_once_and_never_taken_back() -> None:
-    """Signals overtake each other: a proof of a closed gate that arrives after that of the stop is no news."""
-    link = control_plane()
-    link.tell(ONE, request(SOFT), "operator")
-    order = next(iter(link[ONE].state.intent.orders.values())).order
-    for stage in ("STOPPED_CLEAN", "DRAINED", "STOPPED_CLEAN", "DRAINED"):
-        link.tell(ONE, proof(order, stage), SIDECAR)
-    assert told(link) == [(AGENT, "STOPPED_CLEAN")]
-    assert link[ONE].kinds().count("EVIDENCE") == 1
-    promise(link, FIRST)
-    link.run(40 * SECOND)
-    assert "ESCALATED" not in link[ONE].kinds()
-
-
-def test_evidence_counts_from_the_agents_own_sidecar_alone() -> None:
-    link = control_plane()
-    link.tell(ONE, request(SOFT), "operator")
-    order = next(iter(link[ONE].state.intent.orders.values())).order
-    forged = structs.replace(proof(order, "STOPPED_CLEAN"), signature=b"")
-    for message, sender in (
-        (forged, SIDECAR),
-        (proof(order, "STOPPED_CLEAN"), "sidecar/acme/2"),
-        (proof(order, "STOPPED_CLEAN", by="sidecar/acme/2"), "sidecar/acme/2"),
-        (structs.replace(proof(order, "DRAINED"), stage="STOPPED_CLEAN"), SIDECAR),
-    ):
-        link.tell(ONE, message, sender)
-    assert told(link) == []
-
-
-def test_an_old_starts_stop_does_not_stop_a_later_start() -> None:
-    link = control_plane()
-    promise(link, GREATER, nodes=REPLICAS)
-    link.tell(ONE, request(SOFT, grace_ns=SECOND), "operator")
-    order = next(iter(link[ONE].state.intent.orders.values())).order
-    link.tell(ONE, proof(order, "STOPPED_CLEAN", FIRST), SIDECAR)
-    link.run(SECOND + SLACK)
-    assert "ESCALATED" in link[ONE].kinds()
-
-
-def test_fenced_is_said_when_every_fence_holds() -> None:
-    link = control_plane()
-    sinks = {LEDGER: "F", "sink/acme/second": "F", POST: "U"}
-    for node in REPLICAS:
-        link[node].config = structs.replace(link[node].config, sinks=sinks)
-    link.boot()
-    promise(link, FIRST, nodes=REPLICAS)
-    link.tell(ONE, request(HARD, scope=pair.THIS_AGENT), "operator")
-    fences = link[ONE].sent(Fence)
-    assert {fence.min_token for fence in fences} == {Token(1, 2, "")}
-    assert not link[ONE].sent(Fence, POST)
-    held = Token(1, 2, "")
-    link.tell(ONE, FenceAck(LEDGER, AGENT, held), LEDGER)
-    link.tell(ONE, FenceAck("sink/acme/second", AGENT, held), LEDGER)
-    link.tell(ONE, FenceAck("sink/acme/second", AGENT, FIRST), "sink/acme/second")
-    assert told(link) == []
-    link.tell(ONE, FenceAck("sink/acme/second", AGENT, held), "sink/acme/second")
-    assert told(link) == [(AGENT, "FENCED")]
-    assert link[ONE].kinds().count("FENCE_ACKED") == 2
-
-
-def test_fences_are_pressed_until_they_hold_or_the_order_is_lifted() -> None:
-    link = alone()
-    hard = pair.order(HARD, scope=pair.THIS_AGENT)
-    accept(link, hard)
-    link.run(SECOND)
-    pressed = len(link[ONE].sent(Fence))
-    assert pressed >= 2
-    link.tell(ONE, ResumeSubmit("r", pair.resume(hard, scope=pair.THIS_AGENT)), "operator")
-    link.run(3 * SECOND)
-    assert len(link[ONE].sent(Fence)) == pressed
-
-
-# -- what time calls for ------------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scope", [pair.WHOLE_TENANT, pair.THIS_AGENT, Scope("label", "tier=gold"), pair.EVERYBODY])
-def test_replicas_that_escalate_apart_make_the_same_order(scope: Scope) -> None:
-    """And it reaches the agent, whatever the parent's scope was (L3)."""
-    link = control_plane()
-    promise(link, nodes=REPLICAS)
-    for node in REPLICAS:
-        accept(link, pair.order(SOFT, scope=scope, grace_ns=SECOND), node)
-    link.cut = pair.cut_off(*REPLICAS)
-    link.run(SECOND + SLACK)
-    children = [set(link[node].state.intent.orders) - {id_of(pair.order(SOFT, scope=scope, grace_ns=SECOND))} for node in REPLICAS]
-    assert len(children[0]) == 1
-    assert children[0] == children[1] == children[2]
-    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet[AGENT]).severity == HARD
-    for child in children[0]:
-        assert trust.read_order(TRUST, link[ONE].state.intent.orders[child].order), "and any node believes it"
-
-
-def test_an_escalation_reaches_an_agent_of_another_tenant_than_the_order_was_issued_in() -> None:
-    link = alone()
-    link.tell(ONE, StartRequest("globex/1", FIRST, ""), "sidecar/globex/1")
-    accept(link, pair.order(SOFT, scope=pair.EVERYBODY, tenant="acme", grace_ns=SECOND))
-    link.run(SECOND + SLACK)
-    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet["globex/1"]).severity == HARD
-    assert intent.view(link[ONE].state.intent, link[ONE].state.fleet[AGENT]).severity == SOFT, "acme's agent never started"
-
-
-@pytest.mark.parametrize(("early_ns", "escalated"), [(1, False), (0, True)])
-def test_when_a_soft_stop_is_escalated(early_ns: int, escalated: bool) -> None:
-    link = alone()
-    promise(link)
-    accept(link, pair.order(SOFT, grace_ns=4 * SECOND))
-    link.run(4 * SECOND + SLACK - early_ns)
-    assert ("ESCALATED" in link[ONE].kinds()) is escalated
-
-
-def test_a_restart_starts_the_wait_for_escalation_anew() -> None:
-    link = alone()
-    promise(link)
-    accept(link, pair.order(SOFT, grace_ns=4 * SECOND))
-    link.run(4 * SECOND)
-    link.boot(ONE)
-    link.run(4 * SECOND + SLACK - 1)
-    assert "ESCALATED" not in link[ONE].kinds()
-    link.run(1)
-    assert "ESCALATED" in link[ONE].kinds()
-
-
-def test_presumed_stopped_takes_k_acceptors_that_have_each_waited() -> None:
-    link = control_plane()
-    promise(link, nodes=REPLICAS)
-    link.cut = lambda sender, to, message: to == THREE
-    link.tell(ONE, request(HARD, scope=pair.THIS_AGENT), "operator")
-    link.cut = lambda sender, to, message: to in (TWO, THREE) or (sender == TWO and isinstance(message, Gossip))
-    link.run(RESIDUE)
-    assert not link[ONE].observed("declared"), "one acceptor is not k"
-    link.cut = lambda sender, to, message: to == THREE
-    link.run(SECOND)
-    assert link[ONE].observed("declared")
-    assert (AGENT, "PRESUMED_STOPPED") in told(link)
-
-
-def test_no_wait_is_over_early_and_a_restart_starts_it_anew() -> None:
-    link = alone()
-    hard = pair.order(HARD, scope=pair.THIS_AGENT)
-    accept(link, hard)
-    link.run(RESIDUE - 1)
-    assert link[ONE].state.waited == {}
-    link.boot(ONE)
-    link.run(RESIDUE - 1)
-    assert link[ONE].state.waited == {}
-    link.run(1)
-    assert link[ONE].state.waited == {id_of(hard): {ONE}}
-
-
-def test_an_acceptor_whose_disk_was_slow_counts_once_it_holds_the_order() -> None:
-    link = alone()
-    hard = pair.order(HARD, scope=pair.THIS_AGENT)
-    link[ONE].disk = "stuck"
-    accept(link, hard)
-    link.run(RESIDUE + SECOND)
-    assert link[ONE].state.waited == {}
-    link.sync(ONE)
-    assert link[ONE].state.waited == {id_of(hard): {ONE}}
-
-
-def test_an_isolated_agent_is_never_told_to_be_stopped() -> None:
-    link = control_plane()
-    promise(link, nodes=REPLICAS)
-    link.tell(ONE, request(ISOLATE), "operator")
-    link.run(3 * RESIDUE)
-    assert link[ONE].observed("declared")
-    assert told(link) == []
-
-
-# -- resumes ------------------------------------------------------------------------------------------------------------------------------------------
-
-
-def draft(scope: Scope = pair.WHOLE_TENANT, *, by: str = "alice") -> ResumeDraftRequest:
-    return trust.sign_request(TRUST, ResumeDraftRequest("d", by, "acme", scope, "all clear"))
-
-
-def drafts(link: Link, node: str = ONE) -> list[ResumeDraft]:
-    return link[node].sent(ResumeDraft)
-
-
-def test_a_draft_shows_what_n_minus_k_plus_1_replicas_know() -> None:
-    link = control_plane()
-    hidden = pair.order(HARD, nonce="effective at the two others")
-    link.cut = pair.cut_off(ONE)
-    accept(link, hidden, TWO, THREE)
-    link.tell(ONE, draft(), "operator")
-    assert drafts(link) == [], "one replica is no n-k+1"
-    link.cut = lambda sender, to, message: THREE in (sender, to)
-    link.tell(ONE, draft(), "operator")
-    (answer,) = drafts(link)
-    body = trust.read_draft(answer.raw)
-    assert body is not None
-    assert (answer.stage, body.covers, answer.approvals_needed) == ("DRAFTED", (id_of(hidden),), 2)
-
-
-def test_a_draft_lists_the_scope_and_nothing_beyond() -> None:
-    link = control_plane()
-    mine, tenants, everybodys = (pair.order(ISOLATE, scope=scope) for scope in (pair.THIS_AGENT, pair.WHOLE_TENANT, pair.EVERYBODY))
-    for order in (mine, tenants, everybodys):
-        accept(link, order)
-    covers = {}
-    for scope in (pair.THIS_AGENT, pair.WHOLE_TENANT, pair.EVERYBODY):
-        link.tell(ONE, draft(scope), "operator")
-        body = trust.read_draft(drafts(link)[-1].raw)
-        assert body is not None
-        covers[scope.kind] = set(body.covers)
-    assert covers == {
-        "agent": {id_of(mine)},
-        "tenant": {id_of(mine), id_of(tenants)},
-        "global": {id_of(mine), id_of(tenants), id_of(everybodys)},
-    }
-
-
-def test_drafts_that_come_to_nothing() -> None:
-    link = control_plane()
-    link.tell(ONE, draft(), "operator")
-    link.tell(ONE, draft(by="bob"), "operator")
-    link.tell(ONE, structs.replace(draft(), reason="forged"), "operator")
-    assert [answer.stage for answer in drafts(link)] == ["NOTHING_TO_COVER", "REFUSED", "REFUSED"]
-
-
-def test_a_certificate_that_misses_an_order_is_sent_back() -> None:
-    link = alone()
-    shown, unshown = pair.order(SOFT), pair.order(HARD)
-    accept(link, shown)
-    accept(link, unshown)
-    link.tell(ONE, ResumeSubmit("r", pair.resume(shown)), "operator")
-    status = link[ONE].sent(ResumeStatus)[-1]
-    assert (status.stage, status.missing) == ("NEEDS_CONTEXT", (id_of(unshown),))
-    assert not link[ONE].state.intent.certificates
-    link.tell(ONE, ResumeSubmit("r", pair.resume(shown, unshown)), "operator")
-    assert link[ONE].sent(ResumeStatus)[-1].stage == "ACCEPTED"
-
-
-@pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", ONE), ()])
-def test_a_resume_takes_distinct_approvers(approvers: tuple[str, ...]) -> None:
-    link = alone()
-    isolate = pair.order(ISOLATE)
-    accept(link, isolate)
-    link.tell(ONE, ResumeSubmit("r", pair.resume(isolate, approvers=approvers)), "operator")
-    assert link[ONE].sent(ResumeStatus)[-1].stage == "REFUSED"
-    link.tell(ONE, Gossip("", certificates=(pair.resume(isolate, approvers=approvers),)), TWO)
-    assert not link[ONE].state.intent.certificates
-
-
-# -- the log and anti-entropy ---------------------------------------------------------------------------------------------------------------------------
+# -- the log and anti-entropy --------------------------------------------------------------------------------------------------------------
 
 
 def test_every_prefix_of_the_log_folds_to_what_it_says() -> None:

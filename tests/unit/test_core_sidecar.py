@@ -7,51 +7,32 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from killswitch.core.events import Append, DiskFailed, Durable, ProcessExited, Receive, Send, Signal, SignalKind, Spawn, Timer
+from killswitch.core.events import Append, DiskFailed, ProcessExited, Send, Signal, SignalKind, Timer
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
 from killswitch.core.messages import (
-    Apply, ApplyResult, Challenge, ChallengeRequest, EffectClass, EffectRequest, EffectResult, Evidence, Fence, FenceAck, LeaseReply,
-    LeaseRequest, Order, OrderPush, QueryResult, Query, ResolveRequest, ResolveResult, ResumeCertificate, StartReply, StopAck, StopRequest,
-    Token, UnknownProhibition,
-)  # fmt: skip
+    Apply,
+    ApplyResult,
+    Challenge,
+    ChallengeRequest,
+    EffectClass,
+    EffectResult,
+    Evidence,
+    LeaseReply,
+    LeaseRequest,
+    Order,
+    Query,
+    QueryResult,
+    ResolveRequest,
+    ResolveResult,
+    StopRequest,
+    Token,
+)
 from killswitch.core.sidecar import state as sidecar
 from tests.unit import pair
-from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, Link, cell, cut_off, guarded, mode
+from tests.unit.one_sided import LEASE, answers, ask, grant, push, signals, stages
+from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, Link, guarded, mode
 
-GRACE = 30 * SECOND
-LEASE = pair.PARAMETERS.lease_ns
-
-
-def push(link: Link, *orders: Order, certificates: tuple[ResumeCertificate, ...] = ()) -> list[object]:
-    return list(link.tell(SIDECAR, OrderPush(orders, certificates)))
-
-
-def ask(link: Link, key: str = "k", cls: str = "new", sink: str = LEDGER) -> list[object]:
-    return list(link.tell(SIDECAR, EffectRequest("task", 0, key, cls, sink), AGENT_NODE))
-
-
-def answers(link: Link) -> list[str]:
-    return [result.status for result in link[SIDECAR].sent(EffectResult)]
-
-
-def signals(link: Link) -> list[SignalKind]:
-    return [effect.kind for effect in link[SIDECAR].effects if isinstance(effect, Signal)]
-
-
-def stages(link: Link) -> list[str]:
-    """Evidence, one for each proof (it goes to all replicas alike)."""
-    return [evidence.stage for evidence in link[SIDECAR].sent(Evidence, "replica/1")]
-
-
-def grant(link: Link, *, length_ns: int = LEASE) -> None:
-    """Play two replicas that answer the latest round."""
-    asked = link[SIDECAR].sent(LeaseRequest)[-1]
-    for replica in REPLICAS[:2]:
-        reply = LeaseReply(AGENT, asked.nonce, asked.token, replica, length_ns, "", "", asked.token, 0)
-        link.tell(SIDECAR, reply, replica)
-
-
-# -- the mode table -----------------------------------------------------------------------------------------------------------------------
+# -- the mode table ------------------------------------------------------------------------------------------------------------------------
 
 
 def booted() -> Link:
@@ -183,7 +164,7 @@ def test_the_stop_request_is_repeated_until_somebody_hears_it() -> None:
     assert signals(link).count(SignalKind.KILL) == 0
 
 
-# -- the gate, at the nanosecond ----------------------------------------------------------------------------------------------------------
+# -- the gate, at the nanosecond -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("offset_ns", "admitted"), [(-1, True), (0, False), (1, False)])
@@ -271,7 +252,7 @@ def test_another_sinks_word_counts_for_nothing() -> None:
     assert not link[SIDECAR].sent(ResolveResult)
 
 
-# -- retrying, and being in doubt -----------------------------------------------------------------------------------------------------------
+# -- retrying, and being in doubt ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("sink", "applies", "status"), [(LEDGER, 2, []), (POST, 1, ["IN_DOUBT"])])
@@ -335,7 +316,7 @@ def test_a_sinks_answer_about_an_intent(said: str, status: str) -> None:
     assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", status, "r")]
 
 
-# -- leases -----------------------------------------------------------------------------------------------------------------------------------
+# -- leases --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_lease_counts_from_its_request() -> None:
@@ -392,128 +373,3 @@ def test_a_drain_lease_that_ends_closes_the_gate_and_says_so_to_the_agent() -> N
     link.run(LEASE)
     assert mode(link) == ("CLOSED", "QUIESCING")
     assert link[SIDECAR].sent(StopRequest)[-1] == StopRequest(drain=False)
-
-
-# -- prohibitions and permissions -----------------------------------------------------------------------------------------------------------
-
-
-def test_orders_of_others_and_forgeries_change_nothing() -> None:
-    link = guarded()
-    push(link, pair.order(HARD, scope=pair.Scope("tenant", "globex"), tenant="globex"))
-    push(link, structs.replace(pair.order(HARD), signature=b"forged"), pair.order(HARD, signer="alice"))
-    assert mode(link) == ("OPEN", "RUNNING")
-    assert not link[SIDECAR].state.intent.orders
-    assert len(link[SIDECAR].observed("order-rejected")) == 2
-
-
-def test_a_certificate_acts_only_when_durable_and_may_come_before_its_order() -> None:
-    isolate = pair.order(ISOLATE)
-    certificate = pair.resume(isolate)
-    link = guarded()
-    push(link, isolate)
-    link[SIDECAR].disk = "stuck"
-    push(link, certificates=(certificate,))
-    assert mode(link) == ("CLOSED", "STANDBY")
-    link.sync(SIDECAR)
-    assert mode(link) == ("OPEN", "RUNNING")
-    early = guarded()
-    push(early, certificates=(certificate,))
-    push(early, isolate)
-    assert mode(early) == ("OPEN", "RUNNING")
-    assert not signals(early)[1:], "no process was touched"
-
-
-def test_a_certificate_whose_disk_fails_never_acts() -> None:
-    isolate = pair.order(ISOLATE)
-    link = guarded()
-    push(link, isolate)
-    link[SIDECAR].disk = "stuck"
-    push(link, certificates=(pair.resume(isolate),))
-    link.give(SIDECAR, DiskFailed(len(link[SIDECAR].records)))
-    link.give(SIDECAR, Durable(len(link[SIDECAR].records)))
-    assert mode(link) == ("CLOSED", "STANDBY")
-
-
-@pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", "replica/1"), ()])
-def test_too_few_approvers_lift_nothing(approvers: tuple[str, ...]) -> None:
-    isolate = pair.order(ISOLATE)
-    link = guarded()
-    push(link, isolate, certificates=(pair.resume(isolate, approvers=approvers),))
-    assert mode(link) == ("CLOSED", "STANDBY")
-
-
-@pytest.mark.parametrize(
-    ("gate", "life", "name"), [(0, 0, "STANDBY"), (1, 1, "QUIESCING"), (2, 2, "KILLING"), (9, 0, "STANDBY"), (2**63, 2**63, "KILLING"), (-4, -4, "KILLING")]
-)
-def test_a_prohibition_that_cannot_be_read_counts_as_its_floor_and_at_least_isolate(gate: int, life: int, name: str) -> None:
-    link = guarded()
-    link.tell(SIDECAR, UnknownProhibition(gate, life, "replica/1", "major 2"))
-    assert mode(link) == ("CLOSED", name)
-    if name == "QUIESCING":
-        link.run(pair.PARAMETERS.stop_timeout_ns)
-        assert mode(link)[1] == "KILLING"
-
-
-def test_only_the_control_plane_prohibits_in_words_that_nobody_can_read() -> None:
-    link = guarded()
-    for stranger in (LEDGER, "sidecar/globex/1", AGENT_NODE):
-        link.tell(SIDECAR, UnknownProhibition(2, 2, "replica/1", "major 2"), stranger)
-    assert mode(link) == ("OPEN", "RUNNING")
-
-
-# -- evidence ---------------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("severity", "told"),
-    [(ISOLATE, ["GATE_CLOSED"]), (SOFT, ["DRAINED", "STOPPED_FORCED"]), (HARD, ["GATE_CLOSED", "STOPPED_FORCED"])],
-)
-def test_evidence_follows_the_facts_and_its_log(severity: Severity, told: list[str]) -> None:
-    link = guarded()
-    link[SIDECAR].disk = "stuck"
-    push(link, pair.order(severity))
-    if severity is not ISOLATE:
-        link.give(SIDECAR, ProcessExited(-9, signalled=True))
-    evidence = [effect for effect in link[SIDECAR].effects if isinstance(effect, Send) and isinstance(effect.message, Evidence)]
-    assert [send.message.stage for send in evidence if send.to == "replica/1"] == told  # type: ignore[union-attr]  # only evidence is left
-    written = {record.seq: record.kind for record in link[SIDECAR].records}
-    assert {written[send.after_lsn] for send in evidence} == {"EVIDENCE"}
-    assert {send.message.token for send in evidence} == {link[SIDECAR].state.token}  # type: ignore[union-attr]
-    assert not link[SIDECAR].state.proved, "nothing is proved before it is durable"
-
-
-def test_drained_means_that_nothing_is_under_way() -> None:
-    link = guarded()
-    ask(link)
-    push(link, pair.order(SOFT))
-    assert stages(link) == []
-    link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
-    assert stages(link) == ["DRAINED"]
-
-
-@pytest.mark.parametrize(
-    ("acknowledged", "code", "in_flight", "stage"),
-    [
-        (StopAck(3, ()), 0, False, "STOPPED_CLEAN"),
-        (StopAck(3, ("t",)), 0, False, "STOPPED_FORCED"),
-        (StopAck(3, ()), 1, False, "STOPPED_FORCED"),
-        (StopAck(3, ()), 0, True, "STOPPED_FORCED"),
-        (None, 0, False, "STOPPED_FORCED"),
-    ],
-)
-def test_clean_is_what_the_sidecar_saw_itself(acknowledged: StopAck | None, code: int, in_flight: bool, stage: str) -> None:
-    link = guarded()
-    if in_flight:
-        ask(link)
-    push(link, pair.order(SOFT))
-    if acknowledged is not None:
-        link.tell(SIDECAR, acknowledged, AGENT_NODE)
-    link.give(SIDECAR, ProcessExited(code, signalled=False))
-    assert stages(link)[-1] == stage
-
-
-def test_an_isolated_agent_is_never_shown_as_stopped() -> None:
-    link = guarded()
-    push(link, pair.order(ISOLATE))
-    link.give(SIDECAR, ProcessExited(-9, signalled=True))
-    assert set(stages(link)) == {"GATE_CLOSED"}

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
-from killswitch.core.events import DiskFailed, ProcessExited, Signal, SignalKind, Spawn, Submit, Timer
+from killswitch.core import build
+from killswitch.core.events import Append, Boot, DiskFailed, ProcessExited, Signal, SignalKind, Spawn, Submit, Timer
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.messages import (
-    NO_TOKEN, Apply, EffectRequest, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, Order, OrderPush, ResumeSubmit, StartReply,
-    StartRequest, StopAck, Task, Token,
-)  # fmt: skip
+    NO_TOKEN,
+    Apply,
+    EffectRequest,
+    Evidence,
+    Fence,
+    FenceAck,
+    Gossip,
+    LeaseReply,
+    LeaseRequest,
+    Order,
+    OrderPush,
+    ResumeSubmit,
+    StartReply,
+    StartRequest,
+    StopAck,
+    Task,
+    Token,
+)
 from killswitch.core.sidecar.state import NEVER
 from tests.unit import pair
-from tests.unit.pair import AGENT, AGENT_NODE, LEDGER, REPLICAS, SECOND, SIDECAR, Link, cell, cut_off, guarded, mode
+from tests.unit.pair import AGENT, AGENT_NODE, LEDGER, REPLICAS, SECOND, SIDECAR, Link, cell, guarded, mode
 
 LEASE = pair.PARAMETERS.lease_ns
 
@@ -34,7 +51,7 @@ def everybody_resumes(link: Link, *orders: Order) -> None:
         link.tell(replica, ResumeSubmit("r", pair.resume(*orders)), "operator")
 
 
-# -- starts ---------------------------------------------------------------------------------------------------------------------------------
+# -- starts --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_happens_under_a_token_before_it_is_durable() -> None:
@@ -58,8 +75,8 @@ def test_nothing_happens_under_a_token_before_it_is_durable() -> None:
 @pytest.mark.parametrize("missing", ["promises", "fence", "lease"])
 def test_a_start_waits_for_all_of_its_conditions(missing: str) -> None:
     link = Link(*REPLICAS, *pair.SINKS, SIDECAR, agent_boots=False)
-    lost = {"promises": StartReply, "fence": FenceAck, "lease": LeaseReply}[missing]
-    link.cut = lambda sender, to, message: isinstance(message, lost) and sender in (*REPLICAS[:2], LEDGER)
+    lost = {"promises": "StartReply", "fence": "FenceAck", "lease": "LeaseReply"}[missing]
+    link.cut = lambda sender, to, message: type(message).__name__ == lost and sender in (*REPLICAS[:2], LEDGER)
     link.boot()
     link.run(20 * SECOND)
     assert not spawned(link)
@@ -122,7 +139,9 @@ def test_an_order_in_the_middle_of_a_start_ends_it_for_good(moment: str, severit
     link.run(2 * SECOND)
     assert not spawned(link)
     told = link[SIDECAR].sent(Evidence, "replica/1")[-1]
-    assert (told.stage, told.token) == ("GATE_CLOSED" if severity is ISOLATE else "STOPPED_CLEAN", abandoned), "nothing runs, nor will, up to that token"
+    assert (told.stage, told.token) == ("GATE_CLOSED" if severity is ISOLATE else "STOPPED_CLEAN", abandoned), (
+        "nothing runs, nor will, up to that token"
+    )
     everybody_resumes(link, order)
     link.run(5 * SECOND)
     assert [token > abandoned for token in spawned(link)] == [True], "a token that was given up is never used again"
@@ -177,7 +196,7 @@ def test_a_disk_that_fails_during_a_start_never_lets_it_happen(failing: int) -> 
     assert not seat.sent(Evidence)
 
 
-# -- fenced off -------------------------------------------------------------------------------------------------------------------------------
+# -- fenced off ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_kill_lifted_before_it_was_heard_leaves_no_agent_working_in_vain() -> None:
@@ -224,7 +243,7 @@ def test_a_start_that_finds_its_sink_fenced_higher_tries_a_greater_token(shut: T
     assert link.acknowledged == [("t", "COMPLETED")]
 
 
-# -- the sidecar's own restart ------------------------------------------------------------------------------------------------------------------
+# -- the sidecar's own restart -------------------------------------------------------------------------------------------------------------
 
 STORIES: dict[str, tuple[Severity, ...]] = {
     "RUNNING": (), "STANDBY": (ISOLATE,), "DRAINING": (SOFT,), "QUIESCING": (QUIESCE,), "KILLING": (HARD,), "SOFT then HARD": (SOFT, HARD),
@@ -297,11 +316,10 @@ def test_every_prefix_of_the_log_boots_closed_with_the_orders_it_holds(story: st
 def test_a_torn_log_is_put_on_record() -> None:
     link = guarded()
     seat = link[SIDECAR]
-    seat.records[-1] = pair.Record(*[getattr(seat.records[-1], field) for field in ("seq", "previous", "kind", "clock_ns", "boot", "body")], b"torn")
     whole = len(seat.records) - 1
-    seat.machine = pair.build.machine(seat.config, pair.SIGNER)
-    effects = seat.machine.step(pair.Boot(tuple(seat.records), "boot-1", "again"), link.now)
-    first = next(effect.record for effect in effects if isinstance(effect, pair.Append))
+    torn = structs.replace(seat.records[-1], hash=b"torn")
+    effects = build.machine(seat.config, pair.SIGNER).step(Boot((*seat.records[:-1], torn), "boot-1", "again"), link.now)
+    first = next(effect.record for effect in effects if isinstance(effect, Append))
     assert (first.kind, first.seq) == ("RECOVERED", whole + 1)
 
 

@@ -96,9 +96,9 @@ def test_a_leaf_does_not_pass_for_a_node(tree: Tree) -> None:
 
 
 def test_sizes_that_the_log_does_not_have_are_local_mistakes(tree: Tree) -> None:
-    for wrong in (lambda: tree.root(9), lambda: tree.root(-1), lambda: tree.inclusion(8, 8), lambda: tree.inclusion(-1, 8), lambda: tree.consistency(5, 4)):
+    for function, *arguments in ((tree.root, 9), (tree.root, -1), (tree.inclusion, 8, 8), (tree.inclusion, -1, 8), (tree.consistency, 5, 4)):
         with pytest.raises(ValueError, match="has to lie in"):
-            wrong()
+            function(*arguments)
 
 
 def test_verifiers_are_total(tree: Tree) -> None:

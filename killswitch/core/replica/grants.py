@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from killswitch.core import intent, leases
 from killswitch.core.intent import View
-from killswitch.core.messages import NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token
+from killswitch.core.messages import (
+    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token,
+)  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica, residue_ns, sidecar_of, view_of
@@ -27,7 +29,7 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
         return
     if request.evidence:
         orders.take_evidence(state, request.evidence, sender, now_ns)
-    if request.token > state.heard_token.get(request.agent, NO_TOKEN):
+    if state.heard_token.get(request.agent, NO_TOKEN) < request.token and request.token.counter < COUNTER_MAX:
         state.heard_token[request.agent] = request.token
     view = view_of(state, request.agent)
     length, why = lease(state, request, view, now_ns)
@@ -101,7 +103,7 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     promised = state.promised.get(request.agent, NO_TOKEN)
     if view.uncovered or state.disk_failed or state.node in state.forks:
         reply(state, request, view, granted=False, why="ordered" if view.uncovered else "disk failed" if state.disk_failed else "forked")
-    elif request.token < promised:
+    elif request.token < promised or request.token.counter >= COUNTER_MAX:
         reply(state, request, view, granted=False, why="stale token")
     elif request.token == promised:
         # Asked again: answered again, once the first promise is durable.

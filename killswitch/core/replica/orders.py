@@ -36,7 +36,8 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
     """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and at every replica."""
     ruling = rule(state, request)
     if not ruling.allowed:
-        record(state, "DECISION", {"request": request.request, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}, now_ns)
+        refused = {"request": request.request, "tenant": request.tenant, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}
+        record(state, "DECISION", refused, now_ns)
         send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
         return
     body = OrderBody(

@@ -6,11 +6,12 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 
 from __future__ import annotations
 
+from killswitch.core.heads import ForkProof, HeadNotice, Sth
 from killswitch.core import audit, intent, leases, policy, trust
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, ForkProof, HeadNotice, Order, ResumeCertificate, Sth, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Order, ResumeCertificate, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core import audit, intent, publication
 from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
 from killswitch.core.messages import (
-    Approval, Cosigned, Evidence, FenceAck, ForkProof, Gossip, HeadNotice, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest,
-    ResumeCertificate, ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
+    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
+    ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, record, send
 from killswitch.core.replica import dispatch, grants, orders, resumes, witness
@@ -23,7 +24,9 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
     """Take one input at ``now_ns`` on the replica's clock. Total, deterministic."""
     state.effects = []
     kind = type(event)
-    if kind is Receive and state.booted:
+    if not state.booted and kind is not Boot:
+        return state.effects
+    if kind is Receive:
         handler = _MESSAGES.get(type(event.message))  # type: ignore[union-attr]  # narrowed by kind
         if handler is not None:
             handler(state, event.message, event.sender, now_ns)  # type: ignore[union-attr]  # narrowed by kind
@@ -36,7 +39,7 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
     elif isinstance(event, DiskFailed):
         state.disk_failed = True  # forwards and denies, but vouches for nothing any more
         state.awaiting.clear()
-    if state.intent.version != state.seen_version and state.booted:
+    if state.intent.version != state.seen_version:
         state.seen_version = state.intent.version
         show_intent(state)
     return state.effects

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from killswitch.core.heads import Cosignature, Cosigned, ForkProof, HeadNotice, Sth
 from killswitch.core import publication, transparency
-from killswitch.core.messages import Cosignature, Cosigned, ForkProof, HeadNotice, Sth
 from killswitch.core.outlet import record, send
 from killswitch.core.publication import head_parts
 from killswitch.core.replica.state import SEEN_MAX, Replica, sidecar_of
@@ -61,7 +61,7 @@ def answer(state: Replica, now_ns: int) -> None:
     state.notices.clear()
     if fresh:
         cosignatures = [transparency.cosign(state.trust.signer, state.node, head) for head in fresh]
-        body = {"heads": [[*head_parts(each.head), each.signature] for each in cosignatures]}
+        body = {"witness": state.node, "heads": [[*head_parts(each.head), each.signature] for each in cosignatures]}
         state.cosigned_lsn = record(state, "COSIG", body, now_ns)
         hand_out(state, cosignatures)
     for head in repeated:

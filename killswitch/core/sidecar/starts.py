@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from killswitch.core import intent, leases
 from killswitch.core.events import SetTimer, Spawn
-from killswitch.core.messages import NO_TOKEN, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token
+from killswitch.core.messages import (
+    COUNTER_MAX, NO_TOKEN, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token,
+)  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import NEVER, ROUNDS_KEPT, Sidecar, send_replicas
@@ -60,9 +62,15 @@ def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None
             send(state, replica, StartRequest(state.config.agent, proposal, view.digest, state.last_stop[0], evidence))
 
 
+def heed(state: Sidecar, counter: int) -> None:
+    """The next proposal is greater than any token heard of, but for one that nothing could follow."""
+    if counter < COUNTER_MAX:
+        state.highest = max(state.highest, counter)
+
+
 def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
     """Count promises by replica; with a quorum of them ready, put the token on record before anything happens under it."""
-    state.highest = max(state.highest, reply.promised.counter)
+    heed(state, reply.promised.counter)
     proposed = state.proposed
     if proposed is None or reply.token != proposed:
         return
@@ -100,7 +108,7 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
         state.fences_missing.discard(ack.sink)
         return
     # The control plane's fences name no instance, so any start of that very number passes; beyond a start's fence it takes a greater one.
-    state.highest = max(state.highest, ack.min_token.counter - (not ack.min_token.instance))
+    heed(state, ack.min_token.counter - (not ack.min_token.instance))
     if state.process and state.shut_out_ns is None:
         state.shut_out_ns = now_ns
     elif state.opened and not state.process and not state.spawning:
@@ -109,7 +117,7 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
 
 def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     """Count a grant. Its orders were learned before, in the same step."""
-    state.highest = max(state.highest, reply.promised.counter)
+    heed(state, reply.promised.counter)
     if reply.token != state.token or not state.opened or reply.agent != state.config.agent:
         return
     if reply.why == "unpromised":
@@ -118,7 +126,7 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     round_ = state.rounds.get(reply.nonce)
     if round_ is None or reply.len_ns <= 0 or not reply.complete or reply.replica not in state.config.replicas:
         return
-    round_.grants[reply.replica] = reply.len_ns  # by replica: a duplicate cannot add up to a quorum
+    round_.grants[reply.replica] = min(reply.len_ns, state.parameters.lease_ns)  # by replica: a duplicate cannot add up to a quorum
     if leases.enough(round_.grants, state.config.quorum):
         extend_lease(state, leases.until(round_, now_ns), reply.nonce, now_ns)
         # A fence came with an order. A quorum that grants after that says that the order is lifted, or never was effective;

@@ -15,11 +15,12 @@ forgotten update can leave a gate open. Must not know how facts arrive (``step``
 
 from __future__ import annotations
 
+from killswitch.core.heads import ForkProof
 from killswitch.core import audit, intent, leases
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, ForkProof, Gate, Life, Message, Token
+from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, Gate, Life, Message, Token
 from killswitch.core.outlet import send
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust

@@ -14,14 +14,15 @@ from typing import Any
 
 from msgspec import structs
 
+from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core import audit, codec, intent, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.messages import (
-    NO_TOKEN, ApplyResult, Approval, Challenge, Cosigned, EffectRequest, Evidence, FenceAck, ForkProof, Gate, LeaseReply, Life, Order, OrderPush,
-    QueryResult, ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
+    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
+    ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import permits, proof, starts

@@ -1,0 +1,80 @@
+"""Planted bugs of the audit trail: logs cut in silence, heads that say too much, witnesses that do not look, stamps that do not follow causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import audit, publication
+from killswitch.core.audit import Body, Chain, Recovery
+from killswitch.core.events import Record
+from killswitch.core.heads import HeadNotice, Sth
+from killswitch.core.hlc import COUNTER_BITS
+
+_recover = audit.recover
+_show = publication.show
+
+
+def drop_the_last_in_silence(records: Sequence[Record], boot: str) -> Recovery:
+    """As if whatever came last had to be torn; and nobody is told."""
+    intact = _recover(records, boot).records[:-1]
+    return Recovery(Chain(boot, intact[-1] if intact else None), intact, None)
+
+
+def as_it_comes(body: Body) -> bytes:
+    return msgspec.msgpack.encode(body)
+
+
+def all_that_is_written(chain: Chain) -> int:
+    return chain.seq
+
+
+def looks_fine(last: Sth, notice: HeadNotice) -> bool:
+    return True
+
+
+def show_once(state: publication.Writer) -> None:
+    _show(state)
+    state.publication.lagging.clear()
+
+
+def keep_own_stamp(last: int, heard: int, wall_ms: int) -> int:
+    return last
+
+
+def stamp_by_the_wall(last: int, wall_ms: int) -> int:
+    return wall_ms << COUNTER_BITS
+
+
+BUGS = (
+    PlantedBug(
+        "B34", "recovery cuts off the end of the log and goes on with the chain in silence",
+        {"audit:recover": drop_the_last_in_silence}, ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy",
+    ),
+    PlantedBug(
+        "B35", "bodies are hashed in whatever order their fields come",
+        {"audit:canonical": as_it_comes}, ("S16", "S15"), ("kill-during-partition", "swarm-storm"), "easy",
+    ),
+    PlantedBug(
+        "B51", "a head is signed over records that are not durable yet",
+        {"publication:published_size": all_that_is_written}, ("S16",), ("replica-power-loss", "swarm-storm"), "hard",
+    ),
+    PlantedBug(
+        "B52", "witnesses cosign without a proof of consistency, and a log that lost its end passes for itself",
+        {"transparency:extends": looks_fine, "audit:recover": drop_the_last_in_silence}, ("S16",), ("replica-power-loss", "swarm-storm"), "medium",
+    ),
+    PlantedBug(
+        "B53", "a head is shown once: whoever does not get it never cosigns it",
+        {"publication:show": show_once}, ("L7",), ("kill-during-partition", "swarm-storm"), "easy",
+    ),
+    PlantedBug(
+        "B54", "the stamp that comes with a message is ignored",
+        {"hlc:merge": keep_own_stamp}, ("S17",), ("quiet-fleet", "swarm-storm"), "easy",
+    ),
+    PlantedBug(
+        "B55", "a record is stamped by the wall clock alone",
+        {"hlc:tick": stamp_by_the_wall}, ("S17",), ("quiet-fleet", "swarm-storm"), "easy",
+    ),
+)  # fmt: skip

@@ -1,0 +1,262 @@
+"""What an auditor of one tenant is given, and how he checks it without trusting whoever gave it (protocol 5, S16).
+
+Owns the export of a tenant's records with proofs, and its verification. Must not know files (the caller reads and writes them) nor how
+logs came to be. `verify` is total: any export gives a `Report`, which names the first thing that is wrong.
+
+An export holds, for every log that concerns the tenant, the hash of each record in order, the records that are the tenant's, and the heads
+that witnesses cosigned, with an inclusion proof for each record under the last of them. Of other tenants' records there is the hash
+alone. A hash hides content only as far as it cannot be guessed; what must not be guessed at has to be blinded before it is logged.
+
+|What was done to the logs|What shows it|
+|---|---|
+|a record edited|its hash, and every hash and root after it|
+|one deleted, added, or two swapped|sequence numbers, links, roots|
+|the end cut off below a cosigned size|the cosigned head is longer than the log|
+|everything rewritten, hashes and all|the roots that witnesses cosigned|
+|two logs shown to two people|two cosigned heads of one size, or a root that fits only one of them|
+
+What no proof can show: that a record of a replica which is shown as a bare hash is not the tenant's. The logs of a tenant's own sidecars,
+agents and sinks have to be shown whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from killswitch.core.heads import Cosignature, Sth
+from killswitch.core import audit, codec, intent, merkle, transparency
+from killswitch.core.events import Record
+from killswitch.core.keys import Signer
+from killswitch.core.messages import OrderBody, ResumeBody
+
+SCHEMA: Final = "ksp/audit-export/1"
+
+
+class LogExport(Struct, frozen=True):
+    """One log. ``hashes``: of all its records. ``heads``: notes (`transparency.write_note`), shortest first. ``proofs``: for each of
+    ``records`` its inclusion in the last head, empty for one after it."""
+
+    writer: str
+    hashes: tuple[bytes, ...]
+    records: tuple[Record, ...]
+    proofs: tuple[tuple[bytes, ...], ...]
+    heads: tuple[str, ...]
+
+
+class Export(Struct, frozen=True):
+    """What ``tenant``'s auditor is given: ``logs`` by writer."""
+
+    schema: str
+    tenant: str
+    logs: tuple[LogExport, ...]
+
+
+class Report(Struct, frozen=True):
+    """``problem`` is empty for an export that verifies, else one of edited, deleted, reordered, truncated, forked, unproven, foreign or
+    malformed; ``writer`` and ``seq`` (0: the log as a whole) say where, ``why`` in words. ``covered``: {writer: largest cosigned size}."""
+
+    problem: str = ""
+    writer: str = ""
+    seq: int = 0
+    why: str = ""
+    records: int = 0
+    covered: dict[str, int] = {}
+
+    @property
+    def sound(self) -> bool:
+        return not self.problem
+
+
+# -- whose a record is -------------------------------------------------------------------------------------------------------------------
+
+EVERYBODY: Final = ""  # what a log says of its own writer, and what concerns all tenants
+NOBODY: Final = "*"  # what speaks of several tenants at once, or of none that can be told
+
+
+def owners(writer: str, records: Sequence[Record]) -> list[str]:
+    """For each record the tenant whose it is, `EVERYBODY` or `NOBODY`. What lies at a tenant's own node is that tenant's."""
+    if not writer.startswith("replica/"):
+        return [tenant_of(writer)] * len(records)
+    orders: dict[str, str] = {}
+    return [_owner(record, audit.content(record) if audit.is_canonical(record.body) else {}, orders) for record in records]
+
+
+def tenant_of(node: str) -> str:
+    """The tenant in ``sidecar/acme/1``; empty for a replica, which is everybody's."""
+    parts = node.split("/")
+    return parts[1] if len(parts) == 3 else EVERYBODY
+
+
+def _owner(record: Record, body: dict[str, Any], orders: dict[str, str]) -> str:
+    """``orders``: {order id: tenant} of those that came before it in the log; it is added to."""
+    match record.kind, body:
+        case "ORDER_ACCEPTED", {"raw": bytes() as raw}:
+            return orders.setdefault(intent.content_id(raw), _addressee(codec.unpack(raw, OrderBody)))
+        case "CERT_ACCEPTED", {"raw": bytes() as raw}:
+            return _addressee(codec.unpack(raw, ResumeBody))
+        case _, {"tenant": str() as tenant} | {"agent": str() as tenant}:
+            return tenant.partition("/")[0]
+        case _, {"order": str() as order_id}:
+            return orders.get(order_id, NOBODY)
+        case "COSIG", {"heads": list() as heads}:
+            return _shared(tenant_of(head[0]) for head in heads)
+        case "FORK_PROOF", {"first": [str() as origin, *_]}:
+            return tenant_of(origin)
+    return EVERYBODY if record.kind in ("BOOT", "RECOVERED") else NOBODY
+
+
+def _addressee(body: OrderBody | ResumeBody | None) -> str:
+    if body is None:
+        return NOBODY
+    return EVERYBODY if body.scope.kind == "global" else body.tenant
+
+
+def _shared(tenants: Iterable[str]) -> str:
+    """The one tenant among them, `EVERYBODY` if there is none, `NOBODY` if there are several."""
+    found = sorted(set(tenants) - {EVERYBODY})
+    return NOBODY if len(found) > 1 else found[0] if found else EVERYBODY
+
+
+# -- exporting ---------------------------------------------------------------------------------------------------------------------------
+
+
+def export(logs: Mapping[str, Sequence[Record]], tenant: str) -> Export:
+    """The tenant's part of ``logs``: of every replica's log the tenant's records, of its own nodes' logs all. Cosigned heads are taken from
+    the records of whoever cosigned them."""
+    heads = cosigned_heads(logs.values())
+    chosen = [writer for writer in sorted(logs) if tenant_of(writer) in (EVERYBODY, tenant)]
+    return Export(SCHEMA, tenant, tuple(_export_log(writer, logs[writer], tenant, heads.get(writer, ())) for writer in chosen))
+
+
+def _export_log(writer: str, records: Sequence[Record], tenant: str, heads: Sequence[str]) -> LogExport:
+    visible = tuple(record for record, owner in zip(records, owners(writer, records), strict=True) if owner in (EVERYBODY, tenant))
+    tree = merkle.Tree(merkle.leaf_hash(record.hash) for record in records)
+    last = transparency.read_note(heads[-1]) if heads else None
+    covered = min(last[0].size, tree.size) if last is not None else 0
+    proofs = tuple(tree.inclusion(record.seq - 1, covered) if record.seq <= covered else () for record in visible)
+    return LogExport(writer, tuple(record.hash for record in records), visible, proofs, tuple(heads))
+
+
+def cosigned_heads(logs: Iterable[Iterable[Record]]) -> dict[str, tuple[str, ...]]:
+    """{writer: notes of its cosigned heads, shortest first}, from the COSIG records of ``logs``. Two notes of one size are a fork, shown as it is."""
+    found: dict[str, dict[Sth, set[Cosignature]]] = {}
+    for witness, heads in _cosignatures(logs):
+        for *head, signature in heads:
+            sth = Sth(*head)
+            found.setdefault(sth.origin, {}).setdefault(sth, set()).add(Cosignature(sth, witness, signature))
+    return {
+        origin: tuple(transparency.write_note(head, signed) for head, signed in sorted(notes.items(), key=lambda item: (item[0].size, item[0].root)))
+        for origin, notes in found.items()
+    }
+
+
+def _cosignatures(logs: Iterable[Iterable[Record]]) -> Iterator[tuple[str, list[Any]]]:
+    for records in logs:
+        for record in records:
+            if record.kind == audit.COSIG and audit.is_canonical(record.body):
+                body = audit.content(record)
+                yield body["witness"], body["heads"]
+
+
+# -- verifying ---------------------------------------------------------------------------------------------------------------------------
+
+
+class _Wrong(Exception):
+    """The first problem of a log; carried to the one place that turns it into a `Report`."""
+
+    def __init__(self, problem: str, seq: int, why: str) -> None:
+        super().__init__(why)
+        self.problem, self.seq = problem, seq
+
+
+def verify(exported: Export, signer: Signer, witnesses: Collection[str]) -> Report:
+    """Check everything that an export claims, with public keys (``signer``) and the names of those who may cosign. Total."""
+    covered: dict[str, int] = {}
+    records = 0
+    names = [log.writer for log in exported.logs]
+    if exported.schema != SCHEMA or len(set(names)) != len(names):
+        return Report("malformed", why=f"not one {SCHEMA} with each log once")
+    for log in exported.logs:
+        try:
+            _check_records(log, exported.tenant)
+            covered[log.writer] = _check_heads(log, signer, witnesses)
+        except _Wrong as wrong:
+            return Report(wrong.problem, log.writer, wrong.seq, str(wrong), records, covered)
+        except (ValueError, TypeError, OverflowError, AttributeError) as error:  # a shape that no exporter makes
+            return Report("malformed", log.writer, 0, f"cannot be read: {error}", records, covered)
+        records += len(log.records)
+    return Report(records=records, covered=covered)
+
+
+def _check_records(log: LogExport, tenant: str) -> None:
+    """Each record that is shown is the one whose hash stands in its place, and follows the hash before it."""
+    if len(log.proofs) != len(log.records):
+        raise _Wrong("malformed", 0, "there is not one proof for each record")
+    if tenant_of(log.writer) not in (EVERYBODY, tenant):
+        raise _Wrong("foreign", 0, f"the log of another tenant's node, {log.writer}")
+    before = 0
+    for record in log.records:
+        _check_record(log, record, before)
+        before = record.seq
+    if not log.writer.startswith("replica/") and len(log.records) != len(log.hashes):
+        shown = {record.seq for record in log.records}
+        missing = next(seq for seq in range(1, len(log.hashes) + 1) if seq not in shown)
+        raise _Wrong("deleted", missing, f"record {missing} is not shown, though the whole log is the tenant's")
+
+
+def _check_record(log: LogExport, record: Record, before: int) -> None:
+    if record.seq <= before:
+        raise _Wrong("reordered", record.seq, f"record {record.seq} stands after record {before}")
+    if record.seq > len(log.hashes):
+        raise _Wrong("truncated", record.seq, f"record {record.seq} lies beyond the {len(log.hashes)} hashes of its log")
+    if record.hash != audit.record_hash(record.previous, record.seq, record.kind, record.clock_ns, record.boot, record.body):
+        raise _Wrong("edited", record.seq, f"record {record.seq} does not have the hash that it claims")
+    if not audit.is_canonical(record.body):
+        raise _Wrong("edited", record.seq, f"the body of record {record.seq} is not in its one encoding")
+    previous = log.hashes[record.seq - 2] if record.seq > 1 else audit.GENESIS
+    if record.hash != log.hashes[record.seq - 1]:
+        swapped = record.hash in log.hashes
+        raise _Wrong("reordered" if swapped else "edited", record.seq, f"another hash stands in the place of record {record.seq}")
+    if record.previous != previous:
+        problem = "reordered" if record.previous in log.hashes else "deleted"
+        raise _Wrong(problem, record.seq, f"record {record.seq} does not follow the one before it")
+
+
+def _check_heads(log: LogExport, signer: Signer, witnesses: Collection[str]) -> int:
+    """Every head is signed, cosigned, and of this very log; every record under the last has its proof. The largest cosigned size."""
+    roots: dict[int, bytes] = {}
+    for text in log.heads:
+        head = _read_head(log, text, signer, witnesses)
+        if roots.setdefault(head.size, head.root) != head.root:
+            raise _Wrong("forked", head.size, f"{log.writer} signed two different heads of size {head.size}")
+    frontier = merkle.Frontier()
+    for entry in log.hashes:
+        frontier.append(merkle.leaf_hash(entry))
+        root = roots.get(frontier.size)
+        if root is not None and root != frontier.root():
+            raise _Wrong("forked", frontier.size, f"this is not the log whose first {frontier.size} records were cosigned")
+    covered = max(roots, default=0)
+    if covered > len(log.hashes):
+        raise _Wrong("truncated", len(log.hashes), f"the log ends at {len(log.hashes)}, and {covered} records of it were cosigned")
+    for record, proof in zip(log.records, log.proofs, strict=True):
+        if record.seq <= covered and not merkle.verify_inclusion(merkle.leaf_hash(record.hash), record.seq - 1, covered, proof, roots[covered]):
+            raise _Wrong("unproven", record.seq, f"record {record.seq} is not proven to lie under the head of size {covered}")
+    return covered
+
+
+def _read_head(log: LogExport, text: str, signer: Signer, witnesses: Collection[str]) -> Sth:
+    """The head of a note that its writer signed and an allowed witness, not the writer itself, cosigned."""
+    found = transparency.read_note(text)
+    if found is None or found[0].origin != log.writer or not transparency.believes_head(signer, found[0]):
+        raise _Wrong("unproven", 0, f"a head is not one that {log.writer} signed")
+    head, cosignatures = found
+    if not cosignatures:
+        raise _Wrong("unproven", head.size, f"nobody cosigned the head of size {head.size}")
+    for cosignature in cosignatures:
+        allowed = cosignature.witness in witnesses and cosignature.witness != log.writer
+        if not allowed or not transparency.believes_cosignature(signer, cosignature):
+            raise _Wrong("unproven", head.size, f"the head of size {head.size} bears a cosignature of {cosignature.witness} that does not hold")
+    return head

@@ -1,0 +1,372 @@
+"""The command as people and scripts use it: what it answers, how it exits, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import answer
+from scenarios import load
+from tests.repo.modules import ROOT
+
+QUICK = "kill-during-partition"
+Said = tuple[int, str, str]
+Say = Callable[..., Said]
+
+
+@pytest.fixture
+def say(capfdbinary: pytest.CaptureFixture[bytes]) -> Say:
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: str) -> Said:
+        code = answer(list(arguments))
+        sys.stdout.flush()
+        said = capfdbinary.readouterr()
+        return code, said.out.decode(), said.err.decode()
+
+    return run
+
+
+def document(said: Said) -> Any:
+    """The one JSON document on standard output, and nothing else."""
+    return json.loads(said[1])
+
+
+def token_of(out: Path) -> str:
+    token: str = json.loads((out / "runs.jsonl").read_text().splitlines()[0])["token"]
+    return token
+
+
+# -- run
+
+
+def test_run_answers_with_a_table_results_and_a_report(say: Say, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = say("run", QUICK, "isolate-then-soft", "--seeds", "2", "--jobs", "1", "--out", str(out))
+    assert (code, stderr) == (0, "")
+    assert re.search(rf"^{QUICK} +valid +2 ", stdout, re.MULTILINE)
+    assert re.search(r"^valid: 4 runs in [\d.]+ s", stdout, re.MULTILINE)
+    assert f"report: {out}/report.html" in stdout
+    assert "\x1b" not in stdout  # no colours where nobody looks
+    assert {"campaign.json", "runs.jsonl", "runs.parquet", "report.html", "report.md", "junit.xml", "runs"} <= {path.name for path in out.iterdir()}
+
+
+def test_run_in_json_is_one_document_with_its_schema(say: Say, tmp_path: Path) -> None:
+    said = say("run", QUICK, "--seeds", "4..5", "--jobs", "1", "--out", str(tmp_path / "out"), "--json")
+    found = document(said)
+    assert (said[0], said[2], found["schema"]) == (0, "", "haltproof/campaign/1")
+    assert (found["verdict"], found["runs"], found["driver"], found["implementation"]) == ("valid", 2, "sim", "killswitch")
+    assert found["scenarios"][0]["faults"]["partition"] == [2, 2, 2]
+    assert found["failures"] == []
+    assert found["stop_time"]["p99_ns"] <= found["stop_time"]["p100_ns"]
+    assert found == json.loads((tmp_path / "out" / "campaign.json").read_text())
+
+
+def test_results_may_be_replaced_by_results(say: Say, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    for seeds in ("1", "2"):
+        assert say("run", QUICK, "--seeds", seeds, "--jobs", "1", "--out", out)[0] == 0
+    assert len((tmp_path / "out" / "runs.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_violation_exits_with_1_and_says_how_to_see_it_again(say: Say, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = say("run", "isolate-then-soft", "--seeds", "2", "--jobs", "1", "--implementation", "B08", "--out", str(out), "--json")
+    found = document(said)
+    assert (said[0], found["verdict"]) == (1, "invalid")
+    failure = found["failures"][0]
+    assert failure["replay"] == f"haltproof replay '{failure['token']}'"
+    assert failure["token"].endswith(":B08")
+    assert Path(failure["witness"], "history.jsonl").is_file()
+    code, stdout, _ = say("replay", failure["token"])
+    assert code == 1
+    assert re.search(r"^invalid S\d+: .*; witness: facts \d+", stdout, re.MULTILINE)
+    assert say("replay", failure["token"], "--implementation", "killswitch")[0] == 0  # and the bug is gone
+    shown = say("run", "isolate-then-soft", "--seeds", "1", "--jobs", "1", "--implementation", "B08", "--out", str(out))[1]
+    assert "replay: haltproof replay 'hp1:isolate-then-soft:1:" in shown
+
+
+def test_a_demand_that_no_run_reaches_exits_with_2(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "vacuous.yaml"
+    text = load.find("quiet-fleet").read_text().replace("scenario: quiet-fleet", "scenario: vacuous")
+    file.write_text(re.sub(r"reached: \[[^\]]*\]", "reached: [escalated]", text))
+    said = say("run", str(file), "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"), "--json")
+    assert (said[0], document(said)["scenarios"][0]["why"]) == (2, "vacuous: no run reached escalated; play more seeds, or mend the scenario")
+
+
+def test_a_stop_condition_exits_with_3(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "stopping.yaml"
+    file.write_text(load.find("quiet-fleet").read_text().replace("scenario: quiet-fleet", "scenario: stopping") + "\nstop-when: {facts: above 100}\n")
+    assert say("run", str(file), "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))[0] == 3
+    (result,) = [json.loads(line) for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines()]
+    assert result["ended"] == "stop condition: facts above 100"
+
+
+def test_run_twice_says_for_each_run_that_it_is_the_same(say: Say) -> None:
+    said = say("run", QUICK, "--seeds", "1", "--twice", "--json")
+    (found,) = document(said)["runs"]
+    assert (said[0], document(said)["schema"], found["divergence"]) == (0, "haltproof/twice/1", "")
+
+
+def test_run_twice_catches_what_differs(say: Say) -> None:
+    said = say("run", QUICK, "--seeds", "1", "--twice", "--json", "--implementation", "tests.quality.test_planted_bugs:WAVERING")
+    (found,) = document(said)["runs"]
+    assert said[0] == 1
+    assert found["divergence"].startswith("the plays part at step ")
+
+
+# -- the other commands
+
+
+def test_list_shows_the_whole_library(say: Say) -> None:
+    said = say("list", "--json")
+    found = document(said)
+    assert (said[0], found["schema"]) == (0, "haltproof/list/1")
+    assert {each["scenario"] for each in found["scenarios"]} == set(load.library())
+    assert all(each["hypothesis"] and "sim" in each["drivers"] for each in found["scenarios"])
+    table = say("list")[1]
+    assert all(name in table for name in load.library())
+
+
+def test_explain_says_what_a_scenario_does_and_what_a_seed_makes_of_it(say: Say) -> None:
+    plain, seeded = say("explain", QUICK), say("explain", QUICK, "--seed", "3")
+    assert (plain[0], seeded[0]) == (0, 0)
+    assert plain[1].startswith(f"{QUICK}\n")
+    assert len(seeded[1]) > len(plain[1])
+
+
+def test_validate_says_valid_of_each_file(say: Say) -> None:
+    code, stdout, stderr = say("validate")
+    assert (code, stderr) == (0, "")
+    assert stdout.count(": valid\n") == len(load.library())
+
+
+def test_schema_is_a_json_schema(say: Say) -> None:
+    code, stdout, _ = say("schema")
+    assert code == 0
+    assert "$defs" in json.loads(stdout)
+
+
+def test_report_renders_results_again(say: Say, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(out))
+    before = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    code, stdout, _ = say("report", str(out))
+    assert code == 0
+    assert str(out / "report.html") in stdout
+    assert (out / "report.html").read_bytes() == before
+
+
+def test_replay_keeps_what_it_played(say: Say, tmp_path: Path) -> None:
+    say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))
+    said = say("replay", token_of(tmp_path / "out"), "--out", str(tmp_path / "again"), "--json")
+    found = document(said)
+    assert (said[0], found["verdict"], found["seed"]) == (0, "valid", 1)
+    assert (tmp_path / "again" / "report.html").is_file()
+    again = tmp_path / "again" / "runs" / f"{QUICK}-1"
+    assert (again / "history.jsonl").read_bytes() == (tmp_path / "out" / "runs" / f"{QUICK}-1" / "history.jsonl").read_bytes()
+
+
+def test_a_token_of_a_file_of_ones_own_is_replayed_with_that_file(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(load.find(QUICK).read_text().replace(f"scenario: {QUICK}", "scenario: mine"))
+    say("run", str(file), "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))
+    token = token_of(tmp_path / "out")
+    code, _, stderr = say("replay", token)
+    assert code == 65
+    assert "name its file with --scenario FILE" in stderr
+    assert say("replay", token, "--scenario", str(file))[0] == 0
+
+
+def test_bugs_prints_bug_by_invariant_by_seeds(say: Say) -> None:
+    said = say("bugs", "B08", "C01", "--seeds", "1", "--jobs", "1", "--json")
+    found = document(said)
+    assert found["schema"] == "haltproof/bugs/1"
+    by_name = {catch["bug"]: catch for catch in found["catches"]}
+    assert said[0] == 0
+    assert by_name["B08"]["sightings"][0]["seeds"]["S3"] == 1
+    assert by_name["C01"]["status"] == "clean"
+    table = say("bugs", "B08", "--seeds", "1", "--jobs", "1")[1]
+    assert re.search(r"B08 +found +S3.*isolate-then-soft: .*S3 in 1", table)
+    assert "not found: none; false alarms: none" in table
+
+
+# -- what is wrong, and what to do about it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "kil-during-partition"], 64, "did you mean 'kill-during-partition'?"),
+        (["run", "no-such.yaml"], 64, "no scenario and no file of that name (got 'no-such.yaml')"),
+        (["run", QUICK, "--seeds", "5..2"], 64, "--seeds: not a count or a range"),
+        (["run", QUICK, "--seeds", "many"], 64, "(got 'many'); write 20, or 100..150"),
+        (["run", QUICK, "--jobs", "-1"], 64, "--jobs: has to be 0 or more (got -1)"),
+        (["run", QUICK, "--implementation", "B99"], 64, "no such implementation (got 'B99')"),
+        (["run", QUICK, "--implementation", "no_such:thing"], 64, "cannot load 'no_such:thing'"),
+        (["run", QUICK, QUICK], 65, "the name is taken by"),
+        (["run", QUICK, "--live", "--twice"], 64, "leave out --live or --twice"),
+        (["run", QUICK, "--live", "--seeds", "1", "--implementation", "B99"], 64, "no such implementation"),
+        (["run", "--frobnicate"], 64, "--frobnicate"),
+        (["frobnicate"], 64, "frobnicate"),
+        (["explain", QUICK, "--seed", "-1"], 64, "--seed: has to be 0 to"),
+        (["explain", QUICK, "--seed", "x"], 64, "--seed"),
+        (["replay", "nothing"], 64, "neither a token nor a file; a token begins with hp1:"),
+        (["replay", "hp1:half"], 64, "was it copied whole?"),
+        (["replay", "hp1:no-such:1:000000-000000"], 65, "name its file with --scenario FILE"),
+        (["bugs", "B99"], 64, "no such bug: B99; there are B01, "),
+        (["bugs", "--seeds", "0"], 64, "--seeds and --jobs have to be positive"),
+        (["report", "no-such-directory"], 64, "is this the directory that `haltproof run --out` wrote?"),
+        (["validate", "no-such.yaml"], 64, "no-such.yaml: No such file or directory"),
+    ],
+)
+def test_a_mistake_is_named_with_a_remedy_on_standard_error(arguments: list[str], code: int, said: str, say: Say) -> None:
+    exit_code, stdout, stderr = say(*arguments)
+    assert exit_code == code
+    assert said in stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+
+
+def test_a_token_of_another_scenario_and_another_code_says_both_and_plays_nothing(say: Say) -> None:
+    code, stdout, stderr = say("replay", f"hp1:{QUICK}:1:000000-ffffff")
+    assert (code, stdout) == (65, "")
+    assert re.search(r"scenario: kill-during-partition has changed since .*the token's 000000", stderr)
+    assert re.search(r"version: the code has changed since .*the token's ffffff", stderr)
+
+
+def test_all_problems_of_all_files_are_shown_and_good_ones_are_still_called_valid(say: Say, tmp_path: Path) -> None:
+    good, broken, binary = tmp_path / "good.yaml", tmp_path / "broken.yaml", tmp_path / "binary.yaml"
+    good.write_text(load.find(QUICK).read_text())
+    broken.write_text("scenario: broken\nhypothesis: It breaks.\ntopology: {replicas: -3}\nduration: 5\nsetings: {}\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    code, stdout, stderr = say("validate", str(good), str(broken), str(binary))
+    assert code == 65
+    assert stdout == f"{good}: valid\n"
+    assert len(re.findall(rf"^{re.escape(str(broken))}:\d+:\d+: ", stderr, re.MULTILINE)) >= 3
+    assert f"{binary}:1:1: file: not UTF-8" in stderr
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": "other"}', "[1, 2]", "\x00"])
+def test_a_broken_schedule_file_is_refused_by_its_name(content: str, say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "schedule.json"
+    file.write_text(content)
+    code, stdout, stderr = say("replay", str(file))
+    assert (code, stdout) == (65, "")
+    assert stderr.startswith(f"{file}: ")
+    assert "Traceback" not in stderr
+
+
+def test_results_never_go_over_something_else(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years")
+    for out in (tmp_path, tmp_path / "thesis.tex"):
+        code, _, stderr = say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(out))
+        assert code == 64
+        assert "holds something that is not a result; name an empty or a new directory" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_bug_of_ours_says_so(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("scenarios.jsonschema.text", fail)
+    code, _, stderr = say("schema")
+    assert code == 70
+    assert "ZeroDivisionError: ours" in stderr
+    assert "this is a bug of haltproof" in stderr
+
+
+# -- real processes
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own, so that nothing of it can hide."""
+    command = [sys.executable, "-m", "harness.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def members(group: int) -> list[int]:
+    """Processes of a group that are alive."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(pgrp) == group and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(what: Callable[[], bool], why: str, timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, why
+        time.sleep(0.05)
+
+
+def started_runs(out: Path) -> bool:
+    """Whether a first run is on disk, so that workers are at work."""
+    return any(out.glob("runs/*/findings.json"))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_ctrl_c_keeps_what_is_done_exits_with_130_and_leaves_no_worker(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("run", QUICK, "--seeds", "100000", "--jobs", "2", "--out", str(out), "--json", cwd=tmp_path)
+    try:
+        wait_for(lambda: started_runs(out), "no run was played")
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    found = json.loads(stdout)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert found["verdict"] == "unknown"
+    assert 0 < found["runs"] < 100_000
+    assert len((out / "runs.jsonl").read_text().splitlines()) == found["runs"]
+    assert (out / "report.html").is_file()
+    wait_for(lambda: members(process.pid) == [], "a worker was left", 10)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_worker_that_is_killed_ends_the_campaign_with_the_reason_and_what_was_done(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("run", QUICK, "--seeds", "100000", "--jobs", "2", "--out", str(out), cwd=tmp_path)
+    try:
+        wait_for(lambda: started_runs(out), "no run was played")
+        worker = next(pid for pid in members(process.pid) if pid != process.pid and b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(worker, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 2, stderr
+    assert "a worker process died; was it killed, or the memory short? Try fewer --jobs" in stderr
+    assert "Traceback" not in stderr
+    assert re.search(r"^unknown: \d+ runs in ", stdout, re.MULTILINE)
+    assert (out / "campaign.json").is_file()
+    wait_for(lambda: members(process.pid) == [], "a worker was left", 10)
+
+
+def test_the_command_runs_from_anywhere_and_prints_json_only(tmp_path: Path) -> None:
+    process = start("run", QUICK, "--seeds", "2", "--jobs", "2", "--json", cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (0, "")
+    assert json.loads(stdout)["runs"] == 2
+    assert (tmp_path / "out" / "run" / "report.html").is_file()

@@ -1,0 +1,190 @@
+"""Every fault is armed, comes on, makes a difference, and is off again; and what each does is what it says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from msgspec.structs import replace
+
+from harness.checkers import check
+from harness.signals import carries
+from harness.verdict import Verdict
+from killswitch.core.events import Receive
+from killswitch.core.messages import Message
+from scenarios.faults import FAULTS
+from scenarios.schedule import Entry, Fault, Tape, Trigger
+from sim.driver import Played
+from sim.nemesis import _BEGIN, _END, INSTANT
+from tests.live.schedules import REPLICAS, SIDECAR, both_ways, fault, order, short
+from tests.sim.worlds import MS, SECOND, facts_of, of_fault, played
+
+LINKS = both_ways(SIDECAR, *REPLICAS)
+SHARE = 300_000
+
+EACH: dict[str, Entry] = {
+    "partition": fault("f", "partition", SECOND, SECOND, links=LINKS, shape="stall"),
+    "delay": fault("f", "delay", SECOND, SECOND, links=LINKS, by_ns=50 * MS),
+    "loss": fault("f", "loss", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
+    "duplicate-messages": fault("f", "duplicate-messages", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
+    "reorder": fault("f", "reorder", SECOND, SECOND, links=LINKS, chance_ppm=SHARE, by_ns=100 * MS),
+    "duplicate": fault("f", "duplicate", SECOND, SECOND, targets=(SIDECAR,), message="any", times=3),
+    "replay": fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="any", times=3),
+    "clock-step": fault("f", "clock-step", SECOND, targets=(SIDECAR,), by_ns=-200 * MS),
+    "clock-drift": fault("f", "clock-drift", SECOND, SECOND, targets=(SIDECAR,), rate_ppm=-9_000),
+    "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
+    "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
+    "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
+    "disk-slow": fault("f", "disk-slow", SECOND, SECOND, targets=("replica/2",), by_ns=100 * MS),
+}
+
+
+def receipts(run: Played, node: str) -> list[tuple[int, Message]]:
+    return [(at, event.message) for at, where, event in run.trace if where == node and isinstance(event, Receive)]
+
+
+def test_every_fault_of_the_reference_can_be_played_here_and_is_tried_here() -> None:
+    assert set(_BEGIN) == set(FAULTS) == set(EACH)
+    assert set(_BEGIN) - set(_END) == INSTANT
+
+
+@pytest.mark.parametrize("what", EACH)
+def test_a_fault_is_armed_on_fired_and_off_in_this_order_and_breaks_no_promise(what: str) -> None:
+    entry = EACH[what]
+    run = played(entry, order("hard", 1500 * MS))
+    told = of_fault(run, "f")
+    assert sorted(kind for kind, _ in told) == ["fault-armed", "fault-fired", "fault-off", "fault-on"]
+    times = dict(told)
+    end = times["fault-on"] if what in INSTANT else times["fault-on"] + SECOND
+    assert (times["fault-armed"], times["fault-on"], times["fault-off"]) == (0, entry.trigger.at_ns, end)
+    assert times["fault-on"] <= times["fault-fired"] <= times["fault-off"]
+    assert run.fired["f"] >= 1
+    assert [finding for finding in check(run.history) if finding.verdict is not Verdict.VALID] == []
+
+
+@pytest.mark.parametrize("what", sorted(set(EACH) - INSTANT))
+def test_the_heal_ends_whatever_is_still_on(what: str) -> None:
+    entry = EACH[what]
+    assert isinstance(entry.action, Fault)
+    run = played(replace(entry, action=replace(entry.action, for_ns=None)))
+    assert dict(of_fault(run, "f"))["fault-off"] == 3 * SECOND
+    assert [fact.at_ns for fact in facts_of(run, "healed")] == [3 * SECOND]
+    fired_later = [at for kind, at in of_fault(run, "f") if kind == "fault-fired" and at > 3 * SECOND]
+    assert fired_later == []
+    leases = [fact.at_ns for fact in facts_of(run, "lease-opened", SIDECAR)]
+    assert max(leases) > 4 * SECOND  # it renews, whatever was wrong
+
+
+def test_a_fault_that_begins_after_the_heal_never_begins() -> None:
+    late = Entry(id="f", trigger=Trigger(after="healed", delay_ns=MS), action=EACH["partition"].action)
+    assert [kind for kind, _ in of_fault(played(late), "f")] == ["fault-armed"]
+
+
+def test_what_nothing_touches_is_armed_and_on_and_never_fired() -> None:
+    run = played(fault("f", "duplicate", SECOND, SECOND, targets=(SIDECAR,), message="order", times=3))
+    assert [kind for kind, _ in of_fault(run, "f")] == ["fault-armed", "fault-on", "fault-off"]
+    assert run.fired == {}
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_a_duplicated_signal_arrives_so_many_times_in_all(times: int) -> None:
+    run = played(fault("f", "duplicate", 0, targets=(SIDECAR,), message="order", times=times), order("isolate", SECOND))
+    arrivals = Counter((at, id(message)) for at, message in receipts(run, SIDECAR) if carries(message, "order") and at < 3 * SECOND)
+    assert len(arrivals) == run.fired["f"] > 0
+    assert set(arrivals.values()) == {times}
+    others = Counter((at, id(message)) for at, message in receipts(run, SIDECAR) if not carries(message, "order"))
+    assert set(others.values()) == {1}
+
+
+def test_a_replay_delivers_old_signals_the_latest_first() -> None:
+    run = played(fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="grant", times=3))
+    seen: dict[int, list[int]] = {}
+    for at, message in receipts(run, SIDECAR):
+        seen.setdefault(id(message), []).append(at)
+    replayed = sorted(times for times in seen.values() if len(times) == 2)
+    assert run.fired["f"] == len(replayed) == 3
+    assert [again for _, again in replayed] == [2 * SECOND + (3 - index) * MS for index in range(3)]
+
+
+def test_a_replay_knows_no_more_signals_than_there_were() -> None:
+    run = played(fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="order", times=3))
+    assert run.fired == {}
+
+
+@pytest.mark.parametrize("power", [0, 1])
+def test_a_crash_ends_the_process_and_restarts_it_after_its_time(power: int) -> None:
+    run = played(fault("f", "crash", SECOND, targets=("replica/2",), power=power, restart_after_ns=500 * MS))
+    crashes, starts = facts_of(run, "node-crashed", "replica/2"), facts_of(run, "node-started", "replica/2")
+    assert [(fact.at_ns, fact.body["power"]) for fact in crashes] == [(SECOND, bool(power))]
+    assert starts[1].at_ns == 1500 * MS
+    assert starts[1].body["boot"] == f"boot-{1 + power}"
+
+
+def test_a_crash_without_a_restart_lasts_to_the_heal() -> None:
+    run = played(fault("f", "crash", SECOND, targets=("replica/2",), restart_after_ns=-1))
+    assert [fact.at_ns for fact in facts_of(run, "node-started", "replica/2")[1:]] == [3 * SECOND]
+
+
+@pytest.mark.parametrize("orphan", [0, 1])
+def test_a_sidecars_death_takes_its_agent_along_but_for_a_rare_orphan_that_the_next_start_ends(orphan: int) -> None:
+    schedule = short(fault("f", "crash", 1500 * MS, targets=(SIDECAR,), restart_after_ns=200 * MS), settle_ns=2 * SECOND)
+    schedule = replace(schedule, tape=Tape(seed="1", fixed={"orphans": {"0": orphan}}))
+    run = played(schedule=schedule)
+    crashed = [fact.at_ns for fact in facts_of(run, "node-crashed", "agent/acme/1")]
+    assert (1500 * MS in crashed) is (orphan == 0)
+    starts = facts_of(run, "node-started", "agent/acme/1")
+    assert len(starts) == 2
+    assert len(crashed) == 1
+    assert crashed[0] < starts[1].at_ns
+
+
+def test_an_agents_death_is_seen_by_its_sidecar_which_starts_it_again() -> None:
+    run = played(fault("f", "crash", 1500 * MS, targets=("agent/acme/1",), restart_after_ns=0))
+    reaped = facts_of(run, "process-reaped", SIDECAR)
+    assert [(fact.body["code"], fact.body["signalled"]) for fact in reaped] == [(-9, True)]
+    assert 1500 * MS < reaped[0].at_ns < 1501 * MS
+    assert len(facts_of(run, "process-started", SIDECAR)) == 2
+
+
+def test_a_power_loss_of_an_agents_host_is_its_sidecars_too() -> None:
+    run = played(fault("f", "crash", 1500 * MS, targets=("agent/acme/1",), power=1, restart_after_ns=200 * MS))
+    assert [fact.at_ns for fact in facts_of(run, "node-crashed", SIDECAR)] == [1500 * MS]
+    assert facts_of(run, "node-started", SIDECAR)[1].at_ns == 1700 * MS
+
+
+@pytest.mark.parametrize("style", [0, 1])
+def test_a_paused_sidecar_admits_nothing_and_goes_on_afterwards(style: int) -> None:
+    schedule = replace(short(EACH["pause"]), tape=Tape(seed="1", fixed={"pause.style": {"0": style}}))
+    run = played(schedule=schedule)
+    paused, resumed = facts_of(run, "node-paused", SIDECAR)[0].at_ns, facts_of(run, "node-resumed", SIDECAR)[0].at_ns
+    assert (paused == SECOND) is (style == 0)  # else in the middle of the step that came next
+    assert SECOND <= paused < 1200 * MS
+    assert resumed == 2 * SECOND
+    stood = [at for at, node, _ in run.trace if node == SIDECAR and paused < at < resumed]
+    assert stood == []
+    assert any(at >= resumed for at, node, _ in run.trace if node == SIDECAR)
+
+
+def test_overlapping_drifts_follow_the_latest_and_end_at_the_clocks_own_rate() -> None:
+    run = played(
+        fault("slow", "clock-drift", SECOND, SECOND, targets=(SIDECAR,), rate_ppm=-500_000),
+        fault("fast", "clock-drift", 1500 * MS, 1000 * MS, targets=(SIDECAR,), rate_ppm=500_000),
+    )
+    readings = {fact.at_ns: fact.clock_ns for fact in run.history if fact.node == SIDECAR}
+    assert readings[max(readings)] == max(readings) - 250 * MS + 500 * MS
+
+    def rate(begin: int, end: int) -> float:
+        inside = sorted(at for at in readings if begin <= at <= end)
+        return (readings[inside[-1]] - readings[inside[0]]) / (inside[-1] - inside[0])
+
+    assert rate(1010 * MS, 1490 * MS) == pytest.approx(0.5)
+    assert rate(1510 * MS, 2490 * MS) == pytest.approx(1.5)
+    assert rate(2510 * MS, 5000 * MS) == pytest.approx(1.0)
+
+
+def test_a_failed_disk_speaks_up_once_and_a_restart_mends_it() -> None:
+    run = played(EACH["disk-fail"], fault("c", "crash", 2500 * MS, targets=("replica/2",), restart_after_ns=100 * MS), order("isolate", 1500 * MS))
+    assert len(facts_of(run, "disk-failed", "replica/2")) == 1
+    durable = facts_of(run, "order-durable", "replica/2")
+    assert durable
+    assert durable[0].at_ns > 2600 * MS

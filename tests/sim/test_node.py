@@ -1,0 +1,395 @@
+"""What a driver owes the core (`killswitch.core.events`), and what can happen to a process, tried with a machine that follows a script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.history import VOCABULARY
+from killswitch.core.events import (
+    AcknowledgeTask,
+    Boot,
+    DiskFailed,
+    Durable,
+    Effect,
+    Exit,
+    Input,
+    Receive,
+    Send,
+    SetTimer,
+    Signal,
+    SignalKind,
+    Spawn,
+    Submit,
+    Timer,
+)
+from killswitch.core.messages import StopAck, Task, Token
+from scenarios.schedule import Tape as TapeSpec
+from sim.node import INBOX_MAX, KILL_NS, SPAWN_NS, TIMER_LAG_NS
+from tests.sim.stage import BENIGN, MS, SYNC_NS, Stage
+
+ASK = StopAck(1, ())
+TOKEN = Token(1, 1, "a")
+
+
+def scripted(stage: Stage, **answers: Any) -> Stage:
+    """``answers``: {name of an input: the effects it brings about, or a function that makes them}."""
+
+    def script(event: Input, now_ns: int) -> list[Effect]:
+        answer = answers.get(type(event).__name__, [])
+        effects: list[Effect] = answer(event) if callable(answer) else answer
+        return effects
+
+    stage.script = script
+    return stage
+
+
+def sends(stage: Stage) -> list[tuple[int, str]]:
+    return [(at, what[0]) for at, kind, *what in stage.did if kind == "send"]
+
+
+# -- durability
+
+
+def test_a_send_waits_for_its_record_and_no_longer() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [Send("later", ASK, 1), Send("now", ASK), stage.append(), Send("last", ASK, 2), stage.append()])
+    stage.node.boot_up()
+    stage.play(100 * MS)
+    assert sends(stage) == [(0, "now"), (SYNC_NS, "later"), (2 * SYNC_NS, "last")]
+
+
+def test_the_machine_hears_that_a_record_is_durable_before_what_waited_for_it_leaves() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
+    stage.node.boot_up()
+    stage.play(100 * MS)
+    assert stage.taken(Durable) == [SYNC_NS]
+    assert sorted(sends(stage)) == [(SYNC_NS, "answer"), (SYNC_NS, "waited")]
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_what_waits_dies_with_the_process(power: bool) -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda event: [] if event.records else [stage.append(), Send("never", ASK, 1), AcknowledgeTask("task", 1), Exit(0, 1)])
+    stage.node.boot_up()
+    stage.play(5 * MS)
+    stage.node.die(power=power)
+    stage.node.boot_up()
+    assert stage.play(100 * MS) == []
+    assert [kind for _, kind, _ in stage.facts] == ["log-folded", "node-crashed"]
+
+
+def test_acknowledgements_and_exits_wait_like_sends() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), AcknowledgeTask("task", 1), Exit(3, 1)])
+    stage.agent.boot_up()
+    stage.play(9 * MS)
+    assert stage.did == []
+    stage.play(100 * MS)
+    assert [entry[1:] for entry in stage.did] == [("acknowledge", "task"), ("exit", 3)]
+    assert not stage.agent.running
+
+
+def test_nothing_is_durable_after_a_failed_sync() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), Send("never", ASK, 1)], Receive=lambda _: [stage.append(), Send("nor this", ASK, 2)])
+    stage.node.disk.failing.add("f")
+    stage.node.boot_up()
+    stage.play(20 * MS)
+    stage.node.disk.failing.clear()
+    stage.node.receive(Receive("x", ASK))
+    stage.play(200 * MS)
+    assert stage.taken(DiskFailed) == [SYNC_NS]
+    assert stage.taken(Durable) == []
+    assert stage.did == []
+
+
+def test_a_boot_comes_first_with_exactly_what_survived() -> None:
+    stage = Stage(tape=TapeSpec(seed="7", benign=BENIGN, fixed={"disk.survives/sidecar/acme/1": {"0": 1}}))
+    scripted(stage, Boot=lambda event: [] if event.records else [stage.append(), stage.append(), stage.append()])
+    stage.node.boot_up()
+    stage.play(SYNC_NS + 1)
+    written = tuple(stage.node.disk.records)
+    stage.node.die(power=True)
+    stage.node.boot_up()
+    boots = [event for _, event in stage.inputs if isinstance(event, Boot)]
+    assert [(boot.records, boot.boot, boot.instance) for boot in boots] == [((), "boot-1", "1.1"), (written[:2], "boot-2", "2.2")]
+    assert stage.facts[-1] == (SYNC_NS + 1, "node-crashed", {"lost_records": 1, "power": True})
+    assert isinstance(stage.inputs[0][1], Boot)
+
+
+def test_a_restart_on_the_same_boot_of_the_host_keeps_the_clock_running() -> None:
+    stage = Stage()
+    stage.node.boot_up()
+    stage.play(50 * MS)
+    stage.node.die(power=False)
+    stage.node.boot_up()
+    boots = [event for _, event in stage.inputs if isinstance(event, Boot)]
+    assert [boot.boot for boot in boots] == ["boot-1", "boot-1"]
+    assert len({boot.instance for boot in boots}) == 2
+    assert stage.node.clock.read(50 * MS) == 50 * MS
+    stage.node.die(power=True)
+    assert stage.node.clock.read(50 * MS) == 0
+
+
+def test_a_process_that_runs_does_not_boot_twice() -> None:
+    stage = Stage()
+    stage.node.boot_up()
+    stage.node.boot_up()
+    assert len(stage.taken(Boot)) == 1
+
+
+def test_a_message_to_nobody_is_lost() -> None:
+    stage = Stage()
+    stage.node.receive(Receive("x", ASK))
+    assert stage.inputs == []
+
+
+def test_effects_are_carried_out_before_the_next_input() -> None:
+    stage = Stage()
+    scripted(stage, Boot=[Send("first", ASK), Send("second", ASK)], Receive=[Send("third", ASK)])
+    stage.node.boot_up()
+    stage.node.receive(Receive("x", ASK))
+    assert [what for _, what in sends(stage)] == ["first", "second", "third"]
+
+
+# -- timers
+
+
+def test_a_timer_comes_at_its_time_on_the_nodes_own_clock() -> None:
+    stage = Stage(drift_ppm=250_000)
+    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.node.boot_up()
+    stage.play(1000 * MS)
+    assert stage.taken(Timer) == [80 * MS]
+
+
+def test_a_timer_may_be_late_by_its_lag_and_never_early() -> None:
+    stage = Stage(tape=TapeSpec(seed="7"))
+    scripted(stage, Boot=[SetTimer(str(number), number * MS) for number in range(100)])
+    stage.node.boot_up()
+    stage.play(1000 * MS)
+    late = [at - int(event.name) * MS for at, event in stage.inputs if isinstance(event, Timer)]
+    assert len(late) == 100
+    assert all(0 <= by < TIMER_LAG_NS for by in late)
+    assert len(set(late)) > 50
+
+
+@pytest.mark.parametrize(("drift_ppm", "expected"), [(-500_000, 150 * MS), (1_000_000, 100 * MS)])
+def test_a_clock_that_changes_its_rate_never_makes_a_timer_early(drift_ppm: int, expected: int) -> None:
+    """Half of the time passes at the old rate. A slower clock is waited for; a faster one is noticed late, which a timer may be."""
+    stage = Stage()
+    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.node.boot_up()
+    stage.queue.at(50 * MS, lambda _: stage.node.clock.set_drift(50 * MS, drift_ppm))
+    stage.play(1000 * MS)
+    assert stage.taken(Timer) == [expected]
+    assert stage.node.clock.read(expected) >= 100 * MS
+
+
+def test_a_step_back_of_the_clock_makes_a_timer_wait() -> None:
+    stage = Stage()
+    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.node.boot_up()
+    stage.queue.at(50 * MS, lambda _: stage.node.clock.step(50 * MS, -30 * MS))
+    stage.play(1000 * MS)
+    assert stage.taken(Timer) == [130 * MS]
+
+
+def test_setting_a_timer_again_replaces_it_and_none_cancels_it() -> None:
+    stage = Stage()
+    effects = [SetTimer("t", 10 * MS), SetTimer("t", 30 * MS), SetTimer("u", 10 * MS), SetTimer("u", None), SetTimer("v", None)]
+    scripted(stage, Boot=effects)
+    stage.node.boot_up()
+    stage.play(1000 * MS)
+    assert [(at, event) for at, event in stage.inputs[1:]] == [(30 * MS, Timer("t"))]
+
+
+def test_timers_die_with_the_process() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda event: [SetTimer("t", 10 * MS)] if event.instance == "1.1" else [])
+    stage.node.boot_up()
+    stage.node.die(power=False)
+    stage.node.boot_up()
+    stage.play(100 * MS)
+    assert stage.taken(Timer) == []
+
+
+# -- standing still
+
+
+def test_a_paused_process_takes_its_inputs_in_order_when_it_goes_on() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), SetTimer("t", 20 * MS)])
+    stage.node.boot_up()
+    stage.node.pause("p")
+    stage.queue.at(15 * MS, lambda _: stage.node.receive(Receive("x", ASK)))
+    stage.queue.at(25 * MS, lambda _: stage.node.receive(Submit(Task("t", "s", 1, 1))))
+    stage.play(40 * MS)
+    assert len(stage.inputs) == 1
+    stage.node.resume("p")
+    assert [type(event) for _, event in stage.inputs] == [Boot, Durable, Receive, Timer, Submit]
+    assert {at for at, _ in stage.inputs[1:]} == {40 * MS}
+    assert [kind for _, kind, _ in stage.facts] == ["node-paused", "node-resumed"]
+
+
+def test_a_timer_that_was_due_in_a_pause_can_still_be_cancelled_by_what_came_before_it() -> None:
+    stage = Stage()
+    scripted(stage, Boot=[SetTimer("t", 20 * MS)], Receive=[SetTimer("t", None)])
+    stage.node.boot_up()
+    stage.node.pause("p")
+    stage.queue.at(10 * MS, lambda _: stage.node.receive(Receive("x", ASK)))
+    stage.play(30 * MS)
+    stage.node.resume("p")
+    stage.play(100 * MS)
+    assert stage.taken(Timer) == []
+
+
+def test_a_pause_in_the_middle_of_a_step_holds_back_its_effects_and_nothing_else() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [], Receive=lambda _: [stage.append(), Send("held", ASK), Send("later", ASK, 1)])
+    stage.node.boot_up()
+    stage.node.pause_soon("p")
+    assert not stage.node.stands_still()
+    stage.node.receive(Receive("x", ASK))
+    assert stage.node.stands_still()
+    assert stage.play(50 * MS) == []
+    assert len(stage.taken(Receive)) == 1
+    stage.node.resume("p")
+    assert sends(stage) == [(50 * MS, "held")]
+    stage.play(100 * MS)
+    assert sends(stage) == [(50 * MS, "held"), (60 * MS, "later")]
+
+
+def test_a_pause_in_the_step_that_hears_of_durability_holds_back_what_waited_for_it() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
+    stage.node.boot_up()
+    stage.queue.at(5 * MS, lambda _: stage.node.pause_soon("p"))
+    assert stage.play(50 * MS) == []
+    stage.node.resume("p")
+    assert sends(stage) == [(50 * MS, "answer"), (50 * MS, "waited")]
+
+
+def test_a_process_goes_on_when_the_last_of_its_pauses_is_over_and_each_counts_once() -> None:
+    stage = Stage()
+    stage.node.boot_up()
+    stage.node.pause("one")
+    stage.node.pause("two")
+    stage.node.resume("one")
+    stage.node.resume("one")
+    assert stage.node.stands_still()
+    stage.node.resume("two")
+    assert not stage.node.stands_still()
+    stage.node.resume("two")
+    assert [kind for _, kind, _ in stage.facts] == ["node-paused", "node-resumed"]
+
+
+def test_a_pause_does_not_outlive_the_process_nor_end_one_that_began_later() -> None:
+    stage = Stage()
+    stage.node.boot_up()
+    stage.node.pause("old")
+    stage.node.die(power=False)
+    stage.node.pause("of nothing")
+    stage.node.boot_up()
+    assert not stage.node.stands_still()
+    stage.node.pause("new")
+    stage.node.resume("old")
+    assert stage.node.stands_still()
+
+
+def test_a_pause_that_is_over_before_its_step_never_was() -> None:
+    stage = Stage()
+    scripted(stage, Receive=[Send("out", ASK)])
+    stage.node.boot_up()
+    stage.node.pause_soon("p")
+    stage.node.resume("p")
+    stage.node.receive(Receive("x", ASK))
+    assert sends(stage) == [(0, "out")]
+    assert stage.facts == []
+
+
+def test_a_process_that_never_reads_loses_messages_but_no_timer_and_no_word_of_its_disk() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), SetTimer("t", 20 * MS)])
+    stage.node.boot_up()
+    stage.node.pause("p")
+    for _ in range(INBOX_MAX + 10):
+        stage.node.receive(Receive("x", ASK))
+    stage.play(30 * MS)
+    stage.node.resume("p")
+    assert len(stage.taken(Receive)) == INBOX_MAX
+    assert len(stage.taken(Timer)) == len(stage.taken(Durable)) == 1
+
+
+# -- its agent's process
+
+
+def test_a_spawned_agent_starts_under_its_token_and_is_handed_its_tasks() -> None:
+    stage = Stage()
+    scripted(stage, Receive=[Spawn(TOKEN)])
+    stage.node.boot_up()
+    stage.node.receive(Receive("x", ASK))
+    stage.play(100 * MS)
+    assert stage.taken(Boot) == [0, SPAWN_NS]
+    boot = stage.inputs[-1][1]
+    assert isinstance(boot, Boot)
+    assert boot.token == TOKEN
+    assert stage.did == [(SPAWN_NS, "hand-over", "agent/acme/1")]
+
+
+def test_a_sidecar_that_dies_before_its_agent_is_up_starts_none() -> None:
+    stage = Stage()
+    scripted(stage, Receive=[Spawn(TOKEN)])
+    stage.node.boot_up()
+    stage.node.receive(Receive("x", ASK))
+    stage.node.die(power=False)
+    stage.node.boot_up()
+    stage.play(100 * MS)
+    assert not stage.agent.running
+
+
+@pytest.mark.parametrize("kind", [SignalKind.KILL, SignalKind.REAP_ORPHANS])
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_kill_ends_the_agent_and_is_answered_whether_or_not_there_was_one(kind: SignalKind, alive: bool) -> None:
+    stage = Stage()
+    scripted(stage, Receive=[Signal(kind)])
+    stage.node.boot_up()
+    if alive:
+        stage.agent.boot_up()
+    stage.node.receive(Receive("x", ASK))
+    stage.play(100 * MS)
+    assert not stage.agent.running
+    assert stage.did == [(KILL_NS, "reap", -9 if alive else 0)]
+
+
+def test_a_term_wakes_a_stopped_agent() -> None:
+    stage = Stage()
+    scripted(stage, Submit=[Signal(SignalKind.TERM)])
+    stage.node.boot_up()
+    stage.agent.boot_up()
+    stage.agent.pause("one")
+    stage.agent.pause("two")
+    stage.agent.receive(Receive("x", ASK))
+    stage.node.receive(Submit(Task("t", "s", 1, 1)))
+    assert len(stage.taken(Receive)) == 1
+
+
+# -- what must not happen
+
+
+def test_a_step_that_raises_is_a_fact_and_the_run_goes_on() -> None:
+    stage = Stage()
+
+    def fail(_: Input) -> list[Effect]:
+        raise KeyError("mine")
+
+    scripted(stage, Boot=[SetTimer("t", 10 * MS)], Receive=fail)
+    stage.node.boot_up()
+    stage.node.receive(Receive("x", ASK))
+    stage.play(100 * MS)
+    assert stage.facts == [(0, "step-raised", {"error": "KeyError: 'mine' (on Receive)"})]
+    assert tuple(stage.facts[0][2]) == VOCABULARY["step-raised"][0]
+    assert stage.taken(Timer) == [10 * MS]

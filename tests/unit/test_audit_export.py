@@ -1,0 +1,241 @@
+"""Exports of a tenant's records: what is in them, and that whatever is done to one is found (S16)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from killswitch.core import audit, audit_export, codec, transparency
+from killswitch.core.audit_export import Export, LogExport, Report, export, verify
+from killswitch.core.events import Record
+from killswitch.core.messages import OrderBody
+from tests.unit.trails import SIGNER, WITNESSES, Log, grown, records
+
+ACME = export(records(grown()), "acme")
+
+
+def checked(exported: Export) -> Report:
+    return verify(exported, SIGNER, WITNESSES)
+
+
+def log_of(exported: Export, writer: str) -> LogExport:
+    return next(log for log in exported.logs if log.writer == writer)
+
+
+def with_log(exported: Export, changed: LogExport) -> Export:
+    return structs.replace(exported, logs=tuple(changed if log.writer == changed.writer else log for log in exported.logs))
+
+
+class TestContent:
+    def test_a_true_export_verifies_and_says_how_far(self) -> None:
+        report = checked(ACME)
+        assert report.sound, report
+        assert set(report.covered) == {"replica/1", "replica/2", "sidecar/acme/1", "sidecar/acme/2"}
+        assert all(report.covered.values())
+        assert report.records == sum(len(log.records) for log in ACME.logs)
+
+    def test_it_survives_its_file_form(self) -> None:
+        assert msgspec.json.decode(msgspec.json.encode(ACME), type=Export) == ACME
+
+    def test_it_holds_the_tenants_records_and_nobody_elses(self) -> None:
+        shown = [(record.kind, audit.content(record)) for record in log_of(ACME, "replica/1").records]
+        own = "ORDER_ACCEPTED DECISION ORDER_EFFECTIVE PROMISE CERT_ACCEPTED DECISION"
+        assert [kind for kind, _ in shown] == ["BOOT", *own.split(), "ORDER_ACCEPTED", "BOOT", "BOOT", "COSIG"]
+        orders = [codec.unpack(body["raw"], OrderBody) for kind, body in shown if kind == "ORDER_ACCEPTED"]
+        assert [(order.tenant, order.scope.kind) for order in orders if order] == [("acme", "tenant"), ("globex", "global")]
+        told = [body for kind, body in shown if kind in ("DECISION", "PROMISE")]
+        assert not any(b"globex" in audit.canonical(body) for body in told)
+
+    def test_no_name_of_another_tenants_node_is_in_it(self) -> None:
+        """A cosignature record that speaks of several tenants is shown to none of them."""
+        texts = [audit.canonical(audit.content(record)) for log in ACME.logs for record in log.records if record.kind == audit.COSIG]
+        assert texts
+        assert not any(b"sidecar/globex" in text for text in texts)
+        assert not any("globex" in log.writer for log in ACME.logs)
+
+    def test_every_record_under_the_last_head_has_its_proof(self) -> None:
+        for log in ACME.logs:
+            found = transparency.read_note(log.heads[-1])
+            assert found is not None
+            assert [bool(proof) for proof in log.proofs] == [record.seq <= found[0].size for record in log.records]
+
+    def test_every_tenant_gets_his_own(self) -> None:
+        assert checked(export(records(grown()), "globex")).sound
+        assert {log.writer for log in export(records(grown()), "nobody").logs} == {"replica/1", "replica/2"}
+
+
+class TestNamedProblems:
+    """One mutation of each kind, and what it is called."""
+
+    def test_an_edited_record(self) -> None:
+        log = log_of(ACME, "replica/1")
+        edited = structs.replace(log.records[1], body=audit.canonical({"raw": b"", "signer": "", "signature": b""}))
+        report = checked(with_log(ACME, structs.replace(log, records=(log.records[0], edited, *log.records[2:]))))
+        assert (report.problem, report.writer, report.seq) == ("edited", "replica/1", 2)
+
+    def test_a_body_in_another_encoding(self) -> None:
+        """The same content with its keys in another order, and the hash made anew (B35)."""
+        log = log_of(ACME, "sidecar/acme/1")
+        last = log.records[-1]
+        body = msgspec.msgpack.encode({"records": 4, "instance": "1.3"})
+        assert msgspec.msgpack.decode(body) == audit.content(last)
+        other = structs.replace(last, body=body, hash=audit.record_hash(last.previous, last.seq, last.kind, last.clock_ns, last.boot, body))
+        report = checked(with_log(ACME, structs.replace(log, records=(*log.records[:-1], other), hashes=(*log.hashes[:-1], other.hash))))
+        assert (report.problem, report.seq) == ("edited", last.seq)
+
+    def test_a_record_that_is_withheld(self) -> None:
+        log = log_of(ACME, "sidecar/acme/1")
+        report = checked(with_log(ACME, structs.replace(log, records=log.records[:1] + log.records[2:], proofs=log.proofs[:1] + log.proofs[2:])))
+        assert (report.problem, report.seq) == ("deleted", 2)
+
+    def test_records_that_are_swapped(self) -> None:
+        log = log_of(ACME, "sidecar/acme/1")
+        one, two, *rest = log.records
+        assert checked(with_log(ACME, structs.replace(log, records=(two, one, *rest)))).problem == "reordered"
+
+    def test_hashes_that_are_swapped(self) -> None:
+        log = log_of(ACME, "replica/1")
+        hashes = list(log.hashes)
+        hashes[8], hashes[9] = hashes[9], hashes[8]  # neither is the tenant's: only a root shows it
+        assert checked(with_log(ACME, structs.replace(log, hashes=tuple(hashes)))).problem == "forked"
+
+    def test_a_log_cut_off_below_a_cosigned_size(self) -> None:
+        log = log_of(ACME, "sidecar/acme/1")
+        cut = structs.replace(log, hashes=log.hashes[:3], records=log.records[:3], proofs=log.proofs[:3])
+        assert checked(with_log(ACME, cut)).problem == "truncated"
+
+    def test_a_log_cut_off_above_every_head_still_verifies(self) -> None:
+        """What nobody witnessed may be lost in a crash; there is no telling that from a cut."""
+        log = log_of(ACME, "sidecar/acme/1")
+        assert checked(with_log(ACME, structs.replace(log, hashes=log.hashes[:4], records=log.records[:4], proofs=log.proofs[:4]))).sound
+
+    def test_a_log_rewritten_with_all_its_hashes(self) -> None:
+        """Everything that the writer alone can make anew is consistent; the roots that witnesses cosigned are not."""
+        forged = Log("sidecar/acme/1")
+        for record in log_of(ACME, forged.writer).records:
+            forged.add(record.kind, {"nothing": "happened"} if record.kind == "GATE_CHANGE" else audit.content(record))
+        log = log_of(export({**records(grown()), forged.writer: forged.records}, "acme"), forged.writer)
+        assert isinstance(audit.verify(forged.records), int)
+        assert checked(with_log(ACME, log)).problem == "forked"
+
+    def test_two_heads_of_one_size(self) -> None:
+        logs = grown()
+        other = Log("sidecar/acme/1").add("BOOT", {"instance": "clone", "records": 0}).add("BOOT", {"instance": "clone", "records": 1})
+        logs["replica/1"].cosign(other.head())
+        assert checked(export(records(logs), "acme")).problem == "forked"
+
+    def test_a_proof_of_something_else(self) -> None:
+        log = log_of(ACME, "replica/1")
+        assert checked(with_log(ACME, structs.replace(log, proofs=(log.proofs[1], *log.proofs[1:])))).problem == "unproven"
+
+    @pytest.mark.parametrize("witnesses", [(), ("replica/3",), ("sidecar/acme/1",)])
+    def test_cosignatures_of_people_who_are_no_witnesses(self, witnesses: tuple[str, ...]) -> None:
+        assert verify(ACME, SIGNER, witnesses).problem == "unproven"
+
+    def test_nobody_witnesses_himself(self) -> None:
+        logs = grown()
+        logs["replica/2"].cosign(logs["replica/2"].head())
+        assert checked(export(records(logs), "acme")).problem == "unproven"
+
+    def test_the_log_of_another_tenant(self) -> None:
+        other = log_of(export(records(grown()), "globex"), "sidecar/globex/1")
+        assert checked(structs.replace(ACME, logs=(*ACME.logs, other))).problem == "foreign"
+
+    def test_what_is_no_export(self) -> None:
+        assert checked(structs.replace(ACME, schema="ksp/audit-export/2")).problem == "malformed"
+        assert checked(structs.replace(ACME, logs=ACME.logs * 2)).problem == "malformed"
+        log = ACME.logs[0]
+        assert checked(with_log(ACME, structs.replace(log, proofs=()))).problem == "malformed"
+
+
+# -- every way of tampering ----------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def tampered(draw: st.DrawFn) -> Export:
+    """An export of which one log differs from the true one somewhere below its last cosigned size."""
+    log = draw(st.sampled_from(ACME.logs))
+    found = transparency.read_note(log.heads[-1])
+    assert found is not None
+    covered = found[0].size
+    under = [place for place, record in enumerate(log.records) if record.seq <= covered]
+    place = draw(st.sampled_from(under))
+    hash_at = draw(st.integers(0, covered - 1))
+    kind = draw(st.sampled_from(("field", "drop", "move", "double", "hash", "hash-drop", "hash-add", "hash-swap", "cut", "proof", "head")))
+    return with_log(ACME, _tamper(draw, log, kind, place, hash_at, covered))
+
+
+def _tamper(draw: st.DrawFn, log: LogExport, kind: str, place: int, hash_at: int, covered: int) -> LogExport:
+    rows, hashes, proofs = list(log.records), list(log.hashes), list(log.proofs)
+    match kind:
+        case "field":
+            rows[place] = draw(_edited(rows[place]))
+        case "drop":
+            del rows[place], proofs[place]
+        case "move":
+            rows.insert(draw(st.integers(0, len(rows))), rows[place])
+            proofs.append(())
+        case "double":
+            rows[place] = rows[place - 1]
+        case "hash":
+            hashes[hash_at] = draw(st.binary(min_size=32, max_size=32))
+        case "hash-drop":
+            del hashes[hash_at]
+        case "hash-add":
+            hashes.insert(hash_at, draw(st.binary(min_size=32, max_size=32)))
+        case "hash-swap":
+            hashes[hash_at], hashes[hash_at - 1] = hashes[hash_at - 1], hashes[hash_at]
+        case "cut":
+            size = draw(st.integers(0, covered - 1))
+            rows = [record for record in rows if record.seq <= size]
+            hashes, proofs = hashes[:size], proofs[: len(rows)]
+        case "proof":
+            proofs[place] = tuple(draw(st.lists(st.sampled_from(log.hashes), max_size=5)))
+        case _:
+            heads = list(log.heads)
+            text = draw(st.sampled_from(heads))
+            at = draw(st.integers(0, len(text) - 1))
+            heads[heads.index(text)] = text[:at] + draw(st.characters(codec="utf-8")) + text[at + 1 :]
+            return structs.replace(log, heads=tuple(heads))
+    return structs.replace(log, records=tuple(rows), hashes=tuple(hashes), proofs=tuple(proofs))
+
+
+@st.composite
+def _edited(draw: st.DrawFn, record: Record) -> Record:
+    name = draw(st.sampled_from(("seq", "previous", "kind", "clock_ns", "boot", "body", "hash")))
+    value = getattr(record, name)
+    new = draw({int: st.integers(-1, 40), str: st.text(max_size=8), bytes: st.binary(max_size=40)}[type(value)])
+    changed = structs.replace(record, **{name: new})
+    if draw(st.booleans()):
+        return changed
+    made_anew = audit.record_hash(changed.previous, changed.seq, changed.kind, changed.clock_ns, changed.boot, changed.body)
+    return structs.replace(changed, hash=made_anew)
+
+
+def _shows_the_tenants_all(exported: Export) -> bool:
+    """Whether nothing is missing that a verifier could miss: of a replica's log, a record may have been turned into a bare hash."""
+    return all(log.writer.startswith("replica/") or log == log_of(ACME, log.writer) for log in exported.logs)
+
+
+@given(tampered())
+def test_whatever_is_done_below_a_cosigned_size_is_found(exported: Export) -> None:
+    report = checked(exported)
+    if report.sound:  # the same after all, or a replica's record that is withheld and leaves its hash
+        true = {record.hash for log in ACME.logs for record in log.records}
+        assert _shows_the_tenants_all(exported)
+        assert [log.hashes for log in exported.logs] == [log.hashes for log in ACME.logs]
+        assert {record.hash for log in exported.logs for record in log.records} <= true
+    else:
+        assert report.problem in {"edited", "deleted", "reordered", "truncated", "forked", "unproven", "malformed"}
+        assert report.why
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
+def test_verifying_is_total(noise: bytes) -> None:
+    text = noise.decode("utf-8", "replace")
+    row = Record(1, noise, text, 1, text, noise, noise)
+    strange = LogExport(text, (noise,), (row,), ((noise,),), (text,))
+    assert not checked(Export(audit_export.SCHEMA, "acme", (strange,))).sound

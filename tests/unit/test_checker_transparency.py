@@ -1,0 +1,190 @@
+"""S16, S17 and L7: good and bad histories of the audit trail."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import SECOND, SIDECAR, Story
+
+ROOT, OTHER = "aa" * 32, "bb" * 32
+WITNESSES = ("replica/1", "replica/2", "replica/3")
+# 2 leases, a renewal and 4 rounds of gossip on a clock that is 20 % slow; the backoff cap; the slack.
+COSIGNED_WITHIN_NS = 16_250_000_000 + 2 * SECOND + 2 * SECOND
+
+
+class Trail(Story):
+    """A story about logs and heads."""
+
+    def signed(self, size: int, root: str = ROOT, origin: str = SIDECAR) -> int:
+        return self.say("sth-signed", origin, origin=origin, size=size, root=root, previous=0)
+
+    def cosigned(self, size: int, *witnesses: str, root: str = ROOT, origin: str = SIDECAR) -> int:
+        return [self.say("sth-cosigned", witness, origin=origin, size=size, root=root, witness=witness) for witness in witnesses][-1]
+
+    def grown(self, size: int, origin: str = SIDECAR) -> int:
+        return self.say("log-grown", origin, size=size)
+
+    def accused(self, origin: str = SIDECAR) -> int:
+        return self.say("fork-proven", "replica/1", origin=origin, first=3, second=4)
+
+    def left(self, why: str = "", origin: str = SIDECAR) -> int:
+        return self.say("log-verified", origin, writer=origin, records=9, cosigned=8, sound=not why, why=why)
+
+    def stamped(self, stamps: list[int], references: list[list[object]] | None = None, origin: str = SIDECAR, clocks: list[int] | None = None) -> int:
+        clocks = list(range(len(stamps))) if clocks is None else clocks
+        return self.say("log-stamped", origin, writer=origin, stamps=stamps, clocks=clocks, boots=[1], references=references or [])
+
+
+def begun() -> Trail:
+    story = Trail()
+    story.start_all()
+    return story
+
+
+class TestAuditTamper:
+    def test_a_trail_that_is_what_was_witnessed(self) -> None:
+        story = begun()
+        story.signed(3)
+        story.cosigned(3, *WITNESSES)
+        story.left()
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.examined) == (Verdict.VALID, 5)
+
+    def test_a_log_that_is_not(self) -> None:
+        story = begun()
+        story.cosigned(3, *WITNESSES)
+        index = story.left("ends at 2, below the cosigned size 3")
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (index,))
+
+    def test_a_writer_with_two_heads(self) -> None:
+        story = begun()
+        one, two = story.signed(3), story.signed(3, OTHER)
+        story.accused()
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (one, two))
+
+    def test_two_witnesses_with_two_views(self) -> None:
+        story = begun()
+        story.cosigned(3, "replica/1")
+        story.cosigned(3, "replica/2", root=OTHER)
+        assert story.judged("S16").verdict is Verdict.INVALID
+
+    def test_a_sound_writer_that_is_accused(self) -> None:
+        story = begun()
+        story.signed(3)
+        index = story.accused()
+        story.left()
+        finding = story.judged("S16")
+        assert finding.verdict is Verdict.INVALID
+        assert index in finding.witness
+
+    def test_a_log_that_a_fault_took_away_has_to_be_found_out(self) -> None:
+        for found_out in (True, False):
+            story = begun()
+            story.fault("disk-lost", SIDECAR)
+            story.say("healed", "world")
+            if found_out:
+                story.accused()
+            story.at(COSIGNED_WITHIN_NS + SECOND).left("ends at 2, below the cosigned size 3")
+            assert story.judged("S16").verdict is (Verdict.VALID if found_out else Verdict.INVALID)
+
+    def test_finding_out_takes_time(self) -> None:
+        story = begun()
+        story.fault("disk-lost", SIDECAR)
+        story.say("healed", "world")
+        story.at(COSIGNED_WITHIN_NS - SECOND).left("ends at 2, below the cosigned size 3")
+        assert story.judged("S16").verdict is Verdict.VALID
+
+
+class TestCausality:
+    def test_stamps_that_follow_causes(self) -> None:
+        story = begun()
+        story.stamped([10, 11, 20])
+        story.stamped([5, 12], [[2, SIDECAR, 2]], "replica/1")
+        finding = story.judged("S17")
+        assert (finding.verdict, finding.examined) == (Verdict.VALID, 5)
+
+    @pytest.mark.parametrize("stamps", [[10, 10], [10, 9]])
+    def test_a_stamp_that_does_not_grow(self, stamps: list[int]) -> None:
+        story = begun()
+        story.stamped(stamps)
+        assert story.judged("S17").verdict is Verdict.INVALID
+
+    @pytest.mark.parametrize("stamp", [11, 10])
+    def test_a_witness_stamped_before_what_it_saw(self, stamp: int) -> None:
+        story = begun()
+        cause = story.stamped([10, 11, 20])
+        effect = story.stamped([5, stamp], [[2, SIDECAR, 2]], "replica/1")
+        finding = story.judged("S17")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (cause, effect))
+
+    def test_a_clock_that_went_back(self) -> None:
+        story = begun()
+        story.stamped([1, 2, 3], clocks=[7, 9, 8])
+        assert story.judged("S17").verdict is Verdict.INVALID
+
+    def test_a_clock_that_began_again_with_a_boot(self) -> None:
+        story = begun()
+        story.say("log-stamped", SIDECAR, writer=SIDECAR, stamps=[1, 2, 3], clocks=[7, 9, 1], boots=[1, 3], references=[])
+        assert story.judged("S17").verdict is Verdict.VALID
+
+
+class TestAuditSync:
+    def run_to(self, story: Trail, end_ns: int) -> Trail:
+        story.at(end_ns).say("run-ended", "world", reason="complete")
+        return story
+
+    def test_in_time(self) -> None:
+        story = begun()
+        story.say("healed", "world")
+        story.at(SECOND).grown(3)
+        story.at(3 * SECOND).cosigned(4, *WITNESSES)
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        assert (finding.verdict, finding.examined, finding.observed_ns) == (Verdict.VALID, 3, 2 * SECOND)
+        assert finding.bound_ns == COSIGNED_WITHIN_NS
+
+    @pytest.mark.parametrize("late_ns", [-1, 0, 1])
+    def test_at_the_bound(self, late_ns: int) -> None:
+        story = begun()
+        story.say("healed", "world")
+        story.at(SECOND).grown(3)
+        story.at(SECOND + COSIGNED_WITHIN_NS + late_ns).cosigned(3, *WITNESSES)
+        expected = Verdict.INVALID if late_ns > 0 else Verdict.VALID
+        assert self.run_to(story, 60 * SECOND).judged("L7").verdict is expected
+
+    def test_never_by_one_of_the_witnesses(self) -> None:
+        story = begun()
+        story.say("healed", "world")
+        index = story.at(SECOND).grown(3)
+        story.cosigned(3, "replica/1", "replica/2")
+        story.cosigned(2, "replica/3")
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (index,))
+        assert "replica/3" in finding.why
+
+    def test_nothing_is_due_of_whoever_is_down_caught_or_late(self) -> None:
+        for excuse in ("down", "caught", "late", "ended", "never healed"):
+            story = begun()
+            if excuse != "never healed":
+                story.say("healed", "world")
+            story.at(SECOND).grown(3)
+            if excuse == "caught":
+                story.accused()
+            if excuse == "down":
+                story.crash(SIDECAR)
+            if excuse == "late":
+                story.at(50 * SECOND).crash(SIDECAR)
+                story.at(51 * SECOND).start(SIDECAR)
+            end_ns = SECOND + COSIGNED_WITHIN_NS - 1 if excuse == "ended" else 60 * SECOND
+            finding = self.run_to(story, end_ns).judged("L7")
+            assert (finding.verdict, finding.examined) == (Verdict.VALID, 0), excuse
+
+    def test_a_replica_does_not_witness_itself(self) -> None:
+        story = begun()
+        story.say("healed", "world")
+        story.at(SECOND).grown(3, "replica/1")
+        story.cosigned(3, "replica/2", "replica/3", origin="replica/1")
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        assert (finding.verdict, finding.examined) == (Verdict.VALID, 2)

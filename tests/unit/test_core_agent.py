@@ -1,0 +1,467 @@
+"""The agent: a crash at every record, torn checkpoints, and a stop in every phase of its work (protocol 4)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+
+import pytest
+
+from killswitch.core import agent as work
+from killswitch.core import audit
+from killswitch.core.events import AcknowledgeTask, CheckpointDurable, DiskFailed, Exit, Input, Receive, Send, Submit, WriteCheckpoint
+from killswitch.core.messages import EffectRequest, EffectResult, GateNotice, ResolveRequest, ResolveResult, StopAck, StopRequest, Task
+from tests.unit.pair import AGENT_NODE, BANK, LEDGER, SECOND, SIDECAR, Link, cell
+
+STEPS = {"one": 1, "two": 2, "three": 3}
+TASKS = tuple(Task(task, LEDGER, steps, 1_000) for task, steps in STEPS.items())
+ROUNDS = 9  # enough tasks for a checkpoint of the usual kind
+MANY = tuple(Task(f"{task}-{number}", LEDGER, steps, 1_000) for number in range(ROUNDS) for task, steps in (("x", 1), ("y", 2)))
+
+
+# -- a crash at every record ---------------------------------------------------------------------------------------------------------------
+
+
+def applied(link: Link) -> Counter[str]:
+    """How often each key really took place at the ledger."""
+    bodies = [audit.content(record) for record in link[LEDGER].records if record.kind == "APPLIED"]
+    return Counter(body["key"] for body in bodies if not body["again"])
+
+
+def assert_each_task_ended_once(link: Link, tasks: tuple[Task, ...]) -> None:
+    """One end for each task; what was completed took place step by step and once, what was rolled back not at all."""
+    outcomes: dict[str, set[str]] = {}
+    for task, outcome in link.acknowledged:
+        outcomes.setdefault(task, set()).add(outcome)
+    assert {task: len(ends) for task, ends in outcomes.items()} == {task.task: 1 for task in tasks}
+    took_place = applied(link)
+    assert set(took_place.values()) <= {1}
+    for each in tasks:
+        keys = {work.key_of(each.task, step) for step in range(each.steps)}
+        assert keys & took_place.keys() == (keys if outcomes[each.task] == {"COMPLETED"} else set())
+
+
+def log_length() -> int:
+    link = cell()
+    link.hand_over(*TASKS)
+    link.run(3 * SECOND)
+    assert_each_task_ended_once(link, TASKS)
+    return len(link[AGENT_NODE].records)
+
+
+LENGTH = log_length()
+
+
+@pytest.mark.parametrize("written_survives", [False, True])
+@pytest.mark.parametrize("lsn", range(1, LENGTH + 1))
+def test_a_crash_at_every_record(lsn: int, written_survives: bool) -> None:
+    """The process dies while record ``lsn`` is on its way to the disk: it is lost, or it has just made it."""
+    link = cell()
+    link[AGENT_NODE].room = lsn - 1
+    link.hand_over(*TASKS)
+    link.run(3 * SECOND)
+    link.crash_agent(keep=lsn if written_survives else lsn - 1)
+    link.run(20 * SECOND)
+    assert_each_task_ended_once(link, TASKS)
+
+
+@pytest.mark.parametrize("lsn", range(2, LENGTH + 1, 3))
+@pytest.mark.parametrize("again", range(1, 6))
+def test_a_second_crash_during_recovery(lsn: int, again: int) -> None:
+    link = cell()
+    link[AGENT_NODE].room = lsn - 1
+    link.hand_over(*TASKS)
+    link.run(3 * SECOND)
+    link.crash_agent()
+    link[AGENT_NODE].room = lsn - 1 + again
+    link.run(20 * SECOND)
+    link.crash_agent()
+    link.run(20 * SECOND)
+    assert_each_task_ended_once(link, TASKS)
+
+
+@pytest.mark.parametrize("lost", [EffectRequest, EffectResult, "Apply", "ApplyResult"])
+@pytest.mark.parametrize("step", range(6))
+def test_a_crash_between_an_effect_and_its_result(step: int, lost: type | str) -> None:
+    """Somewhere on the way of the n-th effect, and back, the message is lost with the process."""
+    name = lost if isinstance(lost, str) else lost.__name__
+    link = cell()
+    passed = 0
+
+    def cut(sender: str, to: str, message: object) -> bool:
+        nonlocal passed
+        if type(message).__name__ == name:
+            passed += 1
+            return passed > step
+        return False
+
+    link.cut = cut
+    link.hand_over(*TASKS)
+    link.run(SECOND // 2)
+    link.crash_agent()
+    link.cut = lambda sender, to, message: False
+    link.run(20 * SECOND)
+    assert_each_task_ended_once(link, TASKS)
+
+
+def test_a_late_effect_of_an_earlier_start_does_not_land() -> None:
+    """The zombie: recovery has asked and been told ABSENT, so what is still under way must never arrive (D9)."""
+    link = cell()
+    link.keep = lambda sender, to, message: type(message).__name__ == "Apply"
+    link.hand_over(*TASKS)
+    link.run(SECOND // 2)
+    assert len(link.kept) == 1
+    late = link.kept.pop()
+    link.keep = lambda sender, to, message: False
+    link.crash_agent()
+    link.run(10 * SECOND)
+    link.queue.append(late)
+    link.settle()
+    assert_each_task_ended_once(link, TASKS)
+    assert ("one", "ROLLED_BACK") in link.acknowledged
+
+
+# -- checkpoints ---------------------------------------------------------------------------------------------------------------------------
+
+
+def with_checkpoints() -> Link:
+    link = cell()
+    link.hand_over(*MANY)
+    link.run(5 * SECOND)
+    assert_each_task_ended_once(link, MANY)
+    assert set(link[AGENT_NODE].slots) == {0, 1}
+    return link
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+@pytest.mark.parametrize("damage", [b"", b"torn", None, "tail"])
+def test_a_torn_slot_leaves_the_other(slot: int, damage: bytes | str | None) -> None:
+    link = with_checkpoints()
+    seat = link[AGENT_NODE]
+    digest, generation = seat.machine.digest(), seat.state.generation
+    if damage is None:
+        del seat.slots[slot]
+    else:
+        seat.slots[slot] = seat.slots[slot][:-1] if isinstance(damage, str) else damage
+    seat.boot(link.now)
+    recovered = seat.observed("checkpoint-recovered")[-1]
+    assert recovered["intact"]
+    assert recovered["generation"] == (generation if generation % 2 != slot else generation - 1), "it says which one it really used"
+    assert seat.machine.digest() == digest, "the journal makes up for what the newer slot held"
+    link.tell(AGENT_NODE, StopRequest(drain=False), SIDECAR)
+    written = [effect.generation for effect in seat.effects if isinstance(effect, WriteCheckpoint)][-1]
+    assert written > generation
+    assert written % 2 == (slot if slot == generation % 2 else 1 - generation % 2), "never onto the newest slot that is whole"
+
+
+def test_without_any_slot_the_whole_journal_is_replayed() -> None:
+    link = with_checkpoints()
+    digest = link[AGENT_NODE].machine.digest()
+    link[AGENT_NODE].slots.clear()
+    link[AGENT_NODE].boot(link.now)
+    assert link[AGENT_NODE].machine.digest() == digest
+
+
+def test_a_checkpoint_newer_than_its_journal_is_not_believed() -> None:
+    link = with_checkpoints()
+    seat = link[AGENT_NODE]
+    newest = max((work.open_checkpoint(slot) for slot in seat.slots.values()), key=lambda checkpoint: checkpoint.generation if checkpoint else 0)
+    assert newest is not None
+    seat.boot(link.now, records=seat.records[: newest.lsn - 1])
+    assert seat.observed("checkpoint-recovered")[-1]["generation"] == newest.generation - 1
+
+
+def test_a_checkpoint_round_trips_and_shows_every_change_of_a_byte() -> None:
+    checkpoint = work.Checkpoint(3, 17, {"a": "COMPLETED"}, {"b": work.OpenTask(TASKS[0], 1, "key", in_doubt=True)})
+    sealed = work.seal_checkpoint(checkpoint)
+    opened = work.open_checkpoint(sealed)
+    assert opened is not None
+    assert (opened.generation, opened.lsn, opened.ended, opened.open["b"].in_doubt) == (3, 17, {"a": "COMPLETED"}, True)
+    for index in range(len(sealed)):
+        assert work.open_checkpoint(sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]) is None
+    assert work.open_checkpoint(b"") is None
+
+
+def test_whatever_has_the_right_hash_and_is_no_checkpoint_is_none() -> None:
+    for body in (b"", b"\xc1", b"\x90", b"\x94\x01\x02\x03\x04"):
+        assert work.open_checkpoint(sha256(body).digest() + body) is None
+
+
+# -- a stop in every phase -----------------------------------------------------------------------------------------------------------------
+
+
+def alone() -> Link:
+    """An agent whose sidecar is played by the test."""
+    link = Link(AGENT_NODE)
+    link.boot(AGENT_NODE)
+    return link
+
+
+def idle() -> Link:
+    return alone()
+
+
+def thinking() -> Link:
+    link = alone()
+    link.hand_over(Task("t", LEDGER, 2, 1_000))
+    return link
+
+
+def intending() -> Link:
+    link = thinking()
+    link[AGENT_NODE].disk = "stuck"
+    link.run(1_000)
+    return link
+
+
+def asking() -> Link:
+    link = thinking()
+    link.run(1_000)
+    return link
+
+
+def denied() -> Link:
+    link = asking()
+    answer(link, "DENIED")
+    return link
+
+
+def asking_the_second_step() -> Link:
+    link = asking()
+    answer(link, "APPLIED")
+    link.run(1_000)
+    return link
+
+
+def thinking_of_the_second_step() -> Link:
+    link = asking()
+    answer(link, "APPLIED")
+    return link
+
+
+def finishing() -> Link:
+    link = asking_the_second_step()
+    link[AGENT_NODE].disk = "stuck"
+    answer(link, "APPLIED")
+    return link
+
+
+def resolving() -> Link:
+    link = asking_the_second_step()
+    link.boot(AGENT_NODE)
+    return link
+
+
+def checkpointing() -> Link:
+    link = alone()
+    link.hand_over(*(Task(f"t{number}", LEDGER, 1, 0) for number in range(work.CHECKPOINT_EVERY)))
+    for number in range(work.CHECKPOINT_EVERY):
+        link.run(1)
+        if number == work.CHECKPOINT_EVERY - 1:
+            link[AGENT_NODE].disk = "stuck"
+        answer(link, "APPLIED")
+    link.sync(AGENT_NODE)
+    return link
+
+
+PHASES = {
+    "idle": idle, "thinking": thinking, "thinking of the second step": thinking_of_the_second_step, "intending": intending, "asking": asking,
+    "denied": denied, "asking the second step": asking_the_second_step, "finishing": finishing, "resolving": resolving,
+    "checkpointing": checkpointing,
+}  # fmt: skip
+
+
+def answer(link: Link, status: str) -> None:
+    """Play the sidecar: answer whatever is being asked."""
+    state = link[AGENT_NODE].state
+    if state.phase == "asking" and state.current is not None:
+        link.tell(AGENT_NODE, EffectResult(state.current.key, status, "r"), SIDECAR)
+    elif state.phase == "resolving":
+        key = state.open[state.unresolved[0]].key
+        link.tell(AGENT_NODE, ResolveResult(key, {"DENIED": "ABSENT"}.get(status, status), "r"), SIDECAR)
+
+
+def the_disk_recovers(link: Link) -> None:
+    """What the stuck disk held back happens now."""
+    seat = link[AGENT_NODE]
+    if seat.disk == "stuck":
+        seat.disk = "prompt"
+        writes = [effect for effect in seat.effects if isinstance(effect, WriteCheckpoint)]
+        if writes and writes[-1].generation % 2 not in seat.slots and seat.machine is not None:
+            seat.slots[writes[-1].generation % 2] = writes[-1].body
+            link.give(AGENT_NODE, CheckpointDurable(writes[-1].generation))
+        link.settle()
+
+
+def test_the_phases_are_what_they_are_called() -> None:
+    phases = {name: story()[AGENT_NODE].state.phase for name, story in PHASES.items()}
+    assert phases["checkpointing"] == "idle"
+    assert checkpointing()[AGENT_NODE].state.checkpointing
+    expected = {name: {"denied": "asking"}.get(name, name.split()[0]) for name in PHASES if name != "checkpointing"}
+    assert {name: phase for name, phase in phases.items() if name != "checkpointing"} == expected
+
+
+@pytest.mark.parametrize("status", ["APPLIED", "DENIED", "IN_DOUBT"])
+@pytest.mark.parametrize("drain", [True, False])
+@pytest.mark.parametrize("phase", PHASES)
+def test_whatever_it_is_doing_an_agent_that_is_asked_to_stop_leaves(phase: str, drain: bool, status: str) -> None:
+    link = PHASES[phase]()
+    seat = link[AGENT_NODE]
+    link.tell(AGENT_NODE, StopRequest(drain), SIDECAR)
+    the_disk_recovers(link)
+    for _ in range(8):
+        if seat.machine is not None:
+            answer(link, status)
+            link.run(1_000)
+    assert seat.machine is None, "it is gone"
+    (farewell,) = seat.sent(StopAck)
+    exits = [effect for effect in seat.effects if isinstance(effect, Exit)]
+    assert exits == [Exit(0, 0)]
+    order = [
+        effect
+        for effect in seat.effects
+        if isinstance(effect, Exit | WriteCheckpoint) or (isinstance(effect, Send) and isinstance(effect.message, StopAck))
+    ]
+    assert isinstance(order[-3], WriteCheckpoint), "the last checkpoint, then the word, then the end"
+    assert farewell.checkpoint == order[-3].generation
+    assert seat.kinds()[seat.durable - 1] == "CKPT"
+    left = work.open_checkpoint(order[-3].body)
+    assert left is not None
+    assert farewell.in_doubt == tuple(sorted(left.open)), "it says what it leaves open"
+
+
+@pytest.mark.parametrize("phase", ["asking", "asking the second step", "resolving"])
+def test_with_the_gate_shut_nobody_waits_for_an_answer(phase: str) -> None:
+    link = PHASES[phase]()
+    link.tell(AGENT_NODE, StopRequest(drain=False), SIDECAR)
+    assert link[AGENT_NODE].machine is None
+    assert link[AGENT_NODE].sent(StopAck)[0].in_doubt == ("t",)
+
+
+@pytest.mark.parametrize("phase", ["asking", "asking the second step", "thinking of the second step"])
+def test_a_drain_that_is_cut_short_still_ends(phase: str) -> None:
+    link = PHASES[phase]()
+    for drain in (True, True, False):
+        link.tell(AGENT_NODE, StopRequest(drain), SIDECAR)
+    link.run(1_000)
+    assert link[AGENT_NODE].machine is None
+
+
+def test_a_drain_finishes_what_is_begun_and_begins_nothing() -> None:
+    link = asking_the_second_step()
+    link.hand_over(Task("later", LEDGER, 1, 1_000))
+    link.tell(AGENT_NODE, StopRequest(drain=True), SIDECAR)
+    answer(link, "APPLIED")
+    link.run(1_000)
+    assert link.acknowledged == [("t", "COMPLETED")]
+    assert link[AGENT_NODE].sent(StopAck)[0].in_doubt == ()
+
+
+def test_a_first_step_that_is_denied_in_a_drain_is_rolled_back() -> None:
+    link = asking()
+    link.tell(AGENT_NODE, StopRequest(drain=True), SIDECAR)
+    answer(link, "DENIED")
+    assert link.acknowledged == [("t", "ROLLED_BACK")]
+    assert link[AGENT_NODE].machine is None
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("fails_first", [True, False])
+def test_a_failed_disk_does_not_keep_an_agent_from_leaving(phase: str, fails_first: bool) -> None:
+    link = PHASES[phase]()
+    seat = link[AGENT_NODE]
+    seat.disk = "broken"
+    inputs: list[Input] = [DiskFailed(len(seat.records)), Receive(SIDECAR, StopRequest(drain=False))]
+    for event in inputs if fails_first else inputs[::-1]:
+        link.give(AGENT_NODE, event)
+    assert seat.machine is None
+    assert [effect.code for effect in seat.effects if isinstance(effect, Exit)] == [1]
+    assert len(seat.sent(StopAck)) == 1
+
+
+def test_after_a_failed_disk_nothing_is_begun_and_nothing_acknowledged() -> None:
+    link = finishing()
+    link.give(AGENT_NODE, DiskFailed(link[AGENT_NODE].records[-1].seq))
+    asked = len(link[AGENT_NODE].sent(EffectRequest))
+    link.hand_over(Task("later", LEDGER, 1, 1))
+    link.run(5 * SECOND)
+    assert link.acknowledged == []
+    assert len(link[AGENT_NODE].sent(EffectRequest)) == asked
+
+
+# -- the order of things -------------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_for_before_it_is_written_down() -> None:
+    link = intending()
+    assert not link[AGENT_NODE].sent(EffectRequest)
+    link.sync(AGENT_NODE)
+    assert len(link[AGENT_NODE].sent(EffectRequest)) == 1
+
+
+def test_nothing_is_acknowledged_before_it_is_durable() -> None:
+    link = finishing()
+    assert link[AGENT_NODE].kinds()[-1] == "DONE"
+    assert link.acknowledged == []
+    link.sync(AGENT_NODE)
+    assert link.acknowledged == [("t", "COMPLETED")]
+
+
+def test_a_task_handed_over_twice_is_done_once_and_acknowledged_again() -> None:
+    link = asking()
+    link.hand_over()
+    answer(link, "APPLIED")
+    link.run(1_000)
+    answer(link, "APPLIED")
+    effects = link.give(AGENT_NODE, Submit(Task("t", LEDGER, 2, 1_000)))
+    assert effects == [AcknowledgeTask("t", 0, "COMPLETED")]
+    assert link[AGENT_NODE].kinds().count("INTENT") == 2
+
+
+def test_a_denied_step_is_asked_for_again_in_time_or_when_the_gate_opens() -> None:
+    link = denied()
+    before = len(link[AGENT_NODE].sent(EffectRequest))
+    link.tell(AGENT_NODE, GateNotice(0), SIDECAR)
+    link.run(work.RETRY_NS)
+    assert len(link[AGENT_NODE].sent(EffectRequest)) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("story", "message"),
+    [
+        (asking, EffectResult("another key", "APPLIED")),
+        (idle, EffectResult("t", "APPLIED")),
+        (asking, ResolveResult("t", "APPLIED")),
+        (resolving, ResolveResult("another key", "ABSENT")),
+        (resolving, EffectResult("t", "APPLIED")),
+    ],
+)
+def test_answers_to_other_questions_are_no_answers(story: object, message: EffectResult | ResolveResult) -> None:
+    assert callable(story)
+    link = story()
+    before = (link[AGENT_NODE].state.phase, len(link[AGENT_NODE].records))
+    link.tell(AGENT_NODE, message, SIDECAR)
+    assert (link[AGENT_NODE].state.phase, len(link[AGENT_NODE].records)) == before
+
+
+@pytest.mark.parametrize("stranger", ["replica/1", LEDGER, "sidecar/acme/2", "agent/acme/1"])
+def test_an_agent_listens_to_its_own_sidecar_alone(stranger: str) -> None:
+    link = asking()
+    link.tell(AGENT_NODE, StopRequest(drain=False), stranger)
+    link.tell(AGENT_NODE, EffectResult(work.key_of("t", 0), "APPLIED"), stranger)
+    assert link[AGENT_NODE].state.phase == "asking"
+    assert link[AGENT_NODE].machine is not None
+
+
+def test_what_nobody_can_say_stays_in_doubt_and_is_asked_again_at_the_next_start() -> None:
+    link = cell()
+    link.cut = lambda sender, to, message: type(message).__name__ == "ApplyResult"
+    link.hand_over(Task("t", BANK, 1, 1_000))
+    link.run(3 * SECOND)
+    assert link[AGENT_NODE].kinds().count("IN_DOUBT") == 1
+    assert link.acknowledged == []
+    link.cut = lambda sender, to, message: False
+    link.crash_agent()
+    link.run(20 * SECOND)
+    assert link.acknowledged == [("t", "COMPLETED")], "the bank remembers the key"
+    assert len(link[AGENT_NODE].sent(ResolveRequest)) >= 1

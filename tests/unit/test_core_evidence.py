@@ -1,0 +1,138 @@
+"""The sidecar: what it believes, what it can prove, and when it says so (protocol 3.4, 3.5, S20)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send
+from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
+from killswitch.core.messages import ApplyResult, Evidence, StopAck, UnknownProhibition
+from tests.unit import pair
+from tests.unit.one_sided import ask, push, signals, stages
+from tests.unit.pair import AGENT_NODE, LEDGER, SIDECAR, guarded, mode
+
+# -- prohibitions and permissions ----------------------------------------------------------------------------------------------------------
+
+
+def test_orders_of_others_and_forgeries_change_nothing() -> None:
+    link = guarded()
+    push(link, pair.order(HARD, scope=Scope("tenant", "globex"), tenant="globex"))
+    push(link, structs.replace(pair.order(HARD), signature=b"forged"), pair.order(HARD, signer="alice"))
+    assert mode(link) == ("OPEN", "RUNNING")
+    assert not link[SIDECAR].state.intent.orders
+    assert len(link[SIDECAR].observed("order-rejected")) == 2
+
+
+def test_a_certificate_acts_only_when_durable_and_may_come_before_its_order() -> None:
+    isolate = pair.order(ISOLATE)
+    certificate = pair.resume(isolate)
+    link = guarded()
+    push(link, isolate)
+    link[SIDECAR].disk = "stuck"
+    push(link, certificates=(certificate,))
+    assert mode(link) == ("CLOSED", "STANDBY")
+    link.sync(SIDECAR)
+    assert mode(link) == ("OPEN", "RUNNING")
+    early = guarded()
+    push(early, certificates=(certificate,))
+    push(early, isolate)
+    assert mode(early) == ("OPEN", "RUNNING")
+    assert not signals(early)[1:], "no process was touched"
+
+
+def test_a_certificate_whose_disk_fails_never_acts() -> None:
+    isolate = pair.order(ISOLATE)
+    link = guarded()
+    push(link, isolate)
+    link[SIDECAR].disk = "stuck"
+    push(link, certificates=(pair.resume(isolate),))
+    link.give(SIDECAR, DiskFailed(len(link[SIDECAR].records)))
+    link.give(SIDECAR, Durable(len(link[SIDECAR].records)))
+    assert mode(link) == ("CLOSED", "STANDBY")
+
+
+@pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", "replica/1"), ()])
+def test_too_few_approvers_lift_nothing(approvers: tuple[str, ...]) -> None:
+    isolate = pair.order(ISOLATE)
+    link = guarded()
+    push(link, isolate, certificates=(pair.resume(isolate, approvers=approvers),))
+    assert mode(link) == ("CLOSED", "STANDBY")
+
+
+@pytest.mark.parametrize(
+    ("gate", "life", "name"),
+    [(0, 0, "STANDBY"), (1, 1, "QUIESCING"), (2, 2, "KILLING"), (9, 0, "STANDBY"), (2**63, 2**63, "KILLING"), (-4, -4, "KILLING")],
+)
+def test_a_prohibition_that_cannot_be_read_counts_as_its_floor_and_at_least_isolate(gate: int, life: int, name: str) -> None:
+    link = guarded()
+    link.tell(SIDECAR, UnknownProhibition(gate, life, "replica/1", "major 2"))
+    assert mode(link) == ("CLOSED", name)
+    if name == "QUIESCING":
+        link.run(pair.PARAMETERS.stop_timeout_ns)
+        assert mode(link)[1] == "KILLING"
+
+
+def test_only_the_control_plane_prohibits_in_words_that_nobody_can_read() -> None:
+    link = guarded()
+    for stranger in (LEDGER, "sidecar/globex/1", AGENT_NODE):
+        link.tell(SIDECAR, UnknownProhibition(2, 2, "replica/1", "major 2"), stranger)
+    assert mode(link) == ("OPEN", "RUNNING")
+
+
+# -- evidence ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("severity", "told"),
+    [(ISOLATE, ["GATE_CLOSED"]), (SOFT, ["DRAINED", "STOPPED_FORCED"]), (HARD, ["GATE_CLOSED", "STOPPED_FORCED"])],
+)
+def test_evidence_follows_the_facts_and_its_log(severity: Severity, told: list[str]) -> None:
+    link = guarded()
+    link[SIDECAR].disk = "stuck"
+    push(link, pair.order(severity))
+    if severity is not ISOLATE:
+        link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    evidence = [effect for effect in link[SIDECAR].effects if isinstance(effect, Send) and isinstance(effect.message, Evidence)]
+    assert [send.message.stage for send in evidence if send.to == "replica/1"] == told  # type: ignore[union-attr]  # only evidence is left
+    written = {record.seq: record.kind for record in link[SIDECAR].records}
+    assert {written[send.after_lsn] for send in evidence} == {"EVIDENCE"}
+    assert {send.message.token for send in evidence} == {link[SIDECAR].state.token}  # type: ignore[union-attr]
+    assert not link[SIDECAR].state.proved, "nothing is proved before it is durable"
+
+
+def test_drained_means_that_nothing_is_under_way() -> None:
+    link = guarded()
+    ask(link)
+    push(link, pair.order(SOFT))
+    assert stages(link) == []
+    link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
+    assert stages(link) == ["DRAINED"]
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "code", "in_flight", "stage"),
+    [
+        (StopAck(3, ()), 0, False, "STOPPED_CLEAN"),
+        (StopAck(3, ("t",)), 0, False, "STOPPED_FORCED"),
+        (StopAck(3, ()), 1, False, "STOPPED_FORCED"),
+        (StopAck(3, ()), 0, True, "STOPPED_FORCED"),
+        (None, 0, False, "STOPPED_FORCED"),
+    ],
+)
+def test_clean_is_what_the_sidecar_saw_itself(acknowledged: StopAck | None, code: int, in_flight: bool, stage: str) -> None:
+    link = guarded()
+    if in_flight:
+        ask(link)
+    push(link, pair.order(SOFT))
+    if acknowledged is not None:
+        link.tell(SIDECAR, acknowledged, AGENT_NODE)
+    link.give(SIDECAR, ProcessExited(code, signalled=False))
+    assert stages(link)[-1] == stage
+
+
+def test_an_isolated_agent_is_never_shown_as_stopped() -> None:
+    link = guarded()
+    push(link, pair.order(ISOLATE))
+    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    assert set(stages(link)) == {"GATE_CLOSED"}

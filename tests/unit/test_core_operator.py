@@ -1,0 +1,145 @@
+"""The operator's client: asking until somebody has answered for good, and carrying a resume through (protocol 3.7, 3.8)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from killswitch.core import operator as client
+from killswitch.core import trust
+from killswitch.core.events import Command, Send
+from killswitch.core.intent import HARD, ISOLATE, SOFT
+from killswitch.core.keys import KeyedHash
+from killswitch.core.messages import OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from tests.unit import pair
+from tests.unit.pair import REPLICAS, SECOND, TRUST, Link, cell, mode
+
+STOP = Command("order", "stop-1", "alice", "acme", "tenant", "acme", 2, 0, 0, "runaway")
+RESUME = Command("resume", "resume-1", "alice", "acme", "tenant", "acme", reason="all clear", approvers=("bob", "carol"))
+
+
+def alone() -> Link:
+    link = Link("operator")
+    link.boot("operator")
+    return link
+
+
+def asked(link: Link, kind: type = OrderRequest) -> list[str]:
+    """Which replicas were asked, in turn."""
+    return [effect.to for effect in link["operator"].effects if isinstance(effect, Send) and isinstance(effect.message, kind)]
+
+
+def test_a_stop_and_a_resume_from_command_to_effect() -> None:
+    link = cell("operator")
+    link.give("operator", STOP)
+    link.run(SECOND)
+    assert mode(link) == ("CLOSED", "STANDBY")
+    assert not link["operator"].state.errands
+    link.give("operator", RESUME)
+    link.run(2 * SECOND)
+    assert mode(link) == ("OPEN", "RUNNING")
+    assert not link["operator"].state.errands
+
+
+def test_it_asks_every_replica_in_turn_with_ever_longer_waits() -> None:
+    link = alone()
+    link.give("operator", STOP)
+    started, times = link.now, []
+    for _ in range(9):
+        link.run(link["operator"].timers["stop-1"] - link.now)
+        times.append(link.now - started)
+    assert asked(link) == [REPLICAS[turn % 3] for turn in range(10)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == client.RETRY_MAX_NS
+    assert len({request.request for request in link["operator"].sent(OrderRequest)}) == 1, "the same request, so the same order"
+
+
+def test_a_replica_that_is_named_is_asked_first() -> None:
+    link = alone()
+    for index, replica in enumerate(("replica/3", "no such replica")):
+        link.give("operator", Command("order", f"r{index}", "alice", "acme", "tenant", "acme", 2, 2, 0, "now", replica=replica))
+    assert asked(link) == ["replica/3", "replica/1"]
+
+
+@pytest.mark.parametrize(("stage", "final"), [("ACCEPTED", False), ("EFFECTIVE", True), ("REFUSED", True), ("ALREADY_COVERED", True)])
+def test_which_answers_end_an_errand(stage: str, final: bool) -> None:
+    link = alone()
+    link.give("operator", STOP)
+    link.tell("operator", OrderStatus("another", "o", stage, 2), "replica/1")
+    assert link["operator"].state.errands
+    link.tell("operator", OrderStatus("stop-1", "o", stage, 2), "sink/acme/ledger")
+    assert link["operator"].state.errands, "nobody but a replica answers for the control plane"
+    link.tell("operator", OrderStatus("stop-1", "o", stage, 2), "replica/1")
+    assert bool(link["operator"].state.errands) is not final
+    assert bool(link["operator"].timers) is not final
+
+
+def test_a_draft_is_approved_by_the_keys_at_hand_and_handed_in_where_it_came_from() -> None:
+    link = alone()
+    link["operator"].machine.state.trust = TRUST._replace(signer=KeyedHash(b"a cell of fakes", {"alice", "bob", "carol"}))
+    link.give(
+        "operator", Command("resume", "r", "alice", "acme", "tenant", "acme", approvers=("bob", "carol", "dave", "mallory"), replica="replica/2")
+    )
+    raw = pair.resume(pair.order(HARD)).raw
+    link.tell("operator", ResumeDraft("r", "DRAFTED", raw, 2), "replica/2")
+    (submit,) = link["operator"].sent(ResumeSubmit, "replica/2")
+    assert [approval.approver for approval in submit.certificate.approvals] == ["bob", "carol"], "somebody without a key approves nothing"
+    assert trust.read_certificate(TRUST, submit.certificate) is not None
+
+
+@pytest.mark.parametrize("stage", ["NOTHING_TO_COVER", "REFUSED"])
+def test_a_draft_that_comes_to_nothing_ends_the_errand(stage: str) -> None:
+    link = alone()
+    link.give("operator", RESUME)
+    link.tell("operator", ResumeDraft("resume-1", stage, b"", 0), "replica/1")
+    assert not link["operator"].state.errands
+
+
+def test_people_approve_anew_what_they_were_not_shown() -> None:
+    link = alone()
+    link.give("operator", RESUME)
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", pair.resume(pair.order(SOFT)).raw, 2), "replica/1")
+    link.tell("operator", ResumeStatus("resume-1", "c", "NEEDS_CONTEXT", ("another order",)), "replica/1")
+    assert len(asked(link, ResumeDraftRequest)) == 2
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", pair.resume(pair.order(SOFT), pair.order(ISOLATE)).raw, 2), "replica/2")
+    assert len({submit.certificate.raw for submit in link["operator"].sent(ResumeSubmit)}) == 2
+    link.tell("operator", ResumeStatus("resume-1", "c", "ACCEPTED"), "replica/2")
+    assert not link["operator"].state.errands
+
+
+def test_somebody_without_a_key_asks_without_a_signature() -> None:
+    link = alone()
+    link["operator"].machine.state.trust = TRUST._replace(signer=KeyedHash(b"a cell of fakes", {"bob"}))
+    link.give("operator", STOP)
+    (request,) = link["operator"].sent(OrderRequest)
+    assert request.signature == b""
+
+
+def test_there_are_only_so_many_errands_and_a_restart_forgets_them() -> None:
+    link = alone()
+    for number in range(client.OPEN_MAX + 5):
+        link.give("operator", Command("order", f"{number}", "alice", "acme", "tenant", "acme", 2, 2, 0, "now"))
+    assert len(link["operator"].state.errands) == client.OPEN_MAX
+    assert "0" not in link["operator"].state.errands
+    link.boot("operator")
+    assert not link["operator"].state.errands
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ResumeDraft("stop-1", "DRAFTED", b"", 2),
+        ResumeStatus("another", "c", "ACCEPTED"),
+        ResumeDraft("another", "DRAFTED", b"", 2),
+        ResumeCertificate(b"", ()),
+    ],
+)
+def test_answers_to_what_was_not_asked_change_nothing(message: ResumeDraft | ResumeStatus | ResumeCertificate) -> None:
+    link = alone()
+    link.give("operator", STOP)
+    sent = len(link["operator"].effects)
+    link.tell("operator", message, "replica/1")
+    assert list(link["operator"].state.errands) == ["stop-1"]
+    assert len(link["operator"].effects) == sent

@@ -1,0 +1,104 @@
+"""Finding an implementation by its name: ours, a planted bug, or somebody else's; and what a planted bug does to the core, and for how long."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from harness import planted
+from harness.implementation import OURS, ImplementationUnknown, Killswitch, load
+from harness.planted.bug import BugMisplaced, PlantedBug
+from killswitch.core import leases
+from killswitch.core.keys import KeyedHash
+from killswitch.core.machine import Machine, NodeConfig, Parameters
+
+CONFIG = NodeConfig(node="replica/1", role="replica", parameters=Parameters(), replicas=("replica/1",), kill_quorum=1, quorum=1)
+
+
+@pytest.fixture
+def theirs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("their_implementation")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_ours_makes_machines() -> None:
+    ours = load(OURS)
+    assert ours.name == OURS
+    with ours.installed():
+        machine: Machine = ours.machine(CONFIG, KeyedHash(b"secret"))
+    assert machine.digest()
+
+
+def test_a_planted_bug_is_an_implementation_by_its_own_name() -> None:
+    assert load("B01") is planted.COLLECTION["B01"]
+    assert load("B01").name == "B01"
+
+
+@pytest.mark.parametrize("attribute", ["as_class", "as_object"])
+def test_a_module_may_offer_a_class_or_an_object(theirs: ModuleType, attribute: str) -> None:
+    setattr(theirs, attribute, Killswitch if attribute == "as_class" else Killswitch())
+    assert isinstance(load(f"their_implementation:{attribute}"), Killswitch)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("B99", "no such implementation"),
+        ("", "no such implementation"),
+        ("no_such_module:thing", "No module named 'no_such_module'"),
+        ("their_implementation:missing", "has no attribute 'missing'"),
+        ("their_implementation:half", "lacks machine, installed"),
+        (":x", "cannot load"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_the_reason(theirs: ModuleType, name: str, why: str) -> None:
+    theirs.half = type("Half", (), {"name": "half"})  # type: ignore[attr-defined]
+    with pytest.raises(ImplementationUnknown, match="--implementation: ") as refused:
+        load(name)
+    assert why in str(refused.value)
+
+
+def test_a_module_that_breaks_as_it_is_loaded_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "breaks_on_import.py").write_text("raise ZeroDivisionError('in the module')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImplementationUnknown, match="in the module"):
+        load("breaks_on_import:thing")
+
+
+def test_a_bug_is_in_force_inside_and_nowhere_else_and_counts_how_often_it_was_reached() -> None:
+    original = leases.until
+    bug = PlantedBug("X1", "a mistake", {"leases:until": lambda round_, now_ns: 7})
+    with bug.installed():
+        assert leases.until(leases.Round(0), 0) == 7
+    assert leases.until is original
+    assert bug.calls == {"leases:until": 1}
+
+
+def test_a_bug_is_taken_back_whatever_happens() -> None:
+    original = leases.until
+    bug = PlantedBug("X1", "a mistake", {"leases:until": lambda round_, now_ns: 7})
+    with pytest.raises(KeyError), bug.installed():
+        raise KeyError
+    assert leases.until is original
+
+
+def test_a_bug_whose_place_is_gone_says_so_and_leaves_nothing_behind() -> None:
+    original = leases.until
+    bug = PlantedBug("X1", "a mistake", {"leases:until": lambda round_, now_ns: 7, "leases:no_such_function": lambda: None})
+    with pytest.raises(BugMisplaced, match=r"killswitch\.core\.leases has no function no_such_function"), bug.installed():
+        pytest.fail("it must not get here")
+    assert leases.until is original
+
+
+@pytest.mark.parametrize("name", planted.COLLECTION)
+def test_every_planted_bug_finds_its_place_in_the_core(name: str) -> None:
+    bug = planted.COLLECTION[name]
+    assert bug.name == name
+    assert bug.mistake
+    assert bug.is_control is (not bug.caught_by)
+    with bug.installed():
+        pass

@@ -1,0 +1,197 @@
+"""From steps to facts: read off what a node does, held back until it is durable, and gone with the process that never got so far."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from harness.history import VOCABULARY, Fact
+from harness.judge import Judge
+from harness.observe import Observer
+from killswitch.core.audit import Chain
+from killswitch.core.events import (
+    AcknowledgeTask,
+    Append,
+    Boot,
+    CheckpointDurable,
+    DiskFailed,
+    Durable,
+    Effect,
+    Input,
+    Observe,
+    ProcessExited,
+    Receive,
+    Send,
+    Signal,
+    SignalKind,
+    Spawn,
+    Timer,
+    WriteCheckpoint,
+)
+from killswitch.core.intent import HARD
+from killswitch.core.messages import AgentStatus, Evidence, LeaseReply, LeaseRequest, Order, OrderStatus, Scope, Token
+from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
+
+TOKEN = Token(1, 1, "a")
+PARTS = (1, 1, "a")
+NO_TOKEN = Token(0, 0, "")
+KILL = order(HARD)
+KILL_ID = hashlib.sha256(KILL.raw).hexdigest()
+PROOF = Evidence(AGENT, TOKEN, KILL_ID, "GATE_CLOSED", 0, ())
+GRANT = LeaseReply(AGENT, "n", TOKEN, "replica/1", 5, "", "", TOKEN, 0)
+
+
+class Bench:
+    """An observer of one node, and the log that the node writes. Every fact is held against the vocabulary as it comes."""
+
+    def __init__(self, node: str = SIDECAR) -> None:
+        self.facts: list[Fact] = []
+        self.chain = Chain("boot-1")
+        self.observer = Observer(node, AGENT, {AGENT: ("tier=gold",)}, Judge(SIGNER, REPLICAS, 2), self._record)
+        self.now = 0
+
+    def _record(self, fact: Fact) -> None:
+        assert set(fact.body) == set(VOCABULARY[fact.kind][0]), fact.kind
+        self.facts.append(fact)
+
+    def step(self, event: Input, *effects: Effect) -> list[str]:
+        """Kinds of the facts of one step, but for a replica's log that grew; steps are a nanosecond apart, on a clock that is 100 ahead."""
+        self.now += 1
+        before = len(self.facts)
+        self.observer.step(self.now, self.now + 100, event, list(effects))
+        return [fact.kind for fact in self.facts[before:] if fact.kind != "log-grown"]
+
+    def tick(self, *effects: Effect) -> list[str]:
+        return self.step(Timer("t"), *effects)
+
+    def append(self, kind: str, **body: Any) -> Append:
+        return self.chain.append(kind, body, 0)
+
+    def learn(self, known: Order = KILL) -> Append:
+        return self.append("ORDER_ACCEPTED", raw=known.raw, signer=known.signer, signature=known.signature)
+
+    @property
+    def last(self) -> Fact:
+        return self.facts[-1]
+
+
+def boot(*appended: Append, name: str = "boot-1") -> Boot:
+    return Boot(tuple(effect.record for effect in appended), name, "1.1")
+
+
+def test_a_fact_has_the_real_time_the_node_and_the_nodes_clock() -> None:
+    bench = Bench()
+    bench.step(boot())
+    assert bench.facts == [Fact(1, "node-started", SIDECAR, 101, {"boot": "boot-1", "instance": "1.1", "records": 0})]
+
+
+def test_an_order_is_learned_at_once_and_durable_when_its_record_is() -> None:
+    bench = Bench("replica/1")
+    assert bench.tick(bench.learn()) == ["order-learned"]
+    told = {name: bench.last.body[name] for name in ("order", "gate", "life", "scope")}
+    assert told == {"order": KILL_ID, "gate": 2, "life": 2, "scope": ["tenant", "acme"]}
+    assert bench.tick() == []
+    assert bench.step(Durable(1)) == ["order-durable"]
+    assert bench.step(Durable(1)) == []
+
+
+@pytest.mark.parametrize(
+    ("forged", "authentic"),
+    [(KILL, True), (replace(KILL, signature=b"forged"), False), (replace(KILL, signer="replica/2"), False), (replace(KILL, signer="alice"), False)],
+)
+def test_whether_an_order_was_authentic_is_the_worlds_own_judgement(forged: Order, authentic: bool) -> None:
+    bench = Bench("replica/1")
+    bench.tick(bench.learn(forged))
+    assert bench.last.body["authentic"] is authentic
+
+
+def test_what_a_process_wrote_may_prove_durable_at_its_next_boot_and_what_it_had_to_send_is_gone() -> None:
+    bench = Bench("replica/1")
+    written = bench.learn()
+    bench.tick(written, Send("operator", PROOF, 1), AcknowledgeTask("t", 1))
+    assert bench.step(boot(written)) == ["node-started", "order-durable"]
+    assert bench.step(Durable(1)) == []
+
+
+def test_what_did_not_survive_never_becomes_durable() -> None:
+    bench = Bench("replica/1")
+    bench.tick(bench.learn())
+    assert bench.step(boot(name="boot-2")) == ["node-started"]
+    assert bench.step(Durable(1)) == []
+
+
+def test_a_proof_is_sent_once_whoever_it_goes_to_and_not_before_its_record() -> None:
+    bench = Bench()
+    bench.tick(*(Send(replica, PROOF, 1) for replica in REPLICAS))
+    assert [fact.kind for fact in bench.facts] == []
+    assert bench.step(Durable(1)) == ["evidence-sent"]
+    assert bench.tick(Send("replica/1", replace(PROOF, stage="STOPPED_CLEAN"))) == ["evidence-sent"]
+
+
+def test_a_round_is_one_request_however_many_replicas_are_asked() -> None:
+    bench = Bench()
+    ask = LeaseRequest(AGENT, TOKEN, "n1", "", 0, "RUNNING")
+    assert bench.tick(*(Send(replica, ask) for replica in REPLICAS)) == ["lease-requested"]
+    assert bench.last.body == {"agent": AGENT, "nonce": "n1", "token": PARTS, "instance": "a"}
+    assert bench.tick(Send("replica/1", ask)) == []
+    assert bench.tick(Send("replica/1", replace(ask, nonce="n2"))) == ["lease-requested"]
+    assert bench.tick(Send("replica/1", replace(ask, nonce="n3", token=NO_TOKEN))) == []
+
+
+def test_a_grant_names_the_orders_that_the_replica_knew_by_its_own_log() -> None:
+    bench = Bench("replica/1")
+    bench.tick(Send(SIDECAR, GRANT))
+    assert bench.last.body["orders_known"] == []
+    elsewhere = order(HARD, tenant="globex", scope=Scope("tenant", "globex"))
+    bench.tick(bench.learn(), bench.learn(elsewhere))
+    assert bench.tick(Send(SIDECAR, GRANT)) == ["lease-granted"]
+    assert bench.last.body["orders_known"] == [KILL_ID]
+    assert bench.tick(Send(SIDECAR, replace(GRANT, len_ns=0, why="gate closed"))) == ["lease-denied"]
+    assert bench.last.body["why"] == "gate closed"
+
+
+def test_a_process_is_followed_by_its_token_from_start_to_reap() -> None:
+    bench = Bench()
+    assert bench.tick(Signal(SignalKind.REAP_ORPHANS)) == []  # nobody is known to be there
+    assert bench.tick(Spawn(TOKEN)) == ["process-started"]
+    assert bench.tick(Signal(SignalKind.TERM)) == ["process-termed"]
+    assert bench.tick(Signal(SignalKind.KILL), Signal(SignalKind.KILL)) == ["process-killed", "process-killed"]
+    assert bench.step(ProcessExited(-9, True)) == ["process-reaped"]
+    assert bench.last.body == {"agent": AGENT, "token": PARTS, "code": -9, "signalled": True}
+    assert bench.step(ProcessExited(0, False)) == []
+
+
+def test_a_checkpoint_is_of_the_log_as_it_was_when_it_began() -> None:
+    bench = Bench("agent/acme/1")
+    bench.tick(bench.append("INTENT", task=["t1"], step=0, key="k"), WriteCheckpoint(1, b""))
+    bench.tick(bench.append("DONE", task="t1"))
+    assert bench.step(CheckpointDurable(1)) == ["checkpoint-durable"]
+    assert bench.last.body == {"agent": AGENT, "generation": 1, "lsn": 1}
+
+
+@pytest.mark.parametrize(("outcome", "kind"), [("COMPLETED", "task-acknowledged"), ("ROLLED_BACK", "task-returned")])
+def test_upstream_is_told_when_the_end_of_the_task_is_durable(outcome: str, kind: str) -> None:
+    bench = Bench("agent/acme/1")
+    assert bench.tick(bench.append("DONE", task="t1"), AcknowledgeTask("t1", 1, outcome)) == ["task-done"]
+    assert bench.step(Durable(1)) == ["task-done-durable", kind]
+
+
+def test_only_the_operators_client_is_told_things_that_are_facts_on_arrival() -> None:
+    told = (OrderStatus("r", KILL_ID, "EFFECTIVE", 2), AgentStatus(KILL_ID, AGENT, TOKEN, "STOPPED_CLEAN"))
+    operator, sidecar = Bench("operator"), Bench()
+    assert [operator.step(Receive("replica/1", message)) for message in told] == [["order-status"], ["agent-status"]]
+    assert [sidecar.step(Receive("replica/1", message)) for message in told] == [[], []]
+
+
+def test_a_failed_sync_is_a_fact() -> None:
+    bench = Bench()
+    assert bench.step(DiskFailed(3)) == ["disk-failed"]
+    assert bench.last.body == {"lsn": 3}
+
+
+def test_a_node_may_speak_of_itself_only_in_words_of_the_vocabulary() -> None:
+    bench = Bench()
+    assert bench.tick(Observe("lease-lost", {"agent": AGENT, "token": PARTS}), Observe("no-such-fact", {})) == ["lease-lost"]
