@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import audit_store, implementation, results_store
+from harness.interruption import Terminated
 from harness.results import Campaign, RunResult
 from harness.single import simulate
 from harness.summary import summarise
@@ -28,7 +29,7 @@ from scenarios import load
 from scenarios.draw import draw
 from scenarios.model import Scenario
 
-CHUNK_MAX = 8
+CHUNK_MAX = 4
 AHEAD = 4  # chunks handed to the pool for each worker, so that stopping is quick and memory flat
 
 
@@ -51,11 +52,12 @@ class WorkerDied(Exception):
 
 
 class Outcome(NamedTuple):
-    """All runs so far, whether somebody interrupted, and what else kept it from its end."""
+    """All runs so far; whether somebody interrupted, or sent SIGTERM; and what kept it from its end, in words."""
 
     runs: list[RunResult]
     interrupted: bool
     broken: str = ""
+    terminated: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +104,9 @@ def play_all(chunks: list[Chunk], jobs: int, progress: Callable[[int, int], None
             runs += done
             progress(len(runs), total)
     except KeyboardInterrupt:
-        return Outcome(_in_order(runs), True)
+        return Outcome(_in_order(runs), True, f"interrupted after {len(runs)} of {total} runs")
+    except Terminated:
+        return Outcome(_in_order(runs), True, f"terminated after {len(runs)} of {total} runs", terminated=True)
     except WorkerDied as died:
         return Outcome(_in_order(runs), False, str(died))
     return Outcome(_in_order(runs), False)
@@ -126,7 +130,7 @@ def _in_pool(chunks: list[Chunk], jobs: int) -> Iterator[list[RunResult]]:
                 done, open_ = wait(open_, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             pool.shutdown(cancel_futures=True)
             yield from (future.result() for future in open_ if not future.cancelled() and future.exception() is None)
             raise
@@ -168,10 +172,12 @@ def finish(
     outcome: Outcome, paths: Iterable[Path], *, driver: str, implementation_name: str, out: Path, began: float, replay: str = "haltproof replay"
 ) -> Campaign:  # fmt: skip
     """Add everything up and write it to ``out``."""
-    scenarios = {scenario.scenario: scenario for scenario in (_scenario(str(path)) for path in paths)}
+    found = {_scenario(str(path)).scenario: path for path in paths}
+    library = load.library()
     campaign = summarise(
-        outcome.runs, scenarios, driver=driver, implementation=implementation_name, version=version(),
-        wall_s=time.perf_counter() - began, out=out, replay=replay, interrupted=outcome.interrupted or bool(outcome.broken),
+        outcome.runs, {name: _scenario(str(path)) for name, path in found.items()}, driver=driver, implementation=implementation_name,
+        version=version(), wall_s=time.perf_counter() - began, out=out, replay=replay, cut_short=outcome.broken,
+        files={name: str(path) for name, path in found.items() if name not in library},
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
+from harness import results_store
 from harness.audit_cli import audit_app
 from harness.exits import Exit, of_campaign, of_verdict
+from harness.interruption import Terminated, sigterm_raises_at_once
+from harness.version import release, version
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
 from scenarios.seeds import SEED_MAX, Seeds, SeedsInvalid
 
@@ -31,6 +34,7 @@ app = App(
     name="haltproof",
     help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 violated, 2 unknown, 64 usage, 65 invalid scenario.",
     help_format="plaintext",
+    version=release,
 )
 app.command(audit_app)
 DEFAULT_OUT = Path("out/run")
@@ -85,9 +89,10 @@ def run(
     _refuse_twins(loaded)
     chosen = Seeds.parse(seeds) if seeds else None
     _check_implementation(implementation)
-    _refuse_foreign(out)
     if twice:
         return _run_twice(loaded, chosen, implementation, json=json)
+    _refuse_foreign(out)
+    results_store.clear(out)
     if live:
         return _run_live(loaded, chosen, implementation, out, json=json)
     return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json)
@@ -98,7 +103,7 @@ def _run_simulated(paths: list[Path], chosen: Seeds | None, jobs: int, implement
 
     began = time.perf_counter()
     chunks = campaign.plan(paths, lambda scenario: _seeds_of(scenario, chosen), implementation, out)
-    with terminal.progress("runs") as progress:
+    with terminal.progress("runs") as progress, sigterm_raises_at_once():
         outcome = campaign.play_all(chunks, jobs, progress)
     return _conclude(outcome, paths, "sim", implementation, out, began, json=json)
 
@@ -116,19 +121,21 @@ def _conclude(outcome: Outcome, paths: list[Path], driver: str, implementation: 
         terminal.show_campaign(made)
     if outcome.broken:
         terminal.complain(f"{outcome.broken}; {len(outcome.runs)} runs were done by then, and are kept")
-    return Exit.INTERRUPTED if outcome.interrupted else of_campaign(made, outcome.runs)
+    if outcome.interrupted:
+        return Exit.TERMINATED if outcome.terminated else Exit.INTERRUPTED
+    return of_campaign(made, outcome.runs)
 
 
 def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool) -> Exit:
     from harness import live_campaign, terminal
     from harness.live.injections import CapabilityMissing
     from harness.live.server import ServerMissing
-    from scenarios.derive import drivers
+    from scenarios.derive import drivers, simulated_only
 
     for path, scenario in loaded:
         if "live" not in drivers(scenario):
             raise Refused(
-                f"{path}: needs faults that only the simulator has; `haltproof list` shows what each scenario can be played by", Exit.CAPABILITY
+                f"{path}: only the simulator has {', '.join(simulated_only(scenario))}; `haltproof list` shows what plays what", Exit.CAPABILITY
             )
     began = time.perf_counter()
     try:
@@ -139,14 +146,11 @@ def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, impleme
     code = _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json)
     for line in played.left:
         terminal.complain(f"left behind: {line}")
-    if played.left:
-        return Exit.RESIDUE
-    return Exit.TERMINATED if played.terminated else code
+    return Exit.RESIDUE if played.left else code
 
 
 def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, *, json: bool) -> Exit:
     from harness import terminal, twice
-    from harness.version import version
     from scenarios.draw import draw
 
     answers: list[dict[str, Any]] = []
@@ -202,7 +206,6 @@ def explain(scenario: str, *, seed: int | None = None) -> Exit:
     seed
         Draw this seed's schedule, too.
     """
-    from harness.version import version
     from scenarios.draw import draw
     from scenarios.explain import explain as in_words
 
@@ -282,7 +285,6 @@ def _keep_replay(judged: Any, schedule: Schedule, out: Path) -> None:
 def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
     """The schedule that a token or file stands for, and the implementation that it was played with."""
     from harness import token as tokens
-    from harness.version import version
     from scenarios import schedule as schedules
     from scenarios.draw import draw
 
@@ -400,7 +402,7 @@ def _refuse_twins(loaded: list[tuple[Path, Scenario]]) -> None:
 def _refuse_foreign(out: Path) -> None:
     """Results go where results are, or where nothing is."""
     if out.exists() and (
-        not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl")))
+        not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl", "live")))
     ):
         raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
 
@@ -428,28 +430,38 @@ def main() -> None:
 
 def answer(arguments: list[str]) -> int:
     """Run one command line; its exit code. Errors for people go to standard error."""
-    from harness.implementation import ImplementationUnknown
-    from harness.token import TokenInvalid
-    from harness.version import version
-
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return Exit.USAGE  # cyclopts has said why
-    except Refused as refused:
-        return _say(refused, refused.code)
-    except ScenarioInvalid as invalid:
-        return _say(invalid, Exit.SCENARIO)
-    except (ScenarioNotFound, SeedsInvalid, ImplementationUnknown, TokenInvalid) as mistake:
-        return _say(mistake, Exit.USAGE)
-    except OSError as wrong:
-        return _say(f"{wrong.filename or 'a file'}: {wrong.strerror or wrong}", Exit.USAGE)
-    except KeyboardInterrupt:
-        return _say("interrupted", Exit.INTERRUPTED)
-    except Exception:  # noqa: BLE001  # whatever else goes wrong is ours, and has to say so
-        traceback.print_exc()
-        return _say(f"this is a bug of haltproof {version()}: please report it, with the lines above and the command", Exit.BUG)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough; nothing is wrong with that
+        return Exit.VALID
+    except BaseException as error:  # noqa: BLE001  # every way out of a command has a code of its own
+        return _answer_to(error)
     return int(code) if code is not None else Exit.VALID
+
+
+def _answer_to(error: BaseException) -> int:
+    """What to say of an error, and the code it exits with. What nobody foresaw is a bug of ours, and has to say so."""
+    from harness.implementation import ImplementationUnknown
+    from harness.token import TokenInvalid
+
+    if isinstance(error, Refused):
+        return _say(error, error.code)
+    if isinstance(error, ScenarioInvalid):
+        return _say(error, Exit.SCENARIO)
+    if isinstance(error, ScenarioNotFound | SeedsInvalid | ImplementationUnknown | TokenInvalid):
+        return _say(error, Exit.USAGE)
+    if isinstance(error, OSError):
+        return _say(f"{error.filename or 'a file'}: {error.strerror or error}", Exit.USAGE)
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        interrupted = isinstance(error, KeyboardInterrupt)
+        return _say("interrupted" if interrupted else "terminated", Exit.INTERRUPTED if interrupted else Exit.TERMINATED)
+    if isinstance(error, SystemExit):
+        return _say(f"something that was played tried to end haltproof (SystemExit {error.code})", Exit.BUG)
+    traceback.print_exception(error)
+    return _say(f"this is a bug of haltproof {version()}: please report it, with the lines above and the command", Exit.BUG)
 
 
 def _say(what: object, code: Exit) -> int:

@@ -86,7 +86,7 @@ def sight(name: str, scenario_name: str, seeds: int) -> Sighting:
     token = ""
     played = 0
     bug.calls.clear()
-    for seed in range(seeds):
+    for seed in range(1, seeds + 1):
         result = simulate(draw(scenario, seed, version()), bug).result
         played += 1
         for finding in result.findings:

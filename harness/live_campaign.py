@@ -15,6 +15,7 @@ from harness import implementation, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
 from harness.history import History
+from harness.interruption import Terminated
 from harness.live import driver
 from harness.results import RunResult
 from harness.single import Judged, StopConditions, result_of
@@ -25,11 +26,10 @@ from scenarios.schedule import Schedule
 
 
 class PlayedAll(Struct, kw_only=True):
-    """All live runs, what could not be cleaned up after any of them, and whether SIGTERM ended them."""
+    """All live runs, and what could not be cleaned up after any of them."""
 
     outcome: Outcome
     left: list[str]
-    terminated: bool = False
 
 
 def play_all(
@@ -49,9 +49,10 @@ def play_all(
             progress(len(runs), len(wanted))
     except KeyboardInterrupt:
         interrupted = True
-    except driver.Terminated:
+    except Terminated:
         interrupted = terminated = True
-    return PlayedAll(outcome=Outcome(runs, interrupted), left=left, terminated=terminated)
+    why = f"{'terminated' if terminated else 'interrupted'} after {len(runs)} of {len(wanted)} runs" if interrupted else ""
+    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated), left=left)
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -27,6 +28,7 @@ PARQUET_FILE = "runs.parquet"
 SCHEDULE_FILE = "schedule.json"
 HISTORY_FILE = "history.jsonl"
 FINDINGS_FILE = "findings.json"
+REPORT_FILES = ("report.html", "report.md", "junit.xml")
 
 # The columns of runs.parquet, spelled out: a type guessed from the first rows would change with them.
 _COLUMNS = {
@@ -82,6 +84,14 @@ def keep_run(out: Path, run: RunResult, schedule: Schedule, history: History) ->
     history.save(place / HISTORY_FILE)
     _write_whole(place / FINDINGS_FILE, msgspec.json.format(msgspec.json.encode(run.findings, order="deterministic"), indent=1) + b"\n")
     return msgspec.structs.replace(run, kept=folder)
+
+
+def clear(out: Path) -> None:
+    """Take away what an earlier campaign left, the answer first: what stands in ``out`` is then never of two campaigns."""
+    for name in (CAMPAIGN_FILE, RUNS_FILE, PARQUET_FILE, *REPORT_FILES):
+        (out / name).unlink(missing_ok=True)
+    for folder in ("runs", "live"):
+        shutil.rmtree(out / folder, ignore_errors=True)
 
 
 def save(out: Path, campaign: Campaign, runs: Iterable[RunResult]) -> None:

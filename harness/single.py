@@ -40,7 +40,7 @@ def simulate(schedule: Schedule, implementation: Implementation) -> Judged:
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)
     played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None)
-    for fact in played.history.facts[-1:] if conditions.any else played.history:
+    for fact in played.history.facts[conditions.seen :]:
         jury.see(fact)
     judged = result_of(
         schedule, played.history, jury.findings(), driver=sim_driver.DRIVER, implementation=implementation.name, digest=played.digest,
@@ -94,14 +94,17 @@ def fault_counts(schedule: Schedule, history: History, fired: dict[str, int]) ->
 
 
 class StopConditions:
-    """Ends a run early when one of the scenario's stop conditions holds. Judges on the way, so that violations can be one of them."""
+    """Ends a run early when one of the scenario's stop conditions holds. Judges on the way, so that violations can be one of them.
+
+    ``seen``: how many facts it was told of, and the jury with it.
+    """
 
     def __init__(self, schedule: Schedule, jury: Jury) -> None:
         self._conditions = schedule.stop_when
         self._jury = jury
-        self._facts = 0
+        self.seen = 0
         self._readings: dict[str, Callable[[], int]] = {
-            "facts": lambda: self._facts,
+            "facts": lambda: self.seen,
             "violations": lambda: len(jury.violated),
             "unbounded-agents": lambda: int("S1" in jury.violated),
         }
@@ -112,7 +115,7 @@ class StopConditions:
 
     def watch(self, fact: Fact) -> None:
         """Take the next fact. Raises `operations.Stopped` when a condition holds."""
-        self._facts += 1
+        self.seen += 1
         self._jury.see(fact)
         for condition in self._conditions:
             if self._readings[condition.quantity]() > condition.above:

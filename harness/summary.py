@@ -6,6 +6,7 @@ A missed service level makes it invalid. Reads results only.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,12 +22,15 @@ NS_PER_MS = 1_000_000
 
 def summarise(
     runs: Sequence[RunResult], scenarios: Mapping[str, Scenario], *, driver: str, implementation: str, version: str, wall_s: float, out: Path,
-    replay: str, interrupted: bool = False,
+    replay: str, cut_short: str = "", files: Mapping[str, str] | None = None,
 ) -> Campaign:  # fmt: skip
-    """The campaign document. ``scenarios`` in the order in which they are to be shown."""
-    summaries = [summarise_scenario(scenario, [run for run in runs if run.scenario == name]) for name, scenario in scenarios.items()]
-    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if interrupted else [])
-    failures = [failure for run in runs for failure in failures_of(run, out, replay)]
+    """The campaign document. ``scenarios`` in the order in which they are to be shown; ``files``: {scenario: its file} of those outside the library.
+
+    ``cut_short``: why not all runs were played; then nothing is valid, for what is missing might have been violated.
+    """
+    summaries = [summarise_scenario(scenario, [run for run in runs if run.scenario == name], cut_short) for name, scenario in scenarios.items()]
+    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if cut_short else [])
+    failures = [failure for run in runs for failure in failures_of(run, out, replay, (files or {}).get(run.scenario, ""))]
     stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
     return Campaign(
         verdict=compose(verdicts), driver=driver, implementation=implementation, version=version, runs=len(runs), wall_s=wall_s,
@@ -36,7 +40,8 @@ def summarise(
     )  # fmt: skip
 
 
-def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult]) -> ScenarioSummary:
+def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short: str = "") -> ScenarioSummary:
+    """One scenario over all its runs."""
     demanded = tuple(str(fact) for fact in scenario.expect.reached)
     reached: Counter[str] = Counter()
     faults: dict[str, list[int]] = {}
@@ -53,11 +58,14 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult]) -> Scenari
         verdict, why = Verdict.INVALID, f"service level {missed[0]}"
     elif vacuous and verdict is Verdict.VALID:
         verdict, why = Verdict.UNKNOWN, f"vacuous: no run reached {', '.join(vacuous)}; play more seeds, or mend the scenario"
+    elif cut_short and verdict is not Verdict.INVALID:
+        verdict, why = Verdict.UNKNOWN, cut_short
     elif not runs:
         why = "no run was finished"
+    unseen = sorted(kind for kind in VOCABULARY if not reached[kind] and kind not in vacuous)
     return ScenarioSummary(
         scenario=scenario.scenario, hypothesis=scenario.hypothesis, verdict=verdict, runs=len(runs), invariants=invariant_counts(runs),
-        reached=dict(sorted(reached.items())), never_reached=tuple(vacuous) + tuple(sorted(kind for kind in VOCABULARY if not reached[kind])),
+        reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), why=why,
     )  # fmt: skip
@@ -92,9 +100,11 @@ def percentile(ordered: Sequence[int], percent: int) -> int:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-def failures_of(run: RunResult, out: Path, replay: str) -> list[Failure]:
+def failures_of(run: RunResult, out: Path, replay: str, file: str = "") -> list[Failure]:
     """A failure for each invariant that did not hold, and one for the run if it is unknown as a whole."""
-    command = f"{replay} '{run.token}'" if run.driver == "sim" else f"haltproof run --live {run.scenario} --seeds {run.seed}..{run.seed}"
+    command = f"{replay} '{run.token}'" + (f" --scenario {shlex.quote(file)}" if file else "")
+    if run.driver != "sim":
+        command = f"haltproof run --live {shlex.quote(file or run.scenario)} --seeds {run.seed}..{run.seed}"
     witness = str(out / run.kept) if run.kept else ""
     common = {"scenario": run.scenario, "seed": run.seed, "token": run.token, "witness": witness, "replay": command}
     found = [

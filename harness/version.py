@@ -11,8 +11,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-ROOMS = ("killswitch/core", "sim", "scenarios")
-MODULES = ("harness/history.py", "harness/observe.py", "harness/signals.py", "harness/triggers.py", "harness/judge.py")
+ROOMS = ("killswitch/core", "sim", "scenarios", "harness/planted")
+MODULES = tuple(f"harness/{name}.py" for name in ("history", "observe", "signals", "triggers", "judge", "operations", "trail", "implementation"))
 
 
 @lru_cache(maxsize=1)

@@ -186,6 +186,14 @@ def drivers(scenario: Scenario) -> tuple[str, ...]:
     return tuple(driver for driver in able if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
 
 
+def simulated_only(scenario: Scenario) -> list[str]:
+    """What of the scenario the live driver does not have, by name, for people."""
+    missing = sorted({f"fault {name}" for name, form in _faults(scenario) if LIVE not in playable_by(name, form)})
+    network = scenario.network
+    chances = {"network loss": network.loss, "network duplicate": network.duplicate, "network reorder": network.reorder}
+    return missing + [name for name, chance in chances.items() if chance.high]
+
+
 def playable_by(name: str, form: FaultForm | None) -> tuple[str, ...]:
     """The drivers that have a fault with its settings as written; a swarm's (``form`` None) are drawn to fit no driver in particular."""
     kind = FAULTS[name]

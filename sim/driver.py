@@ -46,7 +46,7 @@ class Played(Struct, kw_only=True):
 
 
 def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
-    """Play ``schedule``. ``watch`` is told of each fact but the last as it is recorded, and may raise `Stopped` to end the run."""
+    """Play ``schedule``. ``watch`` is told of each fact but the last ones as it is recorded, and may raise `Stopped` to end the run."""
     with implementation.installed(), collector_at_rest():
         world = World(schedule, implementation)
         if watch is not None:
@@ -57,6 +57,8 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
         except (Stopped, TooMuch) as stopped:
             ended, cut_short = str(stopped), isinstance(stopped, TooMuch)
         world.watchers.clear()
+        if ended != "complete":
+            world.fact("stop-condition", None, {"condition": ended})
         world.fact("run-ended", None, {"reason": ended})
         digest = digest_of(world)
     return Played(

@@ -16,6 +16,7 @@ from harness.triggers import POLL_NS, Triggers
 from killswitch.core.events import Receive
 from killswitch.core.messages import Message
 from scenarios.deploy import OPERATOR
+from scenarios.faults import FAULTS
 from scenarios.schedule import ClockSpec, Entry, Fault, Operation
 from sim.network import Impairment
 from sim.node import Node
@@ -100,7 +101,7 @@ class Nemesis:
         world.fact("fault-on", None, {"fault": entry.id, "what": fault.what, "target": target})
         self._on[entry.id] = entry
         _BEGIN[fault.what](self, entry.id, fault)
-        if fault.what in INSTANT:
+        if not FAULTS[fault.what].lasting:
             self._end(entry)
         elif fault.for_ns is not None:
             world.queue.at(world.queue.now + fault.for_ns, self._end, entry)
@@ -245,8 +246,6 @@ class Nemesis:
 def _whole(fault: Fault, key: str) -> int:
     return int(fault.settings.get(key, 0))
 
-
-INSTANT = frozenset({"crash", "clock-step", "replay"})
 
 _Injector = Callable[[Nemesis, str, Fault], None]
 _BEGIN: dict[str, _Injector] = {

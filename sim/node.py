@@ -171,10 +171,9 @@ class Node:
     def _go_on(self) -> None:
         """Where the process stood: first what the interrupted step still had to do, then all that has arrived."""
         self.world.fact("node-resumed", self, {})
+        self._release()
         while self.unfinished and not self.paused_by:
             self._carry_out(self.unfinished.popleft())
-        if not self.paused_by:
-            self._release()
         while self.inbox and not self.paused_by and self.machine is not None:
             act, argument = self.inbox.popleft()
             act(argument)
@@ -197,19 +196,20 @@ class Node:
             effects = machine.step(event, clock_ns)
         except Exception as error:  # noqa: BLE001  # whatever it is, that a step raises is the finding (S27)
             self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error} (on {type(event).__name__})"})
+            self.die(power=False)  # nobody knows what state it is in
             return
         self.world.trace.append((now, self.id, event))
         self.observer.step(now, clock_ns, event, effects)
         if self.pause_in_step and effects:
             self.pause(self.pause_in_step)
             self.pause_in_step = ""
+        if type(event) is Durable and not self.stands_still():
+            self._release()  # what waited for the log was asked for before what this step asks for
         for effect in effects:
             if self.stands_still():
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)
-        if type(event) is Durable and not self.stands_still():
-            self._release()
 
     def receive(self, event: Input) -> None:
         """An input from outside: lost if no process runs to take it, or if it has not read for too long."""
@@ -239,8 +239,7 @@ class Node:
 
     def hear(self, stamp: int) -> None:
         """A message brought its sender's stamp."""
-        if stamp > self.stamp:
-            self.stamp = hlc.merge(self.stamp, stamp, self._wall_ms())
+        self.stamp = hlc.merge(self.stamp, stamp, self._wall_ms())
 
     def _wall_ms(self) -> int:
         """What the host's wall clock shows, in milliseconds. Stamps alone read it; no machine does."""
@@ -263,8 +262,12 @@ class Node:
 
     def _release(self) -> None:
         """What waited for the log may go now, in the order in which it was asked for."""
-        while self._held and self._held[0][0] <= self._durable:
-            self._carry_out(self._held.popleft()[1])
+        machine = self.machine
+        due = [effect for lsn, effect in self._held if lsn <= self._durable]
+        self._held = deque(entry for entry in self._held if entry[0] > self._durable)
+        for effect in due:
+            if self.machine is machine:  # an exit may be among them
+                self._carry_out(effect)
 
     def _spawn(self, effect: Spawn) -> None:
         agent = self.world.agent_of(self)

@@ -132,13 +132,17 @@ class World:
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
         node = self.nodes[target]
-        node.hear(self._stamps.get(id(message), 0))
+        stamp = self._stamps.get(id(message), 0)
+        if stamp > node.stamp:
+            node.hear(stamp)
         node.receive(Receive(source, message))
 
     def _deliver(self, source: str, target: str, message: Message) -> None:
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
         node = self.nodes[target]
-        node.hear(self._stamps.get(id(message), 0))
+        stamp = self._stamps.get(id(message), 0)
+        if stamp > node.stamp:
+            node.hear(stamp)
         for _ in range(copies):
             node.receive(Receive(source, message))
 

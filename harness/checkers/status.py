@@ -9,7 +9,7 @@ from harness.checkers.run import Order, Run
 from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, token_of
 from harness.history import Fact
 
-EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINED", "KILL_FAILED"}
+EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,7 @@ Nothing is left running: not after Ctrl-C, not after an exception, and not after
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +20,7 @@ from msgspec import Struct
 from harness import implementation as implementations
 from harness import trail
 from harness.history import Fact, History
+from harness.interruption import sigterm_raises
 from harness.judge import Judge
 from harness.live import refold
 from harness.live.cell import Cell, Link, plan
@@ -52,10 +50,6 @@ class LiveFailure(Exception):
     """The means of the experiment failed, not its subject: the verdict is unknown."""
 
 
-class Terminated(BaseException):
-    """SIGTERM came: clean up, and leave with 143."""
-
-
 class PlayedLive(Struct, kw_only=True):
     """A live run. ``why``: what makes its verdict unknown (empty: nothing). ``left``: what could not be cleaned up (exit code 4).
 
@@ -83,7 +77,7 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
     implementations.load(implementation)
     directory.mkdir(parents=True, exist_ok=True)
     run = LiveRun(schedule, implementation, directory, binary, watch)
-    with _sigterm_raises():
+    with sigterm_raises():
         return asyncio.run(run.play())
 
 
@@ -265,7 +259,6 @@ class LiveRun:
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)
 
-
     def _audited(self, at_ns: int) -> Iterator[Fact]:
         """What the logs that the processes wrote say of each other."""
         lives = {node: sight.lives[-1] for node, sight in self._sight.nodes.items() if sight.lives and node.startswith(("replica/", "sidecar/"))}
@@ -274,26 +267,3 @@ class LiveRun:
         for node, records in logs.items():
             chain_ok = isinstance(audit.verify(records), int)
             yield Fact(at_ns, "log-verified", node, lives[node][-1].clock_ns, trail.verified(node, records, heads, chain_ok=chain_ok))
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does. Only the main thread may say so; in another, whoever owns that thread sees to it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came = threading.Event()
-
-    def interrupt(_number: int, _frame: object) -> None:
-        came.set()
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if came.is_set():
-            raise Terminated from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

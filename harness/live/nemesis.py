@@ -17,9 +17,8 @@ from harness.operations import command
 from harness.triggers import Triggers
 from killswitch.live.upstream import Desk
 from scenarios.deploy import OPERATOR
+from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Operation, Schedule
-
-INSTANT = frozenset({"crash"})
 
 
 class Record(Protocol):
@@ -100,7 +99,7 @@ class Nemesis:
         self._links_on[id_] = (fault.what, frozenset(link for link in fault.links if self._stage.cell.route(link) is not None))
         until_ns = None if fault.for_ns is None else self._stage.sight.now_ns() + fault.for_ns
         self._note(id_, fault.what, await injection.attest())
-        if fault.what not in INSTANT:
+        if FAULTS[fault.what].lasting:
             left_s = None if until_ns is None else max(0, until_ns - self._stage.sight.now_ns()) / NS
             await self._stage.healing.within(left_s)
         self._stage.sight.look()  # what was sent until now met the fault

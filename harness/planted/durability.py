@@ -21,7 +21,6 @@ from killswitch.core.sink import Sink
 
 _after_accept = replica_orders.after_accept
 _on_durable = sidecar_step.on_durable
-_learn_order = sidecar_step.learn_order
 
 
 def acknowledge_before_sync(state: Replica, order: str, now_ns: int) -> None:
@@ -42,16 +41,17 @@ def prove_without_the_disk(state: Sidecar, order: str, reached: str, now_ns: int
         send(state, replica, signed)
 
 
-def close_after_sync(state: Sidecar, order: Order, now_ns: int) -> None:
+def close_after_sync(state: Sidecar, order: Order, now_ns: int) -> bool:
     """The stop waits for the disk: the order is put on record first, and enforced when that is durable."""
     known = trust.read_order(state.trust, order)
-    if known is None or known.id in state.intent.orders or known.id in state.evidence_told:
-        return
-    if not intent.matches(known.body.tenant, known.body.scope, state.identity):
-        return
+    if known is None:
+        return False
+    if known.id in state.intent.orders or known.id in state.evidence_told or not intent.matches(known.body.tenant, known.body.scope, state.identity):
+        return True
     state.evidence_told[known.id] = "waiting for the disk"
     body = {"raw": order.raw, "signer": order.signer, "signature": order.signature, "deadline": None}
     state.awaiting[record(state, "ORDER_LEARNED", body, now_ns)] = ("late order", known)
+    return True
 
 
 def durable_then_close(state: Sidecar, event: Durable, now_ns: int) -> None:

@@ -59,7 +59,7 @@ BUGS = (
     ),
     PlantedBug(
         "B51", "a head is signed over records that are not durable yet",
-        {"publication:published_size": all_that_is_written}, ("S16",), ("replica-power-loss", "swarm-storm"), "hard",
+        {"publication:published_size": all_that_is_written}, ("S16",), ("swarm-storm", "replica-power-loss"), "hard",
     ),
     PlantedBug(
         "B52", "witnesses cosign without a proof of consistency, and a log that lost its end passes for itself",
@@ -67,7 +67,7 @@ BUGS = (
     ),
     PlantedBug(
         "B53", "a head is shown once: whoever does not get it never cosigns it",
-        {"publication:show": show_once}, ("L7",), ("kill-during-partition", "swarm-storm"), "easy",
+        {"publication:show": show_once}, ("L7",), ("swarm-storm",), "easy",
     ),
     PlantedBug(
         "B54", "the stamp that comes with a message is ignored",

@@ -173,7 +173,10 @@ def put_in_force(intent: Intent, certificate: str) -> None:
 
 
 def lifts(intent: Intent, known: KnownCertificate) -> set[str]:
-    """The ids that a certificate lifts: those it lists, whatever else this node knows (D1)."""
+    """The ids that a certificate lifts: those it lists (D1).
+
+    The answer must not depend on ``intent``, which is here because lifting whatever this node knows is the mistake one would make (B03).
+    """
     return set(known.body.covers)
 
 

@@ -78,7 +78,10 @@ def enough(grants: Mapping[str, int], quorum: int) -> bool:
 
 
 def until(round_: Round, now_ns: int) -> int:
-    """When the lease of a round ends: its shortest grant, counted from the request's send time, not from ``now_ns``."""
+    """When the lease of a round ends: its shortest grant, counted from the request's send time.
+
+    The answer must not depend on ``now_ns``, which is here because counting from it is the mistake one would make (B01).
+    """
     return round_.sent_ns + min(round_.grants.values())
 
 

@@ -143,7 +143,7 @@ class ResumeCertificate(Struct, frozen=True, tag=True):
 
 
 class Evidence(Struct, frozen=True, tag=True):
-    """What a sidecar proves about one order: ``stage`` is GATE_CLOSED, DRAINED, STOPPED_CLEAN, STOPPED_FORCED or KILL_FAILED.
+    """What a sidecar proves about one order: ``stage`` is GATE_CLOSED, DRAINING, STOPPED_CLEAN, STOPPED_FORCED or KILL_FAILED.
 
     Bound to the token that it speaks of, so that a late proof of an earlier start proves nothing about this one.
     """

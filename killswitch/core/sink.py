@@ -82,8 +82,9 @@ def on_apply(state: Sink, message: Apply, sender: str, now_ns: int) -> None:
     """Refuse, or apply and record in one; answer once that is durable."""
     refused = refusal(state, message, now_ns)
     if refused:
-        record(state, "REJECTED", {"agent": message.agent, "key": message.key, "token": parts(message.token), "why": refused}, now_ns)
-        send(state, sender, ApplyResult(state.node, message.key, refused))
+        body = {"agent": message.agent, "key": message.key, "token": parts(message.token), "why": refused}
+        lsn = record(state, "REJECTED", body, now_ns)  # the fence that it rests on lies before it in the log
+        send(state, sender, ApplyResult(state.node, message.key, refused), lsn)
         return
     again = message.key in state.applied and state.kind != SinkClass.UNBOUNDED
     result = state.applied[message.key] if again else f"{state.node}#{state.chain.seq + 1}"

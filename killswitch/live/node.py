@@ -37,6 +37,7 @@ from killswitch.live.upstream import Counter, Handed
 
 EXIT_GUARD_GONE = 75
 FLUSH_S = 0.5
+READ_OUT_S = 1.0
 
 MakeMachine = Callable[[NodeConfig, Signer], Machine]
 
@@ -81,6 +82,7 @@ class Node:
         machine = make_machine(config, Ed25519(deployment.private, deployment.public))
         self._host = Host(machine, self._log, deployment.clock, self._trace, self, self._checkpoints)
         self._transport = Transport(config.node, config.tenant, deployment.cell, self._host.receive)
+        self._reading_out: asyncio.Task[None] | None = None  # held, or it might be collected before it is done
         self._tree = ProcessTree(config.agent, directory / "process", adopts=True) if config.role == "sidecar" else None
         self._counter = Counter(config.node, Path(deployment.upstream), self._take) if deployment.upstream else None
 
@@ -126,13 +128,21 @@ class Node:
             self._counter.tell_ended(task, outcome)
 
     def spawn(self, token: Token, on_gone: Callable[[int], None]) -> None:
-        """Start the agent, with one end of a socket pair as its only way out."""
+        """Start the agent, with one end of a socket pair as its only way out. It is gone once all that it wrote has been read."""
         assert self._tree is not None, "only a sidecar starts a process"
         ours, theirs = socket.socketpair()
+        talk = self._transport.adopt(f"agent/{self._deployment.config.agent}", ours)
+
+        async def read_out(status: int) -> None:
+            await asyncio.wait([talk], timeout=READ_OUT_S)  # a stray child may hold its end open: that must not hold us up
+            on_gone(status)
+
+        def gone(status: int) -> None:
+            self._reading_out = asyncio.get_running_loop().create_task(read_out(status))
+
         with theirs:
             argv = [*self._deployment.program, "--guard", str(theirs.fileno()), "--token", msgspec.json.encode(token).decode()]
-            self._tree.spawn(argv, os.environ, (theirs.fileno(),), on_gone)
-        self._transport.adopt(f"agent/{self._deployment.config.agent}", ours)
+            self._tree.spawn(argv, os.environ, (theirs.fileno(),), gone)
 
     def terminate(self) -> None:
         assert self._tree is not None, "only a sidecar has a process"

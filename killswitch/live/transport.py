@@ -210,17 +210,19 @@ class Transport:
         reader, writer = await asyncio.open_unix_connection(sock=connected)
         outbox = self._accepted[peer] = self._new_outbox()
         try:
-            await self._converse(_Stream(reader, writer, None), peer, outbox)
+            await self._converse(_Stream(reader, writer, None), peer, outbox, to_the_end=True)
         finally:
             if self._accepted.get(peer) is outbox:
                 del self._accepted[peer]
 
-    async def _converse(self, stream: _Stream, peer: str, outbox: Outbox, *beside: Coroutine[Any, Any, None]) -> bool:
-        """Read and write until either ends; whether anything was heard from the peer."""
+    async def _converse(
+        self, stream: _Stream, peer: str, outbox: Outbox, *beside: Coroutine[Any, Any, None], to_the_end: bool = False
+    ) -> bool:  # fmt: skip
+        """Read and write until either ends, or ``to_the_end`` of what the peer wrote; whether anything was heard from it."""
         self.counters.connected += 1
         halves = [asyncio.create_task(half) for half in (self._read(stream, peer), self._write(stream, outbox), *beside)]
         try:
-            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(halves[:1] if to_the_end else halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for half in halves:
                 half.cancel()

@@ -198,7 +198,8 @@ def test_a_node_that_dies_though_no_fault_killed_it_makes_the_run_unknown(tmp_pa
 HARNESS = """
 import sys
 from pathlib import Path
-from harness.live.driver import Terminated, play
+from harness.interruption import Terminated
+from harness.live.driver import play
 from scenarios.schedule import load
 try:
     play(load(Path(sys.argv[1])), "killswitch", Path(sys.argv[2]))

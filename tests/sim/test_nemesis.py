@@ -15,12 +15,13 @@ from killswitch.core.messages import Message
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Tape, Trigger
 from sim.driver import Played
-from sim.nemesis import _BEGIN, _END, INSTANT
+from sim.nemesis import _BEGIN, _END
 from tests.live.schedules import REPLICAS, SIDECAR, both_ways, fault, order, short
 from tests.sim.worlds import MS, SECOND, facts_of, of_fault, played
 
 LINKS = both_ways(SIDECAR, *REPLICAS)
 SHARE = 300_000
+INSTANT = frozenset(what for what, kind in FAULTS.items() if not kind.lasting)
 
 EACH: dict[str, Entry] = {
     "partition": fault("f", "partition", SECOND, SECOND, links=LINKS, shape="stall"),

@@ -60,13 +60,29 @@ def test_a_send_waits_for_its_record_and_no_longer() -> None:
     assert sends(stage) == [(0, "now"), (SYNC_NS, "later"), (2 * SYNC_NS, "last")]
 
 
-def test_the_machine_hears_that_a_record_is_durable_before_what_waited_for_it_leaves() -> None:
+def test_what_waited_leaves_before_what_the_news_of_durability_brings_about() -> None:
     stage = Stage()
     scripted(stage, Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
     stage.node.boot_up()
     stage.play(100 * MS)
     assert stage.taken(Durable) == [SYNC_NS]
-    assert sorted(sends(stage)) == [(SYNC_NS, "answer"), (SYNC_NS, "waited")]
+    assert sends(stage) == [(SYNC_NS, "waited"), (SYNC_NS, "answer")]
+
+
+def test_nothing_leaves_a_process_after_its_exit() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), Send("goodbye", ASK, 1), Exit(0, 1), Send("ghost", ASK, 1)], Durable=[Send("ghost", ASK)])
+    stage.agent.boot_up()
+    stage.play(100 * MS)
+    assert [what for _, what in sends(stage)] == ["goodbye"]
+
+
+def test_a_send_does_not_wait_for_an_earlier_one_that_waits_for_more() -> None:
+    stage = Stage()
+    scripted(stage, Boot=lambda _: [stage.append(), stage.append(), Send("two", ASK, 2), Send("one", ASK, 1)])
+    stage.node.boot_up()
+    stage.play(100 * MS)
+    assert sends(stage) == [(SYNC_NS, "one"), (2 * SYNC_NS, "two")]
 
 
 @pytest.mark.parametrize("power", [False, True])
@@ -270,7 +286,7 @@ def test_a_pause_in_the_step_that_hears_of_durability_holds_back_what_waited_for
     stage.queue.at(5 * MS, lambda _: stage.node.pause_soon("p"))
     assert stage.play(50 * MS) == []
     stage.node.resume("p")
-    assert sends(stage) == [(50 * MS, "answer"), (50 * MS, "waited")]
+    assert sends(stage) == [(50 * MS, "waited"), (50 * MS, "answer")]
 
 
 def test_a_process_goes_on_when_the_last_of_its_pauses_is_over_and_each_counts_once() -> None:
@@ -380,7 +396,7 @@ def test_a_term_wakes_a_stopped_agent() -> None:
 # -- what must not happen
 
 
-def test_a_step_that_raises_is_a_fact_and_the_run_goes_on() -> None:
+def test_a_step_that_raises_is_a_fact_and_the_end_of_its_process() -> None:
     stage = Stage()
 
     def fail(_: Input) -> list[Effect]:
@@ -390,6 +406,7 @@ def test_a_step_that_raises_is_a_fact_and_the_run_goes_on() -> None:
     stage.node.boot_up()
     stage.node.receive(Receive("x", ASK))
     stage.play(100 * MS)
-    assert stage.facts == [(0, "step-raised", {"error": "KeyError: 'mine' (on Receive)"})]
+    assert [kind for _, kind, _ in stage.facts] == ["step-raised", "node-crashed"]
+    assert stage.facts[0] == (0, "step-raised", {"error": "KeyError: 'mine' (on Receive)"})
     assert tuple(stage.facts[0][2]) == VOCABULARY["step-raised"][0]
-    assert stage.taken(Timer) == [10 * MS]
+    assert stage.taken(Timer) == []

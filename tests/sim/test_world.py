@@ -74,7 +74,8 @@ def test_a_watcher_may_end_the_run_and_the_end_says_why() -> None:
     run = play(short(), Killswitch(), watch)
     assert run.ended == "enough"
     assert run.history.facts[-1].body == {"reason": "enough"}
-    assert run.history.facts[:-1] == seen
+    assert run.history.facts[-2].kind == "stop-condition"
+    assert run.history.facts[:-2] == seen
 
 
 def test_a_run_that_records_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Owns a topology of three replicas and one agent, and short words for the facts t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from harness.checkers import CHECKERS, Checker, check
 from harness.history import VOCABULARY, Fact, History
@@ -50,7 +50,7 @@ class Story:
         self.facts.append(Fact(self.at_ns, kind, node, self.at_ns if clock_ns is None else clock_ns, body))
         return len(self.facts) - 1
 
-    def at(self, at_ns: int) -> Story:
+    def at(self, at_ns: int) -> Self:
         assert at_ns >= self.at_ns
         self.at_ns = at_ns
         return self

@@ -186,7 +186,7 @@ class TestSignedBodies:
         request = OrderRequest("r1", "alice", TENANT, Scope("tenant", TENANT), 2, 2, 0, "why")
         signed = msgspec.structs.replace(request, signature=b"s")
         assert codec.unsigned(signed) == codec.unsigned(request) != codec.unsigned(msgspec.structs.replace(request, gate=1))
-        proof = Evidence("acme/1", Token(1, 1, "i"), "o", "DRAINED", 0, (), b"s")
+        proof = Evidence("acme/1", Token(1, 1, "i"), "o", "DRAINING", 0, (), b"s")
         assert codec.unsigned(proof) == codec.pack(msgspec.structs.replace(proof, signature=b""))
 
 

@@ -307,6 +307,7 @@ def test_the_phases_are_what_they_are_called() -> None:
 def test_whatever_it_is_doing_an_agent_that_is_asked_to_stop_leaves(phase: str, drain: bool, status: str) -> None:
     link = PHASES[phase]()
     seat = link[AGENT_NODE]
+    earlier = [effect for effect in seat.effects if isinstance(effect, WriteCheckpoint)]
     link.tell(AGENT_NODE, StopRequest(drain), SIDECAR)
     the_disk_recovers(link)
     for _ in range(8):
@@ -324,6 +325,7 @@ def test_whatever_it_is_doing_an_agent_that_is_asked_to_stop_leaves(phase: str, 
     ]
     assert isinstance(order[-3], WriteCheckpoint), "the last checkpoint, then the word, then the end"
     assert farewell.checkpoint == order[-3].generation
+    assert order[-3] not in earlier, "one that was under way does not hold what has come since"
     assert seat.kinds()[seat.durable - 1] == "CKPT"
     left = work.open_checkpoint(order[-3].body)
     assert left is not None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send
+from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send, Signal
 from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
-from killswitch.core.messages import ApplyResult, Evidence, StopAck, UnknownProhibition
+from killswitch.core.messages import ApplyResult, Evidence, Scope, StopAck, UnknownProhibition
 from tests.unit import pair
 from tests.unit.one_sided import ask, push, signals, stages
-from tests.unit.pair import AGENT_NODE, LEDGER, SIDECAR, guarded, mode
+from tests.unit.pair import AGENT_NODE, LEDGER, SECOND, SIDECAR, Link, guarded, mode
 
 # -- prohibitions and permissions ----------------------------------------------------------------------------------------------------------
 
@@ -50,6 +50,7 @@ def test_a_certificate_whose_disk_fails_never_acts() -> None:
     link.give(SIDECAR, DiskFailed(len(link[SIDECAR].records)))
     link.give(SIDECAR, Durable(len(link[SIDECAR].records)))
     assert mode(link) == ("CLOSED", "STANDBY")
+    assert not link[SIDECAR].state.intent.in_force
 
 
 @pytest.mark.parametrize("approvers", [("bob",), ("bob", "bob"), ("bob", "alice"), ("bob", "replica/1"), ()])
@@ -85,7 +86,7 @@ def test_only_the_control_plane_prohibits_in_words_that_nobody_can_read() -> Non
 
 @pytest.mark.parametrize(
     ("severity", "told"),
-    [(ISOLATE, ["GATE_CLOSED"]), (SOFT, ["DRAINED", "STOPPED_FORCED"]), (HARD, ["GATE_CLOSED", "STOPPED_FORCED"])],
+    [(ISOLATE, ["GATE_CLOSED"]), (SOFT, ["DRAINING", "STOPPED_FORCED"]), (HARD, ["GATE_CLOSED", "STOPPED_FORCED"])],
 )
 def test_evidence_follows_the_facts_and_its_log(severity: Severity, told: list[str]) -> None:
     link = guarded()
@@ -101,13 +102,13 @@ def test_evidence_follows_the_facts_and_its_log(severity: Severity, told: list[s
     assert not link[SIDECAR].state.proved, "nothing is proved before it is durable"
 
 
-def test_drained_means_that_nothing_is_under_way() -> None:
+def test_draining_is_told_as_soon_as_nothing_new_can_leave() -> None:
     link = guarded()
     ask(link)
     push(link, pair.order(SOFT))
-    assert stages(link) == []
+    assert stages(link) == ["DRAINING"]
     link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
-    assert stages(link) == ["DRAINED"]
+    assert stages(link) == ["DRAINING"], "each stage once"
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,35 @@ def test_an_isolated_agent_is_never_shown_as_stopped() -> None:
     push(link, pair.order(ISOLATE))
     link.give(SIDECAR, ProcessExited(-9, signalled=True))
     assert set(stages(link)) == {"GATE_CLOSED"}
+
+
+def test_nothing_is_proven_of_a_process_that_may_still_be_there() -> None:
+    """Orphans of an earlier instance are not reaped yet: nobody knows whether they are gone."""
+    link = guarded()
+    push(link, pair.order(HARD))
+    before = len(stages(link))
+    effects = link[SIDECAR].boot(link.now)
+    link.carry_out(link[SIDECAR], [effect for effect in effects if not isinstance(effect, Signal)])
+    link.settle()
+    assert len(stages(link)) == before
+    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    assert stages(link)[before:] == ["STOPPED_FORCED"]
+
+
+def test_nothing_is_proven_of_a_start_that_is_on_its_way_to_the_disk() -> None:
+    link = Link(*pair.REPLICAS, *pair.SINKS, SIDECAR, agent_boots=False)
+    link.boot()
+    link[SIDECAR].room = link[SIDECAR].durable
+    while "PROC_START" not in link[SIDECAR].kinds():
+        link[SIDECAR].room = max(link[SIDECAR].room, len(link[SIDECAR].records))
+        link.run(SECOND)
+        if "PROC_START" in link[SIDECAR].kinds():
+            link[SIDECAR].room = link[SIDECAR].durable
+    assert link[SIDECAR].state.spawning
+    push(link, pair.order(HARD))
+    assert stages(link) == []
+    link[SIDECAR].room = len(link[SIDECAR].records)
+    link.settle()
+    link[SIDECAR].room = 1 << 30
+    link.settle()
+    assert stages(link) == ["STOPPED_CLEAN"]

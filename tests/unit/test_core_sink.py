@@ -73,6 +73,16 @@ def test_a_fence_holds_at_once_and_is_acknowledged_once_durable() -> None:
         assert status(link, apply()) == "REJECTED_FENCED"
 
 
+def test_a_refusal_waits_for_the_fence_that_it_rests_on() -> None:
+    """Told before the fence is durable, a sink that then crashes would let in what it had called refused for good."""
+    link = sink()
+    link[LEDGER].disk = "stuck"
+    tell(link, Fence(AGENT, NEW))
+    (refused,) = [effect for effect in link.tell(LEDGER, apply(), SIDECAR) if isinstance(effect, Send)]
+    fence = next(record.seq for record in link[LEDGER].records if record.kind == "FENCE")
+    assert refused.after_lsn >= fence
+
+
 def test_a_key_takes_place_once_and_is_answered_alike_for_ever() -> None:
     link = sink()
     results = [tell(link, apply(token=token))[0] for token in (OLD, OLD, NEW)]
@@ -212,7 +222,7 @@ def test_every_prefix_of_the_log_folds_to_what_was_answered(node: str) -> None:
         link[node].boot(link.now, records=records[:length])
         state = link[node].state
         for lsn, message in answered:
-            if lsn and lsn <= length and isinstance(message, ApplyResult) and node != POST:
+            if lsn and lsn <= length and isinstance(message, ApplyResult) and message.status == "APPLIED" and node != POST:
                 assert state.applied[message.key] == message.result
             if lsn and lsn <= length and isinstance(message, FenceAck):
                 assert state.fences[AGENT] >= message.min_token

@@ -85,6 +85,18 @@ def test_a_start_waits_for_all_of_its_conditions(missing: str) -> None:
     assert len(spawned(link)) == 1
 
 
+def test_the_lease_of_one_start_serves_no_other() -> None:
+    link = cell()
+    link.cut = lambda sender, to, message: type(message).__name__ == "LeaseReply"
+    link.crash_agent()
+    link.run(LEASE - SECOND)
+    assert link[SIDECAR].state.token.counter == 2, "the next start has its token, and the old lease would still be live"
+    assert len(spawned(link)) == 1
+    link.cut = lambda sender, to, message: False
+    link.run(2 * SECOND)
+    assert len(spawned(link)) == 2
+
+
 def test_a_token_refused_for_a_greater_one_is_followed_by_one_greater_still() -> None:
     link = Link(SIDECAR, agent_boots=False)
     link.boot()

@@ -37,7 +37,7 @@ def test_evidence_is_told_once_and_never_taken_back() -> None:
     link = control_plane()
     link.tell(ONE, request(SOFT), "operator")
     order = next(iter(link[ONE].state.intent.orders.values())).order
-    for stage in ("STOPPED_CLEAN", "DRAINED", "STOPPED_CLEAN", "DRAINED"):
+    for stage in ("STOPPED_CLEAN", "DRAINING", "STOPPED_CLEAN", "DRAINING"):
         link.tell(ONE, proof(order, stage), SIDECAR)
     assert told(link) == [(AGENT, "STOPPED_CLEAN")]
     assert link[ONE].kinds().count("EVIDENCE") == 1
@@ -55,7 +55,7 @@ def test_evidence_counts_from_the_agents_own_sidecar_alone() -> None:
         (forged, SIDECAR),
         (proof(order, "STOPPED_CLEAN"), "sidecar/acme/2"),
         (proof(order, "STOPPED_CLEAN", by="sidecar/acme/2"), "sidecar/acme/2"),
-        (structs.replace(proof(order, "DRAINED"), stage="STOPPED_CLEAN"), SIDECAR),
+        (structs.replace(proof(order, "DRAINING"), stage="STOPPED_CLEAN"), SIDECAR),
     ):
         link.tell(ONE, message, sender)
     assert told(link) == []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
-from killswitch.core import keys, merkle, transparency
+from killswitch.core import merkle, transparency
 from killswitch.core.heads import Cosignature, ForkProof, HeadNotice, Sth
 from killswitch.core.keys import Ed25519, KeyedHash, Signer
 from killswitch.core.merkle import Tree, leaf_hash
@@ -19,7 +20,7 @@ OTHER = Tree(leaf_hash(bytes([number if number < 10 else 99])) for number in ran
 def ed25519() -> Signer:
     private = {name: bytes([number]) * 32 for number, name in enumerate((WRITER, WITNESS), start=1)}
     public = {
-        name: keys.Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw() for name, raw in private.items()
+        name: Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw() for name, raw in private.items()
     }  # fmt: skip
     return Ed25519(private, public)
 

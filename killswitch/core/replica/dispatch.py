@@ -95,12 +95,11 @@ def fence(state: Replica, agent: str, order: str) -> None:
             send(state, sink, Fence(agent, token, order))
 
 
-def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> str:
-    """The order whose fences now all hold for the agent, if this was the last; else empty."""
+def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
+    """Whether this was the last fence that was wanted for the agent: from now on all of them hold."""
     wanted = state.fences.get((ack.sink, ack.agent))
     if wanted is None or ack.sink != sender or ack.min_token < wanted[0]:
-        return ""
+        return False
     del state.fences[(ack.sink, ack.agent)]
-    state.fenced[(ack.sink, ack.agent)] = ack.min_token
     record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
-    return "" if any(agent == ack.agent for _, agent in state.fences) else wanted[1]
+    return not any(agent == ack.agent for _, agent in state.fences)

@@ -26,7 +26,7 @@ from killswitch.core.replica.state import (
     REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
 )  # fmt: skip
 
-STAGES: Final = {"GATE_CLOSED": 1, "DRAINED": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
+STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
 
 
 # -- issuing -----------------------------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def tell_order(state: Replica, order: str) -> None:
     if asker is None:
         return
     copies = len(state.durable.get(order, ()))
-    stage = "EFFECTIVE" if copies >= state.config.kill_quorum else "ACCEPTED"
+    stage = "EFFECTIVE" if order in state.effective else "ACCEPTED"
     send(state, asker[1], OrderStatus(asker[0], order, stage, copies))
 
 

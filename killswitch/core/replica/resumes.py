@@ -73,7 +73,7 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     certificate = submit.certificate
     certificate_id = intent.content_id(certificate.raw)
     known = trust.read_certificate(state.trust, certificate)
-    if known is None:
+    if known is None or len(trust.approvers(state.trust, known)) < approvals_needed(state, known):
         send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="not enough valid approvals of distinct approvers"))
         return
     missing = unshown(state, known)
@@ -84,6 +84,19 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     if lsn:
         dispatch.spread(state, certificates=(certificate,))
     send(state, sender, ResumeStatus(submit.request, certificate_id, "ACCEPTED"), after_lsn=lsn)
+
+
+def approvals_needed(state: Replica, known: intent.KnownCertificate) -> int:
+    """How many approvals this cell's policy asks for, whatever the draft said. Peers and sidecars hold to the cell's least number."""
+    body = known.body
+    ruling = policy.decide(
+        state.bundle,
+        policy.Request(
+            principal=body.requester, action=policy.RESUME, authorised=True, tenant=body.tenant, scope_kind=body.scope.kind,
+            scope_value=body.scope.value, approvals=state.parameters.approvals,
+        ),
+    )  # fmt: skip
+    return ruling.approvals
 
 
 def unshown(state: Replica, known: intent.KnownCertificate) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from killswitch.core import audit, intent, leases, policy, trust
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Order, ResumeCertificate, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
@@ -68,7 +68,6 @@ class Replica:
         self.promised_ns: dict[str, int] = {}
         self.heard_token: dict[str, Token] = {}
         self.fences: dict[tuple[str, str], tuple[Token, str]] = {}  # (sink, agent) -> what to hold, for which order
-        self.fenced: dict[tuple[str, str], Token] = {}
         self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
         self.told: dict[tuple[str, str], str] = {}
         self.drafts: dict[str, Draft] = {}
@@ -112,6 +111,11 @@ def is_stopped(state: Replica, agent: str, order: str) -> bool:
 
 def uncovered(state: Replica) -> list[KnownOrder]:
     return [known for order, known in state.intent.orders.items() if order not in state.intent.lifted]
+
+
+def killing(state: Replica, agent: str) -> list[str]:
+    """The orders in force that kill an agent, by id."""
+    return [known.id for known in view_of(state, agent).uncovered if known.severity.life is Life.KILL]
 
 
 def residue_ns(state: Replica, agent: str) -> int:

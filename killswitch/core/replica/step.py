@@ -17,7 +17,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, record, send
 from killswitch.core.replica import dispatch, grants, orders, resumes, witness
-from killswitch.core.replica.state import Replica, learn, uncovered
+from killswitch.core.replica.state import Replica, killing, learn, uncovered
 
 
 def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
@@ -73,9 +73,14 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
 
 
 def forget_lifted(state: Replica) -> None:
-    """Fences of orders that were lifted need not be pressed on any more: the next start fences at its own token."""
-    for key in [key for key, (_, order) in state.fences.items() if order in state.intent.lifted]:
-        del state.fences[key]
+    """A fence is pressed on while any order kills its agent; after that the next start fences at its own token."""
+    for (sink, agent), (token, order) in list(state.fences.items()):
+        if order in state.intent.lifted:
+            standing = killing(state, agent)
+            if standing:
+                state.fences[(sink, agent)] = (token, standing[0])
+            else:
+                del state.fences[(sink, agent)]
 
 
 # -- messages --------------------------------------------------------------------------------------------------------------------------
@@ -108,9 +113,9 @@ def on_evidence(state: Replica, message: Evidence, sender: str, now_ns: int) -> 
 
 
 def on_fence_ack(state: Replica, message: FenceAck, sender: str, now_ns: int) -> None:
-    order = dispatch.on_fence_ack(state, message, sender, now_ns)
-    if order:
-        orders.tell_agent(state, order, message.agent, message.min_token, "FENCED")
+    if dispatch.on_fence_ack(state, message, sender, now_ns):
+        for order in killing(state, message.agent):
+            orders.tell_agent(state, order, message.agent, message.min_token, "FENCED")
 
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:

@@ -21,7 +21,7 @@ def stage(state: Sidecar, severity: intent.Severity, at_gate: Gate) -> str:
         return ""
     if state.process:
         if severity.gate is Gate.DRAIN:
-            return "DRAINED" if at_gate is not Gate.OPEN and not state.permits else ""
+            return "DRAINING" if at_gate is not Gate.OPEN else ""
         return "GATE_CLOSED" if at_gate is Gate.CLOSED else ""
     return "GATE_CLOSED" if severity.life is Life.ALIVE else state.last_stop[1]
 

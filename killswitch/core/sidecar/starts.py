@@ -48,7 +48,6 @@ def propose(state: Sidecar, now_ns: int) -> None:
     if state.proposed is None:
         state.highest += 1
         state.proposed = Token(EPOCH, state.highest, f"{state.instance}.{state.highest}")
-        state.promises.clear()
         state.ready.clear()
     request_start(state, state.config.replicas)
 
@@ -78,7 +77,6 @@ def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
         if reply.promised > proposed:
             state.proposed = None  # somebody else holds a greater token: try a greater one at the next heartbeat
         return
-    state.promises.add(reply.replica)
     if reply.ready and reply.complete:
         state.ready.add(reply.replica)
     if len(state.ready) >= state.config.quorum and may_start(state) and not state.opening:
@@ -175,6 +173,7 @@ def spawn(state: Sidecar, token: Token) -> None:
         abandon_start(state)
         return
     state.process = True
+    state.stop_ack = None
     state.effects.append(Spawn(token))
 
 

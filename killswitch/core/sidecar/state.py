@@ -77,7 +77,6 @@ class Sidecar:
         self.leased = False
         self.lease_timer_set = False
         self.proposed: Token | None = None
-        self.promises: set[str] = set()
         self.ready: set[str] = set()
         self.opening = False
         self.opened = False
@@ -115,7 +114,10 @@ def ordered(state: Sidecar) -> Severity:
 
 
 def lease_live(state: Sidecar, gate: Gate, now_ns: int) -> bool:
-    """Whether a quorum vouches for this agent right now. Draining needs a lease as much as running does (D4)."""
+    """Whether a quorum vouches for this agent right now. Draining needs a lease as much as running does (D4).
+
+    The answer must not depend on ``gate``, which is here because excepting a drain is the mistake one would make (B05).
+    """
     return now_ns < state.lease_until_ns
 
 
@@ -148,7 +150,7 @@ def mode(state: Sidecar, at_gate: Gate) -> str:
 
 def allows(at_gate: Gate, cls: str) -> bool:
     """Which classes of effect a gate lets through: new ones only OPEN, in-flight and undo also DRAIN (protocol 2)."""
-    return at_gate is Gate.OPEN or (at_gate is Gate.DRAIN and cls != EffectClass.NEW)
+    return at_gate is Gate.OPEN or (at_gate is Gate.DRAIN and cls in (EffectClass.INFLIGHT, EffectClass.UNDO))
 
 
 def admit(state: Sidecar, cls: str, now_ns: int) -> bool:

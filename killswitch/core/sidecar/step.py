@@ -160,7 +160,6 @@ def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
         origin = proof.first.origin
         for round_ in state.rounds.values():
             round_.grants.pop(origin, None)
-        state.promises.discard(origin)
         state.ready.discard(origin)
 
 
@@ -183,7 +182,7 @@ def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
         permits.on_effect_request(state, message, now_ns)
     elif isinstance(message, ResolveRequest):
         permits.on_resolve_request(state, message, now_ns)
-    elif isinstance(message, StopAck):
+    elif isinstance(message, StopAck) and state.process:  # one that comes later speaks of a process that is gone
         state.stop_ack = (message.checkpoint, message.in_doubt)
         state.checkpoint = max(state.checkpoint, message.checkpoint)
 
@@ -345,12 +344,18 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
 
 
 def recovered_lease(records: tuple[Record, ...]) -> int:
-    """What a lease of an earlier instance is worth: nothing, whatever the log says of it."""
+    """What a lease of an earlier instance is worth: nothing.
+
+    The answer must not depend on ``records``, which are here because believing their last LEASE_OPENED is the mistake one would make (B09).
+    """
     return NEVER
 
 
 def recovered_deadline(stored_ns: int, stored_boot: str, boot: str, order: KnownOrder, now_ns: int) -> int:
-    """A deadline holds within one boot of the host; in any other the clock says nothing about it, so it has passed."""
+    """A deadline holds within one boot of the host; in any other the clock says nothing about it, so it has passed.
+
+    The answer must not depend on ``order`` or ``now_ns``, which are here because giving the grace anew is the mistake one would make (B07).
+    """
     return stored_ns if stored_boot == boot else NEVER
 
 

@@ -1,0 +1,79 @@
+"""`haltproof audit`: a kept run's trail is exported, verified, and found out when somebody has been at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import audit_cli, audit_store, implementation
+from harness.exits import Exit
+from harness.single import simulate
+from killswitch.core import audit_merge
+from killswitch.core.audit_merge import Stamped
+from scenarios import load
+from scenarios.draw import draw
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one kept run with two tenants."""
+    scenario = load.load(load.find("swarm-storm"))
+    place = tmp_path_factory.mktemp("run")
+    audit_store.keep(place, simulate(draw(scenario, 1, "test"), implementation.load("killswitch")).trail)
+    return place
+
+
+def exported(run: Path, capsys: pytest.CaptureFixture[str], tenant: str = "acme") -> Path:
+    assert audit_cli.export(run, tenant=tenant) is Exit.VALID
+    capsys.readouterr()
+    return run / "audit" / f"export-{tenant}.json"
+
+
+@pytest.mark.parametrize("tenant", ["acme", "acme2"])
+def test_what_is_exported_verifies(run: Path, tenant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = exported(run, capsys, tenant)
+    assert audit_cli.verify(file, json=True) is Exit.VALID
+    answer = msgspec.json.decode(capsys.readouterr().out)
+    assert answer["sound"]
+    assert all(size for writer, size in answer["covered"].items() if writer.startswith(("replica/", "sidecar/")))
+    assert answer["records"] > 100
+
+
+def test_the_kept_trail_is_one_view_in_order_of_causes(run: Path) -> None:
+    lines = (run / "audit" / "trail.jsonl").read_bytes().splitlines()
+    view = [msgspec.json.decode(line, type=Stamped) for line in lines]
+    assert audit_merge.first_disorder(view) is None
+    assert view == audit_merge.linear(audit_merge.union(view))
+    assert any(entry.record.kind == "COSIG" for entry in view)
+
+
+def test_a_file_that_somebody_edited_is_found_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = msgspec.json.decode(exported(run, capsys).read_bytes())
+    log = next(log for log in document["logs"] if log["writer"].startswith("sidecar/"))
+    log["records"][2][3] += 1  # its clock
+    file = tmp_path / "edited.json"
+    file.write_bytes(msgspec.json.encode(document))
+    assert audit_cli.verify(file, keys=run / "audit" / "keyring.json") is Exit.INVALID
+    assert capsys.readouterr().out.startswith(f"invalid: {log['writer']}: record 3: edited: ")
+
+
+def test_the_keys_of_another_world_verify_nothing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keyring = msgspec.structs.replace(audit_store.load_keyring(run / "audit" / "keyring.json"), secret=b"another")
+    keys = tmp_path / "keyring.json"
+    keys.write_bytes(msgspec.json.encode(keyring))
+    assert audit_cli.verify(exported(run, capsys), keys=keys) is Exit.INVALID
+    assert "unproven" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit_cli.export(tmp_path, tenant="acme") is Exit.USAGE
+    assert "cannot be read" in capsys.readouterr().err
+    assert audit_cli.export(run, tenant="acm") is Exit.USAGE
+    assert "there are acme, acme2" in capsys.readouterr().err
+    assert audit_cli.verify(tmp_path / "nothing.json") is Exit.USAGE
+    garbage = tmp_path / "garbage.json"
+    garbage.write_text("{")
+    assert audit_cli.verify(garbage, keys=run / "audit" / "keyring.json") is Exit.INVALID
+    assert "malformed" in capsys.readouterr().out
