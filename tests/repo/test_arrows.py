@@ -11,7 +11,7 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
-    "harness.history", "harness.implementation", "harness.judge", "harness.observe", "harness.operations", "harness.signals",
+    "harness.history", "harness.implementation", "harness.interruption", "harness.judge", "harness.observe", "harness.operations", "harness.signals",
     "harness.trail", "harness.triggers", "scenarios",
 )  # fmt: skip
 
@@ -24,6 +24,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.verdict": (),
     "harness.results": ("harness.verdict",),
     "harness.results_store": ("harness.history", "harness.results", "harness.verdict", "scenarios.schedule"),
+    "harness.interruption": (),
     "harness.judge": ("killswitch.core",),
     "harness.observe": ("harness.history", "harness.judge", "killswitch.core"),
     "harness.signals": ("killswitch.core",),

@@ -10,6 +10,7 @@ import pytest
 from harness import campaign, results_store
 from harness.campaign import CHUNK_MAX, Chunk, Outcome, WorkerDied, finish, of_one, plan, play_all, play_chunk
 from harness.history import History
+from harness.interruption import Terminated
 from harness.results import RunResult
 from harness.verdict import Verdict
 from scenarios import load, schedule
@@ -81,7 +82,7 @@ def test_a_chunk_may_stop_at_its_first_violation() -> None:
     assert len(play_chunk(chunk(*range(1, 9), implementation="B08", stop_at_first=True))) == first + 1
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), WorkerDied()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminated(), WorkerDied()])
 def test_what_is_done_before_an_early_end_is_kept_and_the_whole_is_unknown(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,9 +94,11 @@ def test_what_is_done_before_an_early_end_is_kept_and_the_whole_is_unknown(
     monkeypatch.setattr(campaign, "_in_this_process", two_and_out)
     outcome = play_all(plan([QUICK], lambda scenario: range(1, 9), "killswitch", tmp_path), 1)
     assert [run.seed for run in outcome.runs] == [1, 2]
-    assert (outcome.interrupted, bool(outcome.broken)) == (isinstance(error, KeyboardInterrupt), isinstance(error, WorkerDied))
+    assert (outcome.interrupted, outcome.terminated) == (not isinstance(error, WorkerDied), isinstance(error, Terminated))
     made = finish(outcome, [QUICK], driver="sim", implementation_name="killswitch", out=tmp_path, began=0.0)
     assert (made.verdict, made.runs) == (Verdict.UNKNOWN, 2)
+    assert made.scenarios[0].verdict is Verdict.UNKNOWN
+    assert made.scenarios[0].why == outcome.broken
     assert [run.seed for run in results_store.load(tmp_path).runs] == [1, 2]
 
 

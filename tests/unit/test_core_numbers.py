@@ -8,7 +8,7 @@ from msgspec import structs
 from killswitch.core import codec
 from killswitch.core.events import Command, Send
 from killswitch.core.intent import HARD, SOFT
-from killswitch.core.messages import COUNTER_MAX, Fence, FenceAck, LeaseReply, LeaseRequest, OrderRequest, StartReply, StartRequest, Token
+from killswitch.core.messages import COUNTER_MAX, Fence, FenceAck, LeaseReply, LeaseRequest, Message, OrderRequest, StartReply, StartRequest, Token
 from tests.unit import pair
 from tests.unit.one_sided import FIRST, ONE, accept, alone, ask_lease, promise, push
 from tests.unit.pair import AGENT, LEDGER, REPLICAS, SECOND, SIDECAR, Link, guarded, mode

@@ -48,8 +48,8 @@ def test_the_worst_run_is_the_campaigns_verdict_and_none_at_all_is_unknown(verdi
 
 
 def test_an_interrupted_campaign_is_never_valid_and_hides_no_violation() -> None:
-    assert campaign(ended(VALID), interrupted=True).verdict is UNKNOWN
-    assert campaign(ended(INVALID), interrupted=True).verdict is INVALID
+    assert campaign(ended(VALID), cut_short="interrupted after 1 of 9 runs").verdict is UNKNOWN
+    assert campaign(ended(INVALID), cut_short="interrupted after 1 of 9 runs").verdict is INVALID
 
 
 def test_a_fact_that_was_demanded_and_never_reached_makes_its_scenario_unknown() -> None:
