@@ -324,11 +324,12 @@ class IntentRead(Struct, frozen=True, tag=True):
 
 
 class IntentReply(Struct, frozen=True, tag=True):
-    """All that the asked replica knows."""
+    """What the asked replica knows to be in force: every uncovered order if it is ``complete``, and certificates it knows."""
 
     nonce: str
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
+    complete: bool = True
 
 
 # -- Sinks ---------------------------------------------------------------------------------------------------------------------------

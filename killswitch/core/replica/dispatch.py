@@ -13,6 +13,7 @@ from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
 
 BODIES_MAX = 256
+ORDERS_MAX = 1024  # of one reply: they have to fit into a frame
 
 
 def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> None:
@@ -78,9 +79,10 @@ def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
 
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str) -> None:
-    orders = tuple(known.order for _, known in sorted(state.intent.orders.items()))[-BODIES_MAX:]
+    """Tell a peer every order that could be missing from its draft; more of them than a frame takes are no answer that counts."""
+    orders = tuple(sorted((known.order for known in uncovered(state)), key=lambda order: order.raw))
     certificates = tuple(state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force))[-BODIES_MAX:]
-    send(state, sender, IntentReply(message.nonce, orders, certificates))
+    send(state, sender, IntentReply(message.nonce, orders[:ORDERS_MAX], certificates, len(orders) <= ORDERS_MAX))
 
 
 # -- fences ------------------------------------------------------------------------------------------------------------------------------

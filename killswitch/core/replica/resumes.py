@@ -39,10 +39,10 @@ def rule(state: Replica, request: ResumeDraftRequest) -> policy.Ruling:
 
 
 def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> list[str]:
-    """A peer told all it knows; the ids of orders that were new here."""
+    """A peer told what it knows; the ids of orders that were new here. Only a complete answer counts towards a draft."""
     fresh = learn(state, reply.orders, reply.certificates, sender, now_ns)
     draft = state.drafts.get(reply.nonce)
-    if draft is not None and sender in state.peers:
+    if draft is not None and sender in state.peers and reply.complete:
         draft.heard.add(sender)
         finish_draft(state, reply.nonce)
     return fresh
