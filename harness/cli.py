@@ -285,6 +285,7 @@ def _keep_replay(judged: Any, schedule: Schedule, out: Path) -> None:
 def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
     """The schedule that a token or file stands for, and the implementation that it was played with."""
     from harness import token as tokens
+    from harness.checkers.jury import Jury
     from scenarios import schedule as schedules
     from scenarios.draw import draw
 
@@ -293,9 +294,11 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
         if not path.is_file():
             raise Refused(f"{what}: neither a token nor a file; a token begins with hp1:, a schedule is the schedule.json beside a history")
         try:
-            return schedules.load(path), "killswitch"
+            schedule = schedules.load(path)
+            Jury(schedule.expect.invariants)
         except ValueError as broken:
-            raise Refused(str(broken), Exit.SCENARIO) from broken
+            raise Refused(str(broken) if str(path) in str(broken) else f"{path}: {broken}", Exit.SCENARIO) from broken
+        return schedule, "killswitch"
     token = tokens.parse(what)
     try:
         path = _find((scenario or token.scenario,))[0]

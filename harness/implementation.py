@@ -6,6 +6,7 @@ Owns our own implementation and the loading of others. Planted bugs are implemen
 from __future__ import annotations
 
 import importlib
+import re
 from contextlib import AbstractContextManager, nullcontext
 
 from killswitch.core import build
@@ -13,6 +14,7 @@ from killswitch.core.keys import Signer
 from killswitch.core.machine import Implementation, Machine, NodeConfig
 
 OURS = "killswitch"
+FORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 class Killswitch:
@@ -49,13 +51,21 @@ def load(name: str) -> Implementation:
 
 def _imported(name: str) -> Implementation:
     module_name, _, attribute = name.partition(":")
+    if not FORM.fullmatch(name):
+        raise ImplementationUnknown(f"--implementation: cannot load {name!r} (not two dotted names); the form is module:object")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a stranger's module may do anything as it is loaded
-        raise ImplementationUnknown(f"--implementation: cannot load {name!r} ({error}); the form is module:object") from error
-    made = found() if isinstance(found, type) else found
+        made = found() if isinstance(found, type) else found
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything as it is loaded, and leave by SystemExit too
+        why = f"{type(error).__name__}: {error}"
+        raise ImplementationUnknown(f"--implementation: cannot load {name!r} ({why}); the form is module:object") from error
     missing = [part for part in ("name", "machine", "installed") if not hasattr(made, part)]
     if missing:
         raise ImplementationUnknown(f"--implementation: {name!r} lacks {', '.join(missing)}; see killswitch.core.machine.Implementation")
+    inert = [part for part in ("machine", "installed") if not callable(getattr(made, part))]
+    if inert:
+        raise ImplementationUnknown(f"--implementation: {' and '.join(inert)} of {name!r} cannot be called; see core.machine.Implementation")
     loaded: Implementation = made
     return loaded

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from scenarios.schedule import Fault
 from scenarios.units import MILLION, NS_PER_UNIT, Span
+
+if TYPE_CHECKING:
+    from scenarios.schedule import Fault
 
 MS = NS_PER_UNIT["ms"]
 SECOND = NS_PER_UNIT["s"]

@@ -14,11 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from killswitch.core.machine import Parameters
+from scenarios import schedule_checks
+from scenarios.problems import shown
 
 SCHEMA = "haltproof/schedule/1"
+PROBLEMS_SHOWN = 20
 
 
-class AgentSpec(Struct, frozen=True, kw_only=True):
+class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One agent and its sidecar. ``agent`` is ``tenant/name``; ``kind`` names a workload profile, never a branch in the core."""
 
     agent: str
@@ -28,7 +31,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True):
     sinks: tuple[str, ...] = ()
 
 
-class SinkSpec(Struct, frozen=True, kw_only=True):
+class SinkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``sink`` is the node id ``sink/tenant/name``; ``sink_class`` is F, C or U."""
 
     sink: str
@@ -36,7 +39,7 @@ class SinkSpec(Struct, frozen=True, kw_only=True):
     sink_class: str = "F"
 
 
-class Topology(Struct, frozen=True, kw_only=True):
+class Topology(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One cell: ``replicas`` replicas of which ``kill_quorum`` make an order effective and ``quorum`` grant a lease."""
 
     replicas: int
@@ -46,14 +49,14 @@ class Topology(Struct, frozen=True, kw_only=True):
     sinks: tuple[SinkSpec, ...]
 
 
-class ClockSpec(Struct, frozen=True, kw_only=True):
+class ClockSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A node's own clock at the start: its reading and its rate, 1 + ``drift_ppm`` / 10^6."""
 
     offset_ns: int = 0
     drift_ppm: int = 0
 
 
-class LinkSpec(Struct, frozen=True, kw_only=True):
+class LinkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How every network link behaves when no fault is on. Loss, duplication and reordering are chances in parts per million."""
 
     latency_ns: int = 2_000_000
@@ -64,14 +67,14 @@ class LinkSpec(Struct, frozen=True, kw_only=True):
     reorder_ns: int = 50_000_000
 
 
-class DiskSpec(Struct, frozen=True, kw_only=True):
+class DiskSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a sync takes when no fault is on: ``sync_ns``, and up to ``jitter_ns`` more."""
 
     sync_ns: int = 1_500_000
     jitter_ns: int = 1_000_000
 
 
-class Work(Struct, frozen=True, kw_only=True):
+class Work(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task that upstream hands to ``agent`` at ``at_ns``."""
 
     at_ns: int
@@ -82,7 +85,7 @@ class Work(Struct, frozen=True, kw_only=True):
     step_ns: int
 
 
-class Trigger(Struct, frozen=True, kw_only=True):
+class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When an entry plays: exactly one of three forms.
 
     ``at_ns``: at that time. ``after``: ``delay_ns`` after the ``count``-th fact of that kind whose fields equal ``where`` (the key
@@ -99,7 +102,7 @@ class Trigger(Struct, frozen=True, kw_only=True):
     when: tuple[str, str, str, str] | None = None
 
 
-class Operation(Struct, frozen=True, kw_only=True, tag="operation"):
+class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="operation"):
     """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume.
 
     ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume.
@@ -116,7 +119,7 @@ class Operation(Struct, frozen=True, kw_only=True, tag="operation"):
     approvers: tuple[str, ...] = ()
 
 
-class Fault(Struct, frozen=True, kw_only=True, tag="fault"):
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fault"):
     """Something that breaks. ``what`` is its name in the fault reference; ``targets`` are node ids; ``links`` are directed pairs.
 
     ``for_ns`` None lasts to the heal at the end. ``settings`` are whole numbers or strings named in the fault reference.
@@ -129,7 +132,7 @@ class Fault(Struct, frozen=True, kw_only=True, tag="fault"):
     settings: dict[str, int | str] = {}
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line of the timeline. ``id`` is unique in the schedule and is the ``fault`` or ``operation`` of its facts."""
 
     id: str
@@ -137,14 +140,14 @@ class Entry(Struct, frozen=True, kw_only=True):
     action: Operation | Fault
 
 
-class StopTimeGoal(Struct, frozen=True, kw_only=True):
+class StopTimeGoal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A service level: the ``percentile`` (in percent) of stop times, from effective to the last admission or reap, stays under ``under_ns``."""
 
     percentile: int
     under_ns: int
 
 
-class Expectations(Struct, frozen=True, kw_only=True):
+class Expectations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``invariants`` empty means all that apply. ``reached``: facts or states that must be reached in a campaign."""
 
     invariants: tuple[str, ...] = ()
@@ -152,14 +155,14 @@ class Expectations(Struct, frozen=True, kw_only=True):
     stop_time: tuple[StopTimeGoal, ...] = ()
 
 
-class StopCondition(Struct, frozen=True, kw_only=True):
+class StopCondition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """End the run when ``quantity`` (unbounded-agents, violations, facts) is above ``above``."""
 
     quantity: str
     above: int
 
 
-class Tape(Struct, frozen=True, kw_only=True):
+class Tape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the remaining choices come from: streams seeded by ``seed`` and their name, but for ``fixed``.
 
     ``fixed``: {stream: {index of the draw: choice}}; a fixed choice 0 is the benign one. ``benign``: streams that always choose 0.
@@ -170,7 +173,7 @@ class Tape(Struct, frozen=True, kw_only=True):
     benign: tuple[str, ...] = ()
 
 
-class Schedule(Struct, frozen=True, kw_only=True):
+class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a driver needs. ``scenario_digest`` is of the scenario file's meaning; ``version`` of the code that drew it."""
 
     schema: str = SCHEMA
@@ -203,11 +206,16 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> Schedule:
-    """Read a schedule file. Raises `ValueError` naming the file and the first field that is wrong."""
+    """Read a schedule file. Raises `ValueError` naming the file and what is wrong with it, at most `PROBLEMS_SHOWN` things."""
     try:
         schedule = msgspec.json.decode(path.read_bytes(), type=Schedule)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path}: {error}; a schedule file is what `haltproof run` leaves beside a violation") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path}: {why}; a schedule file is what `haltproof run` leaves beside a violation") from error
     if schedule.schema != SCHEMA:
-        raise ValueError(f"{path}: schema: unknown form (got {schedule.schema!r}); this version reads {SCHEMA}")
+        raise ValueError(f"{path}: schema: unknown form (got {shown(schedule.schema)}); this version reads {SCHEMA}")
+    found = schedule_checks.problems(schedule)
+    if found:
+        more = [f"and {len(found) - PROBLEMS_SHOWN} more"] if len(found) > PROBLEMS_SHOWN else []
+        raise ValueError("\n".join(f"{path}: {problem}" for problem in (*found[:PROBLEMS_SHOWN], *more)))
     return schedule

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scenarios.schedule import Topology
 from scenarios.units import UnitError
+
+if TYPE_CHECKING:
+    from scenarios.schedule import Topology
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 AGENT_PATTERN = rf"{NAME_PATTERN}/[a-z0-9-]{{1,32}}"

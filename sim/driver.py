@@ -20,8 +20,8 @@ from killswitch.core.events import Record
 from killswitch.core.machine import Implementation
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
-from sim.queue import collector_at_rest
-from sim.world import TooMuch, World
+from sim.queue import TooMuch, collector_at_rest
+from sim.world import World
 
 DRIVER = "sim"
 

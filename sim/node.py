@@ -15,8 +15,8 @@ from zlib import crc32
 from harness.observe import Observer
 from killswitch.core import audit, hlc
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Send, SetTimer, Signal, SignalKind, Spawn, Timer,
-    WriteCheckpoint,
+    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Observe, Send, SetTimer, Signal, SignalKind, Spawn,
+    Timer, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
@@ -109,7 +109,15 @@ class Node:
         if self.machine is not None:
             return
         self.start += 1
-        self.machine = self.world.make_machine(self.config)
+        try:
+            machine: Machine | Any = self.world.make_machine(self.config)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, a node that cannot start is the finding (S27)
+            self._raised("machine()", error)
+            return
+        if machine is None:  # a stranger's implementation promises by its types only what it has been checked for
+            self._raised("machine()", TypeError("it made none"))
+            return
+        self.machine = machine
         self._durable = self.disk.durable
         self.stamp = self.stamps.get(len(self.disk.records), 0)
         token = self.token if self.config.role == "agent" else None
@@ -194,9 +202,13 @@ class Node:
         clock_ns = self.clock.read(now)
         try:
             effects = machine.step(event, clock_ns)
-        except Exception as error:  # noqa: BLE001  # whatever it is, that a step raises is the finding (S27)
-            self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error} (on {type(event).__name__})"})
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, that a step raises is the finding (S27)
+            self._raised(type(event).__name__, error)
             self.die(power=False)  # nobody knows what state it is in
+            return
+        if type(effects) is not list or not _KINDS.issuperset(map(type, effects)):
+            self._raised(type(event).__name__, TypeError(f"no list of effects, but {str(effects)[:100]}"))
+            self.die(power=False)
             return
         self.world.trace.append((now, self.id, event))
         self.observer.step(now, clock_ns, event, effects)
@@ -210,6 +222,9 @@ class Node:
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)
+
+    def _raised(self, on: str, error: BaseException) -> None:
+        self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error} (on {on})"})
 
     def receive(self, event: Input) -> None:
         """An input from outside: lost if no process runs to take it, or if it has not read for too long."""
@@ -332,12 +347,17 @@ class Node:
         records = self.disk.records
         if machine is None or not records or self.disk.broken or self.config.role == "agent":
             return
-        live = machine.digest()
-        fresh = self.world.make_machine(self.config)
-        fresh.step(Boot(tuple(records), self._boot_name(), "fold"), self.clock.read(self.world.queue.now))
+        try:
+            live = machine.digest()
+            fresh = self.world.make_machine(self.config)
+            fresh.step(Boot(tuple(records), self._boot_name(), "fold"), self.clock.read(self.world.queue.now))
+            folded = fresh.digest()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a log that cannot be folded is a finding, too (S27)
+            self._raised("the fold of its log", error)
+            return
         if chain_ok is None:
             chain_ok = isinstance(audit.verify(records), int)
-        body = {"records": len(records), "live": live, "folded": fresh.digest(), "chain_ok": chain_ok}
+        body = {"records": len(records), "live": live, "folded": folded, "chain_ok": chain_ok}
         self.world.fact("log-folded", self, body)
 
     def finish(self) -> bool:
@@ -357,3 +377,4 @@ _EFFECTS: dict[type, Callable[[Node, Any], None]] = {
     AcknowledgeTask: Node._acknowledge,
     Exit: Node._exit,
 }
+_KINDS = frozenset((*_EFFECTS, Observe))

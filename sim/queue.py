@@ -20,6 +20,12 @@ from msgspec import Struct
 from sim.tape import Draw
 
 TIE_BITS = 16
+EVENTS_MAX = 5_000_000  # a fact takes about three: who needs more has recorded more facts than a run may
+CROWD_MAX = 1_000_000  # events that are put on at the very instant at which they are to play
+
+
+class TooMuch(Exception):
+    """The run recorded more, or went on for longer, than a run may: it may be one that never ends."""
 
 
 class Event(Struct):
@@ -67,22 +73,39 @@ class Queue(simpy.Environment):
         self._heap: list[Any] = self._queue  # slim events, not SimPy's own: hence Any
         self._tie = tie
         self._number = self._eid.__next__
+        self._instant, self._crowd = -1, 0
 
     def at(self, time: int, act: Callable[[Any], None], argument: Any = None) -> None:
         """Do ``act(argument)`` at ``time``, which is not before now."""
         self.push(time, Act.of(act, argument))
 
     def push(self, time: int, event: Event) -> None:
-        """Play ``event`` at ``time``, which is not before now."""
-        heappush(self._heap, (time, self._tie() + 1, self._number(), event))
+        """Play ``event`` at ``time``, which is not before now. Raises `TooMuch`."""
+        self._put(time, event)
 
     def follow(self, lane: Lane, after_ns: int, event: Event) -> None:
-        """Play ``event`` in ``after_ns`` from now, or right after what goes before it on its lane."""
+        """Play ``event`` in ``after_ns`` from now, or right after what goes before it on its lane. Raises `TooMuch`."""
         time: int = self.now + after_ns
         if time <= lane.last_at:
             time = lane.last_at + 1
         lane.last_at = time
-        heappush(self._heap, (time, self._tie() + 1, self._number(), event))
+        self._put(time, event)
+
+    def _put(self, time: int, event: Event) -> None:
+        number = self._number()
+        if number > EVENTS_MAX:
+            raise TooMuch(f"more than {EVENTS_MAX} events")
+        if time <= self.now:
+            self._count_crowd()
+        heappush(self._heap, (time, self._tie() + 1, number, event))
+
+    def _count_crowd(self) -> None:
+        """Time does not go on while everything that is done brings more to do at once."""
+        if self._instant != self.now:
+            self._instant, self._crowd = self.now, 0
+        self._crowd += 1
+        if self._crowd > CROWD_MAX:
+            raise TooMuch(f"more than {CROWD_MAX} events at one instant, {self.now} ns")
 
     def play(self, until: int) -> None:
         """Play everything before ``until``. Raises whatever an act raises."""

@@ -21,14 +21,10 @@ from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
 from sim.network import Network
 from sim.node import PIPE_NS, Node
-from sim.queue import TIE_BITS, Act, Lane, Queue
+from sim.queue import TIE_BITS, Act, Lane, Queue, TooMuch
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
-
-
-class TooMuch(Exception):
-    """The run recorded more facts than a run may."""
 
 
 class Upstream:

@@ -23,25 +23,34 @@ class AckDurable(InvariantChecker):
     """S11. A sidecar that sent evidence about an order holds the order after every later Boot. When the operator was told ACCEPTED or
     EFFECTIVE with so many copies, at most the others of those who knew the order then come back from a crash without it.
 
-    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement.
+    And whoever could not keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, a replica
+    grants no lease and a sidecar lets no effect out (protocol 3.6, 3.11).
+
+    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement, or a failed disk.
     Cannot see: which replicas a status counted; so it blames only when the count cannot be met any more.
     """
 
     invariant = "S11"
-    title = "AckDurable: an order that was acknowledged is held again after every crash"
-    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered"})
+    title = "AckDurable: an order that was acknowledged is held again after every crash; a failed disk vouches for nothing"
+    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._proven: dict[str, dict[str, int]] = {}
         self._told: dict[str, _Told] = {}
         self._lost: dict[str, dict[str, int]] = {}
+        self._failed: dict[str, int] = {}
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "evidence-sent":
             self._proven.setdefault(fact.node, {}).setdefault(fact.body["order"], index)
         elif fact.kind == "order-status":
             self._tell(index, fact)
+        elif fact.kind == "disk-failed":
+            self.examined += 1
+            self._failed[fact.node] = index
+        elif fact.kind in ("lease-granted", "effect-admitted"):
+            self._judge_vouching(index, fact)
         else:
             self._judge_recovery(index, fact)
 
@@ -64,6 +73,11 @@ class AckDurable(InvariantChecker):
                 self.blame(f"{fact.node} came back without order {order[:12]}, about which it had sent evidence", evidence_index, index)
         if is_replica(fact.node):
             self._judge_copies(index, fact.node, held)
+
+    def _judge_vouching(self, index: int, fact: Fact) -> None:
+        if self.run.node(fact.node).disk_failed and fact.node in self._failed:
+            did = "granted a lease" if fact.kind == "lease-granted" else "let an effect out"
+            self.blame(f"{fact.node} {did} after its disk had failed", self._failed[fact.node], index)
 
     def _judge_copies(self, index: int, replica: str, held: set[str]) -> None:
         for order, told in self._told.items():

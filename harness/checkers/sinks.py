@@ -5,31 +5,41 @@ Judged at the sinks, where effects become real: no clock, lease or word of a sid
 
 from __future__ import annotations
 
-from harness.checkers.bounds import HOST_LAG_NS
+from harness.checkers.bounds import HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Order, Run
-from harness.checkers.words import CLOSED, NEW, NO_TOKEN, OPEN, STOP, Token, token_of
+from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, Token, is_replica, token_of
 from harness.history import Fact
+
+FENCE_ARRIVES_NS = 2_000_000_000  # for the messages on their way and the sink's disk
+LINK_FAULTS = frozenset({"partition", "delay", "loss", "duplicate-messages", "duplicate", "reorder", "replay"})
 
 
 class SinkBound(InvariantChecker):
-    """S2 (T3). Class F: once a sink durably holds min_token for an agent, it applies nothing of a lower token. Class C: nothing is applied
+    """S2 (T3). Class F: once a sink durably holds min_token for an agent, it applies nothing of a lower token; and that fence comes: nothing
+    of a token that an untouched replica had promised before it learned an order of KILL is applied later than T1 + 4 gossip periods + 2 s
+    after the order was effective and known there, at a sink that no fault kept from its replicas. Class C: nothing is applied
     later than T1 + P/(1-rho) after an effective, uncovered order that forbids it. Class U has no bound that could be broken.
 
     An answer repeated for a key that was applied before is no application. An application is a fact only once it is durable: class C gets a
     second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5). An instance is an
-    application at a class F sink with a fence, or at class C under an effective order.
+    application at a class F sink with a fence, or with a fence due, or at class C under an effective order.
     """
 
     invariant = "S2"
     title = "SinkBound: sinks apply nothing below their fence (F), and nothing after the bound of T3 (C)"
-    kinds = frozenset({"fence-durable", "effect-applied"})
+    kinds = frozenset({"fence-durable", "effect-applied", "token-promised", "fault-on", "node-crashed", "node-paused", "disk-failed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._fences: dict[tuple[str, str], tuple[Token, int]] = {}
+        self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}
+        self._disturbed: set[str] = set()
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind not in ("fence-durable", "effect-applied"):
+            self._note(index, fact)
+            return
         sink, agent = fact.body["sink"], fact.body["agent"]
         if fact.kind == "fence-durable":
             fence = (token_of(fact.body["min_token"]), index)
@@ -37,6 +47,8 @@ class SinkBound(InvariantChecker):
         elif not fact.body["again"]:
             if self.run.sinks[sink] == "F":
                 self._judge_fence(index, fact, sink, agent)
+                for order in self.run.orders_of[agent]:
+                    self._judge_fence_due(index, fact, agent, order)
             elif self.run.sinks[sink] == "C":
                 for order in self.run.orders_of[agent]:
                     self._judge_challenge(index, fact, agent, order)
@@ -49,6 +61,36 @@ class SinkBound(InvariantChecker):
         token = token_of(fact.body["token"])
         if token < fence[0]:
             self.blame(f"{sink} applied an effect of {agent} under token {token}, below its fence {fence[0]}", fence[1], index)
+
+    def _note(self, index: int, fact: Fact) -> None:
+        """Who promised which token; and which sinks replicas may not have reached. A fault on the links from sidecars alone leaves fences alone."""
+        if fact.kind == "token-promised":
+            self._promised.setdefault((fact.node, fact.body["agent"]), []).append((token_of(fact.body["token"]), index))
+        elif fact.kind == "fault-on":
+            target = fact.body["target"]
+            targets = {target} if isinstance(target, str) else set(target)
+            from_sidecars = any(node.startswith("sidecar/") for node in targets) and not any(is_replica(node) for node in targets)
+            if fact.body["what"] not in LINK_FAULTS or not from_sidecars:
+                self._disturbed.update(targets)
+        else:
+            self._disturbed.add(fact.node)
+
+    def _judge_fence_due(self, index: int, fact: Fact, agent: str, order: Order) -> None:
+        if order.effective_ns is None or order.life != KILL or self.run.lifted(order, agent) or fact.node in self._disturbed:
+            return
+        token = token_of(fact.body["token"])
+        for replica in self.run.replicas:
+            learned = self.run.node(replica).known.get(order.order)
+            promised = any(held >= token and since < learned.index for held, since in self._promised.get((replica, agent), ())) if learned else False
+            if learned is None or not promised or replica in self.run.touched:
+                continue
+            self.examined += 1
+            bounds = self.run.bounds
+            limit_ns = bounds.hard_ns + stretch(4 * bounds.gossip_ns, bounds.drift_ppm) + FENCE_ARRIVES_NS
+            elapsed_ns = fact.at_ns - max(learned.at_ns, order.effective_ns)
+            if elapsed_ns > limit_ns:
+                why = f"{fact.node} applied an effect of {agent} {elapsed_ns} ns after {order.severity} {order.order[:12]}, which {replica} had to "
+                self.blame(why + f"fence off there within {limit_ns} ns", *order.proof(), learned.index, index)
 
     def _judge_challenge(self, index: int, fact: Fact, agent: str, order: Order) -> None:
         if order.effective_ns is None or order.gate == OPEN or self.run.lifted(order, agent):
@@ -70,21 +112,28 @@ class SinkBound(InvariantChecker):
 
 
 class ExactlyOnce(InvariantChecker):
-    """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result. An instance is a key.
+    """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result. And no agent writes down that
+    an effect was applied before a sink, of any class, durably holds it: what was answered too early may be gone. An instance is a key at
+    a class F sink, or a result.
 
     Cannot see: a sink that answers from memory for a key whose first application the history does not hold.
     """
 
     invariant = "S9"
-    title = "ExactlyOnce: class F sinks apply each key once and answer retries alike"
-    kinds = frozenset({"effect-applied"})
+    title = "ExactlyOnce: class F sinks apply each key once and answer retries alike; what is answered as applied is durable"
+    kinds = frozenset({"effect-applied", "task-result"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._results: dict[tuple[str, str, str], tuple[object, int]] = {}
+        self._applied: set[tuple[str, str]] = set()
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
+        if fact.kind == "task-result":
+            self._judge_result(index, fact)
+            return
+        self._applied.add((body["agent"], body["key"]))
         if self.run.sinks[body["sink"]] != "F":
             return
         key = (body["sink"], body["agent"], body["key"])
@@ -97,3 +146,11 @@ class ExactlyOnce(InvariantChecker):
             self.blame(f"{body['sink']} applied key {body['key']} of {body['agent']} twice", first[1], index)
         elif body["result"] != first[0]:
             self.blame(f"{body['sink']} answered a retry of key {body['key']} with another result", first[1], index)
+
+    def _judge_result(self, index: int, fact: Fact) -> None:
+        agent, key = fact.body["agent"], fact.body["key"]
+        if fact.body["status"] != "APPLIED":
+            return
+        self.examined += 1
+        if (agent, key) not in self._applied:
+            self.blame(f"{agent} was told that key {key} of task {fact.body['task']} took place, and no sink durably holds it", index)

@@ -15,7 +15,7 @@ from killswitch.core.events import Effect, Input
 from killswitch.core.keys import Signer
 
 
-class Parameters(Struct, frozen=True, kw_only=True):
+class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The protocol's parameters of one cell (protocol 2). ``drift_ppm`` is rho, the promised bound on drift, in parts per million.
 
     ``approvals`` is M, the distinct people that a resume needs.

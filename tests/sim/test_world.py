@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,13 +15,15 @@ from harness.implementation import Killswitch
 from harness.operations import Stopped
 from harness.single import simulate
 from harness.verdict import Verdict
-from killswitch.core.events import Effect, Input, Receive, Submit
+from killswitch.core.events import Effect, Input, Receive, Send, Submit
 from killswitch.core.keys import Signer
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import StopAck
 from scenarios.schedule import Tape
+from sim import queue as queues
 from sim import world as worlds
 from sim.driver import play
+from sim.queue import Queue, TooMuch
 from sim.world import World
 from tests.live.schedules import SIDECAR, fault, order, short
 from tests.sim.worlds import MS, SECOND, facts_of, played
@@ -147,3 +151,104 @@ def test_an_implementation_is_in_force_while_it_is_played_and_no_longer() -> Non
 
     play(short(), Marked())
     assert marks == ["in", "out"]
+
+
+class Stranger(DeafWorld):
+    """Somebody's implementation, whose machines do ``step``."""
+
+    def __init__(self, step: Callable[[Input, int], Any]) -> None:
+        self._step = step
+
+    def machine(self, config: NodeConfig, signer: Signer) -> Machine:
+        made = Deaf()
+        made.step = self._step  # type: ignore[method-assign, assignment]
+        return made
+
+
+class Stillborn(DeafWorld):
+    """Machines that cannot be made."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    def machine(self, config: NodeConfig, signer: Signer) -> Machine:
+        if self._error is not None:
+            raise self._error
+        return None  # type: ignore[return-value]
+
+
+def leave(event: Input, now_ns: int) -> list[Effect]:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("stranger", "why"),
+    [
+        (Stranger(leave), "SystemExit: 0"),
+        (Stranger(lambda event, now_ns: None), "no list of effects"),
+        (Stranger(lambda event, now_ns: [5]), "no list of effects"),
+        (Stillborn(SystemExit(0)), "SystemExit: 0 (on machine())"),
+        (Stillborn(ValueError("no")), "ValueError: no (on machine())"),
+        (Stillborn(None), "it made none"),
+    ],
+)
+def test_an_implementation_that_breaks_the_contract_is_a_finding_and_never_the_end_of_the_harness(stranger: DeafWorld, why: str) -> None:
+    judged = simulate(short(), stranger)
+    assert judged.result.verdict is Verdict.INVALID
+    assert why in judged.history.of("step-raised")[0].body["error"]
+
+
+def test_a_machine_without_a_digest_is_a_finding() -> None:
+    class Mute(Killswitch):
+        def machine(self, config: NodeConfig, signer: Signer) -> Machine:
+            made = super().machine(config, signer)
+
+            class Muted(Deaf):
+                def step(self, event: Input, now_ns: int) -> list[Effect]:
+                    return made.step(event, now_ns)
+
+                def digest(self) -> str:
+                    raise SystemExit(0)
+
+            return Muted()
+
+    judged = simulate(short(), Mute())
+    assert judged.result.verdict is Verdict.INVALID
+    assert "the fold of its log" in judged.history.of("step-raised")[0].body["error"]
+
+
+def test_messages_that_breed_for_ever_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "EVENTS_MAX", 5_000)
+
+    def breed(event: Input, now_ns: int) -> list[Effect]:
+        return [Send("replica/1", StopAck(1, ())), Send("replica/2", StopAck(1, ()))]
+
+    result = simulate(short(), Stranger(breed)).result
+    assert result.why == "cut short: more than 5000 events"
+    assert result.verdict is not Verdict.VALID
+
+
+def test_time_that_stands_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "CROWD_MAX", 500)
+    queue = Queue(lambda: 0)
+
+    def again(_: object) -> None:
+        queue.at(queue.now, again)
+
+    queue.at(7, again)
+    with pytest.raises(TooMuch, match="more than 500 events at one instant, 7 ns"):
+        queue.play(8)
+
+
+def test_as_many_events_as_may_be_at_one_instant_are_played_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "CROWD_MAX", 2)
+    queue = Queue(lambda: 0)
+
+    def twice(_: object) -> None:
+        for _ in range(2):
+            queue.at(queue.now, lambda _: None)
+
+    for at in range(1, 6):
+        queue.at(at, twice)
+    queue.play(6)
+    assert queue.now == 6

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.checkers.bounds import HOST_LAG_NS
+from harness.checkers.sinks import FENCE_ARRIVES_NS
 from harness.verdict import Verdict
-from tests.unit.histories import BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, Story
+from tests.unit.histories import AGENT, BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, SIDECAR, Story
 
 CHALLENGED_NS = HARD_NS + 625_000_000 + HOST_LAG_NS  # T1 + P / (1 - rho), and the sink's second
 
@@ -75,3 +76,69 @@ def test_only_fenced_sinks_owe_exactly_once() -> None:
     story.apply(BANK)
     story.apply(LEDGER, key="k2")
     assert story.judged("S9").verdict is Verdict.VALID
+
+
+FENCED_NS = HARD_NS + 2_500_000_000 + FENCE_ARRIVES_NS  # T1, and four gossip periods of 500 ms at a drift of 20 %
+
+
+def killed_while_on_its_way(*, severity: str = "HARD", promised: bool = True) -> Story:
+    story = Story()
+    story.start_all()
+    if promised:
+        story.say("token-promised", "replica/1", agent=AGENT, token=FIRST)
+    story.effective("o1", severity)
+    return story
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(FENCED_NS, Verdict.VALID), (FENCED_NS + 1, Verdict.INVALID)])
+def test_a_fence_is_due_after_a_kill(late_ns: int, verdict: Verdict) -> None:
+    story = killed_while_on_its_way()
+    applied = story.at(late_ns).apply()
+    finding = story.judged("S2")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or applied in finding.witness
+
+
+def test_a_fault_between_sidecar_and_sink_does_not_excuse_a_missing_fence() -> None:
+    story = killed_while_on_its_way()
+    story.fault("delay", SIDECAR, LEDGER)
+    story.at(FENCED_NS + 1).apply()
+    assert story.judged("S2").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("excuse", [("delay", "replica/1", LEDGER), ("disk-slow", LEDGER), ("partition", "replica/1", "replica/2")])
+def test_a_fault_on_the_way_of_the_fence_excuses_it(excuse: tuple[str, ...]) -> None:
+    story = killed_while_on_its_way()
+    story.fault(excuse[0], *excuse[1:])
+    story.at(FENCED_NS + 1).apply()
+    assert (story.judged("S2").verdict, story.judged("S2").examined) == (Verdict.VALID, 0)
+
+
+@pytest.mark.parametrize(("severity", "promised"), [("ISOLATE", True), ("QUIESCE", True), ("HARD", False)])
+def test_no_fence_is_due_without_a_kill_or_for_a_token_that_nobody_knew(severity: str, promised: bool) -> None:
+    story = killed_while_on_its_way(severity=severity, promised=promised)
+    story.at(FENCED_NS + 1).apply()
+    assert (story.judged("S2").verdict, story.judged("S2").examined) == (Verdict.VALID, 0)
+
+
+def test_no_fence_is_due_for_an_order_that_was_lifted() -> None:
+    story = killed_while_on_its_way()
+    story.certify("replica/1", "c1", "o1")
+    story.at(FENCED_NS + 1).apply()
+    assert story.judged("S2").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("sink", [LEDGER, BANK])
+def test_a_result_stands_on_a_durable_effect(sink: str) -> None:
+    story = Story()
+    story.apply(sink)
+    story.work("task-result", step=1, key="k1", status="APPLIED")
+    assert story.judged("S9").verdict is Verdict.VALID
+
+
+def test_a_result_without_a_durable_effect_is_a_violation() -> None:
+    story = Story()
+    story.apply(key="k0")
+    told = story.work("task-result", step=1, key="k1", status="APPLIED")
+    story.apply(key="k1")
+    assert (story.judged("S9").verdict, story.judged("S9").witness) == (Verdict.INVALID, (told,))

@@ -364,3 +364,31 @@ def test_strange_inputs_change_nothing_at_rest(what: str) -> None:
     before = (mode(link), link[SIDECAR].machine.digest(), len(link[SIDECAR].records))
     STRANGE[what](link)
     assert (mode(link), link[SIDECAR].machine.digest(), len(link[SIDECAR].records)) == before
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_token_on_record_that_is_not_durable_yet_folds_to_the_state_that_wrote_it(refused: bool) -> None:
+    link = Link(*REPLICAS, *pair.SINKS, SIDECAR)
+    link[SIDECAR].disk = "stuck"
+    link.boot()
+    link.run(3 * SECOND)
+    seat = link[SIDECAR]
+    written = seat.state.recorded_token
+    assert "TOKEN" in seat.kinds() and seat.durable < len(seat.records) and seat.state.token == NO_TOKEN
+    if refused:
+        later = Token(1, written.counter + 1, "other")
+        link.tell(SIDECAR, StartReply(AGENT, written, REPLICAS[0], False, False, "stale token", later, "", True, (), ()))
+        seat.sync(link.now)
+        assert seat.state.token == NO_TOKEN, "somebody else is ahead: what was written is not opened"
+    fresh = build.machine(pair.config(SIDECAR), pair.SIGNER)
+    fresh.step(Boot(tuple(seat.records), "boot-1", "fold"), link.now)
+    assert fresh.digest() == seat.machine.digest()
+
+
+def test_a_token_opened_without_a_record_does_not_fold_to_the_same_state() -> None:
+    link = cell()
+    seat = link[SIDECAR]
+    seat.state.token = Token(1, seat.state.token.counter + 1, "unrecorded")
+    fresh = build.machine(pair.config(SIDECAR), pair.SIGNER)
+    fresh.step(Boot(tuple(seat.records), "boot-1", "fold"), link.now)
+    assert fresh.digest() != seat.machine.digest()

@@ -102,3 +102,32 @@ def test_every_planted_bug_finds_its_place_in_the_core(name: str) -> None:
     assert bug.is_control is (not bug.caught_by)
     with bug.installed():
         pass
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "GeneratorExit()", "RecursionError('deep')"])
+def test_a_module_that_would_end_the_process_is_refused_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str) -> None:
+    (tmp_path / "leaves_on_import.py").write_text(f"raise {raised}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImplementationUnknown, match=raised.partition("(")[0]):
+        load("leaves_on_import:thing")
+
+
+def test_a_class_that_cannot_be_made_is_refused(theirs: ModuleType) -> None:
+    def leave(self: object) -> None:
+        raise SystemExit(0)
+
+    theirs.broken = type("Broken", (), {"__init__": leave})  # type: ignore[attr-defined]
+    with pytest.raises(ImplementationUnknown, match="SystemExit: 0"):
+        load("their_implementation:broken")
+
+
+def test_what_is_there_but_cannot_be_called_is_named(theirs: ModuleType) -> None:
+    theirs.inert = type("Inert", (), {"name": "inert", "machine": lambda self: None, "installed": 5})  # type: ignore[attr-defined]
+    with pytest.raises(ImplementationUnknown, match="installed of 'their_implementation:inert' cannot be called"):
+        load("their_implementation:inert")
+
+
+@pytest.mark.parametrize("name", [":x", "..:x", "os:", "a..b:x", "os:path:join", "1:2"])
+def test_a_name_that_is_no_module_and_object_is_refused_before_anything_is_loaded(name: str) -> None:
+    with pytest.raises(ImplementationUnknown, match="not two dotted names"):
+        load(name)

@@ -81,6 +81,7 @@ def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
         state.ready.add(reply.replica)
     if len(state.ready) >= state.config.quorum and may_start(state) and not state.opening:
         state.opening = True
+        state.recorded_token = proposed
         body = {"token": parts(proposed), "predecessor": parts(state.token)}
         state.awaiting[record(state, "TOKEN", body, now_ns)] = ("token", proposed)
 

@@ -60,6 +60,7 @@ class Sidecar:
         self.intent = Intent()
         self.deadlines: dict[str, int] = {}  # order id -> end of its grace
         self.token: Token = NO_TOKEN  # of the latest opened start
+        self.recorded_token: Token = NO_TOKEN  # the latest on the log, durable or not; opened when it is
         self.highest: int = 0  # greatest counter ever proposed or heard of
         self.proved: dict[str, Evidence] = {}  # order id -> latest durable evidence
         self.last_stop: tuple[Token, str, int, tuple[str, ...]] = (NO_TOKEN, "STOPPED_CLEAN", 0, ())

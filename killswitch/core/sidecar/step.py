@@ -377,7 +377,7 @@ def _fold_certificate(state: Sidecar, entry: Record, body: dict[str, Any], now_n
 
 
 def _fold_token(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    state.token = Token(*body["token"])
+    state.token = state.recorded_token = Token(*body["token"])
     state.highest = max(state.highest, state.token.counter)
     state.last_stop = (state.token, *state.last_stop[1:])  # nothing has run under it yet: it stands as its predecessor was left
 
@@ -401,10 +401,14 @@ def _fold_nothing(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: i
 
 
 def digest(state: Sidecar) -> str:
-    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token, proven forks."""
+    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token on record, proven forks.
+
+    A token is on record before it is opened (go = persist first), and one opened without a record is greater than any recorded.
+    """
     certificates = sorted(state.intent.certificates)
     deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
-    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(state.token), *sorted(state.forks)])
+    token = max(state.token, state.recorded_token)
+    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(token), *sorted(state.forks)])
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------

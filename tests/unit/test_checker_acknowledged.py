@@ -1,0 +1,38 @@
+"""S11 on hand-made histories: what a node vouches for when its disk has failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import SIDECAR, Story
+
+
+@pytest.mark.parametrize("node", ["replica/1", SIDECAR])
+def test_a_failed_disk_vouches_for_nothing(node: str) -> None:
+    story = Story()
+    story.start_all()
+    story.lease()
+    story.admit()
+    failed = story.say("disk-failed", node, lsn=4)
+    vouched = story.grant("replica/1") if node == "replica/1" else story.admit(key="k2")
+    assert (story.judged("S11").verdict, story.judged("S11").witness) == (Verdict.INVALID, (failed, vouched))
+
+
+def test_others_go_on_when_a_disk_fails() -> None:
+    story = Story()
+    story.start_all()
+    story.say("disk-failed", "replica/1", lsn=4)
+    story.grant("replica/2")
+    story.admit()
+    assert (story.judged("S11").verdict, story.judged("S11").examined) == (Verdict.VALID, 1)
+
+
+def test_a_new_start_begins_with_a_disk_that_syncs() -> None:
+    story = Story()
+    story.start_all()
+    story.say("disk-failed", "replica/1", lsn=4)
+    story.crash("replica/1")
+    story.start("replica/1", instance="b")
+    story.grant("replica/1")
+    assert story.judged("S11").verdict is Verdict.VALID
