@@ -24,9 +24,16 @@ FAILURES_SHOWN = 8
 NS_PER_MS = 1_000_000
 
 
+class Output(Console):
+    """A console whose reader may leave: that is for the command to answer, not for a library that would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output; as wide as the terminal, or wide enough for a log."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Output(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 def complain(text: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
 from killswitch.core import intent, trust
-from killswitch.core.agent import Agent, OpenTask
+from killswitch.core.agent import Agent
+from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import AcknowledgeTask, DiskFailed, Durable, Exit, ProcessExited
 from killswitch.core.intent import Identity, KnownCertificate, Severity
 from killswitch.core.messages import Apply, Evidence, Order, OrderStatus, ResumeCertificate, Scope, StopAck

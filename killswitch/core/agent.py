@@ -14,10 +14,9 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-from msgspec import Struct
 
-from killswitch.core import audit
+from killswitch.core import audit, checkpoints
+from killswitch.core.checkpoints import Checkpoint, OpenTask
 from killswitch.core.events import (
     AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, SetTimer, Submit, Timer,
     WriteCheckpoint,
@@ -31,24 +30,6 @@ from killswitch.core.outlet import record, send
 CHECKPOINT_EVERY = 5  # tasks
 QUEUE_MAX = 4096
 RETRY_NS = 1_000_000_000
-
-
-class OpenTask(Struct, array_like=True):
-    """A task that was begun: steps with a result, and the key of an intent without one (empty: none). ``in_doubt``: nobody can say."""
-
-    task: Task
-    done: int = 0
-    key: str = ""
-    in_doubt: bool = False
-
-
-class Checkpoint(Struct, array_like=True):
-    """What a checkpoint holds: the journal up to ``lsn``, folded."""
-
-    generation: int
-    lsn: int
-    ended: dict[str, str]
-    open: dict[str, OpenTask]
 
 
 class Agent:
@@ -319,36 +300,9 @@ def write_checkpoint(state: Agent, now_ns: int) -> None:
         return
     state.checkpointing = True
     state.since_checkpoint = 0
-    generation = next_generation(state.generation, state.whole_slot)
-    body = seal_checkpoint(Checkpoint(generation, state.chain.seq, state.ended, state.open))
+    generation = checkpoints.next_generation(state.generation, state.whole_slot)
+    body = checkpoints.seal(Checkpoint(generation, state.chain.seq, state.ended, state.open))
     state.effects.append(WriteCheckpoint(generation, body))
-
-
-def next_generation(last: int, whole_slot: int | None) -> int:
-    """A greater number than any before, and not that of the slot which holds the only checkpoint that is whole."""
-    return last + 2 if (last + 1) % 2 == whole_slot else last + 1
-
-
-def seal_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """Canonical bytes behind their SHA-256."""
-    body = msgspec.msgpack.encode(checkpoint, order="deterministic")
-    return hashlib.sha256(body).digest() + body
-
-
-def open_checkpoint(sealed: bytes) -> Checkpoint | None:
-    """The checkpoint, if it is whole."""
-    if hashlib.sha256(sealed[32:]).digest() != sealed[:32]:
-        return None
-    try:
-        return msgspec.msgpack.decode(sealed[32:], type=Checkpoint)
-    except (msgspec.DecodeError, ValueError):
-        return None
-
-
-def choose_checkpoint(slots: tuple[bytes, ...], journal: int) -> Checkpoint | None:
-    """The newest slot that is whole and no newer than the journal."""
-    intact = [checkpoint for slot in slots if (checkpoint := open_checkpoint(slot)) is not None and checkpoint.lsn <= journal]
-    return max(intact, key=lambda checkpoint: checkpoint.generation, default=None)
 
 
 def on_checkpoint_durable(state: Agent, event: CheckpointDurable, now_ns: int) -> None:
@@ -418,8 +372,8 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     state.chain = recovery.chain
     state.booted = True
     journal = len(recovery.records)
-    checkpoint = choose_checkpoint(event.checkpoints, journal)
-    intact = checkpoint is None or seal_checkpoint(checkpoint) in event.checkpoints
+    checkpoint = checkpoints.choose(event.checkpoints, journal)
+    intact = checkpoint is None or checkpoints.seal(checkpoint) in event.checkpoints
     if checkpoint is not None:
         state.ended, state.open, state.generation = checkpoint.ended, checkpoint.open, checkpoint.generation
         state.whole_slot = checkpoint.generation % 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
 from killswitch.core import agent as work
-from killswitch.core import audit, build, codec, trust
+from killswitch.core import audit, build, checkpoints, codec, trust
 from killswitch.core.events import (
     Append,
     Boot,
@@ -213,7 +213,7 @@ def assert_can_be_carried_out(effects: list[Effect], seq: int) -> int:
         elif isinstance(effect, SetTimer):
             assert effect.at_ns is None or isinstance(effect.at_ns, int)
         elif isinstance(effect, WriteCheckpoint):
-            assert work.open_checkpoint(effect.body) is not None
+            assert checkpoints.unseal(effect.body) is not None
     return seq
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from killswitch.core import agent as work
-from killswitch.core import audit
+from killswitch.core import audit, checkpoints
 from killswitch.core.events import AcknowledgeTask, CheckpointDurable, DiskFailed, Exit, Input, Receive, Send, Submit, WriteCheckpoint
 from killswitch.core.messages import EffectRequest, EffectResult, GateNotice, ResolveRequest, ResolveResult, StopAck, StopRequest, Task
 from tests.unit.pair import AGENT_NODE, BANK, LEDGER, SECOND, SIDECAR, Link, cell
@@ -165,26 +165,26 @@ def test_without_any_slot_the_whole_journal_is_replayed() -> None:
 def test_a_checkpoint_newer_than_its_journal_is_not_believed() -> None:
     link = with_checkpoints()
     seat = link[AGENT_NODE]
-    newest = max((work.open_checkpoint(slot) for slot in seat.slots.values()), key=lambda checkpoint: checkpoint.generation if checkpoint else 0)
+    newest = max((checkpoints.unseal(slot) for slot in seat.slots.values()), key=lambda checkpoint: checkpoint.generation if checkpoint else 0)
     assert newest is not None
     seat.boot(link.now, records=seat.records[: newest.lsn - 1])
     assert seat.observed("checkpoint-recovered")[-1]["generation"] == newest.generation - 1
 
 
 def test_a_checkpoint_round_trips_and_shows_every_change_of_a_byte() -> None:
-    checkpoint = work.Checkpoint(3, 17, {"a": "COMPLETED"}, {"b": work.OpenTask(TASKS[0], 1, "key", in_doubt=True)})
-    sealed = work.seal_checkpoint(checkpoint)
-    opened = work.open_checkpoint(sealed)
+    checkpoint = checkpoints.Checkpoint(3, 17, {"a": "COMPLETED"}, {"b": checkpoints.OpenTask(TASKS[0], 1, "key", in_doubt=True)})
+    sealed = checkpoints.seal(checkpoint)
+    opened = checkpoints.unseal(sealed)
     assert opened is not None
     assert (opened.generation, opened.lsn, opened.ended, opened.open["b"].in_doubt) == (3, 17, {"a": "COMPLETED"}, True)
     for index in range(len(sealed)):
-        assert work.open_checkpoint(sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]) is None
-    assert work.open_checkpoint(b"") is None
+        assert checkpoints.unseal(sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]) is None
+    assert checkpoints.unseal(b"") is None
 
 
 def test_whatever_has_the_right_hash_and_is_no_checkpoint_is_none() -> None:
     for body in (b"", b"\xc1", b"\x90", b"\x94\x01\x02\x03\x04"):
-        assert work.open_checkpoint(sha256(body).digest() + body) is None
+        assert checkpoints.unseal(sha256(body).digest() + body) is None
 
 
 # -- a stop in every phase -----------------------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_whatever_it_is_doing_an_agent_that_is_asked_to_stop_leaves(phase: str, 
     assert farewell.checkpoint == order[-3].generation
     assert order[-3] not in earlier, "one that was under way does not hold what has come since"
     assert seat.kinds()[seat.durable - 1] == "CKPT"
-    left = work.open_checkpoint(order[-3].body)
+    left = checkpoints.unseal(order[-3].body)
     assert left is not None
     assert farewell.in_doubt == tuple(sorted(left.open)), "it says what it leaves open"
 
