@@ -98,6 +98,9 @@ class Outbox:
         return (self._urgent or self._usual).popleft()
 
 
+KEYSET = 1  # of the deployment; it does not turn while nodes run
+
+
 class Transport:
     """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection."""
 
@@ -108,6 +111,7 @@ class Transport:
         self._cell = cell
         self._deliver = deliver
         self._deadlines = deadlines or Deadlines()
+        self._versions = codec.PeerVersions(KEYSET)
         self._dialled: dict[str, Outbox] = {}
         self._accepted: dict[str, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -239,11 +243,15 @@ class Transport:
                 stream.writer.write(frames.pack(Kind.PONG, payload))
             elif kind is Kind.MESSAGE:
                 envelope = codec.decode(payload)
-                if isinstance(envelope, codec.Refusal) or (envelope.header.sender, envelope.header.to) != (peer, self._node):
+                if isinstance(envelope, codec.Refusal) or not self._admits(peer, envelope.header):
                     self.counters.refused += 1  # one bad message changes only its own outcome (S26)
                     continue
                 self.counters.received += 1
                 await self._deliver(peer, envelope.message)
+
+    def _admits(self, peer: str, header: codec.Header) -> bool:
+        """Only what a peer says itself, to us, in no earlier version than it has spoken before (V5)."""
+        return (header.sender, header.to) == (peer, self._node) and self._versions.admits(peer, header)
 
     async def _write(self, stream: _Stream, outbox: Outbox) -> None:
         loop = asyncio.get_running_loop()

@@ -142,6 +142,27 @@ def test_probes_are_answered_and_strangers_are_not() -> None:
     play(scene)
 
 
+def test_a_peer_that_turns_to_an_earlier_version_is_refused_but_for_its_prohibitions() -> None:
+    async def scene() -> None:
+        port, at_sidecar = free_port(), Inbox()
+        sidecar = Transport("sidecar/acme/1", "acme", "cell", at_sidecar.deliver)
+        await sidecar.listen(port)
+        hello = frames.pack_hello(Hello("cell", "replica/1", "sidecar/acme/1"))
+
+        def frame(message: Message, minor: int) -> bytes:
+            return frames.pack(Kind.MESSAGE, codec.encode(message, "replica/1", "sidecar/acme/1", "", minor=minor))
+
+        await converse(port, hello, frame(GateNotice(0), 1), frame(GateNotice(1), 0), frame(OrderPush((ORDER,), ()), 0))
+        assert [type(message) for _, message in at_sidecar.messages] == [GateNotice, OrderPush]
+        assert at_sidecar.messages[0] == ("replica/1", GateNotice(0))
+        assert sidecar.counters.refused == 1
+        await converse(port, hello, frame(GateNotice(2), 0), frame(GateNotice(3), 2))  # remembered over connections
+        assert at_sidecar.messages[-1] == ("replica/1", GateNotice(3))
+        await sidecar.close()
+
+    play(scene)
+
+
 ORDER = Order(b"raw", "replica/1", b"signature")
 
 
