@@ -20,7 +20,7 @@ CHECKPOINT_SYNCS = 3  # CK2 the file, CK4 its directory, and the rename between 
 class Disk:
     """``give`` hands the node an input. ``slow_ns``: {fault: added to each sync}; ``failing``: faults that make every sync fail."""
 
-    def __init__(self, node: str, queue: Queue, tape: Tape, spec: DiskSpec, give: Callable[[int, Input], None]) -> None:
+    def __init__(self, node: str, queue: Queue, tape: Tape, spec: DiskSpec, give: Callable[[Input], None]) -> None:
         self._queue = queue
         self._spec = spec
         self._give = give
@@ -61,12 +61,12 @@ class Disk:
         if self.failing:
             self.broken = True
             del self.records[self.durable :]
-            self._give(life, DiskFailed(covered))
+            self._give(DiskFailed(covered))
             return
         self.durable = covered
         if len(self.records) > covered:
             self._sync()
-        self._give(life, Durable(covered))
+        self._give(Durable(covered))
 
     # -- checkpoints: the steps CK1 to CK4
 
@@ -82,7 +82,7 @@ class Disk:
         if self.failing:
             self._writing = None
             self.broken = True
-            self._give(life, DiskFailed(len(self.records)))
+            self._give(DiskFailed(len(self.records)))
             return
         _, done, before = self._writing
         done += 1
@@ -93,7 +93,7 @@ class Disk:
             self._queue.at(self._queue.now + self._sync_ns(), self._checkpoint_step, ticket)
             return
         self._writing = None
-        self._give(life, CheckpointDurable(effect.generation))
+        self._give(CheckpointDurable(effect.generation))
 
     # -- crashes
 

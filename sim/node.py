@@ -76,7 +76,7 @@ class Node:
         self.id = config.node
         self.clock = clock
         self.observer = observer
-        self.disk = Disk(config.node, world.queue, world.tape, world.schedule.disk, self._from_disk)
+        self.disk = Disk(config.node, world.queue, world.tape, world.schedule.disk, self.take)
         self.machine: Machine | None = None
         self.boot = 1
         self.start = 0
@@ -230,9 +230,6 @@ class Node:
         """An input from outside: lost if no process runs to take it, or if it has not read for too long."""
         if self.machine is not None and len(self.inbox) < INBOX_MAX:
             self.take(event)
-
-    def _from_disk(self, life: int, event: Input) -> None:
-        self.take(event)
 
     # -- effects
 

@@ -38,10 +38,6 @@ class ServerMissing(Exception):
     """No Toxiproxy server can be had; the text lists every way that was tried and why it failed."""
 
 
-class ServerDied(Exception):
-    """The server that was ours is gone or does not answer: nothing measured since can be believed."""
-
-
 # -- The binary ----------------------------------------------------------------------------------------------------------------------
 
 

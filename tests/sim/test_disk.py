@@ -31,7 +31,7 @@ class Bench:
         self.queue = Queue(lambda: 0)
         self.given: list[tuple[int, Input]] = []
         tape = Tape(TapeSpec(seed="7", fixed=fixed))
-        self.disk = Disk("n", self.queue, tape, SPEC, lambda life, event: self.given.append((self.queue.now, event)))
+        self.disk = Disk("n", self.queue, tape, SPEC, lambda event: self.given.append((self.queue.now, event)))
 
     def append(self, count: int) -> list[Record]:
         made = records(count)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from killswitch.core import intent, leases
 from killswitch.core.events import SetTimer, Spawn
 from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token,
+    COUNTER_MAX, NO_TOKEN, Evidence, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import state as sidecar
@@ -29,18 +29,22 @@ def may_start(state: Sidecar) -> bool:
 def renew(state: Sidecar, now_ns: int) -> None:
     """The heartbeat: ask every replica for its share of a lease, whatever the mode: denials carry news too."""
     view = intent.view(state.intent, state.identity)
-    evidence = tuple(state.proved[known.id] for known in view.uncovered if known.id in state.proved)
     state.round_count += 1
     nonce = f"{state.instance}/{state.round_count}"
     state.rounds[nonce] = leases.Round(now_ns)
     while len(state.rounds) > ROUNDS_KEPT:
         del state.rounds[next(iter(state.rounds))]
     token = state.token if state.opened else NO_TOKEN
-    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], evidence))
+    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], proofs(state, view)))
     if may_start(state) and not state.opened and now_ns >= state.restart_after_ns:
         propose(state, now_ns)
     for sink in sorted(state.fences_missing):
         send(state, sink, Fence(state.config.agent, state.token))
+
+
+def proofs(state: Sidecar, view: intent.View) -> tuple[Evidence, ...]:
+    """What is durably proven about the orders in force, to go out with every request: an acknowledgement that is lost is said again."""
+    return tuple(state.proved[known.id] for known in view.uncovered if known.id in state.proved)
 
 
 def propose(state: Sidecar, now_ns: int) -> None:
@@ -54,11 +58,10 @@ def propose(state: Sidecar, now_ns: int) -> None:
 
 def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None = None) -> None:
     view = intent.view(state.intent, state.identity)
-    evidence = tuple(state.proved[known.id] for known in view.uncovered if known.id in state.proved)
     proposal = token or state.proposed
     if proposal is not None:
         for replica in replicas:
-            send(state, replica, StartRequest(state.config.agent, proposal, view.digest, state.last_stop[0], evidence))
+            send(state, replica, StartRequest(state.config.agent, proposal, view.digest, state.last_stop[0], proofs(state, view)))
 
 
 def heed(state: Sidecar, counter: int) -> None:
