@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness.checkers import check
+from harness.implementation import Killswitch
 from harness.signals import carries
 from harness.verdict import Verdict
 from killswitch.core.events import Receive
@@ -15,7 +16,8 @@ from killswitch.core.messages import Message
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Tape, Trigger
 from sim.driver import Played
-from sim.nemesis import _BEGIN, _END
+from sim.nemesis import Nemesis
+from sim.world import World
 from tests.live.schedules import REPLICAS, SIDECAR, both_ways, fault, order, short
 from tests.sim.worlds import MS, SECOND, facts_of, of_fault, played
 
@@ -45,8 +47,9 @@ def receipts(run: Played, node: str) -> list[tuple[int, Message]]:
 
 
 def test_every_fault_of_the_reference_can_be_played_here_and_is_tried_here() -> None:
-    assert set(_BEGIN) == set(FAULTS) == set(EACH)
-    assert set(_BEGIN) - set(_END) == INSTANT
+    nemesis = Nemesis(World(short(), Killswitch()))
+    assert set(nemesis.begins) == set(FAULTS) == set(EACH)
+    assert set(nemesis.begins) - set(nemesis.ends) == INSTANT
 
 
 @pytest.mark.parametrize("what", EACH)

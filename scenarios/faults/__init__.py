@@ -1,0 +1,26 @@
+"""The fault reference: every fault there is, in one table that validation, drawing, both drivers, the schema and the docs read.
+
+Owns what a fault is called, what it may hit, its settings with their units, defaults and limits, what happens when it heals, and which
+driver can inject it. Must not know how a driver does so. A new fault is a new row in its family's module, and an injector in a driver.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scenarios.faults import clocks, disks, hosts, links, signals
+from scenarios.faults.kinds import DAY, DRIVERS, LIVE, NEVER, SIM, Aim, FaultKind, Setting, Unit
+
+if TYPE_CHECKING:
+    from scenarios.schedule import Fault
+
+__all__ = ["DAY", "DRIVERS", "FAULTS", "LIVE", "NEVER", "SIM", "Aim", "FaultKind", "Setting", "Unit", "playable"]
+
+FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, signals, clocks, hosts, disks) for kind in family.ROWS}
+
+
+def playable(fault: Fault) -> tuple[str, ...]:
+    """The drivers that can play a concrete fault, with its very settings. Raises `KeyError` for a fault that is not in the reference."""
+    kind = FAULTS[fault.what]
+    beyond_live = any(setting.live and fault.settings.get(setting.key) not in setting.live for setting in kind.settings)
+    return tuple(driver for driver in kind.drivers if not (driver == LIVE and beyond_live))

@@ -1,0 +1,23 @@
+"""Faults of nodes' own clocks."""
+
+from __future__ import annotations
+
+from scenarios.faults.kinds import CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Setting, Unit
+from scenarios.units import Span
+
+ROWS = (
+    FaultKind(
+        "clock-step", Aim.NODES, CLOCKED, "The node's own clock jumps. This breaks the promised drift: timed bounds are void there (T5).",
+        "the clock runs on from where it jumped to",
+        (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-DAY, DAY),
+                 swarm=Span(-2 * SECOND, 2 * SECOND)),),
+        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,),
+    ),
+    FaultKind(
+        "clock-drift", Aim.NODES, CLOCKED,
+        "The node's own clock runs at another rate. Beyond the promised drift, timed bounds are void there (T5).",
+        "the clock runs on at the rate it had",
+        (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
+        swarm_roles=CLOCKED, drivers=(SIM,),
+    ),
+)  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a fault is, as the fault reference tells it: its aim, its settings with their units, defaults and limits.
+
+Owns the form of a row and what rows share. Must not know any fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scenarios.units import MILLION, NS_PER_UNIT, Span
+
+MS = NS_PER_UNIT["ms"]
+SECOND = NS_PER_UNIT["s"]
+DAY = 24 * NS_PER_UNIT["h"]
+NEVER = -1
+SIM = "sim"
+LIVE = "live"
+DRIVERS = (SIM, LIVE)
+
+
+class Aim(StrEnum):
+    """What a fault is pointed at: the links between nodes, the nodes themselves, or signals on their way to nodes."""
+
+    LINKS = "links"
+    NODES = "nodes"
+    SIGNALS = "signals"
+
+
+class Unit(StrEnum):
+    """How a setting is written, and what whole number it becomes."""
+
+    DURATION = "duration"
+    SIGNED_DURATION = "signed duration"
+    DURATION_OR_NONE = "duration or none"
+    CHANCE = "chance"
+    SIGNED_RATE = "signed rate"
+    COUNT = "count"
+    CHOICE = "choice"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: ``name`` in the file, ``key`` in `Fault.settings`, limits inclusive.
+
+    ``default``: as it would be written in a file; None: it must be given. ``swarm``: what a swarm draws it from (None: within the promised
+    drift, for a clock's rate). ``live``: the values that the live driver can play (empty: all).
+    """
+
+    name: str
+    key: str
+    unit: Unit
+    doc: str
+    default: str | int | bool | None = None
+    limits: Span = Span(0, 0)
+    choices: tuple[str, ...] = ()
+    swarm: Span | tuple[str, ...] | None = None
+    live: tuple[int | str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """One row. ``roles``: the kinds of node it can hit. ``lasting``: it is on for a time (``for``), rather than an instant.
+
+    ``everywhere``: with no target given it hits every link. ``swarm_roles``: whom a swarm points it at. ``ends``: what its end brings.
+    """
+
+    name: str
+    aim: Aim
+    roles: tuple[str, ...]
+    doc: str
+    ends: str
+    settings: tuple[Setting, ...] = ()
+    lasting: bool = True
+    everywhere: bool = False
+    swarm_roles: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = DRIVERS
+
+    def setting(self, name: str) -> Setting:
+        """The setting called ``name`` in a file. Raises `KeyError`."""
+        return {setting.name: setting for setting in self.settings}[name]
+
+
+NETWORKED = ("replica", "sidecar", "sink", "operator")
+HOSTED = ("replica", "sidecar", "agent", "sink")
+CLOCKED = ("replica", "sidecar", "sink")
+STORING = ("replica", "sidecar", "agent", "sink")
+
+CHANCE_LIMITS = Span(0, MILLION)
+DELAY_LIMITS = Span(0, 600 * SECOND)
+
+
+def chance(doc: str) -> Setting:
+    return Setting("chance", "chance_ppm", Unit.CHANCE, doc, default="20%", limits=CHANCE_LIMITS, swarm=Span(20_000, 600_000))

@@ -1,0 +1,45 @@
+"""Faults of processes and the hosts that they run on: they die, or stand still."""
+
+from __future__ import annotations
+
+from scenarios.schedule import Fault
+from sim.injectors.family import Family, whole
+from sim.node import Node
+from sim.world import World
+
+
+class Hosts(Family):
+    """A process that dies is started again; an agent by its sidecar, if that still runs."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._pause_style = world.tape.stream("pause.style")
+        self.begins = {"crash": self._crash, "pause": self._pause}
+        self.ends = {"pause": self._resume}
+
+    def _crash(self, id_: str, fault: Fault) -> None:
+        after_ns = whole(fault, "restart_after_ns")
+        for node in self.targets(fault):
+            if node.running or fault.settings.get("power"):
+                self.world.fault_fired(id_)
+            self.world.crash(node, power=bool(fault.settings.get("power")))
+            restarted = self.world.sidecar_of(node) if node.config.role == "agent" else node
+            if after_ns >= 0 and not restarted.running:
+                self.world.queue.at(self.world.queue.now + after_ns, self._restart, restarted)
+
+    def _restart(self, node: Node) -> None:
+        node.boot_up()
+
+    def _pause(self, id_: str, fault: Fault) -> None:
+        """Stop a process between two steps, or in the middle of its next one: after it decided, before anything left it."""
+        for node in self.targets(fault):
+            if node.running:
+                self.world.fault_fired(id_)
+            if self._pause_style(2) and node.running and not node.stands_still():
+                node.pause_soon(id_)
+            else:
+                node.pause(id_)
+
+    def _resume(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            node.resume(id_)
