@@ -29,7 +29,8 @@ class StopTime(Struct, frozen=True, kw_only=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """One run. ``reached``: how often each kind of fact occurred. ``faults``: {what: [armed, on, fired]}."""
+    """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
+    [armed, on, fired]}."""
 
     scenario: str
     seed: int
@@ -48,6 +49,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     ended: str
     why: str = ""
     kept: str = ""
+    rarities: dict[str, int] = {}
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
@@ -83,6 +85,15 @@ class Failure(Struct, frozen=True, kw_only=True):
     replay: str
 
 
+class RareState(Struct, frozen=True, kw_only=True):
+    """A state that runs must reach now and then: in how many it was possible, how many reached it, and whether none did where one ought to have."""
+
+    meaning: str
+    possible: int
+    reached: int
+    wanted: bool
+
+
 class Campaign(Struct, frozen=True, kw_only=True):
     """The whole answer of `haltproof run` (architecture 8)."""
 
@@ -99,3 +110,9 @@ class Campaign(Struct, frozen=True, kw_only=True):
     stop_time: dict[str, int]
     out: str = ""
     report: str = ""
+    rarities: dict[str, RareState] = {}
+
+    @property
+    def vacuous(self) -> tuple[str, ...]:
+        """The rare states for want of which the campaign proves too little."""
+        return tuple(name for name, state in self.rarities.items() if state.wanted)

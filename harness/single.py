@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from harness import operations
+from harness import operations, rarities
 from harness.audit_store import Trail
 from harness.checkers.jury import Jury
 from harness.checkers.stop_times import stop_times
@@ -66,7 +66,7 @@ def result_of(
         scenario=schedule.scenario, seed=schedule.seed, driver=driver, implementation=implementation, verdict=verdict, findings=findings,
         digest=digest, token=str(token_of(schedule, implementation)), reached=reached(schedule, history),
         faults=fault_counts(schedule, history, fired or {}), stop_times=stop_times(history), wall_s=wall_s, simulated_ns=simulated_ns,
-        facts=len(history), ended=ended, why=why,
+        facts=len(history), ended=ended, why=why, rarities=rarities.recognised(schedule, history),
     )  # fmt: skip
     return Judged(result=result, schedule=schedule, history=history)
 

@@ -1,7 +1,7 @@
 """How runs add up: per scenario, per invariant, per failure, to one verdict.
 
-Owns the arithmetic of verdicts over a campaign. A demanded fact that no run reached makes its scenario unknown: it was passed vacuously.
-A missed service level makes it invalid. Reads results only.
+Owns the arithmetic of verdicts over a campaign. A demanded fact that no run reached makes its scenario unknown, and a rare state that many
+runs could have reached and none did the campaign: it was passed vacuously. A missed service level is a violation. Reads results only.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import rarities
 from harness.history import VOCABULARY
-from harness.results import Campaign, Failure, RunResult, ScenarioSummary
+from harness.results import Campaign, Failure, RareState, RunResult, ScenarioSummary
 from harness.verdict import Verdict, compose
 from scenarios.model import Scenario
 
@@ -29,14 +30,15 @@ def summarise(
     ``cut_short``: why not all runs were played; then nothing is valid, for what is missing might have been violated.
     """
     summaries = [summarise_scenario(scenario, [run for run in runs if run.scenario == name], cut_short) for name, scenario in scenarios.items()]
-    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if cut_short else [])
+    seen = rare_states(runs)
+    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if cut_short or any(state.wanted for state in seen.values()) else [])
     failures = [failure for run in runs for failure in failures_of(run, out, replay, (files or {}).get(run.scenario, ""))]
     stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
     return Campaign(
         verdict=compose(verdicts), driver=driver, implementation=implementation, version=version, runs=len(runs), wall_s=wall_s,
         runs_per_s=len(runs) / wall_s if wall_s else 0.0, scenarios=tuple(summaries), failures=tuple(failures[:FAILURES_MAX]),
         stop_time={f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)} if stop_ns else {},
-        out=str(out), report=str(out / "report.html"),
+        out=str(out), report=str(out / "report.html"), rarities=seen,
     )  # fmt: skip
 
 
@@ -69,6 +71,21 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), why=why,
     )  # fmt: skip
+
+
+def rare_states(runs: Sequence[RunResult]) -> dict[str, RareState]:
+    """Each rare state that was possible in some run, in the order of their table."""
+    possible, reached = Counter[str](), Counter[str]()
+    for run in runs:
+        possible.update(run.rarities.keys())
+        reached.update(name for name, times in run.rarities.items() if times)
+    return {
+        rarity.name: RareState(
+            meaning=rarity.meaning, possible=possible[rarity.name], reached=reached[rarity.name],
+            wanted=possible[rarity.name] >= rarity.within and not reached[rarity.name],
+        )
+        for rarity in rarities.RARITIES if possible[rarity.name]
+    }  # fmt: skip
 
 
 def invariant_counts(runs: Sequence[RunResult]) -> dict[str, tuple[int, int, int]]:

@@ -75,6 +75,7 @@ def show_campaign(campaign: Campaign) -> None:
     if len(campaign.failures) > FAILURES_SHOWN:
         out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
     show_stop_times(campaign, out)
+    show_rarities(campaign, out)
     pace = f"{campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
     out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
     out.print(f"report: {campaign.report}", soft_wrap=True)
@@ -84,6 +85,16 @@ def show_stop_times(campaign: Campaign, out: Console) -> None:
     if campaign.stop_time:
         words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
         out.print(f"\nlast forbidden admission after an order was effective: {words}")
+
+
+def show_rarities(campaign: Campaign, out: Console) -> None:
+    """How many of the rare states that were possible some run reached, and which none did: if that was unlikely, the campaign is vacuous."""
+    missing = [f"{name} (possible in {state.possible} runs)" for name, state in campaign.rarities.items() if not state.reached]
+    if campaign.rarities:
+        words = f"{len(campaign.rarities) - len(missing)} of {len(campaign.rarities)} rare states reached"
+        out.print(f"{words}; not yet: {', '.join(missing)}" if missing else words)
+    if campaign.vacuous:
+        out.print(f"{verdict(Verdict.UNKNOWN)}: vacuous, for want of {', '.join(campaign.vacuous)}; play other seeds, or mend what keeps them away")
 
 
 def show_run(run: RunResult) -> None:

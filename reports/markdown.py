@@ -32,7 +32,7 @@ def markdown(view: View) -> str:
             lines += _failure(failure)
         if len(view.failures) > _FAILURES_MOST:
             lines += [f"{len(view.failures) - _FAILURES_MOST} more are in the full report.", ""]
-    lines += _stop_times(view) + _idle_faults(view)
+    lines += _stop_times(view) + _idle_faults(view) + _unreached(view)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -97,3 +97,8 @@ def _stop_times(view: View) -> list[str]:
 def _idle_faults(view: View) -> list[str]:
     idle = [f"{fault.what} {fault.idle}" for fault in view.faults if fault.idle]
     return [f"Faults that tested nothing: {escape('; '.join(idle))}.", ""] if idle else []
+
+
+def _unreached(view: View) -> list[str]:
+    missing = [f"{row.name} (possible in {count(row.possible, 'run')})" for row in view.rarities if not row.reached]
+    return [f"Rare states that no run reached: {escape('; '.join(missing))}.", ""] if missing else []

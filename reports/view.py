@@ -70,6 +70,17 @@ class FaultRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RarityRow:
+    """One rare state over the campaign: in how many runs it was possible, and how many reached it. ``wanted``: that one of so many ought to have."""
+
+    name: str
+    meaning: str
+    possible: int
+    reached: int
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioView:
     """One scenario. ``cells`` are in the order of `View.invariants`; ``by_verdict`` counts runs.
 
@@ -111,6 +122,7 @@ class View:
     scenarios: tuple[ScenarioView, ...]
     faults: tuple[FaultRow, ...]
     never_reached: tuple[str, ...]
+    rarities: tuple[RarityRow, ...]
     stops: tuple[stop_times.StopRow, ...]
     failures: tuple[violations.FailureView, ...]
     broken: tuple[violations.Broken, ...]
@@ -143,6 +155,7 @@ def build(results_dir: Path) -> View:
         scenarios=tuple(scenarios),
         faults=_faults(_added(campaign.scenarios)),
         never_reached=_never_reached(results.runs),
+        rarities=_rarities(campaign),
         stops=stop_times.summarise(stop_times.table(results.runs)),
         failures=failures,
         broken=violations.by_invariant(failures),
@@ -163,6 +176,8 @@ def _headline(campaign: Campaign) -> Headline:
         sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass." if undecided else "Nothing was decided."
     else:
         sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'} of {scenarios}."
+    if campaign.vacuous and not undecided and not failed:
+        sentence = f"No run reached {', '.join(plain(name) for name in campaign.vacuous)}: too little was tried to say that all is well."
     if campaign.verdict is Verdict.INVALID and undecided:
         sentence += f" {len(undecided)} more could not be decided."
     facts = (
@@ -257,6 +272,12 @@ def _faults(counts: dict[str, tuple[int, int, int]]) -> tuple[FaultRow, ...]:
         idle = "never came into force" if armed and not on else "never made a difference" if on and not fired else ""
         rows.append(FaultRow(plain(what), armed, on, fired, idle))
     return tuple(rows)
+
+
+def _rarities(campaign: Campaign) -> tuple[RarityRow, ...]:
+    """Those that were reached least come first."""
+    rows = [RarityRow(plain(name), plain(state.meaning), state.possible, state.reached, state.wanted) for name, state in campaign.rarities.items()]
+    return tuple(sorted(rows, key=lambda row: (not row.wanted, row.reached * 1000 // max(row.possible, 1))))
 
 
 def _never_reached(runs: tuple[RunResult, ...]) -> tuple[str, ...]:

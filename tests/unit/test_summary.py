@@ -125,3 +125,16 @@ def test_speed_and_stop_times_of_the_whole() -> None:
 def test_percentiles_are_by_nearest_rank(percent: int, expected: int) -> None:
     assert percentile(range(1, 101), percent) == expected
     assert percentile([MS], percent) == MS
+
+
+def test_a_rare_state_that_every_run_could_have_reached_and_none_did_leaves_a_campaign_unknown() -> None:
+    seldom = [ended(VALID, seed, rarities={"lease-regained": 0, "presumed-stopped": 1}) for seed in range(200)]
+    made = campaign(*seldom)
+    assert (made.verdict, made.vacuous) == (UNKNOWN, ("lease-regained",))
+    assert {name: (state.possible, state.reached) for name, state in made.rarities.items()} == {
+        "lease-regained": (200, 0),
+        "presumed-stopped": (200, 200),
+    }
+    assert campaign(*seldom[1:]).verdict is VALID
+    assert campaign(*seldom, ended(INVALID, 999)).verdict is INVALID
+    assert campaign(*seldom, ended(VALID, 999, rarities={"lease-regained": 2})).vacuous == ()
