@@ -63,6 +63,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
     "certificate-rejected": (("why", "sender"), ""),
+    "draft-sent": (("request", "covers"), "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says "
+                   "that there is nothing to lift"),
     # -- intent as a whole
     "intent": (("digest", "orders", "certificates", "gate", "life"),
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "
@@ -83,8 +85,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                     "cosigned head. Simulation only"),
     # -- leases
     "lease-requested": (("agent", "nonce", "token", "instance"), "a sidecar sent the first request of a round; clock_ns is s_r"),
-    "lease-granted": (("agent", "nonce", "replica", "token", "len_ns", "orders_known"),
-                      "a replica sent a grant with len_ns > 0; orders_known: ids of uncovered orders matching the agent that it knows"),
+    "lease-granted": (("agent", "nonce", "replica", "token", "len_ns"), "a replica sent a grant with len_ns > 0"),
     "lease-denied": (("agent", "nonce", "replica", "token", "why"), ""),
     "lease-opened": (("agent", "nonce", "token", "until_ns"), "the sidecar's own view: its lease now runs to until_ns on its clock"),
     "lease-lost": (("agent", "token"), "the sidecar noticed that its lease is out"),
@@ -93,6 +94,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
+    "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),
     "token-opened": (("agent", "token", "predecessor"), "a sidecar holds q promises and starts under it"),
     "evidence-sent": (("agent", "token", "order", "stage"), "a proof left the sidecar"),
     "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),

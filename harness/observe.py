@@ -11,7 +11,7 @@ Facts that hold only once something is durable (an order's copy, an effect at a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,21 +21,21 @@ from harness.judge import Judge
 from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Record, Send,
+    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeStatus, StartRequest, StopAck, Token,
+    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeDraft, ResumeStatus, StartReply,
+    StartRequest, StopAck, Token,
 )  # fmt: skip
 
 
 class Observer:
-    """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty; ``fleet``: {agent: labels}."""
+    """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
-    def __init__(self, node: str, agent: str, fleet: Mapping[str, tuple[str, ...]], judge: Judge, record: Callable[[Fact], None]) -> None:
+    def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
         self.node = node
         self.agent = agent
-        self._fleet = fleet
         self._judge = judge
         self._record = record
         self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
@@ -44,10 +44,9 @@ class Observer:
         self._process: tuple[int, int, str] | None = None
         self._round = ""
         self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
+        self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._checkpoint_lsn: dict[int, int] = {}
         self._appended = 0
-        self._orders: dict[str, OrderBody] = {}
-        self._lifted: set[str] = set()
         self._at = self._clock = 0
         self._witnessed = node.startswith(("replica/", "sidecar/"))
         self._signed = 0  # size of the last head
@@ -80,8 +79,6 @@ class Observer:
         for lsn, kind, body in waiting:
             if lsn <= self._durable:
                 self.emit(kind, body)
-                if kind == "certificate-durable":
-                    self._lifted.update(body["covers"])
         return [entry for entry in waiting if entry[0] > self._durable]
 
     # -- inputs
@@ -90,14 +87,11 @@ class Observer:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
         self._durable = self._appended = len(event.records)
-        self._orders.clear()
-        self._lifted.clear()
-        for record in event.records:
-            self._remember(record)
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._proofs.clear()
+        self._promises.clear()
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)
@@ -176,7 +170,6 @@ class Observer:
     def on_order(self, lsn: int, body: dict[str, Any]) -> None:
         order = hashlib.sha256(body["raw"]).hexdigest()
         content = msgspec.msgpack.decode(body["raw"], type=OrderBody)
-        self._orders[order] = content
         authentic = self._judge.order(body["raw"], body["signer"], body["signature"])
         scope = [content.scope.kind, content.scope.value]
         fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
@@ -253,8 +246,7 @@ class Observer:
     def on_lease_reply(self, effect: Send, message: LeaseReply) -> None:
         common = {"agent": message.agent, "nonce": message.nonce, "replica": self.node, "token": _parts(message.token)}
         if message.len_ns > 0:
-            known = [order for order, body in self._orders.items() if order not in self._lifted and self._concerns(body, message.agent)]
-            self.emit("lease-granted", {**common, "len_ns": message.len_ns, "orders_known": known})
+            self.emit("lease-granted", {**common, "len_ns": message.len_ns})
         elif message.token.counter:
             self.emit("lease-denied", {**common, "why": message.why})
 
@@ -275,22 +267,20 @@ class Observer:
         for proof in message.evidence:
             self.on_evidence(effect, proof)
 
+    def on_start_reply(self, effect: Send, message: StartReply) -> None:
+        """One fact for each promise, not one for each time that it is asked for again."""
+        promise = (message.agent, message.token)
+        if message.granted and promise not in self._promises:
+            self._promises.add(promise)
+            self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
+
+    def on_draft(self, effect: Send, message: ResumeDraft) -> None:
+        if message.stage != "REFUSED":
+            covers = list(msgspec.msgpack.decode(message.raw, type=ResumeBody).covers) if message.raw else []
+            self.emit("draft-sent", {"request": message.request, "covers": covers})
+
     def on_stop_ack(self, effect: Send, message: StopAck) -> None:
         self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})
-
-    def _concerns(self, body: OrderBody, agent: str) -> bool:
-        kind, value = body.scope.kind, body.scope.value
-        if kind == "global":
-            return True
-        in_tenant = body.tenant == agent.partition("/")[0]
-        return in_tenant and (kind == "tenant" or value == agent or (kind == "label" and value in self._fleet.get(agent, ())))
-
-    def _remember(self, record: Record) -> None:
-        if record.kind in ("ORDER_ACCEPTED", "ORDER_LEARNED"):
-            raw = msgspec.msgpack.decode(record.body)["raw"]
-            self._orders[hashlib.sha256(raw).hexdigest()] = msgspec.msgpack.decode(raw, type=OrderBody)
-        elif record.kind == "CERT_ACCEPTED":
-            self._lifted.update(msgspec.msgpack.decode(msgspec.msgpack.decode(record.body)["raw"], type=ResumeBody).covers)
 
 
 def _parts(token: Token) -> tuple[int, int, str]:
@@ -335,6 +325,8 @@ _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,
     StartRequest: Observer.on_start_request,
     LeaseReply: Observer.on_lease_reply,
+    StartReply: Observer.on_start_reply,
+    ResumeDraft: Observer.on_draft,
     HeadNotice: Observer.on_head_notice,
     Apply: Observer.on_apply,
     Evidence: Observer.on_evidence,

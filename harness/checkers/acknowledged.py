@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import is_replica
+from harness.checkers.words import Token, is_replica, token_of
 from harness.history import Fact
 
 
@@ -26,13 +26,18 @@ class AckDurable(InvariantChecker):
     And whoever could not keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, a replica
     grants no lease and a sidecar lets no effect out (protocol 3.6, 3.11).
 
-    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement, or a failed disk.
+    A promise of a token leaves a replica only when the token is durably promised there: a promise that a crash can take back has told q replicas'
+    worth of a lie (S8 judges that it is kept).
+
+    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement, a promise, or a failed
+    disk.
     Cannot see: which replicas a status counted; so it blames only when the count cannot be met any more.
     """
 
     invariant = "S11"
     title = "AckDurable: an order that was acknowledged is held again after every crash; a failed disk vouches for nothing"
-    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted"})
+    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted",
+                       "token-promised", "promise-sent"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -40,6 +45,7 @@ class AckDurable(InvariantChecker):
         self._told: dict[str, _Told] = {}
         self._lost: dict[str, dict[str, int]] = {}
         self._failed: dict[str, int] = {}
+        self._promised: set[tuple[str, str, Token]] = set()
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "evidence-sent":
@@ -49,6 +55,10 @@ class AckDurable(InvariantChecker):
         elif fact.kind == "disk-failed":
             self.examined += 1
             self._failed[fact.node] = index
+        elif fact.kind == "token-promised":
+            self._promised.add((fact.node, fact.body["agent"], token_of(fact.body["token"])))
+        elif fact.kind == "promise-sent":
+            self._judge_promise(index, fact)
         elif fact.kind in ("lease-granted", "effect-admitted"):
             self._judge_vouching(index, fact)
         else:
@@ -73,6 +83,12 @@ class AckDurable(InvariantChecker):
                 self.blame(f"{fact.node} came back without order {order[:12]}, about which it had sent evidence", evidence_index, index)
         if is_replica(fact.node):
             self._judge_copies(index, fact.node, held)
+
+    def _judge_promise(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        agent, token = fact.body["agent"], token_of(fact.body["token"])
+        if (fact.node, agent, token) not in self._promised:
+            self.blame(f"{fact.node} told {agent} that token {token} is promised before that was durable", index)
 
     def _judge_vouching(self, index: int, fact: Fact) -> None:
         if self.run.node(fact.node).disk_failed and fact.node in self._failed:

@@ -26,15 +26,18 @@ class OneIncarnation(InvariantChecker):
     STOPPED evidence), or fenced at every sink of the agent, all of class F, or past its last lease by T4, that is L/(1-rho) of real time
     (plus P for class C) after the request of the last round in which it got a quorum.
 
-    An instance is an application at class F, an admission or a start. The third case takes the shortest wait that any honest clock makes
-    possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
+    And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
+    grants no lease to a lower one.
+
+    An instance is an application at class F, an admission, a promise, a grant or a start. The third case takes the shortest wait that any
+    honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
     """
 
     invariant = "S8"
     title = "OneIncarnation: an agent starts again only when its predecessor can do nothing any more"
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
-        "effect-admitted", "effect-applied",
+        "effect-admitted", "effect-applied", "promise-sent",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -44,6 +47,7 @@ class OneIncarnation(InvariantChecker):
         self._started: dict[str, tuple[Token, int]] = {}
         self._stopped: set[tuple[str, Token]] = set()
         self._fences: dict[tuple[str, str], Token] = {}
+        self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
 
@@ -63,7 +67,11 @@ class OneIncarnation(InvariantChecker):
             case "fence-durable":
                 key = (body["sink"], agent)
                 self._fences[key] = max(token_of(body["min_token"]), self._fences.get(key, NO_TOKEN))
+            case "promise-sent":
+                self._judge_promise(index, fact.node, agent, token_of(body["token"]), "promised")
             case "lease-requested" | "lease-granted":
+                if fact.kind == "lease-granted":
+                    self._judge_promise(index, fact.node, agent, token_of(body["token"]), "granted a lease to")
                 self._lease(index, fact, agent, token_of(body["token"]))
             case "effect-admitted":
                 self._admitted(index, agent, token_of(body["token"]))
@@ -91,6 +99,14 @@ class OneIncarnation(InvariantChecker):
             self.blame(f"{node} opened token {token} after {opened} had been opened", opened_index, index)
         else:
             self._opened[agent] = (token, index)
+
+    def _judge_promise(self, index: int, replica: str, agent: str, token: Token, did: str) -> None:
+        self.examined += 1
+        promised, promised_index = self._promised.get((replica, agent), (NO_TOKEN, index))
+        if token < promised:
+            self.blame(f"{replica} {did} token {token} of {agent} after it had promised {promised}", promised_index, index)
+        elif did == "promised":
+            self._promised[replica, agent] = (token, index)
 
     def _lease(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         """Keep, for each token, the latest round that got its quorum."""

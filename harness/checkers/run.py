@@ -72,6 +72,12 @@ class Order:
         """Whether this is a soft order, that is one with a drain deadline."""
         return self.gate == DRAIN and self.life >= STOP
 
+    def within(self, tenant: str, scope: tuple[str, str]) -> bool:
+        """Whether a resume of ``scope`` may speak of it: the scopes are the same, or its own lies wholly within."""
+        if scope[0] == "global":
+            return True
+        return self.tenant == tenant and self.scope[0] != "global" and scope in (("tenant", scope[1]), self.scope)
+
     def proof(self) -> tuple[int, ...]:
         """The facts that make it effective: the first k replicas' durable copies."""
         if self.effective_index is None:

@@ -19,6 +19,15 @@ class _Declared:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Resume:
+    """What somebody asked to resume, and since when."""
+
+    tenant: str
+    scope: tuple[str, str]
+    at_ns: int
+
+
 class HonestStatus(InvariantChecker):
     """S20. What the operator's client is told, and what a sidecar proves or a replica declares, against what happened:
 
@@ -30,18 +39,23 @@ class HonestStatus(InvariantChecker):
       class C sink, on their own clocks since they learned the order and since they last started: L/(1-rho) of real time at the
       least; after it nothing is admitted under that token or a lower one while the order is uncovered.
 
-    An instance is a status, evidence or declaration. T4 is skipped where a clock that it leans on was broken (T5).
+    - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
+      that a certificate covers.
+
+    An instance is a status, evidence, declaration or draft. T4 is skipped where a clock that it leans on was broken (T5).
     """
 
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
-    kinds = frozenset({"order-status", "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted"})
+    kinds = frozenset({"order-status", "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
+                       "draft-sent"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._evidence: dict[tuple[str, str, Token, str], int] = {}
         self._fences: dict[tuple[str, str], Token] = {}
         self._declared: dict[str, list[_Declared]] = {}
+        self._resumes: dict[str, _Resume] = {}
         self._by_kind = {
             "order-status": self._order_status,
             "agent-status": self._agent_status,
@@ -49,6 +63,8 @@ class HonestStatus(InvariantChecker):
             "declared": self._declaration,
             "fence-durable": self._fence_durable,
             "effect-admitted": self._admitted,
+            "resume-requested": self._resume_requested,
+            "draft-sent": self._draft_sent,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -122,6 +138,22 @@ class HonestStatus(InvariantChecker):
         for declared in self._declared.get(agent, ()):
             if token_of(fact.body["token"]) <= declared.token and declared.order not in self.run.covered and not self._clocks_broken(agent):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
+
+    def _resume_requested(self, _index: int, fact: Fact) -> None:
+        kind, value = fact.body["scope"]
+        self._resumes.setdefault(fact.body["request"], _Resume(fact.body["tenant"], (kind, value), fact.at_ns))
+
+    def _draft_sent(self, index: int, fact: Fact) -> None:
+        resume = self._resumes.get(fact.body["request"])
+        if resume is None:
+            return
+        self.examined += 1
+        shown = set(fact.body["covers"])
+        for order in self.run.orders.values():
+            due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)
+            if due and order.order not in shown and order.order not in self.run.covered:
+                why = f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, effective before it was asked for"
+                self.blame(why, *order.proof(), index)
 
     def _clocks_broken(self, agent: str) -> bool:
         return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas))

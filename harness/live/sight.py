@@ -50,7 +50,7 @@ class Sight:
         self._began_ns = 0
         self._nodes: dict[str, NodeSight] = {}
         for node, deployment in cell.deployments.items():
-            observer = Observer(node, deployment.config.agent, deployment.config.fleet, judge, record)
+            observer = Observer(node, deployment.config.agent, judge, record)
             self._nodes[node] = NodeSight(TraceReader(Path(deployment.trace)), observer)
 
     @property

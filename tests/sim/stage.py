@@ -79,7 +79,7 @@ class Stage:
     def _node(self, name: str, role: str, drift_ppm: int) -> Node:
         config = NodeConfig(node=name, role=role, parameters=Parameters(), replicas=(), kill_quorum=2, quorum=2, agent="acme/1", tenant="acme")
         judge = Judge(KeyedHash(b"secret"), (), 2)
-        return Node(self, config, Clock(0, 0, drift_ppm), Observer(name, "acme/1", {}, judge, lambda fact: None))
+        return Node(self, config, Clock(0, 0, drift_ppm), Observer(name, "acme/1", judge, lambda fact: None))
 
     @property
     def upstream(self) -> Upstream:

@@ -84,7 +84,7 @@ def _work(recorder: Recorder, agent: str, until_ms: int) -> None:
         at_ms, nonce = 200 + 1_000 * number, f"{agent}-{number}"
         recorder.add(at_ms, "lease-requested", node, agent=agent, nonce=nonce, token=token, instance="i1")
         for replica, delay_ms in ((1, 8), (2, 11)):
-            granted = {"agent": agent, "nonce": nonce, "token": token, "len_ns": 5_000 * MS, "orders_known": []}
+            granted = {"agent": agent, "nonce": nonce, "token": token, "len_ns": 5_000 * MS}
             recorder.add(at_ms + delay_ms, "lease-granted", f"replica/{replica}", replica=f"replica/{replica}", **granted)
         opened_ns = (at_ms + 260) * MS
         until_ns = clock_ns(node, opened_ns) + 5_900 * MS

@@ -117,7 +117,7 @@ class Story:
     def grant(self, replica: str, nonce: str = "n1", len_ns: int = 5 * SECOND, token: list[Any] | None = None, clock_ns: int | None = None) -> int:
         token = token or FIRST
         return self.say(
-            "lease-granted", replica, clock_ns=clock_ns, agent=AGENT, nonce=nonce, replica=replica, token=token, len_ns=len_ns, orders_known=[],
+            "lease-granted", replica, clock_ns=clock_ns, agent=AGENT, nonce=nonce, replica=replica, token=token, len_ns=len_ns,
         )  # fmt: skip
 
     def lease(self, nonce: str = "n1", len_ns: int = 5 * SECOND, token: list[Any] | None = None) -> tuple[int, int, int]:

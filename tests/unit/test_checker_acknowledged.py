@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND_START, SIDECAR, Story
+
+
+def promise(story: Story, kind: str, token: list[Any], node: str = "replica/1") -> int:
+    return story.say(kind, node, agent=AGENT, token=token)
+
+
+def test_a_promise_leaves_only_when_it_is_durable() -> None:
+    story = Story()
+    story.start_all()
+    promise(story, "token-promised", FIRST, "replica/2")
+    promise(story, "token-promised", SECOND_START)
+    sent = promise(story, "promise-sent", FIRST)
+    promise(story, "token-promised", FIRST)
+    assert (story.judged("S11").verdict, story.judged("S11").witness) == (Verdict.INVALID, (sent,))
+
+
+def test_a_promise_that_is_durable_may_be_told_again_after_a_restart() -> None:
+    story = Story()
+    story.start_all()
+    promise(story, "token-promised", FIRST)
+    promise(story, "promise-sent", FIRST)
+    story.crash("replica/1")
+    story.start("replica/1", instance="b")
+    promise(story, "promise-sent", FIRST)
+    assert (story.judged("S11").verdict, story.judged("S11").examined) == (Verdict.VALID, 2)
 
 
 @pytest.mark.parametrize("node", ["replica/1", SIDECAR])

@@ -212,3 +212,61 @@ def test_a_fence_does_not_spare_the_wait_where_a_sink_cannot_be_fenced() -> None
     story.fence(SECOND_START)
     started_again(story, SECOND)
     assert story.judged("S8").verdict is Verdict.INVALID
+
+
+# -- drafts and promises
+
+
+def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND) -> int:
+    return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers))
+
+
+def asked(story: Story, kind: str = "agent", value: str = AGENT) -> int:
+    return story.at(SECOND).say("resume-requested", "operator", request="r1", principal="alice", tenant="acme", scope=[kind, value])
+
+
+def test_a_draft_shows_every_order_that_was_effective_before_it_was_asked_for() -> None:
+    story = Story()
+    copies = story.effective("o1")
+    story.at(SECOND // 2).learn("replica/1", "never effective")
+    asked(story)
+    story.effective("too late")
+    drafted(story, "o1")
+    assert (story.judged("S20").verdict, story.judged("S20").examined) == (Verdict.VALID, 1)
+    silent = drafted(story, at_ns=3 * SECOND)
+    assert (story.judged("S20").verdict, story.judged("S20").witness) == (Verdict.INVALID, (*copies, silent))
+
+
+@pytest.mark.parametrize(
+    ("scope", "due"), [(("agent", AGENT), False), (("tenant", "acme"), True), (("global", ""), True), (("label", "tier=gold"), False)]
+)
+def test_a_draft_owes_what_its_scope_speaks_of(scope: tuple[str, str], due: bool) -> None:
+    story = Story()
+    story.effective("o1", scope=("tenant", "acme"))
+    asked(story, *scope)
+    drafted(story)
+    assert (story.judged("S20").verdict is Verdict.INVALID) is due
+
+
+def test_a_draft_owes_nothing_that_a_certificate_covers() -> None:
+    story = Story()
+    story.effective("o1")
+    story.certify("replica/2", "c1", "o1")
+    asked(story)
+    drafted(story)
+    assert story.judged("S20").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("breach", ["promise-sent", "grant"])
+def test_a_replica_keeps_its_promises_through_every_crash(breach: str) -> None:
+    story = Story()
+    story.start_all()
+    story.grant("replica/1", token=FIRST)
+    promised = story.say("promise-sent", "replica/1", agent=AGENT, token=SECOND_START)
+    story.grant("replica/2", token=FIRST)
+    story.say("promise-sent", "replica/2", agent=AGENT, token=FIRST)
+    story.crash("replica/1", power=True)
+    story.start("replica/1", boot="boot-2", instance="b")
+    assert story.judged("S8").verdict is Verdict.VALID
+    broken = story.grant("replica/1", token=FIRST) if breach == "grant" else story.say("promise-sent", "replica/1", agent=AGENT, token=FIRST)
+    assert (story.judged("S8").verdict, story.judged("S8").witness) == (Verdict.INVALID, (promised, broken))

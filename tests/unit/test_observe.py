@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
 from harness.observe import Observer
+from killswitch.core import codec
 from killswitch.core.audit import Chain
 from killswitch.core.events import (
     AcknowledgeTask,
@@ -32,7 +33,19 @@ from killswitch.core.events import (
     WriteCheckpoint,
 )
 from killswitch.core.intent import HARD
-from killswitch.core.messages import AgentStatus, Evidence, LeaseReply, LeaseRequest, Order, OrderStatus, Scope, Token
+from killswitch.core.messages import (
+    AgentStatus,
+    Evidence,
+    LeaseReply,
+    LeaseRequest,
+    Order,
+    OrderStatus,
+    ResumeBody,
+    ResumeDraft,
+    Scope,
+    StartReply,
+    Token,
+)  # fmt: skip
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
 TOKEN = Token(1, 1, "a")
@@ -50,7 +63,7 @@ class Bench:
     def __init__(self, node: str = SIDECAR) -> None:
         self.facts: list[Fact] = []
         self.chain = Chain("boot-1")
-        self.observer = Observer(node, AGENT, {AGENT: ("tier=gold",)}, Judge(SIGNER, REPLICAS, 2), self._record)
+        self.observer = Observer(node, AGENT, Judge(SIGNER, REPLICAS, 2), self._record)
         self.now = 0
 
     def _record(self, fact: Fact) -> None:
@@ -141,16 +154,29 @@ def test_a_round_is_one_request_however_many_replicas_are_asked() -> None:
     assert bench.tick(Send("replica/1", replace(ask, nonce="n3", token=NO_TOKEN))) == []
 
 
-def test_a_grant_names_the_orders_that_the_replica_knew_by_its_own_log() -> None:
+def test_a_reply_is_a_grant_or_a_denial_by_its_length() -> None:
     bench = Bench("replica/1")
-    bench.tick(Send(SIDECAR, GRANT))
-    assert bench.last.body["orders_known"] == []
-    elsewhere = order(HARD, tenant="globex", scope=Scope("tenant", "globex"))
-    bench.tick(bench.learn(), bench.learn(elsewhere))
     assert bench.tick(Send(SIDECAR, GRANT)) == ["lease-granted"]
-    assert bench.last.body["orders_known"] == [KILL_ID]
     assert bench.tick(Send(SIDECAR, replace(GRANT, len_ns=0, why="gate closed"))) == ["lease-denied"]
     assert bench.last.body["why"] == "gate closed"
+
+
+def test_a_promise_is_sent_once_however_often_it_is_asked_for_and_not_before_its_record() -> None:
+    bench = Bench("replica/1")
+    promise = StartReply(AGENT, TOKEN, "replica/1", granted=True, ready=False, why="", promised=TOKEN, view="")
+    bench.tick(bench.append("PROMISE", agent=AGENT, token=PARTS), Send(SIDECAR, promise, 1), Send(SIDECAR, replace(promise, granted=False)))
+    assert bench.step(Durable(1)) == ["token-promised", "promise-sent"]
+    assert bench.tick(Send(SIDECAR, promise)) == []
+    bench.step(boot())
+    assert bench.tick(Send(SIDECAR, promise)) == ["promise-sent"]
+
+
+def test_a_draft_shows_what_it_would_lift_and_a_refusal_shows_nothing() -> None:
+    bench = Bench("replica/1")
+    body = ResumeBody("acme", Scope("tenant", "acme"), (KILL_ID,), 1, "", "alice", "r")
+    shown = (ResumeDraft("r", "DRAFTED", codec.pack(body), 2), ResumeDraft("r", "NOTHING_TO_COVER", b"", 0), ResumeDraft("r", "REFUSED", b"", 0))
+    assert [bench.tick(Send("operator", draft)) for draft in shown] == [["draft-sent"], ["draft-sent"], []]
+    assert [fact.body["covers"] for fact in bench.facts] == [[KILL_ID], []]
 
 
 def test_a_process_is_followed_by_its_token_from_start_to_reap() -> None:

@@ -17,7 +17,7 @@ def test_every_kind_of_fact_has_a_sentence_and_no_other() -> None:
 def test_a_sentence_only_uses_fields_that_its_kind_has(kind: str) -> None:
     numbers = {"gate", "life"}
     body = {name: 2 if name in numbers else 1_500_000 if name.endswith("_ns") else f"<{name}>" for name in VOCABULARY[kind][0]}
-    lists = {"orders": ["a", "b"], "certificates": [], "orders_known": ["a"], "covers": ["a"]}
+    lists = {"orders": ["a", "b"], "certificates": [], "covers": ["a"]}
     said = words.sentence(Fact(0, kind, "n", 0, {**body, **{name: value for name, value in lists.items() if name in body}}))
     assert "?" not in said
     assert said.endswith(".")

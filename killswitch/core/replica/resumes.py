@@ -51,7 +51,7 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
 def finish_draft(state: Replica, request: str) -> None:
     """Once n-k+1 replicas are heard, every effective order is among what is known here."""
     draft = state.drafts[request]
-    if len(draft.heard) <= len(state.config.replicas) - state.config.kill_quorum:
+    if not heard_enough(state, draft):
         return
     del state.drafts[request]
     asked = draft.request
@@ -66,6 +66,11 @@ def finish_draft(state: Replica, request: str) -> None:
         requester=asked.principal, nonce=request, decision=draft.ruling.decision,
     )  # fmt: skip
     send(state, draft.operator, ResumeDraft(request, "DRAFTED", codec.pack(body), draft.ruling.approvals))
+
+
+def heard_enough(state: Replica, draft: Draft) -> bool:
+    """n-k+1 of them meet every k that can have made an order effective."""
+    return len(draft.heard) > len(state.config.replicas) - state.config.kill_quorum
 
 
 def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:

@@ -1,0 +1,29 @@
+"""Planted bugs that a stranger made and that nobody noticed: promises ahead of the disk, drafts of what a single replica knows."""
+
+from __future__ import annotations
+
+from harness.planted.bug import PlantedBug
+from killswitch.core.intent import View
+from killswitch.core.messages import StartRequest
+from killswitch.core.replica import grants
+from killswitch.core.replica.state import Draft, Replica
+
+_reply = grants.reply
+
+
+def promise_before_sync(
+    state: Replica, request: StartRequest, view: View, *, granted: bool, why: str = "", after_lsn: int = 0, now_ns: int = 0
+) -> None:  # fmt: skip
+    _reply(state, request, view, granted=granted, why=why, now_ns=now_ns)
+
+
+def heard_itself(state: Replica, draft: Draft) -> bool:
+    return True
+
+
+BUGS = (
+    PlantedBug("B66", "a replica tells of a promise before its disk does", {"replica.grants:reply": promise_before_sync},
+               ("S11",), ("swarm-storm",), "easy"),
+    PlantedBug("B67", "a resume is drafted from what one replica knows", {"replica.resumes:heard_enough": heard_itself},
+               ("S20",), ("resume-asked-of-a-stranger",), "easy"),
+)  # fmt: skip
