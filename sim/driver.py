@@ -75,10 +75,9 @@ def _course(world: World) -> None:
     world.fact("topology", None, topology_fact(schedule))
     nemesis = Nemesis(world)
     nemesis.arm()
-    boot_times = world.tape.stream("boot.times")
     for node in world.nodes.values():
         if node.config.role != "agent":
-            world.queue.at(boot_times(50_000_000), _boot, node)
+            world.queue.at(world.tape.stream(f"boot.time/{node.id}")(50_000_000), _boot, node)
     for work in schedule.work:
         world.queue.at(work.at_ns, world.upstream.submit, work)
     world.queue.play(schedule.duration_ns)

@@ -7,6 +7,8 @@ would leave their order to chance. Faults make it lose, repeat, hold back or sto
 
     blackhole, cut   what is sent or would arrive meanwhile is gone (a cut would also be noticed; the protocol needs no such notice)
     stall            it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
+
+Each link draws from streams of its own, so that what goes over one shifts nothing on another.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from collections.abc import Callable
 from killswitch.core.messages import Message
 from scenarios.schedule import LinkSpec
 from sim.queue import Event, Lane, Queue
-from sim.tape import Tape
+from sim.tape import BITS, Draw, Tape, happens
 
 STALLED_MAX = 10_000
-JITTER_BITS = 30
 Deliver = Callable[[str, str, Message], None]
 
 
@@ -40,18 +41,32 @@ class Impairment:
         self.reorder_ns = reorder_ns
 
 
+class Luck:
+    """What a link draws from once something is wrong with it."""
+
+    __slots__ = ("held", "held_for", "lost", "repeated")
+
+    def __init__(self, tape: Tape, link: str) -> None:
+        self.lost = tape.light("network.loss", link)
+        self.repeated = tape.light("network.duplicate", link)
+        self.held = tape.light("network.reorder", link)
+        self.held_for = tape.light("network.hold", link)
+
+
 class Link(Lane):
     """One direction. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
-    ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    ``jitter`` draws `BITS` bits. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "landed", "source", "stalled", "target")
+    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "source", "stalled", "target")
 
-    def __init__(self, source: str, target: str) -> None:
+    def __init__(self, source: str, target: str, jitter: Draw) -> None:
         super().__init__()
         self.source = source
         self.target = target
+        self.jitter = jitter
+        self.luck: Luck | None = None
         self.blocks: dict[str, str] = {}
         self.impairments: dict[str, Impairment] = {}
         self.landed: deque[Message] = deque()
@@ -61,9 +76,18 @@ class Link(Lane):
 class Links(dict[tuple[str, str], Link]):
     """Every link by its ends, made when it is first asked for."""
 
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
+
     def __missing__(self, ends: tuple[str, str]) -> Link:
-        link = self[ends] = Link(*ends)
+        link = self[ends] = Link(*ends, self._tape.light("network.jitter", stream_of(*ends)))
         return link
+
+
+def stream_of(source: str, target: str) -> str:
+    """What a link is called on the tape."""
+    return f"{source}>{target}"
 
 
 class Delivery(Event):
@@ -81,13 +105,9 @@ class Network:
         self._latency_ns = spec.latency_ns
         self._deliver = deliver
         self._fired = fired
-        self._jitter = tape.bits("network.jitter", JITTER_BITS)
+        self._tape = tape
         self._jitter_ways = spec.jitter_ns + 1
-        self._loses = tape.chance("network.loss")
-        self._repeats = tape.chance("network.duplicate")
-        self._holds_back = tape.chance("network.reorder")
-        self._hold_for = tape.stream("network.hold")
-        self._links = Links()
+        self._links = Links(tape)
         own = Impairment("", loss_ppm=spec.loss_ppm, duplicate_ppm=spec.duplicate_ppm, reorder_ppm=spec.reorder_ppm, reorder_ns=spec.reorder_ns)
         self._rough = (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ()  # what is wrong with every link, if anything
         self._arrivals = (self._arrive,)
@@ -102,12 +122,12 @@ class Network:
         elif link.impairments or self._rough:
             self._impaired(link, message)
         else:
-            after_ns = self._latency_ns + (self._jitter() * self._jitter_ways >> JITTER_BITS)
+            after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS)
             self._queue.follow(link, after_ns, Delivery(self._arrivals, link, message))
 
     def _carry(self, link: Link, message: Message, extra_ns: int, *, in_order: bool) -> None:
         """Put a message on its way that something happened to."""
-        after_ns = self._latency_ns + (self._jitter() * self._jitter_ways >> JITTER_BITS) + extra_ns
+        after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS) + extra_ns
         delivery = Delivery(self._arrivals, link, message)
         if in_order:
             self._queue.follow(link, after_ns, delivery)
@@ -116,20 +136,23 @@ class Network:
 
     def _impaired(self, link: Link, message: Message) -> None:
         """Roll for everything that is wrong with the link; its own chances first, then each fault's."""
+        luck = link.luck
+        if luck is None:
+            luck = link.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
         for impairment in (*self._rough, *link.impairments.values()):
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
-            if self._loses(impairment.loss_ppm):
+            if happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
-            if self._repeats(impairment.duplicate_ppm):
+            if happens(luck.repeated, impairment.duplicate_ppm):
                 self._fired(impairment.fault)
                 copies += 1
-            if self._holds_back(impairment.reorder_ppm):
+            if happens(luck.held, impairment.reorder_ppm):
                 self._fired(impairment.fault)
-                extra_ns += self._hold_for(impairment.reorder_ns + 1)
+                extra_ns += luck.held_for() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
         for _ in range(copies):
             self._carry(link, message, extra_ns, in_order=in_order)

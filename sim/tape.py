@@ -1,24 +1,30 @@
 """The choice tape: every choice of a run, drawn from named streams that a seed decides.
 
 Owns where chance comes from. A stream is seeded by the tape's seed and its own name, so a new stream, or one more draw in an old one,
-shifts no other. A choice is a whole number, and 0 is always the benign one (no loss, no delay, first come first served): a schedule can
+shifts no other; where two ends share a purpose, each link or node has a stream of its own, so that one tenant's traffic shifts nothing of
+another's. A choice is a whole number, and 0 is always the benign one (no loss, no delay, first come first served): a schedule can
 fix single choices, or make whole streams benign, which is how a failing run is made smaller.
 
-Draws use one `random()` and an integer product, which IEEE 754 makes equal on every machine and Python.
+Draws use one `random()` and an integer product, which IEEE 754 makes equal on every machine and Python, or integers alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
+from hashlib import shake_128
+from itertools import chain, count
 from random import Random
+from sys import byteorder
 
 from scenarios.schedule import Tape as TapeSpec
 
 Choose = Callable[[int], int]
 Draw = Callable[[], int]
 PPM = 1_000_000
+BITS = 32  # what a light stream draws
+BLOCK = 128  # draws that it makes at a time
 
 
 class Tape:
@@ -43,10 +49,17 @@ class Tape:
         fixed = self._spec.fixed.get(name)
         return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << width) if fixed else draw
 
-    def chance(self, name: str) -> Callable[[int], bool]:
-        """The stream as ``happens(ppm)``: whether something of that chance, in parts per million, comes about; never is the benign choice."""
-        choose = self.stream(name)
-        return lambda ppm: ppm > 0 and choose(PPM) >= PPM - ppm
+    def light(self, purpose: str, member: str) -> Draw:
+        """The stream ``purpose/member``, of `BITS` bits, for purposes with very many members: 1 KB each where `Random` takes 2.5.
+
+        Benign if it, or its whole purpose, is. Ask once a name.
+        """
+        name = f"{purpose}/{member}"
+        if purpose in self._spec.benign or name in self._spec.benign:
+            return partial(_benign, 1)
+        draw = chain.from_iterable(_blocks(f"{self._spec.seed}/{name}")).__next__
+        fixed = self._spec.fixed.get(name)
+        return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << BITS) if fixed else draw
 
     def _open(self, name: str) -> Choose:
         if name in self._spec.benign:
@@ -58,6 +71,20 @@ class Tape:
 
         fixed = self._spec.fixed.get(name)
         return _unless_fixed(choose, fixed) if fixed else choose
+
+
+def happens(draw: Draw, ppm: int) -> bool:
+    """Whether something of that chance comes about, by a light stream; never is the benign choice, and what cannot be draws nothing."""
+    return ppm > 0 and draw() * PPM >> BITS >= PPM - ppm
+
+
+def _blocks(name: str) -> Iterator[array[int]]:
+    """SHAKE-128 in counter mode: as quick as `getrandbits`, and all that a stream keeps is what is left of a block."""
+    for number in count():
+        block = array("I", shake_128(f"{name}/{number}".encode()).digest(BLOCK * BITS // 8))
+        if byteorder == "big":
+            block.byteswap()
+        yield block
 
 
 def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:

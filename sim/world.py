@@ -68,7 +68,6 @@ class World:
         self.before_delivery: Callable[[str, str, Message], int] | None = None
         self.upstream = Upstream(self)
         self.nodes: dict[str, Node] = {}
-        self._survives = self.tape.stream("orphans")
         self._stamps: dict[int, int] = {}  # a message in memory is its own envelope: the sender's stamp goes beside it
         judge = Judge(KeyedHash(self.secret), tuple(f"replica/{n}" for n in range(1, schedule.topology.replicas + 1)), schedule.parameters.approvals)
         for config in configurations(schedule).values():
@@ -174,7 +173,8 @@ class World:
             sidecar = node if node.config.role == "sidecar" else self.sidecar_of(node)
             agent = self.agent_of(sidecar)
             sidecar.die(power=power)
-            if power or not self._survives(4):  # PDEATHSIG ends the agent, but for the race in which it was not set yet
+            # PDEATHSIG ends the agent, but for the race in which it was not set yet.
+            if power or not self.tape.stream(f"orphans/{node.config.agent}")(4):
                 agent.die(power=power)
             return
         node.die(power=power)

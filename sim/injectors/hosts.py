@@ -13,7 +13,6 @@ class Hosts(Family):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._pause_style = world.tape.stream("pause.style")
         self.begins = {"crash": self._crash, "pause": self._pause}
         self.ends = {"pause": self._resume}
 
@@ -35,7 +34,7 @@ class Hosts(Family):
         for node in self.targets(fault):
             if node.running:
                 self.world.fault_fired(id_)
-            if self._pause_style(2) and node.running and not node.stands_still():
+            if self.world.tape.stream(f"pause.style/{node.id}")(2) and node.running and not node.stands_still():
                 node.pause_soon(id_)
             else:
                 node.pause(id_)

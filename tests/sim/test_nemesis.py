@@ -132,7 +132,7 @@ def test_a_crash_without_a_restart_lasts_to_the_heal() -> None:
 @pytest.mark.parametrize("orphan", [0, 1])
 def test_a_sidecars_death_takes_its_agent_along_but_for_a_rare_orphan_that_the_next_start_ends(orphan: int) -> None:
     schedule = short(fault("f", "crash", 1500 * MS, targets=(SIDECAR,), restart_after_ns=200 * MS), settle_ns=2 * SECOND)
-    schedule = replace(schedule, tape=Tape(seed="1", fixed={"orphans": {"0": orphan}}))
+    schedule = replace(schedule, tape=Tape(seed="1", fixed={"orphans/acme/1": {"0": orphan}}))
     run = played(schedule=schedule)
     crashed = [fact.at_ns for fact in facts_of(run, "node-crashed", "agent/acme/1")]
     assert (1500 * MS in crashed) is (orphan == 0)
@@ -158,7 +158,7 @@ def test_a_power_loss_of_an_agents_host_is_its_sidecars_too() -> None:
 
 @pytest.mark.parametrize("style", [0, 1])
 def test_a_paused_sidecar_admits_nothing_and_goes_on_afterwards(style: int) -> None:
-    schedule = replace(short(EACH["pause"]), tape=Tape(seed="1", fixed={"pause.style": {"0": style}}))
+    schedule = replace(short(EACH["pause"]), tape=Tape(seed="1", fixed={"pause.style/sidecar/acme/1": {"0": style}}))
     run = played(schedule=schedule)
     paused, resumed = facts_of(run, "node-paused", SIDECAR)[0].at_ns, facts_of(run, "node-resumed", SIDECAR)[0].at_ns
     assert (paused == SECOND) is (style == 0)  # else in the middle of the step that came next

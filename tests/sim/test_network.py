@@ -56,6 +56,19 @@ def test_a_link_keeps_order_and_latency(seed: str) -> None:
     assert len(set(times)) == 100  # at one instant, order would be left to a draw
 
 
+def test_the_traffic_of_one_link_shifts_nothing_on_another() -> None:
+    quiet, busy = Bench(), Bench()
+    for bench in (quiet, busy):
+        for link in (("a", "b"), ("c", "d")):
+            bench.network.impair(*link, Impairment("rough", loss_ppm=PPM // 4, duplicate_ppm=PPM // 4, reorder_ppm=PPM // 4, reorder_ns=MS))
+        bench.send_at(MS, *range(100))
+    busy.queue.at(MS, lambda _: busy.send(*range(100), source="c", target="d"))
+    quiet.play()
+    busy.play()
+    assert [entry for entry in busy.arrived if entry[1] == "a"] == quiet.arrived
+    assert len(busy.arrived) > len(quiet.arrived) + 50
+
+
 def test_two_directions_are_two_links() -> None:
     bench = Bench()
     bench.network.block("a", "b", "cut", "blackhole")

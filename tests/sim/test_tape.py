@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from scenarios.schedule import Tape as TapeSpec
-from sim.tape import PPM, Tape
+from sim.tape import BITS, PPM, Tape, happens
 
 WAYS = 1000
 
@@ -67,14 +69,35 @@ def test_a_fixed_choice_that_does_not_exist_is_the_last_one_that_does() -> None:
 def test_a_benign_stream_chooses_zero_and_makes_nothing_happen() -> None:
     tape = Tape(TapeSpec(seed="7", benign=("network.loss",)))
     assert draws(tape, "network.loss") == [0] * 20
-    happens = tape.chance("network.loss")
-    assert not any(happens(PPM - 1) for _ in range(100))
+    draw = tape.light("network.loss", "a>b")
+    assert not any(happens(draw, PPM - 1) for _ in range(100))
+
+
+def test_a_light_stream_is_its_members_own_and_can_be_fixed_and_made_benign() -> None:
+    """Golden, too."""
+
+    def drawn(member: str = "a>b", **spec: object) -> list[int]:
+        draw = Tape(TapeSpec(seed="7", **spec)).light("network.jitter", member)  # type: ignore[arg-type]  # a spec's own keywords
+        return [draw() for _ in range(4)]
+
+    free = drawn()
+    assert free == [3399150705, 2792583488, 612512686, 2655023762]
+    assert free != drawn("b>a")
+    assert drawn(fixed={"network.jitter/a>b": {"1": 3}}) == [free[0], 3, *free[2:]]
+    assert drawn(benign=("network.jitter",)) == drawn(benign=("network.jitter/a>b",)) == [0] * 4
+    assert drawn(benign=("network.jitter/b>a",)) == free
+
+
+def test_light_draws_are_even() -> None:
+    draw = Tape(TapeSpec(seed="7")).light("network.jitter", "a>b")
+    tenths = Counter(draw() * 10 >> BITS for _ in range(10_000))
+    assert set(tenths) == set(range(10))
+    assert all(900 < count < 1100 for count in tenths.values())
 
 
 def test_chances_are_in_parts_per_million_and_zero_draws_nothing() -> None:
-    tape = Tape(TapeSpec(seed="7"))
-    happens = tape.chance("network.loss")
-    assert not any(happens(0) for _ in range(100))
-    assert tape.stream("network.loss")(WAYS) == draws(Tape(TapeSpec(seed="7")), "network.loss", 1)[0]
-    assert all(happens(PPM) for _ in range(100))
-    assert 4_500 < sum(happens(PPM // 2) for _ in range(10_000)) < 5_500
+    one, other = (Tape(TapeSpec(seed="7")).light("network.loss", "a>b") for _ in range(2))
+    assert not any(happens(one, 0) for _ in range(100))
+    assert one() == other()
+    assert all(happens(one, PPM) for _ in range(100))
+    assert 4_500 < sum(happens(one, PPM // 2) for _ in range(10_000)) < 5_500
