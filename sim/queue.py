@@ -3,7 +3,7 @@
 Owns the queue. An event is a struct with a tuple of one callback that all its kind share; what happens at the same instant is ordered by a
 draw from the tape, not by who came first: a tie is a choice that a schedule can make.
 
-SimPy pops ``(time, priority, number, event)`` and calls ``event.callbacks``; it needs ``_ok`` to be true. Priority 0 is the end of a run's.
+Entries are SimPy's, ``(time, priority, number, event)`` with ``event.callbacks`` and ``event._ok``, so that its own `step` can play them, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from heapq import heappush
+from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 import simpy
@@ -72,7 +72,7 @@ class Queue(simpy.Environment):
         super().__init__(initial_time=0)
         self._heap: list[Any] = self._queue  # slim events, not SimPy's own: hence Any
         self._tie = tie
-        self._number = self._eid.__next__
+        self._number = iter(range(EVENTS_MAX)).__next__
         self._instant, self._crowd = -1, 0
 
     def at(self, time: int, act: Callable[[Any], None], argument: Any = None) -> None:
@@ -81,7 +81,15 @@ class Queue(simpy.Environment):
 
     def push(self, time: int, event: Event) -> None:
         """Play ``event`` at ``time``, which is not before now. Raises `TooMuch`."""
+        if time <= self.now:
+            self._count_crowd()
         self._put(time, event)
+
+    def _put(self, time: int, event: Event) -> None:
+        try:
+            heappush(self._heap, (time, self._tie(), self._number(), event))
+        except StopIteration:
+            raise TooMuch(f"more than {EVENTS_MAX} events") from None
 
     def follow(self, lane: Lane, after_ns: int, event: Event) -> None:
         """Play ``event`` in ``after_ns`` from now, or right after what goes before it on its lane. Raises `TooMuch`."""
@@ -89,15 +97,10 @@ class Queue(simpy.Environment):
         if time <= lane.last_at:
             time = lane.last_at + 1
         lane.last_at = time
-        self._put(time, event)
-
-    def _put(self, time: int, event: Event) -> None:
-        number = self._number()
-        if number > EVENTS_MAX:
-            raise TooMuch(f"more than {EVENTS_MAX} events")
-        if time <= self.now:
-            self._count_crowd()
-        heappush(self._heap, (time, self._tie() + 1, number, event))
+        try:
+            heappush(self._heap, (time, self._tie(), self._number(), event))  # `_put`, without its call: every message comes by here
+        except StopIteration:
+            raise TooMuch(f"more than {EVENTS_MAX} events") from None
 
     def _count_crowd(self) -> None:
         """Time does not go on while everything that is done brings more to do at once."""
@@ -108,9 +111,13 @@ class Queue(simpy.Environment):
             raise TooMuch(f"more than {CROWD_MAX} events at one instant, {self.now} ns")
 
     def play(self, until: int) -> None:
-        """Play everything before ``until``. Raises whatever an act raises."""
-        if until > self.now:
-            self.run(until=until)
+        """Play everything before ``until``. Raises whatever an act raises. What SimPy's `run` does, but for a call and a `try` for each event."""
+        heap = self._heap
+        while heap and heap[0][0] < until:
+            self.now, _, _, event = heappop(heap)
+            for callback in event.callbacks:
+                callback(event)
+        self.now = max(self.now, until)
 
 
 # SimPy keeps the time in `_now` and serves it by a property. Several reads an event make that a twentieth of a run; a slot is had for a quarter.
