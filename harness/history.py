@@ -45,6 +45,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "node-resumed": ((), ""),
     "step-raised": (("error",), "a state machine raised: always a violation"),
     "disk-failed": (("lsn",), "a sync failed"),
+    "over-share": (("sender", "dropped"),
+                   "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
     # -- intent: orders
     "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
     "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "issuer", "signer", "parent", "authentic"),

@@ -22,8 +22,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from killswitch.core import codec
-from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
+from killswitch.core import codec, traffic
+from killswitch.core.messages import Message
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Hello, Kind
 from killswitch.live.listener import LOOPBACK, Listener
@@ -57,17 +57,6 @@ class Counters(Struct):
     dropped: int = 0
     refused: int = 0
     connected: int = 0
-
-
-def is_prohibition(message: Message) -> bool:
-    """Whether ``message`` can tell somebody to stop: such go first and are dropped last (protocol 3.7, priority classes)."""
-    match message:
-        case Order() | OrderRequest():
-            return True
-        case OrderPush(orders=orders) | LeaseReply(orders=orders) | StartReply(orders=orders) | Gossip(orders=orders):
-            return bool(orders)
-        case _:
-            return False
 
 
 class Outbox:
@@ -145,7 +134,7 @@ class Transport:
         except ValueError:  # over the limits: nobody could read it, and one message is not worth the node
             self.counters.dropped += 1
             return
-        outbox.put(frame, asyncio.get_running_loop().time(), urgent=is_prohibition(message))
+        outbox.put(frame, asyncio.get_running_loop().time(), urgent=traffic.is_prohibition(message))
 
     async def flush(self, within_s: float) -> None:
         """Give the queues up to ``within_s`` to empty, before an orderly exit."""

@@ -13,9 +13,10 @@ import pytest
 from harness.live.ports import free_port
 from killswitch.core import codec
 from killswitch.core.messages import NO_TOKEN, GateNotice, LeaseReply, Message, Order, OrderPush, Query, StopRequest
+from killswitch.core.traffic import is_prohibition
 from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
-from killswitch.live.transport import Counters, Deadlines, Outbox, Transport, is_prohibition
+from killswitch.live.transport import Counters, Deadlines, Outbox, Transport
 
 pytestmark = pytest.mark.live
 

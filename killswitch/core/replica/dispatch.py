@@ -1,16 +1,20 @@
 """How news travels from a replica: pushes at once, anti-entropy for ever after, fences until they hold (protocol 3.7).
 
 Owns what is sent to peers, sidecars and sinks without being asked. Makes no decision: what is sent, and to whom, follows from the
-state. Every message here may be lost, repeated or reordered; digests make up for it.
+state. Every message here may be lost, repeated or reordered; digests make up for it. What is new is said at once; what was said already
+is said again after pauses that grow, to each target on its own and out of step with everybody else (``traffic``).
 """
 
 from __future__ import annotations
 
-from killswitch.core import intent
+from collections.abc import Hashable
+
+from killswitch.core import intent, traffic
 from killswitch.core.events import SetTimer
 from killswitch.core.messages import Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
+from killswitch.core.traffic import Tries
 
 BODIES_MAX = 256
 ORDERS_MAX = 1024  # of one reply: they have to fit into a frame
@@ -51,18 +55,33 @@ def gossip(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[R
 
 
 def on_gossip_timer(state: Replica, now_ns: int) -> None:
+    """Say to each peer and sink what it may not have heard yet, if it is its turn."""
     message = gossip(state)
+    news = (message.digest, message.durable, message.waited)
     for peer in state.peers:
-        send(state, peer, message)
+        if is_turn(state, peer, news, now_ns):
+            send(state, peer, message)
     for (sink, agent), (token, order) in sorted(state.fences.items()):
-        send(state, sink, Fence(agent, token, order))
+        if is_turn(state, (sink, agent), token, now_ns):
+            send(state, sink, Fence(agent, token, order))
     state.effects.append(SetTimer("gossip", now_ns + state.parameters.gossip_ns))
+
+
+def is_turn(state: Replica, target: str | tuple[str, str], news: Hashable, now_ns: int) -> bool:
+    """Whether to try a target now; that it was tried is noted."""
+    tries = state.tries.setdefault(target, Tries())
+    if not traffic.due(tries, news, now_ns):
+        return False
+    traffic.said(tries, news, now_ns, state.parameters.gossip_ns, f"{state.node}/{state.boot}/{target}")
+    return True
 
 
 def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
     """Bring two sets together: digest, then ids, then bodies. Ends as soon as neither side lacks anything, or has sent what it has:
     two replicas that cannot believe each other's orders, in the middle of a change of keys, try again with the next digest.
     """
+    if message.digest != intent.digest(state.intent):
+        state.tries.pop(sender, None)  # it lacks something, or this replica does: no pause before the next try
     if message.order_ids is None or message.certificate_ids is None:
         if message.digest != intent.digest(state.intent) and not message.orders and not message.certificates:
             send(state, sender, gossip(state, ids=True))
@@ -94,6 +113,7 @@ def fence(state: Replica, agent: str, order: str) -> None:
     for sink, kind in sorted(state.config.sinks.items()):
         if kind == SinkClass.FENCED and sink.split("/")[1] == agent.partition("/")[0]:
             state.fences[(sink, agent)] = (token, order)
+            state.tries.pop((sink, agent), None)
             send(state, sink, Fence(agent, token, order))
 
 
@@ -103,5 +123,6 @@ def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> boo
     if wanted is None or ack.sink != sender or ack.min_token < wanted[0]:
         return False
     del state.fences[(ack.sink, ack.agent)]
+    state.tries.pop((ack.sink, ack.agent), None)
     record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
     return not any(agent == ack.agent for _, agent in state.fences)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from killswitch.core import intent, keys, leases, policy, trust
+from killswitch.core import intent, keys, leases, policy, traffic, trust
 from killswitch.core.events import SetTimer
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import (
@@ -36,8 +36,7 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
     """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and at every replica."""
     ruling = rule(state, request)
     if not ruling.allowed:
-        refused = {"request": request.request, "tenant": request.tenant, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}
-        record(state, "DECISION", refused, now_ns)
+        record_refusal(state, request, ruling, sender, now_ns)
         send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
         return
     body = OrderBody(
@@ -57,6 +56,16 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
         after_accept(state, order_id, now_ns)
     elif state.node in state.durable.get(order_id, ()):
         tell_order(state, order_id)
+
+
+def record_refusal(state: Replica, request: OrderRequest, ruling: policy.Ruling, sender: str, now_ns: int) -> None:
+    """A refusal is put on record within its sender's share of the log; the others are counted: nobody fills a disk by being refused."""
+    if not state.refusals.take(traffic.share_of(sender), now_ns):
+        state.refusals_unrecorded += 1
+        return
+    refused = {"request": request.request, "tenant": request.tenant, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}
+    record(state, "DECISION", {**refused, "unrecorded": state.refusals_unrecorded}, now_ns)
+    state.refusals_unrecorded = 0
 
 
 def rule(state: Replica, request: OrderRequest) -> policy.Ruling:
@@ -81,7 +90,10 @@ def refusal(state: Replica, request: OrderRequest) -> str:
 
 def remember_asker(state: Replica, order: str, request: str, operator: str) -> None:
     while len(state.asked) >= REQUESTS_MAX:
-        del state.asked[next(iter(state.asked))]
+        oldest = next(iter(state.asked))
+        del state.asked[oldest]
+        for told in [told for told in state.told if told[0] == oldest]:
+            del state.told[told]
     state.asked[order] = (request, operator)
 
 

@@ -14,6 +14,7 @@ from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
+from killswitch.core.traffic import MESSAGES_A_RENEWAL, Shares, Tries
 from killswitch.core.trust import Trust
 
 DRAFTS_MAX = 16
@@ -68,6 +69,11 @@ class Replica:
         self.promised_ns: dict[str, int] = {}
         self.heard_token: dict[str, Token] = {}
         self.fences: dict[tuple[str, str], tuple[Token, str]] = {}  # (sink, agent) -> what to hold, for which order
+        self.tries: dict[str | tuple[str, str], Tries] = {}  # peer, or (sink, agent) of a fence -> how often it was tried
+        self.shares = Shares(min(config.parameters.renew_ns, config.parameters.gossip_ns) // MESSAGES_A_RENEWAL)
+        self.over_share: dict[str, int] = {}  # sender -> how much of it was dropped
+        self.refusals = Shares(config.parameters.renew_ns // MESSAGES_A_RENEWAL)
+        self.refusals_unrecorded = 0
         self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
         self.told: dict[tuple[str, str], str] = {}
         self.drafts: dict[str, Draft] = {}

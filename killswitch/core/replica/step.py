@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
-from killswitch.core import audit, intent, publication
+from killswitch.core import audit, intent, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
 from killswitch.core.messages import (
     Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
@@ -28,7 +28,7 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
         return state.effects
     if kind is Receive:
         handler = _MESSAGES.get(type(event.message))  # type: ignore[union-attr]  # narrowed by kind
-        if handler is not None:
+        if handler is not None and is_heard(state, type(event.message), event.sender, now_ns):  # type: ignore[union-attr]  # narrowed by kind
             handler(state, event.message, event.sender, now_ns)  # type: ignore[union-attr]  # narrowed by kind
     elif isinstance(event, Boot):
         on_boot(state, event, now_ns)
@@ -43,6 +43,16 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
         state.seen_version = state.intent.version
         show_intent(state)
     return state.effects
+
+
+def is_heard(state: Replica, kind: type, sender: str, now_ns: int) -> bool:
+    """Whether a message is within its sender's share. Orders, proofs and what replicas say of orders are heard however many they are."""
+    if kind not in _SHARED or state.shares.take(traffic.share_of(sender), now_ns):
+        return True
+    dropped = state.over_share[sender] = state.over_share.get(sender, 0) + 1
+    if str(dropped).strip("0") == "1":  # 1, 10, 100, ...: enough to see a flood by, and no flood itself
+        observe(state, "over-share", sender=sender, dropped=dropped)
+    return False
 
 
 def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
@@ -81,6 +91,7 @@ def forget_lifted(state: Replica) -> None:
                 state.fences[(sink, agent)] = (token, standing[0])
             else:
                 del state.fences[(sink, agent)]
+                state.tries.pop((sink, agent), None)
 
 
 # -- messages --------------------------------------------------------------------------------------------------------------------------
@@ -138,6 +149,9 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     Cosigned: witness.on_cosigned,
     ForkProof: witness.on_fork_proof,
 }
+
+# What has a share: requests for permission and telemetry, which are said again. Whatever may carry an order, or lift one, has none.
+_SHARED = frozenset({LeaseRequest, StartRequest, ResumeDraftRequest, HeadNotice, Cosigned})
 
 
 def show_intent(state: Replica) -> None:
