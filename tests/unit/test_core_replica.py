@@ -334,8 +334,8 @@ def test_replicas_that_missed_everything_end_equal() -> None:
     assert len({intent.digest(link[node].state.intent) for node in REPLICAS}) == 1
     assert len(link[ONE].state.intent.orders) == 15
     before = len(link[ONE].sent(Gossip))
-    link.run(SECOND)
-    assert len(link[ONE].sent(Gossip)) - before == 4, "at rest, one digest to each peer each time"
+    link.run(20 * SECOND)
+    assert 20 <= len(link[ONE].sent(Gossip)) - before <= 60, "at rest, a digest to each peer now and then, where every round would make 80"
 
 
 def test_replicas_that_cannot_believe_each_other_do_not_talk_without_end() -> None:
