@@ -21,7 +21,7 @@ from typing import NamedTuple
 from harness import audit_store, implementation, results_store
 from harness.interruption import Terminated
 from harness.results import Campaign, RunResult
-from harness.single import simulate
+from harness.single import Judged, simulate
 from harness.summary import summarise
 from harness.verdict import Verdict
 from harness.version import version
@@ -30,11 +30,12 @@ from scenarios.draw import draw
 from scenarios.model import Scenario
 
 CHUNK_MAX = 4
+TWINS_EVERY = 10
 AHEAD = 4  # chunks handed to the pool for each worker, so that stopping is quick and memory flat
 
 
 class Chunk(NamedTuple):
-    """A few seeds of one scenario: what a worker is given. ``out`` empty keeps nothing."""
+    """A few seeds of one scenario: what a worker is given. ``out`` empty keeps nothing. ``twins``: one seed in ten has its twins."""
 
     path: str
     seeds: tuple[int, ...]
@@ -42,6 +43,7 @@ class Chunk(NamedTuple):
     out: str
     keep_first: bool
     stop_at_first: bool = False
+    twins: bool = False
 
 
 class WorkerDied(Exception):
@@ -71,7 +73,7 @@ def play_chunk(chunk: Chunk) -> list[RunResult]:
     made = implementation.load(chunk.implementation)
     runs = []
     for seed in chunk.seeds:
-        judged = simulate(draw(scenario, seed, version()), made)
+        judged = simulate(draw(scenario, seed, version()), made, () if chunk.twins and seed % TWINS_EVERY == 1 else None)
         run = judged.result
         wanted = run.verdict is not Verdict.VALID or (chunk.keep_first and seed == chunk.seeds[0])
         if chunk.out and wanted:
@@ -83,14 +85,16 @@ def play_chunk(chunk: Chunk) -> list[RunResult]:
     return runs
 
 
-def plan(paths: Iterable[Path], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path | None) -> list[Chunk]:
+def plan(
+    paths: Iterable[Path], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path | None, *, twins: bool = False
+) -> list[Chunk]:
     """The chunks of a campaign, scenarios taking turns so that an early stop has seen something of each."""
     columns = []
     for path in paths:
         wanted = list(seeds(_scenario(str(path))))
         size = max(1, min(CHUNK_MAX, len(wanted) // 8 or 1))
         pieces = [tuple(wanted[start : start + size]) for start in range(0, len(wanted), size)]
-        columns.append([Chunk(str(path), piece, implementation_name, str(out or ""), index == 0) for index, piece in enumerate(pieces)])
+        columns.append([Chunk(str(path), piece, implementation_name, str(out or ""), index == 0, twins=twins) for index, piece in enumerate(pieces)])
     rows = max(map(len, columns), default=0)
     return [column[row] for row in range(rows) for column in columns if row < len(column)]
 
@@ -181,6 +185,13 @@ def finish(
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign
+
+
+def keep_one(judged: Judged, out: Path) -> None:
+    """Write a single run to ``out``, as a campaign of its own."""
+    kept = results_store.keep_run(out, judged.result, judged.schedule, judged.history)
+    audit_store.keep(out / kept.kept, judged.trail)
+    results_store.save(out, of_one(kept, out), [kept])
 
 
 def of_one(run: RunResult, out: Path) -> Campaign:

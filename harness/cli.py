@@ -58,6 +58,7 @@ def run(
     implementation: str = "killswitch",
     live: Annotated[bool, Parameter(negative=())] = False,
     twice: Annotated[bool, Parameter(negative=())] = False,
+    twins: Annotated[bool, Parameter(negative=())] = False,
 ) -> Exit:
     """Play scenarios over seeds, judge every run, and write results and a report.
 
@@ -79,9 +80,11 @@ def run(
         Play against real processes through a real Toxiproxy, one run at a time.
     twice
         Play each run twice, in processes with different hash seeds, and say where they part.
+    twins
+        Play one seed in ten again with what must not matter altered: S5, S14, S24, S27.
     """
-    if live and twice:
-        raise Refused("--twice: two live runs are never the same, so there is nothing to compare; leave out --live or --twice")
+    if live and (twice or twins):
+        raise Refused("--twice and --twins: two live runs are never the same, so there is nothing to compare; leave out --live or those")
     if jobs < 0:
         raise Refused(f"--jobs: has to be 0 or more (got {jobs})")
     paths = _find(scenarios)
@@ -95,25 +98,29 @@ def run(
     results_store.clear(out)
     if live:
         return _run_live(loaded, chosen, implementation, out, json=json)
-    return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json)
+    return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)
 
 
-def _run_simulated(paths: list[Path], chosen: Seeds | None, jobs: int, implementation: str, out: Path, *, json: bool) -> Exit:
+def _run_simulated(paths: list[Path], chosen: Seeds | None, jobs: int, implementation: str, out: Path, *, json: bool, twins: bool) -> Exit:
     from harness import campaign, terminal
 
     began = time.perf_counter()
-    chunks = campaign.plan(paths, lambda scenario: _seeds_of(scenario, chosen), implementation, out)
+    chunks = campaign.plan(paths, lambda scenario: _seeds_of(scenario, chosen), implementation, out, twins=twins)
     with terminal.progress("runs") as progress, sigterm_raises_at_once():
         outcome = campaign.play_all(chunks, jobs, progress)
-    return _conclude(outcome, paths, "sim", implementation, out, began, json=json)
+    return _conclude(outcome, paths, "sim", implementation, out, began, json=json, options=" --twins" * twins)
 
 
-def _conclude(outcome: Outcome, paths: list[Path], driver: str, implementation: str, out: Path, began: float, *, json: bool) -> Exit:
+def _conclude(
+    outcome: Outcome, paths: list[Path], driver: str, implementation: str, out: Path, began: float, *, json: bool, options: str = ""
+) -> Exit:
     """Write the results, render the report, print the answer."""
     from harness import campaign, terminal
     from reports.render import render
 
-    made = campaign.finish(outcome, paths, driver=driver, implementation_name=implementation, out=out, began=began)
+    made = campaign.finish(
+        outcome, paths, driver=driver, implementation_name=implementation, out=out, began=began, replay=f"haltproof replay{options}"
+    )
     render(out)
     if json:
         _print_json(made)
@@ -239,8 +246,9 @@ def validate(*files: Path) -> Exit:
 
 @app.command
 def replay(
-    what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None
-) -> Exit:
+    what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None,
+    twins: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:  # fmt: skip
     """Play one run again, byte for byte, from its token or its schedule file.
 
     Parameters
@@ -255,31 +263,24 @@ def replay(
         Print the run as one JSON document.
     out
         Keep schedule, history, findings and a report here.
+    twins
+        Play its twins, too, as `haltproof run --twins` did.
     """
-    from harness import terminal
+    from harness import campaign, terminal
     from harness.implementation import load as load_implementation
     from harness.single import simulate
+    from reports.render import render
 
     schedule, played = _schedule_of(what, scenario)
-    judged = simulate(schedule, load_implementation(implementation or played))
+    judged = simulate(schedule, load_implementation(implementation or played), () if twins else None)
     if out is not None:
-        _keep_replay(judged, schedule, out)
+        campaign.keep_one(judged, out)
+        render(out)
     if json:
         _print_json(judged.result)
     else:
         terminal.show_run(judged.result)
     return of_verdict(judged.result.verdict)
-
-
-def _keep_replay(judged: Any, schedule: Schedule, out: Path) -> None:
-    from harness import audit_store, campaign, results_store
-    from reports.render import render
-
-    kept = results_store.keep_run(out, judged.result, schedule, judged.history)
-    audit_store.keep(out / kept.kept, judged.trail)
-    made = campaign.of_one(kept, out)
-    results_store.save(out, made, [kept])
-    render(out)
 
 
 def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from msgspec import Struct
 
-from harness import planted
+from harness import planted, twins
 from harness.campaign import WorkerDied, begin_worker, worker_arguments
 from harness.planted.bug import PlantedBug
 from harness.single import simulate
@@ -85,9 +85,10 @@ def sight(name: str, scenario_name: str, seeds: int) -> Sighting:
     found: dict[str, int] = {}
     token = ""
     played = 0
+    wanted = [invariant for invariant in bug.caught_by if invariant in twins.TWINS]
     bug.calls.clear()
     for seed in range(1, seeds + 1):
-        result = simulate(draw(scenario, seed, version()), bug).result
+        result = simulate(draw(scenario, seed, version()), bug, wanted or None).result
         played += 1
         for finding in result.findings:
             if finding.verdict is Verdict.INVALID:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
-from harness import operations, rarities
+from harness import operations, rarities, twins
 from harness.audit_store import Trail
 from harness.checkers.jury import Jury
 from harness.checkers.stop_times import stop_times
@@ -34,16 +34,19 @@ class Judged(Struct, kw_only=True):
     trail: Trail | None = None
 
 
-def simulate(schedule: Schedule, implementation: Implementation) -> Judged:
-    """Play a schedule in the simulator and judge it."""
+def simulate(schedule: Schedule, implementation: Implementation, twinned: Collection[str] | None = None) -> Judged:
+    """Play a schedule in the simulator and judge it; with ``twinned``, those twins are played too, or all of them if none is named."""
     began = time.perf_counter()
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)
     played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None)
     for fact in played.history.facts[conditions.seen :]:
         jury.see(fact)
+    found = jury.findings()
+    if twinned is not None:
+        found = twins.merged(found, twins.findings(schedule, implementation, played, twinned))
     judged = result_of(
-        schedule, played.history, jury.findings(), driver=sim_driver.DRIVER, implementation=implementation.name, digest=played.digest,
+        schedule, played.history, found, driver=sim_driver.DRIVER, implementation=implementation.name, digest=played.digest,
         ended=played.ended, simulated_ns=played.simulated_ns, wall_s=time.perf_counter() - began, fired=played.fired,
         why=f"cut short: {played.ended}" if played.cut_short else "",
     )  # fmt: skip

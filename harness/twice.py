@@ -67,9 +67,19 @@ def first_difference(one: Footprint, other: Footprint) -> tuple[int, str]:
     return 0, "step"
 
 
+def elsewhere(schedule: Schedule, implementation_name: str, scratch: Path) -> Footprint:
+    """Play in another process, with a hash seed that no other has. ``scratch``: a folder to work in."""
+    place = scratch / f"{schedule.scenario}-{schedule.seed}.schedule.json"
+    schedule.save(place)
+    return _footprint(place, implementation_name, str(schedule.seed % 4_000_000_000 + 1))
+
+
 def footprint(schedule: Schedule, implementation_name: str) -> Footprint:
     """Play in this process and take the footprint."""
-    played = driver.play(schedule, implementation.load(implementation_name))
+    return footprint_of(driver.play(schedule, implementation.load(implementation_name)))
+
+
+def footprint_of(played: driver.Played) -> Footprint:
     return Footprint(played.digest, tuple(map(_short, played.trace)), tuple(map(_short, played.history)))
 
 

@@ -29,8 +29,9 @@ from scenarios.schedule import (
     Work,
 )
 from scenarios.targets import Roster, role
-from scenarios.units import Span
+from scenarios.units import SECOND_NS, Span
 
+WALLS_APART = Span(0, 60 * SECOND_NS)  # far more than a message takes, or stamps would look right by luck
 CLOCK_PATTERNS = ("each", "all fast", "all slow", "replicas fast", "replicas slow")
 
 
@@ -80,7 +81,8 @@ def _clocks(scenario: Scenario, dice: Dice, roster: Roster) -> dict[str, ClockSp
         host = node.replace("agent/", "sidecar/", 1) if role(node) == "agent" else node
         stream = dice.stream(f"clock/{host}")
         offset = stream.within(scenario.clocks.offset)
-        clocks[node] = ClockSpec(offset_ns=offset, drift_ppm=_drift(scenario, pattern, host, stream))
+        ahead = dice.once(f"wall/{host}", WALLS_APART)
+        clocks[node] = ClockSpec(offset_ns=offset, drift_ppm=_drift(scenario, pattern, host, stream), wall=((0, ahead),))
     return clocks
 
 

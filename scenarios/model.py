@@ -252,7 +252,7 @@ class SwarmForm(Form):
     """Faults and operations drawn per seed. Each seed first draws which of ``faults`` are in play at all (swarm testing)."""
 
     between: forms.DurationSpan
-    faults: forms.FaultNames = default(tuple(name for name in FAULTS if name != "clock-step"))
+    faults: forms.FaultNames = default(tuple(name for name, kind in FAULTS.items() if not kind.breaks_clocks))
     count: forms.CountSpan = default("0..4")
     duration: forms.DurationSpan = default("500ms..4s")
     operations: tuple[Verb, ...] = ()

@@ -50,10 +50,14 @@ class Topology(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClockSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node's own clock at the start: its reading and its rate, 1 + ``drift_ppm`` / 10^6."""
+    """A node's own clock at the start, its reading and its rate, 1 + ``drift_ppm`` / 10^6; and its host's wall clock.
+
+    ``wall``: (from when on, how far the wall clock is ahead of true time), in order. Only stamps of audit records read it.
+    """
 
     offset_ns: int = 0
     drift_ppm: int = 0
+    wall: tuple[tuple[int, int], ...] = ()
 
 
 class LinkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from harness.history import VOCABULARY
 from killswitch.core.leases import quorums_intersect
 from killswitch.core.messages import Gate, SinkClass
 from scenarios import triggers
-from scenarios.faults import DAY, FAULTS, NEVER, Aim, Setting, Unit
+from scenarios.faults import CENTURY, DAY, FAULTS, NEVER, Aim, Setting, Unit
 from scenarios.problems import known_or_meant, shown
 from scenarios.targets import AGENT_PATTERN, NAME_PATTERN, Roster, role
 from scenarios.units import MILLION, UnitError
@@ -191,6 +191,9 @@ def _world(schedule: Schedule, roster: Roster) -> Problems:
         yield from _known("clocks", node, roster.nodes, "node")
         yield from _within(f"clocks.{shown(node)}.offset_ns", clock.offset_ns, -DAY, DAY)
         yield from _within(f"clocks.{shown(node)}.drift_ppm", clock.drift_ppm, -DRIFT_MAX_PPM, DRIFT_MAX_PPM)
+        for at_ns, ahead_ns in clock.wall:
+            yield from _time(f"clocks.{shown(node)}.wall", at_ns)
+            yield from _within(f"clocks.{shown(node)}.wall", ahead_ns, -CENTURY, CENTURY)
 
 
 def _work(schedule: Schedule) -> Problems:

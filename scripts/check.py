@@ -59,7 +59,7 @@ PHASES = (
     Phase("format", python("ruff", "format", "--check", "--quiet", ".")),
     Phase("types", python("mypy")),
     pytest("tests", "-m", "not live", "-n", "2"),
-    Phase("clean campaign", haltproof("run", "--seeds", "20", "--out", f"{OUT}/campaign")),
+    Phase("clean campaign", haltproof("run", "--seeds", "20", "--twins", "--out", f"{OUT}/campaign")),
     Phase("planted bugs", haltproof("bugs")),
     Phase("toxiproxy server", python("harness.live.server"), tolerated=(CAPABILITY_MISSING,)),
     pytest("live", "-m", "live"),

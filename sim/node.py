@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
-from zlib import crc32
 
 from harness.observe import Observer
 from killswitch.core import audit, hlc
@@ -31,8 +30,8 @@ BOOT_OFFSET_MAX_NS = 50_000_000
 SPAWN_NS = 5_000_000
 KILL_NS = 500_000
 TIMER_LAG_NS = 500_000
-WALL_SKEW_MS = 60_000  # how far apart wall clocks may be: far more than a message takes, or stamps would look right by luck
 PIPE_NS = 20_000
+EPOCH_NS = 1_767_225_600_000_000_000  # every run begins on 1 January 2026
 
 
 class Tasks(Protocol):
@@ -70,7 +69,7 @@ class Surroundings(Protocol):
 class Node:
     """``machine`` is None while no process runs. ``boot`` counts boots of the host, ``start`` starts of the process."""
 
-    def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer) -> None:
+    def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer, wall: tuple[tuple[int, int], ...] = ()) -> None:
         self.world = world
         self.config = config
         self.id = config.node
@@ -90,7 +89,9 @@ class Node:
         self._held: deque[tuple[int, Effect]] = deque()
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
         self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
-        self._wall_skew_ms = crc32(self.id.encode()) % WALL_SKEW_MS
+        self._wall = deque(wall)
+        self._wall_ahead_ns = 0
+        self.wall_stepped_ns = 0
         self._durable = 0
         self._lag = world.tape.stream(f"timer.lag/{config.node}")
         self._choose = world.tape.stream(f"process/{config.node}")
@@ -246,16 +247,19 @@ class Node:
             self.world.send(self.id, effect.to, effect.message)
 
     def _append(self, effect: Append) -> None:
-        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self._wall_ms())
+        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self.wall_ms())
         self.disk.append(effect.record)
 
     def hear(self, stamp: int) -> None:
         """A message brought its sender's stamp."""
-        self.stamp = hlc.merge(self.stamp, stamp, self._wall_ms())
+        self.stamp = hlc.merge(self.stamp, stamp, self.wall_ms())
 
-    def _wall_ms(self) -> int:
-        """What the host's wall clock shows, in milliseconds. Stamps alone read it; no machine does."""
-        return self.world.queue.now // 1_000_000 + self._wall_skew_ms
+    def wall_ms(self) -> int:
+        """What the host's wall clock shows, in milliseconds since 1970, and not before. Stamps alone read it; no machine does."""
+        now = self.world.queue.now
+        while self._wall and self._wall[0][0] <= now:
+            self._wall_ahead_ns = self._wall.popleft()[1]
+        return max(0, (EPOCH_NS + now + self._wall_ahead_ns + self.wall_stepped_ns) // 1_000_000)
 
     def _write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self.disk.write_checkpoint(effect)

@@ -76,7 +76,7 @@ class World:
     def _add(self, config: NodeConfig, judge: Judge) -> None:
         spec = self.schedule.clocks.get(config.node, ClockSpec())
         observer = Observer(config.node, config.agent, judge, self.record)
-        self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer)
+        self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer, spec.wall)
 
     def make_machine(self, config: NodeConfig) -> Machine:
         holds = {config.node, *(PEOPLE if config.node == OPERATOR else ())}

@@ -145,6 +145,7 @@ class Run:
         self.processes: dict[str, Process] = {}
         self.rounds = Rounds(self.quorum)
         self.clock_suspects: dict[str, int] = {}
+        self.wall_suspects: set[str] = set()
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
         self.disturbed_ns = NEVER_NS
@@ -362,6 +363,9 @@ class Run:
     def _fault_on(self, index: int, fact: Fact) -> None:
         target = fact.body["target"]
         targets = (target,) if isinstance(target, str) else tuple(target)
+        if fact.body["what"] == "wall-step":
+            self.wall_suspects.update(targets)
+            return  # nothing but stamps of records may come of it (T5, S24): all else stays due
         self.faults_on[fact.body["fault"]] = targets
         self.disturbed_ns = fact.at_ns
         for node in targets:
@@ -370,6 +374,8 @@ class Run:
                 self.clock_suspects.setdefault(node, index)
 
     def _fault_off(self, index: int, fact: Fact) -> None:
+        if fact.body["what"] == "wall-step":
+            return
         for node in self.faults_on.pop(fact.body["fault"], ()):
             self.touched[node] = index
         self.disturbed_ns = fact.at_ns

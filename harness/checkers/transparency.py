@@ -81,7 +81,8 @@ class Causality(InvariantChecker):
     """S17 (protocol 5). In every log that is left, stamps grow and the own clock does not go back within a boot; and whoever refers to
     another log has the greater stamp, so that sorting all records by stamp puts no effect before its cause. An instance is a record.
 
-    Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16.
+    Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16. Who may have been told a stamp too
+    far ahead of his own wall clock to believe it, since one of the two clocks jumped, is held to the order of his own records only (T5).
     """
 
     invariant = "S17"
@@ -111,7 +112,7 @@ class Causality(InvariantChecker):
 
     def _judge_references(self, index: int, writer: str, fact: Fact) -> None:
         for seq, origin, size in fact.body["references"]:
-            if origin in self._logs:
+            if origin in self._logs and not self.run.wall_suspects & {writer, origin}:
                 cause_index, cause = self._logs[origin]
                 stamps = cause.body["stamps"]
                 if size <= len(stamps) and stamps[size - 1] >= fact.body["stamps"][seq - 1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -11,7 +11,7 @@ ROWS = (
         "the clock runs on from where it jumped to",
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-DAY, DAY),
                  swarm=Span(-2 * SECOND, 2 * SECOND)),),
-        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,),
+        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
     ),
     FaultKind(
         "clock-drift", Aim.NODES, CLOCKED,
@@ -19,5 +19,13 @@ ROWS = (
         "the clock runs on at the rate it had",
         (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
         swarm_roles=CLOCKED, drivers=(SIM,),
+    ),
+    FaultKind(
+        "wall-step", Aim.NODES, CLOCKED,
+        "The host's wall clock jumps, by hours or to another year. Stamps of audit records show it; nothing else may (S24).",
+        "the wall clock runs on from where it jumped to",
+        (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-CENTURY, CENTURY),
+                 swarm=Span(-DAY, DAY)),),
+        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,),
     ),
 )  # fmt: skip

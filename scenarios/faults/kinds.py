@@ -13,6 +13,7 @@ from scenarios.units import MILLION, NS_PER_UNIT, Span
 MS = NS_PER_UNIT["ms"]
 SECOND = NS_PER_UNIT["s"]
 DAY = 24 * NS_PER_UNIT["h"]
+CENTURY = 36_525 * DAY
 NEVER = -1
 SIM = "sim"
 LIVE = "live"
@@ -64,6 +65,7 @@ class FaultKind:
     """One row. ``roles``: the kinds of node it can hit. ``lasting``: it is on for a time (``for``), rather than an instant.
 
     ``everywhere``: with no target given it hits every link. ``swarm_roles``: whom a swarm points it at. ``ends``: what its end brings.
+    ``breaks_clocks``: it breaks the promised drift, which voids timed bounds (T5), so that a swarm draws it only if its name is given.
     """
 
     name: str
@@ -74,6 +76,7 @@ class FaultKind:
     settings: tuple[Setting, ...] = ()
     lasting: bool = True
     everywhere: bool = False
+    breaks_clocks: bool = False
     swarm_roles: tuple[str, ...] = ()
     drivers: tuple[str, ...] = DRIVERS
 

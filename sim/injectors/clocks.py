@@ -14,12 +14,18 @@ class Clocks(Family):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._drifts: dict[str, dict[str, int]] = {}
-        self.begins = {"clock-step": self._step, "clock-drift": self._drift}
+        self.begins = {"clock-step": self._step, "clock-drift": self._drift, "wall-step": self._wall_step}
         self.ends = {"clock-drift": self._undrift}
 
     def _step(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.clock.step(self.world.queue.now, whole(fault, "by_ns"))
+            self.world.fault_fired(id_)
+
+    def _wall_step(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            for each in (node, self.world.agent_of(node)) if node.config.role == "sidecar" else (node,):  # they share a host
+                each.wall_stepped_ns += whole(fault, "by_ns")
             self.world.fault_fired(id_)
 
     def _drift(self, id_: str, fault: Fault) -> None:

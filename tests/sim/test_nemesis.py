@@ -35,6 +35,7 @@ EACH: dict[str, Entry] = {
     "replay": fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="any", times=3),
     "clock-step": fault("f", "clock-step", SECOND, targets=(SIDECAR,), by_ns=-200 * MS),
     "clock-drift": fault("f", "clock-drift", SECOND, SECOND, targets=(SIDECAR,), rate_ppm=-9_000),
+    "wall-step": fault("f", "wall-step", SECOND, targets=(SIDECAR, "replica/2"), by_ns=-40 * 365 * 86_400 * SECOND),
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
@@ -192,3 +193,16 @@ def test_a_failed_disk_speaks_up_once_and_a_restart_mends_it() -> None:
     durable = facts_of(run, "order-durable", "replica/2")
     assert durable
     assert durable[0].at_ns > 2600 * MS
+
+
+def test_a_wall_clock_that_jumps_shows_in_stamps_and_nowhere_else() -> None:
+    plain, jumped = played(order("hard", 2 * SECOND)), played(EACH["wall-step"], order("hard", 2 * SECOND))
+    assert of_fault(plain, "f") == []
+
+    def stamps(run: Played, node: str) -> list[int]:
+        (fact,) = facts_of(run, "log-stamped", node)
+        return list(fact.body["stamps"])
+
+    assert [each for each in jumped.trace if each[1] == SIDECAR] == [each for each in plain.trace if each[1] == SIDECAR]
+    assert stamps(jumped, SIDECAR) != stamps(plain, SIDECAR)
+    assert stamps(jumped, SIDECAR) == sorted(set(stamps(jumped, SIDECAR)))

@@ -62,10 +62,15 @@ def finish_draft(state: Replica, request: str) -> None:
         send(state, draft.operator, ResumeDraft(request, "NOTHING_TO_COVER", b"", 0))
         return
     body = ResumeBody(
-        tenant=asked.tenant, scope=asked.scope, covers=covers, epoch=len(state.intent.in_force) + 1, reason=asked.reason,
+        tenant=asked.tenant, scope=asked.scope, covers=covers, epoch=next_epoch(state, asked.tenant), reason=asked.reason,
         requester=asked.principal, nonce=request, decision=draft.ruling.decision,
     )  # fmt: skip
     send(state, draft.operator, ResumeDraft(request, "DRAFTED", codec.pack(body), draft.ruling.approvals))
+
+
+def next_epoch(state: Replica, tenant: str) -> int:
+    """For people: the how-manieth resume of its tenant this is. Other tenants' do not count, or one could watch another's incidents (S14)."""
+    return sum(state.intent.certificates[known].body.tenant == tenant for known in state.intent.in_force) + 1
 
 
 def heard_enough(state: Replica, draft: Draft) -> bool:
