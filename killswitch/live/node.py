@@ -26,9 +26,12 @@ from killswitch.core.keys import Ed25519, Signer
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
 from killswitch.live import tether
+from killswitch.live.access import AccessLog
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import NodeClock, boot_id
+from killswitch.live.credentials import Credentials, Files
 from killswitch.live.host import Host
+from killswitch.live.listener import LOOPBACK
 from killswitch.live.log import SqliteLog
 from killswitch.live.process import ProcessTree
 from killswitch.live.trace import Started, TraceWriter, monotonic_ns
@@ -45,8 +48,9 @@ MakeMachine = Callable[[NodeConfig, Signer], Machine]
 class Deployment(Struct, frozen=True, kw_only=True):
     """Everything that one process is told; the file holds private keys and is its owner's only.
 
-    ``directory``: state of this node alone. ``port``: where it listens (0: nowhere). ``dials``: {peer: port on the loopback interface}.
-    ``upstream``: path of the desk's socket ("" for none). ``program``: for a sidecar, the command that is its agent's process.
+    ``directory``: state of this node alone. ``port``: where it listens (0: nowhere). ``dials``: {peer: port}, on the loopback interface if
+    ``hosts`` does not say otherwise. ``credentials``: for mutual TLS; without them nothing but the loopback interface is spoken to.
+    ``trace`` "": none is kept. ``upstream``: path of the desk's socket ("" for none). ``program``: a sidecar's command for its agent's process.
     """
 
     config: NodeConfig
@@ -60,6 +64,9 @@ class Deployment(Struct, frozen=True, kw_only=True):
     dials: dict[str, int] = {}
     upstream: str = ""
     program: tuple[str, ...] = ()
+    host: str = LOOPBACK
+    hosts: dict[str, str] = {}
+    credentials: Files | None = None
 
     def save(self, path: Path) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -81,7 +88,11 @@ class Node:
         self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
         machine = make_machine(config, Ed25519(deployment.private, deployment.public))
         self._host = Host(machine, self._log, deployment.clock, self._trace, self, self._checkpoints)
-        self._transport = Transport(config.node, config.tenant, deployment.cell, self._host.receive)
+        self._access = AccessLog(directory / "access.db", deployment.clock)
+        credentials = Credentials(deployment.credentials) if deployment.credentials else None
+        self._transport = Transport(
+            config.node, config.tenant, deployment.cell, self._host.receive, credentials=credentials, refused=self._access.refused
+        )
         self._reading_out: asyncio.Task[None] | None = None  # held, or it might be collected before it is done
         self._tree = ProcessTree(config.agent, directory / "process", adopts=True) if config.role == "sidecar" else None
         self._counter = Counter(config.node, Path(deployment.upstream), self._take) if deployment.upstream else None
@@ -98,9 +109,9 @@ class Node:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._transport.adopt(f"sidecar/{self._deployment.config.agent}", guard).add_done_callback(lambda _: self._host.stop(EXIT_GUARD_GONE))
         if self._deployment.port:
-            await self._transport.listen(self._deployment.port)
+            await self._transport.listen(self._deployment.port, self._deployment.host)
         for peer, port in self._deployment.dials.items():
-            self._transport.dial(peer, port)
+            self._transport.dial(peer, port, self._deployment.hosts.get(peer, LOOPBACK))
         serving = asyncio.create_task(self._counter.serve()) if self._counter else None
         records, cut_bytes = self._log.load()
         slots = self._checkpoints.load() if self._checkpoints else ()
@@ -114,6 +125,7 @@ class Node:
             if self._tree:
                 self._tree.kill()
             self._log.close()
+            self._access.close()
 
     def _take(self, handed: Handed) -> None:
         self._host.offer(handed)

@@ -3,8 +3,8 @@
 Owns connections, their queues and their deadlines. Must not know what a message means; the core repeats whatever matters, so the
 transport may lose anything and promises only this: a message arrives whole, from the peer that it names, soon, or not at all.
 
-- The first frame of a connection says who connects (and to whom). Peers are not yet authenticated by the channel itself: orders and
-  certificates carry their own signatures, and TLS is the deployable runtime's.
+- Who a peer is, its verified certificate says: mutual TLS 1.3 with SPIFFE ids. The first frame only repeats it, says to whom it
+  believes to speak, and of which cell. Without credentials, which is for experiments on the loopback interface, that frame is all there is.
 - Who dials whom is fixed by the deployment. What goes to a peer that is dialled goes over the dialled connection and no other, so that
   each direction between two replicas is a link of its own; anything else goes over the newest connection which that peer opened.
 - A dead link is noticed by silence, not by TCP, which can take minutes: the dialling side pings, and aborts when nothing came back.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -25,6 +26,7 @@ from msgspec import Struct
 from killswitch.core import codec, traffic
 from killswitch.core.messages import Message
 from killswitch.live import frames
+from killswitch.live.credentials import Credentials, Stranger
 from killswitch.live.frames import BrokenFrame, Hello, Kind
 from killswitch.live.listener import LOOPBACK, Listener
 
@@ -91,9 +93,15 @@ KEYSET = 1  # of the deployment; it does not turn while nodes run
 
 
 class Transport:
-    """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection."""
+    """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection.
 
-    def __init__(self, node: str, tenant: str, cell: str, deliver: Deliver, deadlines: Deadlines | None = None) -> None:
+    ``credentials``: without them it speaks on the loopback interface only. ``refused(why, who)`` is told of everybody who was turned away.
+    """
+
+    def __init__(
+        self, node: str, tenant: str, cell: str, deliver: Deliver, deadlines: Deadlines | None = None, *,
+        credentials: Credentials | None = None, refused: Callable[[str, str], None] = lambda _why, _who: None,
+    ) -> None:  # fmt: skip
         self.counters = Counters()
         self._node = node
         self._tenant = tenant
@@ -104,18 +112,22 @@ class Transport:
         self._dialled: dict[str, Outbox] = {}
         self._accepted: dict[str, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = Listener(self._accept)
+        self._credentials = credentials
+        self._refused = refused
+        self._listener = Listener(self._accept, credentials, self._refuse)
 
     # -- Opening ---------------------------------------------------------------------------------------------------------------------
 
-    async def listen(self, port: int) -> None:
-        """Accept peers on the loopback interface. Raises `OSError` if the port is taken."""
-        await self._listener.open(port)
+    async def listen(self, port: int, host: str = LOOPBACK) -> None:
+        """Accept peers. Raises `OSError` if the port is taken, `ValueError` for an address that takes credentials."""
+        self._only_loopback(host)
+        await self._listener.open(port, host)
 
-    def dial(self, peer: str, port: int) -> None:
-        """Keep a connection to ``peer`` open from now on, whatever happens to it."""
+    def dial(self, peer: str, port: int, host: str = LOOPBACK) -> None:
+        """Keep a connection to ``peer`` open from now on, whatever happens to it. Raises `ValueError` for an address that takes credentials."""
+        self._only_loopback(host)
         self._dialled[peer] = self._new_outbox()
-        self._start(self._keep_dialling(peer, port))
+        self._start(self._keep_dialling(peer, host, port))
 
     def adopt(self, peer: str, connected: socket.socket) -> asyncio.Task[None]:
         """Speak with ``peer`` over a socket that was handed over, which is proof of who it is. The task ends when the stream does."""
@@ -153,15 +165,17 @@ class Transport:
 
     # -- Connections -----------------------------------------------------------------------------------------------------------------
 
-    async def _keep_dialling(self, peer: str, port: int) -> None:
+    async def _keep_dialling(self, peer: str, host: str, port: int) -> None:
         deadlines, attempt = self._deadlines, 0
         hello = frames.pack_hello(Hello(self._cell, self._node, peer))
         while True:
             try:
-                async with asyncio.timeout(deadlines.connect_s):
-                    reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            except (OSError, TimeoutError):
+                reader, writer = await self._connect(peer, host, port)
+            except (OSError, EOFError, TimeoutError):
                 attempt += 1
+            except Stranger as stranger:
+                attempt += 1
+                self._refuse(str(stranger), f"{peer} at {host}:{port}")
             else:
                 writer.write(hello)
                 stream = _Stream(reader, writer, deadlines.silence_s)
@@ -171,17 +185,49 @@ class Transport:
             # Full jitter: a whole fleet that lost the same peer must not come back in step.
             await asyncio.sleep(random.random() * min(deadlines.backoff_cap_s, deadlines.backoff_s * 2 ** min(attempt, 16)))
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self, peer: str, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises `OSError`, `EOFError` or `TimeoutError` if there is no way, `Stranger` if somebody else than ``peer`` is at its end."""
+        if self._credentials is None:
+            async with asyncio.timeout(self._deadlines.connect_s):
+                return await asyncio.open_connection(host, port)
+        async with asyncio.timeout(self._deadlines.silence_s):  # a handshake is a round trip, and as slow as any
+            try:
+                reader, writer = await asyncio.open_connection(host, port, ssl=self._credentials.client())
+            except ssl.SSLCertVerificationError as error:
+                raise Stranger(f"certificate: {error.verify_message}") from error
         try:
+            self._credentials.expect(peer, writer.get_extra_info("ssl_object"))
+        except Stranger:
+            writer.transport.abort()
+            raise
+        return reader, writer
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        who = "{}:{}".format(*writer.get_extra_info("peername", ("?", "?"))[:2])
+        try:
+            if self._credentials is not None:
+                who = f"{self._credentials.peer(writer.get_extra_info('ssl_object'))} at {who}"
             hello = await self._greeting(reader, writer)
+            if self._credentials is not None:
+                self._credentials.expect(hello.node, writer.get_extra_info("ssl_object"))
             outbox = self._accepted[hello.node] = self._new_outbox()
             try:
                 await self._converse(_Stream(reader, writer, self._deadlines.idle_s), hello.node, outbox)
             finally:
                 if self._accepted.get(hello.node) is outbox:  # a newer connection of the same peer stays
                     del self._accepted[hello.node]
-        except (BrokenFrame, OSError, EOFError, TimeoutError):
-            self.counters.refused += 1
+        except (BrokenFrame, Stranger) as wrong:
+            self._refuse(str(wrong), who)
+        except (OSError, EOFError, TimeoutError):
+            self.counters.refused += 1  # it left, or never said a word
+
+    def _refuse(self, why: str, who: str) -> None:
+        self.counters.refused += 1
+        self._refused(why, who)
+
+    def _only_loopback(self, host: str) -> None:
+        if self._credentials is None and host != LOOPBACK:
+            raise ValueError(f"{host}: without credentials only {LOOPBACK} is spoken to; `killswitch pki` makes some")
 
     async def _greeting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello:
         """Who connects; until then only probes are answered. Raises `BrokenFrame`, `OSError`, `EOFError` or `TimeoutError`."""
