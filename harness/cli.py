@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
-from harness import results_store
+from harness import live_cli, results_store
 from harness.audit_cli import audit_app
-from harness.exits import Exit, of_campaign, of_verdict
+from harness.exits import Exit, Refused, of_campaign, of_verdict
 from harness.interruption import Terminated, sigterm_raises_at_once
 from harness.version import release, version
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
@@ -37,15 +37,8 @@ app = App(
     version=release,
 )
 app.command(audit_app)
+live_cli.add_to(app)
 DEFAULT_OUT = Path("out/run")
-
-
-class Refused(Exception):
-    """A command cannot do what was asked; the message says why, ``code`` is how it exits."""
-
-    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @app.command
@@ -134,26 +127,9 @@ def _conclude(
 
 
 def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool) -> Exit:
-    from harness import live_campaign, terminal
-    from harness.live.injections import CapabilityMissing
-    from harness.live.server import ServerMissing
-    from scenarios.derive import drivers, simulated_only
-
-    for path, scenario in loaded:
-        if "live" not in drivers(scenario):
-            raise Refused(
-                f"{path}: only the simulator has {', '.join(simulated_only(scenario))}; `haltproof list` shows what plays what", Exit.CAPABILITY
-            )
     began = time.perf_counter()
-    try:
-        with terminal.progress("live runs") as progress:
-            played = live_campaign.play_all(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, progress)
-    except (ServerMissing, CapabilityMissing) as missing:
-        raise Refused(str(missing), Exit.CAPABILITY) from missing
-    code = _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json)
-    for line in played.left:
-        terminal.complain(f"left behind: {line}")
-    return Exit.RESIDUE if played.left else code
+    played = live_cli.play(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out)
+    return live_cli.code_of(played, _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json))
 
 
 def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, *, json: bool) -> Exit:

@@ -1,4 +1,4 @@
-"""Exit codes of every command, and which one a campaign earns. Documented in ``docs/operations.md``."""
+"""Exit codes of every command, which one a campaign earns, and the refusal that carries one. Documented in ``docs/operations.md``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
+class Refused(Exception):
+    """A command cannot do what was asked; the message says why, ``code`` is how it exits."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 _OF_VERDICT = {Verdict.VALID: Exit.VALID, Verdict.INVALID: Exit.INVALID, Verdict.UNKNOWN: Exit.UNKNOWN}
 
 
@@ -30,7 +38,7 @@ def of_verdict(verdict: Verdict) -> Exit:
 
 
 def of_campaign(campaign: Campaign, runs: list[RunResult]) -> Exit:
-    """The verdict's, or that of a stop condition that ended a run."""
-    if any(run.ended.startswith("stop condition") for run in runs):
+    """The verdict's, or that of a stop condition or the safety lever that ended a run."""
+    if any(run.ended.startswith(("stop condition", "safety lever")) for run in runs):
         return Exit.STOPPED
     return of_verdict(campaign.verdict)

@@ -26,10 +26,11 @@ from scenarios.schedule import Schedule
 
 
 class PlayedAll(Struct, kw_only=True):
-    """All live runs, and what could not be cleaned up after any of them."""
+    """All live runs, and what could not be cleaned up after any of them. ``halted``: why the safety lever kept the rest from starting."""
 
     outcome: Outcome
     left: list[str]
+    halted: str = ""
 
 
 def play_all(
@@ -41,18 +42,21 @@ def play_all(
     runs: list[RunResult] = []
     left: list[str] = []
     interrupted = terminated = False
+    halted = ""
     try:
         for scenario, seed in wanted:
             judged, residue = play(draw(scenario, seed, version()), implementation_name, out)
             runs.append(results_store.keep_run(out, judged.result, judged.schedule, judged.history))
             left += residue
             progress(len(runs), len(wanted))
+    except driver.Halted as lever:
+        halted = str(lever)
     except KeyboardInterrupt:
         interrupted = True
     except Terminated:
         interrupted = terminated = True
     why = f"{'terminated' if terminated else 'interrupted'} after {len(runs)} of {len(wanted)} runs" if interrupted else ""
-    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated), left=left)
+    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated), left=left, halted=halted)
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:

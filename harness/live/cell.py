@@ -55,6 +55,12 @@ class Cell(Struct, frozen=True):
             return Route(self.conduits[link[::-1]], DOWNSTREAM)
         return None
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port on which something of the cell listens."""
+        nodes = [deployment.port for deployment in self.deployments.values()]
+        return tuple(port for port in (*nodes, *(port for each in self.conduits.values() for port in (each.port, each.behind))) if port)
+
     def conduits_of(self, node: str) -> tuple[Conduit, ...]:
         return tuple(conduit for ends, conduit in self.conduits.items() if node in ends)
 

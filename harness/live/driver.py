@@ -8,6 +8,7 @@ Nothing is left running: not after Ctrl-C, not after an exception, and not after
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,11 @@ from harness import trail
 from harness.history import Fact, History
 from harness.interruption import sigterm_raises
 from harness.judge import Judge
-from harness.live import refold
+from harness.live import ledger, lever, refold, residue
 from harness.live.cell import Cell, Link, plan
 from harness.live.fleet import Fleet, FleetFailed
 from harness.live.injections import Healing, Stage
+from harness.live.ledger import File, Ledger, Opened, Process
 from harness.live.nemesis import Nemesis
 from harness.live.paths import PathFailed, Paths
 from harness.live.server import Server, ServerMissing, locate
@@ -35,6 +37,7 @@ from harness.operations import Stopped, topology_fact
 from killswitch.core import audit
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
+from killswitch.live.process import identify
 from killswitch.live.upstream import Desk
 from scenarios.schedule import Schedule
 
@@ -48,6 +51,10 @@ OVERTIME_S = 30.0
 
 class LiveFailure(Exception):
     """The means of the experiment failed, not its subject: the verdict is unknown."""
+
+
+class Halted(Exception):
+    """Somebody has pulled the safety lever: nothing starts until it is released."""
 
 
 class PlayedLive(Struct, kw_only=True):
@@ -70,9 +77,12 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
     """Play ``schedule`` under ``directory``, which is made. Takes its duration, the settling time and a few seconds.
 
     ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise `Stopped` to end the
-    run. Raises `ServerMissing` or `CapabilityMissing` before a process has started, and `KeyboardInterrupt` or `Terminated` after
+    run. Raises `Halted`, `ServerMissing` or `CapabilityMissing` before a process has started, and `KeyboardInterrupt` or `Terminated` after
     everything has been cleaned up.
     """
+    halted = lever.why_halted()
+    if halted:
+        raise Halted(halted)
     binary = locate()
     implementations.load(implementation)
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +106,11 @@ class LiveRun:
         everyone = next(iter(self._cell.deployments.values())).public
         replicas = tuple(node for node in self._cell.deployments if node.startswith("replica/"))
         judge = Judge(Ed25519({}, everyone), replicas, schedule.parameters.approvals)
-        self._fleet = Fleet(self._cell, implementation, directory, self._run)
+        owner = identify(os.getpid())
+        assert owner is not None, "this process lives"
+        self._ledger = Ledger(directory / ledger.FILE, Opened(self._run, owner, str(directory.resolve())))
+        lever.register(self._run, directory / ledger.FILE)
+        self._fleet = Fleet(self._cell, implementation, directory, self._ledger)
         self._sight = Sight(self._cell, judge, self._record, self._on_send)
         self._desk = Desk()
         self._nemesis: Nemesis | None = None
@@ -111,12 +125,15 @@ class LiveRun:
         paths: Paths | None = None
         try:
             server = Server(self._binary, self._directory / "toxiproxy.log", self._fleet.environment)
-            paths = Paths(self._cell, Toxiproxy(server.host, server.port))
+            if (identified := identify(server.pid)) is not None:
+                self._ledger.intend(Process("toxiproxy", identified))
+            paths = Paths(self._cell, Toxiproxy(server.host, server.port), self._ledger)
             await self._course(server, paths)
         except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError) as failure:
             why = f"{type(failure).__name__}: {failure}"
         except Stopped as wish:
             stopped = str(wish)
+            why = stopped if stopped.startswith(lever.PREFIX) else ""  # cut short from outside: whatever it says is not the whole of it
         finally:
             left = await self._clean_up(server, paths)
         return self._conclude(why or stopped or "complete", why, left)
@@ -125,8 +142,9 @@ class LiveRun:
 
     async def _course(self, server: Server, paths: Paths) -> None:
         schedule = self._schedule
+        self._ledger.intend(File(str(self._directory / "upstream")))
         await self._desk.open(self._directory / "upstream")
-        stage = Stage(self._cell, self._fleet, paths, self._sight, Healing())
+        stage = Stage(self._ledger, self._cell, self._fleet, paths, self._sight, Healing())
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
         self._note("topology", topology_fact(schedule))
         self._nemesis = Nemesis(schedule, stage, self._desk, self._note)
@@ -171,8 +189,11 @@ class LiveRun:
             healing.result()
 
     async def _watch_means(self, server: Server) -> None:
-        """Raise `LiveFailure` as soon as something died that no fault killed."""
+        """Raise `LiveFailure` as soon as something died that no fault killed, and `Stopped` when somebody pulls the lever."""
         while True:
+            halted = lever.why_halted()
+            if halted:
+                raise Stopped(halted)
             dead = await asyncio.to_thread(server.why_dead) or self._fleet.why_ended()
             if dead:
                 raise LiveFailure(dead)
@@ -188,9 +209,14 @@ class LiveRun:
             if paths is not None:
                 await paths.close()
         finally:
-            left = self._fleet.clean_up()
+            self._fleet.clean_up()
             if server is not None:
                 server.stop()
+            left = (*self._ledger.undo_all(), *residue.search(self._ledger.story, self._cell.ports))
+            self._ledger.close()
+            if not left:
+                ledger.mark_closed(self._directory / ledger.FILE)
+                lever.unregister(self._run)
         return left
 
     # -- What is recorded ------------------------------------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from harness.live.cell import Cell, deployment_file, node_command
-from killswitch.live import process, tether
-from killswitch.live.process import ProcessTree
+from harness.live.guard import COOKIE
+from harness.live.ledger import Cookie, Group, Ledger, Process
+from killswitch.live import tether
+from killswitch.live.process import ProcessTree, identify
 
-COOKIE = "HALTPROOF_RUN"
 READY_S = 30.0
 STOP_S = 3.0
 
@@ -30,12 +31,12 @@ class FleetFailed(Exception):
 class Fleet:
     """All nodes but agents, which belong to their sidecars. Call it on the thread that outlives the run: parents are threads, to the kernel."""
 
-    def __init__(self, cell: Cell, implementation: str, directory: Path, run: str) -> None:
+    def __init__(self, cell: Cell, implementation: str, directory: Path, ledger: Ledger) -> None:
         self._cell = cell
         self._implementation = implementation
         self._directory = directory
-        self._environment = {**os.environ, COOKIE: run}
-        self._run = run
+        self._ledger = ledger
+        self._environment = {**os.environ, COOKIE: ledger.story.opened.run}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
         self._down: set[str] = set()  # killed on purpose, and not started again yet
@@ -43,6 +44,12 @@ class Fleet:
             (directory / kind).mkdir(parents=True, exist_ok=True)
         for node, deployment in cell.deployments.items():
             deployment.save(deployment_file(node, directory))
+        self._trees = [
+            ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False)
+            for deployment in cell.deployments.values() if deployment.config.role == "sidecar"
+        ]  # fmt: skip
+        groups = [Group(str(tree.group)) for tree in self._trees if tree.group is not None]
+        ledger.intend(Cookie(ledger.story.opened.run), *groups)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,6 +92,9 @@ class Fleet:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for the harness, which ends the others in its own order
         )
+        identified = identify(self._processes[node].pid)
+        if identified is not None:
+            self._ledger.intend(Process(node, identified))  # until this is on disk, the cookie stands for it
 
     def pid(self, node: str) -> int:
         return self._processes[node].pid
@@ -122,18 +132,16 @@ class Fleet:
         while any(started.poll() is None for started in running) and time.monotonic() < deadline:  # noqa: ASYNC110  # the kernel sets no Event
             await asyncio.sleep(0.01)
 
-    def clean_up(self) -> tuple[str, ...]:
-        """End and reap whatever is left, orphaned agents too; what could not be ended. Never raises, may be called at any time, blocks briefly."""
+    def clean_up(self) -> None:
+        """End and reap whatever is left, orphaned agents too. Never raises, may be called at any time, blocks briefly."""
         for started in self._processes.values():
             started.kill()
             started.wait()
             _close_pipes(started)
         for log in self._logs:
             log.close()
-        for deployment in self._cell.deployments.values():
-            if deployment.config.role == "sidecar":
-                ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False).reap_orphans()
-        return leftovers(self._run)
+        for tree in self._trees:
+            tree.reap_orphans()
 
     def _log_file(self, node: str) -> Path:
         return self._directory / "logs" / f"{node.replace('/', '-')}.log"
@@ -143,17 +151,3 @@ def _close_pipes(started: subprocess.Popen[bytes]) -> None:
     for pipe in (started.stdin, started.stdout):
         if pipe is not None:
             pipe.close()
-
-
-def leftovers(run: str) -> tuple[str, ...]:
-    """Kill what still carries the run's cookie, and name what would not die."""
-    setting = f"{COOKIE}={run}"
-    deadline = time.monotonic() + STOP_S
-    while (left := process.processes_with(setting)) and time.monotonic() < deadline:
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.01)
-    return tuple(f"process {pid}" for pid in left)

@@ -16,15 +16,17 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from harness.live import guard
 from harness.live.cell import Cell, Conduit, Route
 from harness.live.fleet import Fleet
+from harness.live.ledger import Ledger, Stopped
 from harness.live.paths import Paths
 from harness.live.probe import Measured, Outcome
 from harness.live.sight import Sight
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic
 from harness.signals import carries
 from killswitch.core.messages import Message
-from killswitch.live.process import identify
+from killswitch.live.process import Identified, identify
 from scenarios.schedule import Entry, Fault
 
 PROBE_S = 0.4
@@ -64,8 +66,9 @@ class Healing:
 
 
 class Stage(Struct, frozen=True):
-    """Where faults are made: the cell, its processes, its paths, and what is seen of it."""
+    """Where faults are made: the cell, its processes, its paths, what is seen of it, and the ledger that each act is written to before."""
 
+    ledger: Ledger
     cell: Cell
     fleet: Fleet
     paths: Paths
@@ -283,6 +286,11 @@ class NodeFault:
         self.name = entry.id
         self.targets = fault.targets
 
+    def own(self, node: str) -> Identified | None:
+        """The process of the node, which may be signalled; None if it has none. Raises `guard.OutOfBounds` should it be somebody else's."""
+        pid = self.pid(node)
+        return guard.own_process(pid, self.stage.ledger.story.opened.run) if pid else None
+
     def pid(self, node: str) -> int:
         """0 if the node has no process now."""
         if node in self.stage.fleet.nodes:
@@ -300,26 +308,29 @@ class Pause(NodeFault):
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        self.stopped: dict[str, int] = {}
+        self.stopped: dict[str, Identified] = {}
+        self.entries: tuple[int, ...] = ()
 
     async def on(self) -> None:
-        for node in self.targets:
-            pid = self.pid(node)
-            if pid:
-                os.kill(pid, signal.SIGSTOP)
-                self.stopped[node] = pid
+        found = {node: identified for node in self.targets if (identified := self.own(node)) is not None}
+        self.entries = self.stage.ledger.intend(*(Stopped(identified) for identified in found.values()))
+        for node, identified in found.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identified.pid, signal.SIGSTOP)
+                self.stopped[node] = identified
                 self.stage.sight.note("node-paused", node, {})
 
     async def attest(self) -> Attestation | None:
-        states = {node: await becomes(is_stopped, pid) for node, pid in self.stopped.items()}
+        states = {node: await becomes(is_stopped, identified.pid) for node, identified in self.stopped.items()}
         measured: dict[str, int | str] = {"stopped": sum(states.values()), "without_process": len(self.targets) - len(states)}
         return Attestation(all(states.values()), "state T in /proc/PID/stat", measured, fired=bool(states))
 
     async def off(self) -> None:
-        for node, pid in self.stopped.items():
-            if identify(pid) is not None:
-                os.kill(pid, signal.SIGCONT)
+        for node, identified in self.stopped.items():
+            if identify(identified.pid) == identified:
+                os.kill(identified.pid, signal.SIGCONT)
                 self.stage.sight.note("node-resumed", node, {})
+        self.stage.ledger.settle(self.entries)
 
 
 class Crash(NodeFault):
@@ -334,13 +345,13 @@ class Crash(NodeFault):
 
     async def on(self) -> None:
         for node in self.targets:
-            pid = self.pid(node)
-            if pid and node in self.stage.fleet.nodes:
-                self.killed[node] = (pid, await self.stage.fleet.kill(node))
+            found = self.own(node)
+            if found is not None and node in self.stage.fleet.nodes:
+                self.killed[node] = (found.pid, await self.stage.fleet.kill(node))
                 await self._note_death(node)
-            elif pid:  # an agent's: its sidecar sees the end of it
-                os.kill(pid, signal.SIGKILL)
-                self.killed[node] = (pid, -signal.SIGKILL if await becomes(is_gone, pid) else 0)
+            elif found is not None:  # an agent's: its sidecar sees the end of it
+                os.kill(found.pid, signal.SIGKILL)
+                self.killed[node] = (found.pid, -signal.SIGKILL if await becomes(is_gone, found.pid) else 0)
 
     async def attest(self) -> Attestation | None:
         statuses = [status for _, status in self.killed.values()]

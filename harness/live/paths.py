@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable
 
 from harness.live.cell import Cell, Conduit
-from harness.live.ports import LOOPBACK
+from harness.live.guard import LOOPBACK
+from harness.live.ledger import Impaired, Ledger
 from harness.live.probe import Measured, Outcome, probe
 from harness.live.relay import Relay
 from harness.live.toxiproxy import NotAsAsked, ProxyState, Toxic, Toxiproxy
@@ -25,8 +26,10 @@ class PathFailed(Exception):
 class Paths:
     """All conduits of a cell, through the server that ``toxiproxy`` controls."""
 
-    def __init__(self, cell: Cell, toxiproxy: Toxiproxy) -> None:
+    def __init__(self, cell: Cell, toxiproxy: Toxiproxy, ledger: Ledger) -> None:
         self._toxiproxy = toxiproxy
+        self._ledger = ledger
+        self._entries: dict[tuple[str, str], int] = {}  # of the ledger, by proxy and by who holds it
         self._conduits = {conduit.name: conduit for conduit in cell.conduits.values()}
         self._locks = {name: asyncio.Lock() for name in self._conduits}
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
@@ -54,6 +57,7 @@ class Paths:
         """Down for ``fault``: connections end, new ones are refused."""
         async with self._locks[conduit.name]:
             self._cuts[conduit.name].add(fault)
+            self._intend(conduit, (fault, (), True))
             await self._change(conduit, self._toxiproxy.cut)
 
     async def uncut(self, conduit: Conduit, fault: str) -> None:
@@ -61,11 +65,13 @@ class Paths:
             self._cuts[conduit.name].discard(fault)
             if not self._cuts[conduit.name]:
                 await self._change(conduit, self._toxiproxy.restore)
+            self._settle(conduit, fault)
 
     async def poison(self, conduit: Conduit, *toxics: Toxic) -> None:
         """Put toxics in force; their names tell which fault holds them."""
         async with self._locks[conduit.name]:
             self._toxics[conduit.name].update({toxic.name: toxic for toxic in toxics})
+            self._intend(conduit, *((toxic.name, (toxic.name,), False) for toxic in toxics))
             await self._change(conduit, lambda name: self._toxiproxy.add(name, *toxics))
 
     async def cure(self, conduit: Conduit, *names: str) -> None:
@@ -73,6 +79,7 @@ class Paths:
             for name in names:
                 self._toxics[conduit.name].pop(name, None)
             await self._change(conduit, lambda proxy: self._toxiproxy.remove(proxy, *names))
+            self._settle(conduit, *names)
 
     async def read_back(self, conduit: Conduit) -> bool:
         """Whether the server has exactly what all faults together ask for. Raises `ToxiproxyFailed`."""
@@ -98,6 +105,16 @@ class Paths:
     async def close(self) -> None:
         for relay in self._relays.values():
             await relay.close()
+
+    def _intend(self, conduit: Conduit, *holds: tuple[str, tuple[str, ...], bool]) -> None:
+        """On disk before it is done: who holds the proxy, by which toxics, and whether down."""
+        at = (self._toxiproxy.host, self._toxiproxy.port, conduit.name)
+        entries = self._ledger.intend(*(Impaired(*at, toxics, cut) for _, toxics, cut in holds))
+        self._entries.update({(conduit.name, holder): entry for (holder, _, _), entry in zip(holds, entries, strict=True)})
+
+    def _settle(self, conduit: Conduit, *holders: str) -> None:
+        held = [key for holder in holders if (key := (conduit.name, holder)) in self._entries]
+        self._ledger.settle([self._entries.pop(key) for key in held])
 
     async def _agrees(self, conduit: Conduit) -> bool:
         state = await asyncio.to_thread(self._toxiproxy.state, conduit.name)

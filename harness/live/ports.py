@@ -1,6 +1,6 @@
-"""Ports on the loopback interface, and the refusal of any other address.
+"""Ports on the loopback interface that nobody uses.
 
-Owns which addresses the harness may touch: experiments reach nothing but this host.
+Owns which ports this process has handed out. What addresses may be used at all is `harness.live.guard`'s.
 """
 
 from __future__ import annotations
@@ -8,16 +8,13 @@ from __future__ import annotations
 import random
 import socket
 
-LOOPBACK = "127.0.0.1"
+from harness.live.guard import LOOPBACK
+
 # Below the range that the kernel gives to outgoing connections, so that a port is still ours when a crashed server returns to it.
 LOWEST, HIGHEST = 20_000, 32_000
 ATTEMPTS = 200
 
 _handed_out: set[int] = set()
-
-
-class NotLoopback(ValueError):
-    """An address outside this host was about to be used."""
 
 
 def free_port() -> int:
@@ -34,11 +31,3 @@ def free_port() -> int:
             _handed_out.add(port)
             return port
     raise OSError(f"no free port in {LOWEST}..{HIGHEST} after {ATTEMPTS} attempts")
-
-
-def loopback(address: str) -> str:
-    """``address`` (``host:port``) if it is on the loopback interface. Raises `NotLoopback`."""
-    host, _, port = address.rpartition(":")
-    if host != LOOPBACK or not port.isdigit():
-        raise NotLoopback(f"only {LOOPBACK}:PORT may be a target (got {address!r})")
-    return address

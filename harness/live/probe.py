@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from harness.live.ports import LOOPBACK
+from harness.live.guard import LOOPBACK
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Kind
 

@@ -12,7 +12,7 @@ import contextlib
 
 from msgspec import Struct
 
-from harness.live.ports import LOOPBACK
+from harness.live.guard import LOOPBACK
 from harness.signals import carries
 from killswitch.core import codec
 from killswitch.live import frames

@@ -20,7 +20,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.live.ports import LOOPBACK, free_port
+from harness.live.guard import LOOPBACK
+from harness.live.ports import free_port
 from killswitch.live import tether
 
 VERSION = "2.12.0"

@@ -16,7 +16,7 @@ from msgspec import Struct
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
-from harness.live.ports import loopback
+from harness.live.guard import loopback
 
 CALL_S = 4.0  # the server itself gives up after two seconds, and says so
 
@@ -79,6 +79,7 @@ class Toxiproxy:
 
     def __init__(self, host: str, port: int) -> None:
         loopback(f"{host}:{port}")
+        self.host, self.port = host, port
         # The library keeps its server in class attributes, one for the whole process; a class of our own makes it one per object.
         self._api: type[APIConsumer] = type("BoundConsumer", (APIConsumer,), {"host": host, "port": port})
 

@@ -57,6 +57,11 @@ class ProcessTree:
         return "session" if self._cgroup is None else "cgroup"
 
     @property
+    def group(self) -> Path | None:
+        """The control group that the tree lives in, where there is one; it exists only while somebody uses it."""
+        return self._cgroup
+
+    @property
     def leader(self) -> int | None:
         """Pid of the running program."""
         return None if self._leader is None else self._leader.pid
@@ -186,14 +191,15 @@ def processes_with(setting: str) -> list[int]:
     """Pids of living processes whose environment at their start held ``setting`` (``NAME=value``); this process is left out."""
     wanted = setting.encode()
     others = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
-    return [pid for pid in others if wanted in _environment(pid) and identify(pid) is not None]
+    return [pid for pid in others if wanted in environment(pid) and identify(pid) is not None]
 
 
-def _environment(pid: int) -> list[bytes]:
+def environment(pid: int) -> list[bytes]:
+    """The settings that ``pid`` was started with; none for a process that has ended or is not ours to look into."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return []  # it has ended meanwhile, or is not ours to look into
+        return []
 
 
 def own_cgroup(name: str) -> Path | None:

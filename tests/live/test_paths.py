@@ -20,6 +20,7 @@ from killswitch.core.messages import Gossip, Message, Order, OrderPush, Query
 from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Transport
+from tests.live.ledgers import a_ledger
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, fault, short
 
 pytestmark = pytest.mark.live
@@ -79,7 +80,7 @@ def test_a_link_is_whole_only_when_the_last_fault_lets_go(tmp_path: Path, server
         cell = cell_of(tmp_path)
         conduit = cell.conduits[SIDECAR, "replica/1"]
         only = Cell(cell.deployments, {(SIDECAR, "replica/1"): conduit})
-        paths = Paths(only, Toxiproxy(server.host, server.port))
+        paths = Paths(only, Toxiproxy(server.host, server.port), a_ledger(tmp_path))
         await paths.open()
         node = await answering(conduit.behind)
         await paths.prove()
@@ -110,7 +111,7 @@ def test_a_link_is_whole_only_when_the_last_fault_lets_go(tmp_path: Path, server
 def test_paths_that_never_worked_are_no_ground_for_an_experiment(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         monkeypatch.setattr("harness.live.paths.BASELINE_S", 0.2)
-        paths = Paths(cell_of(tmp_path), Toxiproxy(server.host, server.port))
+        paths = Paths(cell_of(tmp_path), Toxiproxy(server.host, server.port), a_ledger(tmp_path))
         await paths.open()
         with pytest.raises(PathFailed, match="no echo before any fault"):
             await paths.prove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,12 +18,13 @@ import pytest
 
 from harness.checkers.jury import Jury
 from harness.history import VOCABULARY, Fact, History
-from harness.live.driver import PlayedLive, play
+from harness.live import ledger, lever, recovery
+from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
 from harness.verdict import Verdict
-from killswitch.live.process import ProcessTree, processes_with
+from killswitch.live.process import processes_with
 from scenarios.draw import draw
 from scenarios.load import find, load
 from scenarios.schedule import ClockSpec, Schedule
@@ -39,8 +41,9 @@ def server_is_there(toxiproxy_binary: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A setting that every process of the test inherits; nothing that carries it may outlive the test."""
+def mark(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A setting that every process of the test inherits; nothing that carries it may outlive the test. Runs are registered apart from others'."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     setting = ("HALTPROOF_TEST", uuid.uuid4().hex)
     monkeypatch.setenv(*setting)
     yield "=".join(setting)
@@ -158,7 +161,7 @@ def test_a_watcher_ends_the_run(tmp_path: Path, mark: str) -> None:
 # -- What breaks from outside --------------------------------------------------------------------------------------------------------
 
 
-def while_running(directory: Path, act: Callable[[], None]) -> PlayedLive:
+def while_running(directory: Path, act: Callable[[], object]) -> PlayedLive:
     """Play a run of some length, and do ``act`` once both agents work."""
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(play, short(duration_ns=12 * SECOND), "killswitch", directory)
@@ -195,6 +198,30 @@ def test_a_node_that_dies_though_no_fault_killed_it_makes_the_run_unknown(tmp_pa
     assert "replica/2 ended by itself with status -9" in played.why
 
 
+def test_the_safety_lever_ends_a_run_and_keeps_the_next_from_starting(tmp_path: Path, mark: str) -> None:
+    played = while_running(tmp_path / "first", lambda: lever.pull("smoke in the hall"))
+    assert played.ended == played.why == "safety lever: smoke in the hall" and played.left == ()
+    with pytest.raises(Halted, match="smoke in the hall"):
+        play(short(), "killswitch", tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+    assert lever.release()
+
+
+def test_what_will_not_go_is_named(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that somebody else laid into the run's directory: the ledger knows nothing of it, the search does."""
+
+    def watch(fact: Fact) -> None:
+        if fact.kind == "effect-applied":
+            with socket.socket(socket.AF_UNIX) as door:
+                door.bind(str(tmp_path / "door"))
+            raise Stopped("seen enough")
+
+    played = play(short(), "killswitch", tmp_path, watch)
+    assert played.left == (f"socket {tmp_path / 'door'}",)
+    (found,) = recovery.recover(None)  # still registered, since it was not clean
+    assert found.running
+
+
 HARNESS = """
 import sys
 from pathlib import Path
@@ -224,5 +251,8 @@ def test_nothing_is_left_running_however_the_harness_ends(tmp_path: Path, mark: 
     while processes_with(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert processes_with(mark) == []
-    for agent in (1, 2):  # after a SIGKILL the empty control groups are still there; whoever comes next takes them over
-        assert ProcessTree(f"acme/{agent}", tmp_path / "run" / "nodes" / f"sidecar-acme-{agent}" / "process", adopts=False).reap_orphans()
+    groups = ledger.read(tmp_path / "run" / ledger.FILE).groups
+    recovered = recovery.recover(None)
+    assert [(each.running, each.left) for each in recovered] == ([(False, ())] if number is signal.SIGKILL else [])
+    assert not [group for group in groups if Path(group).exists()]
+    assert recovery.recover(None) == []

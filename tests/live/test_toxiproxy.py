@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from harness.live import server as server_module
-from harness.live.ports import NotLoopback, free_port
+from harness.live.guard import NotLoopback
+from harness.live.ports import free_port
 from harness.live.server import Server, ServerMissing
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, NotAsAsked, ProxyState, Refused, Toxic, Toxiproxy, Unreachable
 

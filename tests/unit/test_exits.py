@@ -23,6 +23,7 @@ def test_a_verdict_has_its_code_and_only_valid_is_success(verdict: Verdict, code
     assert of_campaign(replace(campaign(), verdict=verdict), [run("a", 1, verdict)]) == code
 
 
-def test_a_stop_condition_shows_in_the_code() -> None:
-    stopped = run("a", 1, Verdict.INVALID, ended="stop condition: unbounded-agents above 0")
+@pytest.mark.parametrize("why", ["stop condition: unbounded-agents above 0", "safety lever: smoke in the hall"])
+def test_what_ended_a_run_early_shows_in_the_code(why: str) -> None:
+    stopped = run("a", 1, Verdict.INVALID, ended=why)
     assert of_campaign(replace(campaign(), verdict=Verdict.INVALID), [run("a", 2, Verdict.VALID), stopped]) is Exit.STOPPED
