@@ -49,4 +49,4 @@ def mounts_below(directory: Path) -> list[str]:
 
 
 def _named(directory: Path, run: str) -> list[str]:
-    return sorted(entry.name for entry in directory.iterdir() if run in entry.name) if directory.is_dir() else []
+    return sorted(entry.name for entry in directory.iterdir() if f"haltproof-{run}" in entry.name) if directory.is_dir() else []

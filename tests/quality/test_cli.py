@@ -201,6 +201,29 @@ def test_bugs_prints_bug_by_invariant_by_seeds(say: Say) -> None:
     assert "not found: none; false alarms: none" in table
 
 
+def test_the_lever_halts_live_runs_until_it_is_released(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALTPROOF_HALT", str(tmp_path / "halt"))
+    code, said, _ = say("halt", "smoke in the hall")
+    assert code == 0 and "pulled" in said
+    code, said, complaint = say("run", QUICK, "--live", "--out", str(tmp_path / "out"))
+    assert (code, said) == (3, "") and "safety lever: smoke in the hall" in complaint
+    assert [say("halt", "--release")[:2] for _ in range(2)] == [(0, "released\n"), (0, "it was not pulled\n")]
+
+
+def test_recover_finishes_what_a_ledger_says_and_names_what_it_cannot(say: Say, tmp_path: Path) -> None:
+    opened = f'{{"type":"Opened","run":"r","owner":{{"pid":1,"start":0,"boot":"another"}},"directory":"{tmp_path}"}}'
+    command = tmp_path / "command"
+    command.touch()
+    (tmp_path / "ledger.jsonl").write_text(f'{opened}\n{{"type":"Intended","entry":1,"undo":{{"type":"File","path":"{command}"}}}}\n')
+    said = document(say("recover", str(tmp_path), "--json"))
+    assert [(each["run"], each["undone"], each["left"]) for each in said["runs"]] == [("r", 1, [])]
+    assert not command.exists()
+    assert say("recover", str(tmp_path))[:2] == (0, "nothing to recover\n")
+    (tmp_path / "ledger.jsonl").write_text("")
+    code, _, complaint = say("recover", str(tmp_path))
+    assert code == 4 and "left behind" in complaint
+
+
 # -- what is wrong, and what to do about it
 
 
