@@ -60,13 +60,17 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "declared": (("order", "agent", "token"), "a replica declared PRESUMED_STOPPED (T4)"),
     # -- intent: certificates
     "resume-requested": (("request", "principal", "tenant", "scope"), ""),
-    "certificate-learned": (("certificate", "covers", "approvers", "authentic"),
-                            "taken in, not yet in force. authentic: M distinct authorised approvers signed exactly this"),
+    "certificate-learned": (("certificate", "covers", "approvers", "authentic", "tenant", "scope"),
+                            "taken in, not yet in force. authentic: M distinct authorised approvers, none revoked at this node, signed exactly "
+                            "this; it speaks for tenant and scope, and for no order beyond"),
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
     "certificate-rejected": (("why", "sender"), ""),
     "draft-sent": (("request", "covers"), "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says "
                    "that there is nothing to lift"),
+    "keyset-installed": (("version", "authentic", "revoked", "rotated"),
+                         "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
+                         "enough distinct root keys signed exactly this"),
     # -- intent as a whole
     "intent": (("digest", "orders", "certificates", "gate", "life"),
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "

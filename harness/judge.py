@@ -1,31 +1,54 @@
 """The world's own judgement of signatures: whether an order or certificate that a node took in was authentic.
 
 Owns a second, small reading of the rules of authority, apart from the core's on purpose: a mistake in the core's checks must not
-blind the harness. Knows the people and nodes of the convention (`killswitch.core.keys.default_keyset`), and their keys.
+blind the harness. Knows the people and nodes of the convention (`killswitch.core.keys.default_keyset`), their keys, and the changes of the keyset
+that root keys really signed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 
+from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Signer
 from killswitch.core.messages import ResumeBody
 
 APPROVERS = frozenset({"bob", "carol", "dave"})
+ROOTS = frozenset({"root/1", "root/2", "root/3"})
+ROOTS_NEEDED = 2
 
 
 class Judge:
-    """``signer`` verifies everybody's keys; ``replicas`` are the only ones who sign orders; ``approvals`` is M."""
+    """``signer`` verifies everybody's keys; ``replicas`` are the only ones who sign orders; ``approvals`` is M.
+
+    An order stands whatever becomes of its key, so any key that was ever a replica's will do. A permission needs keys that are not revoked
+    where it is taken in.
+    """
 
     def __init__(self, signer: Signer, replicas: tuple[str, ...], approvals: int) -> None:
         self._signer = signer
         self._replicas = frozenset(replicas)
+        self._order_keys = set(replicas)
         self._approvals = approvals
 
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
-        return signer in self._replicas and self._signer.verify(signer, "order", raw, signature)
+        return signer in self._order_keys and self._signer.verify(signer, "order", raw, signature)
 
-    def certificate(self, raw: bytes, approvals: list[tuple[str, bytes]]) -> bool:
+    def keyset(self, raw: bytes, signatures: list[tuple[str, bytes]]) -> bool:
+        """Whether enough root keys signed this change; if so, the order keys that it brings count from now on."""
+        try:
+            change = msgspec.msgpack.decode(raw, type=KeyChange)
+        except (msgspec.DecodeError, ValueError):
+            return False
+        valid = {root for root, signature in signatures if root in ROOTS and self._signer.verify(root, "keyset", raw, signature)}
+        if len(valid) < ROOTS_NEEDED:
+            return False
+        self._order_keys.update(key for who, key in change.rotates.items() if who in self._replicas)
+        return True
+
+    def certificate(self, raw: bytes, approvals: list[tuple[str, bytes]], revoked: Container[str] = ()) -> bool:
         try:
             requester = msgspec.msgpack.decode(raw, type=ResumeBody).requester
         except (msgspec.DecodeError, ValueError):
@@ -33,6 +56,6 @@ class Judge:
         valid = {
             approver
             for approver, signature in approvals
-            if approver in APPROVERS - {requester} and self._signer.verify(approver, "resume", raw, signature)
+            if approver in APPROVERS - {requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
         }
         return len(valid) >= self._approvals

@@ -20,6 +20,7 @@ from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
 from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
+from killswitch.core.keychanges import KeyChange
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
@@ -47,6 +48,7 @@ class Observer:
         self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._checkpoint_lsn: dict[int, int] = {}
         self._appended = 0
+        self._revoked: set[str] = set()  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
         self._witnessed = node.startswith(("replica/", "sidecar/"))
         self._signed = 0  # size of the last head
@@ -87,6 +89,9 @@ class Observer:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
         self._durable = self._appended = len(event.records)
+        if self._revoked:
+            changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
+            self._revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
@@ -179,12 +184,21 @@ class Observer:
 
     def on_certificate(self, lsn: int, body: dict[str, Any]) -> None:
         certificate = hashlib.sha256(body["raw"]).hexdigest()
-        covers = list(msgspec.msgpack.decode(body["raw"], type=ResumeBody).covers)
+        content = msgspec.msgpack.decode(body["raw"], type=ResumeBody)
+        covers = list(content.covers)
         approvals = [(approver, signature) for approver, signature in body["approvals"]]
-        authentic = self._judge.certificate(body["raw"], approvals)
+        authentic = self._judge.certificate(body["raw"], approvals, self._revoked)
         approvers = sorted({approver for approver, _ in approvals})
-        self.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic})
+        whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value]}
+        self.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
         self.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
+
+    def on_keyset(self, lsn: int, body: dict[str, Any]) -> None:
+        authentic = self._judge.keyset(body["raw"], [(root, signature) for root, signature in body["signatures"]])
+        change = msgspec.msgpack.decode(body["raw"], type=KeyChange)
+        self._revoked.update(change.revokes)
+        fields = {"version": change.version, "authentic": authentic, "revoked": sorted(change.revokes), "rotated": sorted(change.rotates)}
+        self.emit("keyset-installed", fields)
 
     def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
@@ -308,6 +322,7 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "ORDER_ACCEPTED": Observer.on_order,
     "ORDER_LEARNED": Observer.on_order,
     "CERT_ACCEPTED": Observer.on_certificate,
+    "KEYSET": Observer.on_keyset,
     "GATE_CHANGE": Observer.on_gate,
     "PROMISE": Observer.on_promise,
     "INTENT": Observer.on_intent,

@@ -46,6 +46,7 @@ SENTENCES: dict[str, str] = {
     "resume-requested": "{principal} asks to resume {scope} of {tenant}.",
     "certificate-learned": "Takes in the resume certificate {certificate}, which covers {covers}.",
     "certificate-durable": "Resume certificate {certificate} is durable: from now on it covers {covers} here.",
+    "keyset-installed": "Takes in keyset {version}: revoked {revoked}, new keys for {rotated}.",
     "resume-status": "The operator is told: resume {certificate} is {stage}.",
     "draft-sent": "Shows approvers what resume {request} would lift: {covers}.",
     "certificate-rejected": "Refuses a resume certificate from {sender}: {why}.",

@@ -8,15 +8,20 @@ from harness.history import Fact
 
 class AuthZ(InvariantChecker):
     """S13. Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may
-    say it, a certificate by M distinct approvers. An instance is an order or certificate taken in by a node.
+    say it, a certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys. An
+    instance is an order, certificate or change taken in by a node. That a certificate lifts nothing beyond its tenant and scope is S7's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
-    kinds = frozenset({"order-learned", "certificate-learned"})
+    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed"})
 
     def see(self, index: int, fact: Fact) -> None:
         self.examined += 1
         if not fact.body["authentic"]:
-            what = "order" if fact.kind == "order-learned" else "certificate"
-            self.blame(f"{fact.node} took in {what} {fact.body[what][:12]}, which is not authentic", index)
+            if fact.kind == "keyset-installed":
+                what = f"keyset {fact.body['version']}"
+            else:
+                kind = fact.kind.removesuffix("-learned")
+                what = f"{kind} {fact.body[kind][:12]}"
+            self.blame(f"{fact.node} took in {what}, which is not authentic", index)

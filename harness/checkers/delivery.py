@@ -69,7 +69,8 @@ class Convergence(InvariantChecker):
     orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
 
     Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
-    that no replica ever learned are local to a sidecar and left out. An instance is a working node.
+    that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
+    An instance is a working node.
     """
 
     invariant = "L10"
@@ -105,7 +106,8 @@ class Convergence(InvariantChecker):
             self.blame(why, *witness)
 
     def _held(self, node: Node) -> tuple[frozenset[str], frozenset[str], int]:
-        return self._last.get(node.node, (frozenset(), frozenset(), node.started_index or 0))
+        orders, certificates, index = self._last.get(node.node, (frozenset(), frozenset(), node.started_index or 0))
+        return orders, frozenset(each for each in certificates if not self.run.is_void(each)), index
 
     def _apart(self, replicas: list[Node]) -> tuple[str, tuple[int, ...]] | None:
         """The first replica that holds another set than the first one."""

@@ -243,7 +243,8 @@ class Resume(InvariantChecker):
             return
         for agent, orders in run.orders_of.items():
             needed = [run.sidecar(agent), *(run.node(sink) for sink in run.agents[agent]["sinks"])]
-            released = all(any(order.order in node.covered for node in replicas) for order in orders)
+            covered = run.covered_by(each for node in replicas for each in node.certificates if each not in run.forged and not run.is_void(each))
+            released = all(order.order in covered for order in orders)
             due_ns = max(run.healed_ns, run.news_ns, *(node.since_ns for node in needed + replicas)) + run.bounds.restart_ns
             if orders and released and due_ns <= run.end_ns and all(node.works for node in needed):
                 self._judge(agent, orders)

@@ -9,12 +9,12 @@ Two rules carry most of the weight:
 - A crash forgets what was not durable. What was learned and not yet durable is *uncertain* after a crash, and is known again only if
   the node says that it recovered it.
 - A certificate covers an order at a node when it is durable there, and in the world when it is durable anywhere. One that the world's
-  own keyring does not accept covers nothing.
+  own keyring does not accept covers nothing, and none covers an order beyond the tenant and scope that its approvers speak for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,6 +141,8 @@ class Run:
         self.covers: dict[str, frozenset[str]] = {}
         self.covered: dict[str, Covered] = {}
         self.forged: set[str] = set()
+        self.approvers: dict[str, frozenset[str]] = {}
+        self.revoked: set[str] = set()
         self.nodes: dict[str, Node] = {}
         self.processes: dict[str, Process] = {}
         self.rounds = Rounds(self.quorum)
@@ -157,6 +159,7 @@ class Run:
             "order-durable": self._order_durable,
             "certificate-learned": self._certificate_learned,
             "certificate-durable": self._certificate_durable,
+            "keyset-installed": self._keyset_installed,
             "intent-recovered": self._intent_recovered,
             "node-started": self._node_started,
             "node-crashed": self._node_crashed,
@@ -198,8 +201,12 @@ class Run:
                 yield self.orders[order], learned
 
     def covered_by(self, certificates: Iterable[str]) -> set[str]:
-        """Every order that the named certificates list, whether or not they are authentic."""
+        """Every order that the named certificates list and may speak of, whether or not they are authentic."""
         return {order for certificate in certificates for order in self.covers.get(certificate, ())}
+
+    def is_void(self, certificate: str) -> bool:
+        """Whether a key under it was revoked somewhere: who had taken it in keeps it, nobody else has to."""
+        return bool(self.revoked) and not self.revoked.isdisjoint(self.approvers.get(certificate, ()))
 
     def lifted(self, order: Order, agent: str) -> bool:
         """Whether an authentic certificate covers it that is durable anywhere, or at least learned by the agent's own sidecar."""
@@ -267,7 +274,8 @@ class Run:
     def _certificate_learned(self, index: int, fact: Fact) -> None:
         certificate = fact.body["certificate"]
         if certificate not in self.covers:
-            self.covers[certificate] = frozenset(fact.body["covers"])
+            self.covers[certificate] = frozenset(order for order in fact.body["covers"] if self._may_speak_of(order, fact.body))
+            self.approvers[certificate] = frozenset(fact.body["approvers"])
             self.news_ns = fact.at_ns
         if not fact.body["authentic"]:
             self.forged.add(certificate)
@@ -275,6 +283,20 @@ class Run:
             node = self.node(fact.node)
             for order in self.covers[certificate]:
                 node.lifted.setdefault(order, index)
+
+    def _may_speak_of(self, order: str, certificate: Mapping[str, Any]) -> bool:
+        """Whether an order lies within the tenant and scope of a certificate. One that nobody learned before is left to its word."""
+        known = self.orders.get(order)
+        kind, value = certificate.get("scope", ("global", ""))  # histories of earlier versions do not tell
+        if known is None or kind == "global":
+            return True
+        within = known.tenant == certificate["tenant"] and known.scope[0] != "global"
+        return within and (kind == "tenant" or known.scope == (kind, value))
+
+    def _keyset_installed(self, _index: int, fact: Fact) -> None:
+        if fact.body["authentic"]:
+            self.revoked.update(fact.body["revoked"])
+            self.news_ns = fact.at_ns
 
     def _certificate_durable(self, index: int, fact: Fact) -> None:
         certificate = fact.body["certificate"]

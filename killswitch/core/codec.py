@@ -44,7 +44,12 @@ from killswitch.core.messages import (
 
 MAGIC: Final = "KSP"
 MAJOR: Final = 1
-MINOR: Final = 0
+MINOR: Final = 1
+
+# What a minor version added: types, and fields of types that were there before. An earlier version neither says nor understands these; what it
+# leaves out is read as the field's default.
+TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1}
+FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {"LeaseRequest": {"keyset": 1}, "Gossip": {"keyset": 1}}
 
 # Every size is bounded before anything is decoded, hashed or verified (protocol 3.7, poison input).
 FRAME_LIMIT: Final = 1 << 20
@@ -60,6 +65,7 @@ WIRE_TYPES: Final[dict[str, type[Struct]]] = {kind.__name__: kind for kind in ge
 AnyStruct = TypeVar("AnyStruct", bound=Struct)
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_PLAIN_ENCODER: Final = msgspec.msgpack.Encoder()
 _READERS: Final = {name: cast("msgspec.msgpack.Decoder[Message]", msgspec.msgpack.Decoder(kind)) for name, kind in WIRE_TYPES.items()}
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
 
@@ -159,12 +165,19 @@ def encode(message: Message, sender: str, to: str, tenant: str, *, major: int = 
     name = type(message).__name__
     if name not in WIRE_TYPES:
         raise TypeError(f"{name} is made by the receiver of a frame and cannot be sent")
-    body = _ENCODER.encode(message)
+    body = _ENCODER.encode(message) if minor >= MINOR else _earlier(message, minor)
     msg_id = blake2b(body, digest_size=16).hexdigest()
     header = _ENCODER.encode(Header(MAGIC, major, minor, name, tenant, sender, to, msg_id, severity_floor(message), crit))
     if len(header) > HEADER_LIMIT or len(header) + len(body) > FRAME_LIMIT:
         raise ValueError(f"frame of {len(header)} + {len(body)} bytes is over the limit of {HEADER_LIMIT} for the header or {FRAME_LIMIT} in all")
     return header + body
+
+
+def _earlier(message: Message, minor: int) -> bytes:
+    """The body as an earlier minor version writes it, in the same order of fields. No message holds a map, so nothing else needs sorting."""
+    since = FIELDS_SINCE.get(type(message).__name__, {})
+    fields = {name: value for name, value in structs.asdict(message).items() if since.get(name, 0) <= minor}
+    return _PLAIN_ENCODER.encode({"type": type(message).__name__, **fields})
 
 
 def decode(frame: bytes) -> Envelope | Refusal:

@@ -31,7 +31,11 @@ EVIDENCE: Final = "evidence"
 STH: Final = "sth"
 COSIGN: Final = "cosign"
 CONSISTENCY: Final = "consistency"
-DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY)
+KEYSET: Final = "keyset"
+DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET)
+
+ROOTS: Final = ("root/1", "root/2", "root/3")
+SUCCESSOR: Final = "#"  # the keys of one holder by convention: replica/1, replica/1#2, replica/1#3
 
 
 class Signer(Protocol):
@@ -45,6 +49,10 @@ class Signer(Protocol):
         """Whether ``key`` signed exactly ``content`` in ``domain``. Total: false for an unknown key or any malformed argument."""
         ...
 
+    def knowing(self, public: Mapping[str, bytes]) -> Signer:
+        """The same, with the public keys that a change of the keyset brought. Total: what is no key is left out, and verifies nothing."""
+        ...
+
 
 def framed(domain: str, content: bytes) -> bytes:
     """What is really signed (protocol 3.2). No domain contains a zero byte, so no two (domain, content) pairs give the same bytes."""
@@ -54,8 +62,8 @@ def framed(domain: str, content: bytes) -> bytes:
 class KeyedHash:
     """The simulator's scheme: BLAKE2b under a secret that every node of the simulated world shares.
 
-    A MAC, not a signature: sound as long as nobody in the world signs with a name that is not its own. ``holds`` names the keys that
-    this node may sign with; ``None`` holds all (the world's own keyring).
+    A MAC, not a signature: sound as long as nobody in the world signs with a name that is not its own. ``holds`` names whose keys
+    this node may sign with, their successors included; ``None`` holds all (the world's own keyring).
     """
 
     SIZE: Final = 32
@@ -65,7 +73,7 @@ class KeyedHash:
         self._holds = None if holds is None else frozenset(holds)
 
     def sign(self, key: str, domain: str, content: bytes) -> bytes:
-        if self._holds is not None and key not in self._holds:
+        if self._holds is not None and key.partition(SUCCESSOR)[0] not in self._holds:
             raise KeyError(key)
         return self._code(key, domain, content)
 
@@ -75,10 +83,16 @@ class KeyedHash:
         except (TypeError, AttributeError, UnicodeError):
             return False
 
+    def knowing(self, public: Mapping[str, bytes]) -> KeyedHash:  # noqa: ARG002  # a key is its name here
+        return self
+
     def _code(self, key: str, domain: str, content: bytes) -> bytes:
         name = key.encode()
         # The length in front keeps (key, content) pairs apart; the key of BLAKE2b makes it a MAC by itself, without HMAC.
         return blake2b(b"%d:%b%b" % (len(name), name, framed(domain, content)), key=self._secret, digest_size=self.SIZE).digest()
+
+
+ED25519_BYTES: Final = 32
 
 
 class Ed25519:
@@ -88,6 +102,12 @@ class Ed25519:
         """Raises `ValueError` for a key that is not 32 bytes: a deployment record that is wrong is refused at start."""
         self._private = {name: Ed25519PrivateKey.from_private_bytes(raw) for name, raw in private.items()}
         self._public = {name: Ed25519PublicKey.from_public_bytes(raw) for name, raw in public.items()}
+
+    def knowing(self, public: Mapping[str, bytes]) -> Ed25519:
+        other = Ed25519({}, {name: raw for name, raw in public.items() if len(raw) == ED25519_BYTES and name not in self._public})
+        other._private = self._private
+        other._public = {**self._public, **other._public}  # a name once bound to a key stays bound to it
+        return other
 
     @staticmethod
     def generate(names: Iterable[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -142,7 +162,10 @@ class Grant(Struct, frozen=True, array_like=True):
 
 
 class Keyset(Struct, frozen=True):
-    """Which key has which roles. ``revoked`` only grows.
+    """Which key has which roles. ``revoked`` only grows. ``keysets`` knows how one follows from another.
+
+    ``signing``: {who: the key that he signs with by now, if it is not the one of his name}; ``holders``: {such a key: whose it is}.
+    ``roots``, of which ``threshold`` sign the next version; ``head``: the id of the change that made this one, empty for a deployed one.
 
     Revocation takes away every permission of a key but none of its prohibitions: orders that it signed stay in force and are lifted
     by a resume that covers them, never by losing a key (protocol 3.7, D7).
@@ -151,6 +174,11 @@ class Keyset(Struct, frozen=True):
     version: int
     grants: dict[str, tuple[Grant, ...]]
     revoked: frozenset[str] = frozenset()
+    signing: dict[str, str] = {}
+    holders: dict[str, str] = {}
+    roots: tuple[str, ...] = ROOTS
+    threshold: int = 2
+    head: str = ""
 
 
 def authorised(keyset: Keyset, key: str, action: str, tenant: str, scope_kind: str, gate: int = 0, life: int = 0) -> bool:

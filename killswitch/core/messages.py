@@ -14,6 +14,7 @@ from enum import IntEnum, StrEnum
 from msgspec import Struct
 
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
+from killswitch.core.keychanges import KeysetNews
 
 
 class Gate(IntEnum):
@@ -245,6 +246,7 @@ class LeaseRequest(Struct, frozen=True, tag=True):
     sent_ns: int
     mode: str
     evidence: tuple[Evidence, ...] = ()
+    keyset: int = 1
 
 
 class LeaseReply(Struct, frozen=True, tag=True):
@@ -315,6 +317,7 @@ class Gossip(Struct, frozen=True, tag=True):
     orders: tuple[Order, ...] = ()
     certificates: tuple[ResumeCertificate, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    keyset: int = 1
 
 
 class IntentRead(Struct, frozen=True, tag=True):
@@ -471,7 +474,7 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 Message = (
     Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
     | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
-    | HeadNotice | Cosigned | ForkProof
+    | HeadNotice | Cosigned | ForkProof | KeysetNews
     | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
     | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
 )  # fmt: skip

@@ -13,16 +13,21 @@ from typing import NamedTuple, TypeVar
 from msgspec import structs
 
 from killswitch.core import codec, intent, keys
+from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset, Signer
 from killswitch.core.messages import Approval, Evidence, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
 
 
 class Trust(NamedTuple):
-    """The keys that a node verifies with, what they are allowed to say, and how many approvals a resume needs."""
+    """The keys that a node verifies with, what they are allowed to say, and how many approvals a resume needs.
+
+    ``changes``: all that made the keyset at hand of the deployed one, to be handed on.
+    """
 
     signer: Signer
     keyset: Keyset
     approvals: int
+    changes: tuple[SignedChange, ...] = ()
 
 
 def read_order(trust: Trust, order: Order) -> intent.KnownOrder | None:
@@ -44,20 +49,35 @@ def read_certificate(trust: Trust, certificate: ResumeCertificate) -> intent.Kno
 
 
 def approvers(trust: Trust, known: intent.KnownCertificate) -> frozenset[str]:
-    """The distinct people whose approval of this certificate counts. Nobody approves what he asked for himself."""
+    """The distinct people whose approval of this certificate counts, however many keys they have. Nobody approves what he asked for himself."""
     body = known.body
     return frozenset(
-        approval.approver
+        person
         for approval in known.certificate.approvals
-        if approval.approver != body.requester
+        if (person := holder(trust, approval.approver)) != holder(trust, body.requester)
         and keys.authorised(trust.keyset, approval.approver, keys.APPROVE_RESUME, body.tenant, body.scope.kind)
         and trust.signer.verify(approval.approver, keys.RESUME, known.certificate.raw, approval.signature)
     )
 
 
-def sign_order(trust: Trust, signer: str, body: OrderBody) -> Order:
+def holder(trust: Trust, key: str) -> str:
+    """Whose key it is: by its name, or by the change of the keyset that brought it."""
+    return trust.keyset.holders.get(key, key)
+
+
+def is_stranger(trust: Trust, key: str) -> bool:
+    """Whether the keyset at hand has never heard of a key: a forgery, or the word of a later keyset."""
+    return key not in trust.keyset.grants
+
+
+def sign_order(trust: Trust, replica: str, body: OrderBody) -> Order:
+    """Signed with the replica's key of the keyset at hand; if it does not hold that yet, with its first one: an order is never left unsigned."""
     raw = codec.pack(body)
-    return Order(raw, signer, trust.signer.sign(signer, keys.ORDER, raw))
+    key = trust.keyset.signing.get(replica, replica)
+    try:
+        return Order(raw, key, trust.signer.sign(key, keys.ORDER, raw))
+    except KeyError:
+        return Order(raw, replica, trust.signer.sign(replica, keys.ORDER, raw))
 
 
 def sign_approval(trust: Trust, approver: str, raw: bytes) -> Approval:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenarios.faults import clocks, disks, hosts, links, signals
+from scenarios.faults import clocks, disks, hosts, keys, links, signals
 from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, NEVER, SIM, Aim, FaultKind, Setting, Unit
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "NEVER", "SIM", "Aim", "FaultKind", "Setting", "Unit", "playable"]
 
-FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, signals, clocks, hosts, disks) for kind in family.ROWS}
+FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, signals, clocks, hosts, disks, keys) for kind in family.ROWS}
 
 
 def playable(fault: Fault) -> tuple[str, ...]:

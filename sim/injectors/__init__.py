@@ -10,7 +10,8 @@ from sim.injectors.clocks import Clocks
 from sim.injectors.disks import Disks
 from sim.injectors.family import Family
 from sim.injectors.hosts import Hosts
+from sim.injectors.keys import Keys
 from sim.injectors.links import Links
 from sim.injectors.signals import Signals
 
-FAMILIES: tuple[type[Family], ...] = (Links, Signals, Clocks, Hosts, Disks)
+FAMILIES: tuple[type[Family], ...] = (Links, Signals, Clocks, Hosts, Disks, Keys)

@@ -39,6 +39,8 @@ EACH: dict[str, Entry] = {
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
+    "rotate-keys": fault("f", "rotate-keys", SECOND, targets=("replica/2",)),
+    "revoke-key": fault("f", "revoke-key", SECOND, targets=("replica/2",), key="issuer"),
     "disk-slow": fault("f", "disk-slow", SECOND, SECOND, targets=("replica/2",), by_ns=100 * MS),
 }
 

@@ -99,7 +99,16 @@ class Story:
         return copies[0], copies[1]
 
     def certify(self, node: str, certificate: str, *covers: str, authentic: bool = True) -> int:
-        self.say("certificate-learned", node, certificate=certificate, covers=list(covers), approvers=["bob", "carol"], authentic=authentic)
+        self.say(
+            "certificate-learned",
+            node,
+            certificate=certificate,
+            covers=list(covers),
+            approvers=["bob", "carol"],
+            authentic=authentic,
+            tenant="acme",
+            scope=["global", ""],
+        )
         return self.say("certificate-durable", node, certificate=certificate, covers=list(covers))
 
     def intent(self, node: str, orders: Iterable[str], certificates: Iterable[str] = (), severity: tuple[str, str] = ("OPEN", "ALIVE"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scenarios import load
+from scenarios.faults import FAULTS
 from scenarios.problems import Place, Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 
 HEAD = "scenario: a-name\nhypothesis: It stops.\n"
@@ -150,8 +151,7 @@ ENTRIES = {
     "{after: gate-changed(agent=acme/1, mode=DRAINING), hard: {scope: global}}": [
         "5:13: timeline[0].after: not closed (got 'gate-changed(agent=acme/1'); put it in quotes: within { } or [ ] of YAML, a comma ends the value",
         "5:40: timeline[0].'mode=DRAINING)': unknown key (got 'mode=DRAINING)'); use one of id, at, after, count, wait, when, soft, "
-        "hard, isolate, quiesce, resume, partition, delay, loss, duplicate-messages, reorder, duplicate, replay, clock-step, clock-drift, wall-step, "
-        "crash, pause, disk-fail, disk-slow",
+        f"hard, isolate, quiesce, resume, {', '.join(FAULTS)}",
     ],
     "{when: lease.left(acme/9) < 5%, hard: {scope: global}}": ["5:12: timeline[0].when: no such agent (got 'acme/9'); did you mean 'acme/2'?"],
     "{when: gate(acme/1) is OPENED, hard: {scope: global}}": [

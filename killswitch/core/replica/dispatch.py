@@ -51,6 +51,7 @@ def gossip(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[R
         certificate_ids=tuple(sorted(state.intent.in_force)) if ids else None,
         orders=orders,
         certificates=certificates,
+        keyset=state.trust.keyset.version,
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from killswitch.core import intent, leases
+from killswitch.core import intent, keysets, leases
 from killswitch.core.intent import View
 from killswitch.core.messages import (
     COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
-from killswitch.core.replica.state import Replica, residue_ns, sidecar_of, view_of
+from killswitch.core.replica.state import Replica, is_withheld_from, residue_ns, sidecar_of, view_of
 
 BODIES_MAX = 64
 
@@ -41,6 +41,8 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
     )  # fmt: skip
     for proof in state.forks.values():
         send(state, sender, proof)
+    if request.keyset < state.trust.keyset.version:
+        send(state, sender, keysets.since(state, request.keyset))
 
 
 def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
@@ -56,6 +58,8 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
         return 0, "disk failed"
     if state.node in state.forks:
         return 0, "forked"
+    if is_withheld_from(state, request.agent):
+        return 0, "order under an unknown key"
     length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
     return length, "" if length else "ordered"
 
@@ -101,8 +105,10 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     note_stopped(state, request, now_ns)
     view = view_of(state, request.agent)
     promised = state.promised.get(request.agent, NO_TOKEN)
-    if view.uncovered or state.disk_failed or state.node in state.forks:
-        reply(state, request, view, granted=False, why="ordered" if view.uncovered else "disk failed" if state.disk_failed else "forked")
+    if view.uncovered or is_withheld_from(state, request.agent):
+        reply(state, request, view, granted=False, why="ordered")
+    elif state.disk_failed or state.node in state.forks:
+        reply(state, request, view, granted=False, why="disk failed" if state.disk_failed else "forked")
     elif request.token < promised or request.token.counter >= COUNTER_MAX:
         reply(state, request, view, granted=False, why="stale token")
     elif request.token == promised:

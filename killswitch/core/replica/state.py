@@ -19,6 +19,7 @@ from killswitch.core.trust import Trust
 
 DRAFTS_MAX = 16
 REQUESTS_MAX = 1024
+WITHHELD_MAX = 64
 SEEN_MAX = 8  # heads of one log that are kept to be compared
 
 
@@ -76,6 +77,7 @@ class Replica:
         self.refusals_unrecorded = 0
         self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
         self.told: dict[tuple[str, str], str] = {}
+        self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
         self.drafts: dict[str, Draft] = {}
         self.waiting_timer_ns: int | None = None
         self.publication = Publication()
@@ -147,6 +149,7 @@ def learn_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
         return ""
     known = trust.read_order(state.trust, order)
     if known is None:
+        withhold(state, order, sender)
         observe(state, "order-rejected", why="not authentic", sender=sender)
         return ""
     intent.add_order(state.intent, known)
@@ -154,6 +157,23 @@ def learn_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
     lsn = record(state, "ORDER_ACCEPTED", {"raw": order.raw, "signer": order.signer, "signature": order.signature}, now_ns)
     state.awaiting[lsn] = ("order", known.id)
     return known.id
+
+
+def withhold(state: Replica, order: Order, sender: str) -> None:
+    """A peer believes an order under a key that this keyset has never heard of: nothing is granted against it until the keyset is here (D7)."""
+    known = intent.read_order(order)
+    if known is not None and sender in state.peers and trust.is_stranger(state.trust, order.signer) and len(state.withheld) < WITHHELD_MAX:
+        state.withheld[known.id] = (known, sender)
+
+
+def is_withheld_from(state: Replica, agent: str) -> bool:
+    """Whether an order that cannot be verified here yet may concern the agent."""
+    if not state.withheld:
+        return False
+    identity = state.fleet.get(agent, Identity(agent, agent.partition("/")[0]))
+    return len(state.withheld) >= WITHHELD_MAX or any(
+        intent.matches(known.body.tenant, known.body.scope, identity) for known, _ in state.withheld.values()
+    )
 
 
 def learn_certificate(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:

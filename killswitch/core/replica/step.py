@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
-from killswitch.core import audit, intent, publication, traffic
+from killswitch.core.keychanges import KeysetNews
+from killswitch.core import audit, intent, keysets, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
 from killswitch.core.messages import (
     Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
@@ -106,6 +107,8 @@ def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None
     for order in message.waited:
         orders.note_waited(state, order, sender, now_ns)
     dispatch.answer_gossip(state, message, sender)
+    if message.keyset < state.trust.keyset.version:
+        send(state, sender, keysets.since(state, message.keyset))
 
 
 def on_intent_reply(state: Replica, message: IntentReply, sender: str, now_ns: int) -> None:
@@ -117,6 +120,18 @@ def took_in(state: Replica, fresh: list[str], now_ns: int) -> None:
     for order in fresh:
         orders.after_accept(state, order, now_ns)
     dispatch.push(state, tuple(state.intent.orders[order].order for order in fresh), ())
+
+
+def on_keyset_news(state: Replica, message: KeysetNews, sender: str, now_ns: int) -> None:
+    """A later keyset goes on to every peer at once, sidecars get it with their heartbeats; orders that waited for it are verified now."""
+    before = state.trust.keyset.version
+    if not keysets.learn(state, message, now_ns):
+        return
+    for peer in state.peers:
+        send(state, peer, keysets.since(state, before))
+    held, state.withheld = state.withheld, {}
+    for known, peer in held.values():
+        took_in(state, learn(state, (known.order,), (), peer, now_ns), now_ns)
 
 
 def on_evidence(state: Replica, message: Evidence, sender: str, now_ns: int) -> None:
@@ -148,6 +163,7 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     HeadNotice: witness.on_head_notice,
     Cosigned: witness.on_cosigned,
     ForkProof: witness.on_fork_proof,
+    KeysetNews: on_keyset_news,
 }
 
 # What has a share: requests for permission and telemetry, which are said again. Whatever may carry an order, or lift one, has none.
@@ -209,12 +225,16 @@ def fold(state: Replica, kind: str, body: dict[str, Any]) -> None:
         witness.fold(state, body)
     elif kind == "FORK_PROOF":
         publication.fold_fork(state, body)
+    elif kind == keysets.KEYSET:
+        keysets.fold(state, body)
 
 
 def digest(state: Replica) -> str:
-    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared, what was witnessed."""
+    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared, the
+    keyset, what was witnessed."""
     certificates = sorted(state.intent.certificates)
     promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
     words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared]
-    return audit.digest_of([*words, *witness.digest_words(state)])
+    keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
+    return audit.digest_of([*words, keyset, *witness.digest_words(state)])

@@ -35,7 +35,8 @@ def renew(state: Sidecar, now_ns: int) -> None:
     while len(state.rounds) > ROUNDS_KEPT:
         del state.rounds[next(iter(state.rounds))]
     token = state.token if state.opened else NO_TOKEN
-    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], proofs(state, view)))
+    keyset = state.trust.keyset.version
+    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], proofs(state, view), keyset))
     if may_start(state) and not state.opened and now_ns >= state.restart_after_ns:
         propose(state, now_ns)
     for sink in sorted(state.fences_missing):

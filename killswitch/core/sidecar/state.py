@@ -15,12 +15,14 @@ forgotten update can leave a gate open. Must not know how facts arrive (``step``
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from killswitch.core.heads import ForkProof
 from killswitch.core import audit, intent, leases
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, Gate, Life, Message, Token
+from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, Gate, Life, Message, Order, Token
 from killswitch.core.outlet import send
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
@@ -28,6 +30,26 @@ from killswitch.core.trust import Trust
 ROUNDS_KEPT = 8
 PERMITS_MAX = 64
 NEVER = -(1 << 62)
+
+
+class Floor(NamedTuple):
+    """A least severity beside the signed orders, on whose word, and since when on the sidecar's clock."""
+
+    severity: Severity
+    origin: str
+    since_ns: int
+
+
+class Floors:
+    """What is enforced unread or unverified (V3, D7). ``held``: {reason: floor}; ``severity``: all of them, joined; ``withheld``: {reason: (order,
+    sender)}, for a later keyset to verify."""
+
+    __slots__ = ("held", "severity", "withheld")
+
+    def __init__(self) -> None:
+        self.held: dict[str, Floor] = {}
+        self.severity = intent.RUN
+        self.withheld: dict[str, tuple[Order, str]] = {}
 
 
 class Permit:
@@ -71,7 +93,7 @@ class Sidecar:
         self.instance = ""
         self.booted = False
         self.disk_failed = False
-        self.floor = intent.RUN  # least severity that unreadable prohibitions demand (V3)
+        self.floors = Floors()
         self.rounds: dict[str, leases.Round] = {}
         self.round_count = 0
         self.lease_until_ns = NEVER
@@ -111,7 +133,7 @@ class Sidecar:
 
 def ordered(state: Sidecar) -> Severity:
     """What the signed orders in force demand of this agent, raised to the floor of prohibitions that could not be read."""
-    return intent.join(intent.view(state.intent, state.identity).severity, state.floor)
+    return intent.join(intent.view(state.intent, state.identity).severity, state.floors.severity)
 
 
 def lease_live(state: Sidecar, gate: Gate, now_ns: int) -> bool:

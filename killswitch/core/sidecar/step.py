@@ -15,17 +15,18 @@ from typing import Any
 from msgspec import structs
 
 from killswitch.core.heads import Cosigned, ForkProof
-from killswitch.core import audit, codec, intent, leases, publication, trust
+from killswitch.core.keychanges import KeysetNews
+from killswitch.core import audit, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
-from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
+from killswitch.core.intent import KnownCertificate, KnownOrder
 from killswitch.core.messages import (
     NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
     ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
-from killswitch.core.sidecar import permits, proof, starts
+from killswitch.core.sidecar import floors, permits, proof, starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import NEVER, Sidecar, agent_node
 
@@ -43,12 +44,14 @@ def step(state: Sidecar, event: Input, now_ns: int) -> list[Effect]:
 # -- learning --------------------------------------------------------------------------------------------------------------------------
 
 
-def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], now_ns: int) -> bool:
+def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], sender: str, now_ns: int) -> bool:
     """Take in what arrived; idempotent, and indifferent to its order (S5). Whether every order in it was believed."""
-    believed = [learn_order(state, order, now_ns) for order in orders]
+    doubted = [order for order in orders if not learn_order(state, order, now_ns)]
+    for order in doubted:
+        floors.withhold(state, order, sender, now_ns)
     for certificate in certificates:
         learn_certificate(state, certificate, now_ns)
-    return all(believed)
+    return not doubted
 
 
 def learn_order(state: Sidecar, order: Order, now_ns: int) -> bool:
@@ -122,13 +125,15 @@ def on_disk_failed(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
 def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
     """One message. What somebody may say follows from who it is: the agent, a replica, a sink speaking for itself.
 
-    Orders and certificates prove themselves, so a push is taken from anybody.
+    Orders, certificates and changes of the keyset prove themselves, so they are taken from anybody.
     """
     message, sender = event.message, event.sender
     if sender == agent_node(state):
         on_agent(state, message, now_ns)
     elif isinstance(message, OrderPush):
-        learn(state, message.orders, message.certificates, now_ns)
+        learn(state, message.orders, message.certificates, sender, now_ns)
+    elif isinstance(message, KeysetNews):
+        on_keyset_news(state, message, now_ns)
     elif sender in state.config.replicas:
         on_replica(state, message, sender, now_ns)
     elif sender in state.config.sinks:
@@ -138,8 +143,10 @@ def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
 def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
     """Whatever carries orders is learned first; a replica grants only in its own name."""
     if isinstance(message, LeaseReply | StartReply):
-        if not learn(state, message.orders, message.certificates, now_ns):
+        if not learn(state, message.orders, message.certificates, sender, now_ns):
             message = structs.replace(message, complete=False)  # what cannot be believed may forbid: no permission counts on top of it
+        elif state.floors.held and message.complete and isinstance(message, LeaseReply) and message.nonce in state.rounds:
+            floors.heard_in_full(state, sender, state.rounds[message.nonce].sent_ns)
         if message.replica != sender or sender in state.forks:
             return
         if isinstance(message, LeaseReply):
@@ -151,7 +158,14 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
     elif isinstance(message, ForkProof):
         on_fork_proof(state, message, now_ns)
     elif isinstance(message, UnknownProhibition):
-        enforce_floor(state, message, now_ns)
+        floors.on_unknown(state, message, sender, now_ns)
+
+
+def on_keyset_news(state: Sidecar, message: KeysetNews, now_ns: int) -> None:
+    """What only a later keyset could verify is verified in the step in which that arrives: a floor and the order behind it leave no gap."""
+    if keysets.learn(state, message, now_ns):
+        for order, sender in floors.hand_back(state):
+            learn(state, (order,), (), sender, now_ns)
 
 
 def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
@@ -185,15 +199,6 @@ def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
     elif isinstance(message, StopAck) and state.process:  # one that comes later speaks of a process that is gone
         state.stop_ack = (message.checkpoint, message.in_doubt)
         state.checkpoint = max(state.checkpoint, message.checkpoint)
-
-
-def enforce_floor(state: Sidecar, message: UnknownProhibition, now_ns: int) -> None:
-    """A prohibition in a form newer than this code: at least its floor, at least ISOLATE, until this process is replaced (V3)."""
-    floor = intent.join(state.floor, intent.join(intent.ISOLATE, Severity(codec.clamp_gate(message.gate), codec.clamp_life(message.life))))
-    if floor != state.floor:
-        state.floor = floor
-        permits.abort_forbidden(state, now_ns)
-        record(state, "SECURITY", {"what": "unknown prohibition", "sender": message.sender, "why": message.why}, now_ns)
 
 
 # -- the agent's process ----------------------------------------------------------------------------------------------------------------
@@ -396,19 +401,24 @@ def _fold_fork(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int)
     publication.fold_fork(state, body)
 
 
+def _fold_keyset(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    keysets.fold(state, body)
+
+
 def _fold_nothing(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     """Records that tell what happened without changing what is known."""
 
 
 def digest(state: Sidecar) -> str:
-    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token on record, proven forks.
+    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token on record, the keyset, proven forks.
 
     A token is on record before it is opened (go = persist first), and one opened without a record is greater than any recorded.
     """
     certificates = sorted(state.intent.certificates)
     deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
     token = max(state.token, state.recorded_token)
-    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(token), *sorted(state.forks)])
+    keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
+    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(token), keyset, *sorted(state.forks)])
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------
@@ -443,4 +453,5 @@ _FOLDS: dict[str, Callable[[Sidecar, Record, dict[str, Any], int], None]] = {
     "PROC_START": _fold_start,
     "PROC_REAPED": _fold_reaped,
     "FORK_PROOF": _fold_fork,
+    keysets.KEYSET: _fold_keyset,
 }

@@ -1,4 +1,4 @@
-"""Writes golden vectors: frames as version 1.0 puts them on the wire, kept for ever (protocol 3.3, V6).
+"""Writes golden vectors: frames as each version puts them on the wire, kept for ever (protocol 3.3, V6).
 
 ``python tests/unit/golden/write.py`` adds a vector for each message type that has none yet, and changes no vector that is there: a
 frame that was once sent must be readable for ever. ``later.json`` holds what a later version might send to this one.
@@ -17,7 +17,7 @@ from killswitch.core import codec
 from killswitch.core.messages import Decision, Order, OrderBody, Scope
 
 HERE = Path(__file__).parent
-CURRENT = HERE / "v1.0.json"
+CURRENT = HERE / f"v{codec.MAJOR}.{codec.MINOR}.json"
 LATER = HERE / "later.json"
 SENDER, RECEIVER, TENANT = "replica/1", "sidecar/acme/1", "acme"
 

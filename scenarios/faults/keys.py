@@ -1,0 +1,23 @@
+"""Faults of keys: they change while everything runs. What root keys sign is handed to the replicas named, and spreads from there."""
+
+from __future__ import annotations
+
+from scenarios.faults.kinds import SIM, Aim, FaultKind, Setting, Unit
+
+REVOCABLE = ("issuer", "alice", "bob", "carol", "dave")
+
+ROWS = (
+    FaultKind(
+        "rotate-keys", Aim.NODES, ("replica",),
+        "Root keys sign a keyset in which every replica has a new key for orders; these replicas are handed it, together with all that came before.",
+        "the new keys stay", lasting=False, swarm_roles=("replica",), drivers=(SIM,),
+    ),
+    FaultKind(
+        "revoke-key", Aim.NODES, ("replica",),
+        "Root keys sign a keyset that revokes a key, and gives a replica that it takes one from a new one; these replicas are handed it.",
+        "the key stays revoked",
+        (Setting("key", "key", Unit.CHOICE, "issuer: the key under the latest order that anybody learned; or a person's", default="issuer",
+                 choices=REVOCABLE, swarm=("issuer", "bob")),),
+        lasting=False, swarm_roles=("replica",), drivers=(SIM,),
+    ),
+)  # fmt: skip
