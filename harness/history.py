@@ -98,6 +98,11 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- enforcement
     "gate-changed": (("agent", "token", "gate", "mode"), "modes: BOOT, STANDBY, RUNNING, DRAINING, QUIESCING, KILLING, STOPPED"),
     "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),
+    "evidence-recorded": (("agent", "token", "order", "stage"), "a sidecar appended the record of a proof"),
+    "process-recorded": (("agent", "token", "what"), "a sidecar's record of START became durable, or that of TERM, KILL or REAPED was appended"),
+    "permits-recorded": (("agent", "token", "count", "root"), "a sidecar appended one record for so many admissions. root, in hex: from 32 zero "
+                         "bytes on, SHA-256 over the root before and the key, for each in order"),
+    "decision-recorded": (("request", "allowed"), "a replica appended its ruling on a request for an order"),
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
     "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),
@@ -131,7 +136,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "checkpoint-durable": (("agent", "generation", "lsn"), "CK1-CK4 done, told to the agent"),
     "checkpoint-acknowledged": (("agent", "generation"), "the sidecar was told"),
     "checkpoint-recovered": (("agent", "generation", "lsn", "intact", "journal"),
-                             "what a starting agent recovered from; generation 0: none. journal: durable records it found"),
+                             "what a starting agent recovered from; generation 0: none. intact: a slot holds, byte for byte, what was "
+                             "written as that generation. journal: durable records it found"),
     # -- faults
     "fault-armed": (("fault", "what"), "the schedule holds it"),
     "fault-on": (("fault", "what", "target"), "it is in force"),

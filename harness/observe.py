@@ -47,6 +47,8 @@ class Observer:
         self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
         self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._checkpoint_lsn: dict[int, int] = {}
+        self._written: dict[int, set[bytes]] = {}  # generation -> the checkpoints that were begun under it
+        self._slots: tuple[bytes, ...] = ()
         self._appended = 0
         self._revoked: set[str] = set()  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
@@ -92,6 +94,7 @@ class Observer:
         if self._revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
             self._revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
+        self._slots = event.checkpoints
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
@@ -160,6 +163,8 @@ class Observer:
 
     def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self._checkpoint_lsn[effect.generation] = self._appended
+        self._written.setdefault(effect.generation, set()).add(effect.body)
+        self._written.pop(effect.generation - 4, None)  # long overwritten: only two slots there are
         self.emit("checkpoint-begun", {"agent": self.agent, "generation": effect.generation, "lsn": self._appended})
 
     def on_acknowledge(self, effect: AcknowledgeTask) -> None:
@@ -167,8 +172,16 @@ class Observer:
         self.once_durable(effect.after_lsn, kind, {"agent": self.agent, "task": effect.task}, sends=True)
 
     def on_observe(self, effect: Observe) -> None:
-        if effect.kind in VOCABULARY:
+        if effect.kind == "checkpoint-recovered":
+            self.on_recovered(effect.fields)
+        elif effect.kind in VOCABULARY:
             self.emit(effect.kind, effect.fields)
+
+    def on_recovered(self, fields: dict[str, Any]) -> None:
+        """Which one is the agent's word; whether that one is there, and as it was written, is not."""
+        generation = fields["generation"]
+        intact = not generation or not self._written.get(generation, set()).isdisjoint(self._slots)
+        self.emit("checkpoint-recovered", {**fields, "intact": intact})
 
     # -- records
 
@@ -202,6 +215,29 @@ class Observer:
 
     def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
+
+    def on_proof(self, lsn: int, body: dict[str, Any]) -> None:
+        if self.agent:  # a replica records the proofs that it has been given under the same name
+            self.emit("evidence-recorded", {"agent": self.agent, "token": body["token"], "order": body["order"], "stage": body["stage"]})
+
+    def on_start_record(self, lsn: int, body: dict[str, Any]) -> None:
+        self.once_durable(lsn, "process-recorded", {"agent": self.agent, "token": body["token"], "what": "START"})
+
+    def on_term_record(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "TERM"})
+
+    def on_kill_record(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "KILL"})
+
+    def on_reaped_record(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "REAPED"})
+
+    def on_permits(self, lsn: int, body: dict[str, Any]) -> None:
+        fields = {"agent": self.agent, "token": body["token"], "count": body["count"], "root": body["root"].hex()}
+        self.emit("permits-recorded", fields)
+
+    def on_decision(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("decision-recorded", {"request": body["request"], "allowed": body["allowed"]})
 
     def on_promise(self, lsn: int, body: dict[str, Any]) -> None:
         self.once_durable(lsn, "token-promised", {"agent": body["agent"], "token": body["token"]})
@@ -324,6 +360,13 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "CERT_ACCEPTED": Observer.on_certificate,
     "KEYSET": Observer.on_keyset,
     "GATE_CHANGE": Observer.on_gate,
+    "EVIDENCE": Observer.on_proof,
+    "PROC_START": Observer.on_start_record,
+    "PROC_TERM": Observer.on_term_record,
+    "PROC_KILL": Observer.on_kill_record,
+    "PROC_REAPED": Observer.on_reaped_record,
+    "PERMIT": Observer.on_permits,
+    "DECISION": Observer.on_decision,
     "PROMISE": Observer.on_promise,
     "INTENT": Observer.on_intent,
     "RESULT": Observer.on_result,

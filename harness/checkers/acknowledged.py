@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import Token, is_replica, token_of
+from harness.checkers.words import CLOSED, Token, gate_of, is_replica, token_of
 from harness.history import Fact
 
 
@@ -24,7 +24,7 @@ class AckDurable(InvariantChecker):
     EFFECTIVE with so many copies, at most the others of those who knew the order then come back from a crash without it.
 
     And whoever could not keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, a replica
-    grants no lease and a sidecar lets no effect out (protocol 3.6, 3.11).
+    grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6, 3.11).
 
     A promise of a token leaves a replica only when the token is durably promised there: a promise that a crash can take back has told q replicas'
     worth of a lie (S8 judges that it is kept).
@@ -36,8 +36,10 @@ class AckDurable(InvariantChecker):
 
     invariant = "S11"
     title = "AckDurable: an order that was acknowledged is held again after every crash; a failed disk vouches for nothing"
-    kinds = frozenset({"evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted",
-                       "token-promised", "promise-sent"})  # fmt: skip
+    kinds = frozenset({
+        "evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted", "gate-changed", "node-crashed",
+        "token-promised", "promise-sent",
+    })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -46,15 +48,24 @@ class AckDurable(InvariantChecker):
         self._lost: dict[str, dict[str, int]] = {}
         self._failed: dict[str, int] = {}
         self._promised: set[tuple[str, str, Token]] = set()
+        self._gates: dict[str, int] = {}
+        self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed with the gate open, until it shows the gate closed
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "evidence-sent":
+        if fact.kind == "gate-changed":
+            self._judge_gate(index, fact)
+        elif fact.kind == "node-crashed":
+            self._shut_in_time(fact.node, fact.at_ns)
+            self._gates.pop(fact.node, None)
+        elif fact.kind == "evidence-sent":
             self._proven.setdefault(fact.node, {}).setdefault(fact.body["order"], index)
         elif fact.kind == "order-status":
             self._tell(index, fact)
         elif fact.kind == "disk-failed":
             self.examined += 1
             self._failed[fact.node] = index
+            if self._gates.get(fact.node, CLOSED) != CLOSED:
+                self._ajar.setdefault(fact.node, (index, fact.at_ns))
         elif fact.kind == "token-promised":
             self._promised.add((fact.node, fact.body["agent"], token_of(fact.body["token"])))
         elif fact.kind == "promise-sent":
@@ -63,6 +74,22 @@ class AckDurable(InvariantChecker):
             self._judge_vouching(index, fact)
         else:
             self._judge_recovery(index, fact)
+
+    def settle(self) -> None:
+        for node in list(self._ajar):
+            self._shut_in_time(node, self.run.end_ns)
+
+    def _judge_gate(self, index: int, fact: Fact) -> None:
+        """The step that carries the failed sync closes the gate, whether or not anybody asks for anything."""
+        gate = self._gates[fact.node] = gate_of(fact.body["gate"])
+        self._shut_in_time(fact.node, fact.at_ns)
+        if gate != CLOSED and self.run.node(fact.node).disk_failed and fact.node in self._failed:
+            self.blame(f"{fact.node} opened its gate after its disk had failed", self._failed[fact.node], index)
+
+    def _shut_in_time(self, node: str, at_ns: int) -> None:
+        index, failed_ns = self._ajar.pop(node, (0, at_ns))
+        if at_ns > failed_ns:
+            self.blame(f"{node} left its gate open when its disk failed", index)
 
     def _tell(self, index: int, fact: Fact) -> None:
         order, stage = fact.body["order"], fact.body["stage"]

@@ -1,51 +1,114 @@
-"""S15, as far as a history shows it: the log is the state, and no change of a gate goes unrecorded."""
+"""S15, as far as a history shows it: the log is the state, and what a node does and says has its record, once."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass, field
+
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import CLOSED, gate_of
+from harness.checkers.words import CLOSED, Token, gate_of, token_of
 from harness.history import Fact
+
+PERMITS_A_RECORD = 64  # protocol 5: admissions share a record, but never more of them than this
+NO_PERMITS = bytes(32)
+STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
+Proof = tuple[str, str, Token]
+
+
+@dataclass(slots=True)
+class _Book:
+    """What one start of a node has shown, and what of it is on record.
+
+    ``shown``, ``logged``: the gate, by its changes and by their records. ``unrecorded``, ``surplus``: changes without a record, and the
+    reverse, by gate. ``stops``: stops without their record.
+    """
+
+    shown: int = CLOSED
+    logged: int = CLOSED
+    unrecorded: dict[int, list[int]] = field(default_factory=dict)
+    surplus: dict[int, int] = field(default_factory=dict)
+    proofs: dict[Proof, int] = field(default_factory=dict)
+    recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
+    stops: dict[tuple[str, Token], int] = field(default_factory=dict)
+    rulings: dict[str, int] = field(default_factory=dict)
+    permits: int = 0
+    root: bytes = NO_PERMITS
+    started_ns: int = -1
 
 
 class AuditComplete(InvariantChecker):
-    """S15 (D8). Folding a node's durable records gives its durable state, the hash chain verifies, and every change of a gate has its record
-    by the end of the run. An instance is a fold or a change of a gate.
+    """S15 (D8). Folding a node's durable records gives its durable state, and the hash chain verifies. By the end of the run every change of a
+    gate has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one
+    before; every proof that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a
+    node. Admissions share records: each counts exactly those since the one before, by number and by the hash over their keys, and never
+    more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof, a ruling told, or a record of admissions.
 
-    A crash may take the record of the very last change with it, for a stop is acted on before it is recorded (D5). Nodes whose disk failed
-    are held to the fold only. Cannot see: records of permits, and whether a record has a twin (a permission may be recorded and then
-    overtaken by a stop before it opens a gate, so that records may outnumber changes).
+    A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), and that of the
+    admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a boot ends are recorded as reaped alone.
     """
 
     invariant = "S15"
-    title = "AuditComplete: the log folds to the state, its chain verifies, and every gate change is recorded"
-    kinds = frozenset({"log-folded", "gate-changed", "gate-recorded", "node-crashed"})
+    title = "AuditComplete: the log folds to the state, its chain verifies, and whatever is done or said has its record, once"
+    kinds = frozenset({
+        "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
+        "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision-recorded",
+        "order-status",
+    })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._shown: dict[str, int] = {}
-        self._logged: dict[str, int] = {}
-        self._unrecorded: dict[str, dict[int, list[int]]] = {}
-        self._surplus: dict[str, dict[int, int]] = {}
+        self._books: dict[str, _Book] = {}
+        self._ruled: set[str] = set()
+        self._by_kind = {
+            "log-folded": self._judge_fold,
+            "gate-changed": self._changed,
+            "gate-recorded": self._recorded,
+            "node-crashed": self._crashed,
+            "node-started": self._began,
+            "evidence-sent": self._proof_sent,
+            "evidence-recorded": self._proof_recorded,
+            "process-started": self._started,
+            "process-termed": self._stopped,
+            "process-killed": self._stopped,
+            "process-reaped": self._stopped,
+            "process-recorded": self._process_recorded,
+            "effect-admitted": self._admitted,
+            "permits-recorded": self._permits_recorded,
+            "decision-recorded": self._ruling,
+            "order-status": self._told,
+        }
 
     def see(self, index: int, fact: Fact) -> None:
-        match fact.kind:
-            case "log-folded":
-                self._judge_fold(index, fact)
-            case "gate-changed":
-                self._changed(index, fact.node, gate_of(fact.body["gate"]))
-            case "gate-recorded":
-                self._recorded(fact.node, gate_of(fact.body["gate"]))
-            case _:
-                self._judge_records(fact.node, forgiven=1)
-                self._shown.pop(fact.node, None)
-                self._logged.pop(fact.node, None)
-                self._unrecorded.pop(fact.node, None)
-                self._surplus.pop(fact.node, None)
+        self._by_kind[fact.kind](index, fact)
 
     def settle(self) -> None:
-        for node in self._unrecorded:
-            self._judge_records(node, forgiven=0)
+        for node, book in self._books.items():
+            self._close(node, book, forgiven=0)
+
+    def _book(self, node: str) -> _Book:
+        book = self._books.get(node)
+        if book is None:
+            book = self._books[node] = _Book()
+        return book
+
+    def _began(self, _index: int, fact: Fact) -> None:
+        self._book(fact.node).started_ns = fact.at_ns
+
+    def _crashed(self, _index: int, fact: Fact) -> None:
+        book = self._books.pop(fact.node, None)
+        if book is not None:
+            self._close(fact.node, book, forgiven=1)
+
+    def _close(self, node: str, book: _Book, forgiven: int) -> None:
+        """A start of a node is over: was anything left without its record?"""
+        if self.run.node(node).disk_failed:
+            return
+        missing = sorted(index for waiting in book.unrecorded.values() for index in waiting)
+        if len(missing) > forgiven:
+            self.blame(f"{node} changed its gate and never recorded it", missing[0])
+        for (what, _), index in book.stops.items():
+            self.blame(f"{node} never recorded {what} of its agent's process", index)
 
     def _judge_fold(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -54,31 +117,97 @@ class AuditComplete(InvariantChecker):
         elif fact.body["live"] != fact.body["folded"]:
             self.blame(f"the durable records of {fact.node} fold to another state than it had", index)
 
-    def _changed(self, index: int, node: str, gate: int) -> None:
-        if gate == self._shown.get(node, CLOSED):
-            return
-        self._shown[node] = gate
-        self.examined += 1
-        surplus = self._surplus.setdefault(node, {})
-        if surplus.get(gate, 0):
-            surplus[gate] -= 1
-        else:
-            self._unrecorded.setdefault(node, {}).setdefault(gate, []).append(index)
+    # -- gates: a permission may be recorded and then be overtaken by a stop before it opens anything, so that records may outnumber changes
 
-    def _recorded(self, node: str, gate: int) -> None:
-        if gate == self._logged.get(node, CLOSED):
+    def _changed(self, index: int, fact: Fact) -> None:
+        book, gate = self._book(fact.node), gate_of(fact.body["gate"])
+        if gate == book.shown:
             return
-        self._logged[node] = gate
-        waiting = self._unrecorded.get(node, {}).get(gate)
+        book.shown = gate
+        self.examined += 1
+        if book.surplus.get(gate, 0):
+            book.surplus[gate] -= 1
+        else:
+            book.unrecorded.setdefault(gate, []).append(index)
+
+    def _recorded(self, _index: int, fact: Fact) -> None:
+        book, gate = self._book(fact.node), gate_of(fact.body["gate"])
+        if gate == book.logged:
+            return
+        book.logged = gate
+        waiting = book.unrecorded.get(gate)
         if waiting:
             waiting.pop(0)
         else:
-            surplus = self._surplus.setdefault(node, {})
-            surplus[gate] = surplus.get(gate, 0) + 1
+            book.surplus[gate] = book.surplus.get(gate, 0) + 1
 
-    def _judge_records(self, node: str, forgiven: int) -> None:
-        if self.run.node(node).disk_failed:
-            return
-        missing = sorted(index for waiting in self._unrecorded.get(node, {}).values() for index in waiting)
-        if len(missing) > forgiven:
-            self.blame(f"{node} changed its gate and never recorded it", missing[0])
+    # -- proofs
+
+    def _proof_recorded(self, index: int, fact: Fact) -> None:
+        book, proof = self._book(fact.node), _proof(fact)
+        if proof in book.proofs:
+            self.blame(f"{fact.node} recorded its proof of {proof[1]} twice", book.proofs[proof], index)
+        book.proofs[proof] = index
+
+    def _proof_sent(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        if _proof(fact) not in self._book(fact.node).proofs:
+            self.blame(f"{fact.node} sent a proof of {fact.body['stage']} that is not on record", index)
+
+    # -- the process
+
+    def _process_recorded(self, index: int, fact: Fact) -> None:
+        book, key = self._book(fact.node), (fact.body["what"], token_of(fact.body["token"]))
+        if key in book.recorded:
+            self.blame(f"{fact.node} recorded {key[0]} of one process twice", book.recorded[key], index)
+        book.recorded[key] = index
+        book.stops.pop(key, None)
+
+    def _started(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        if ("START", token_of(fact.body["token"])) not in self._book(fact.node).recorded:
+            self.blame(f"{fact.node} started a process before its start was on record", index)
+
+    def _stopped(self, index: int, fact: Fact) -> None:
+        book, key = self._book(fact.node), (STOPS[fact.kind], token_of(fact.body["token"]))
+        if fact.kind == "process-killed" and fact.at_ns == book.started_ns:
+            return  # what an earlier sidecar left
+        self.examined += 1
+        if key not in book.recorded:
+            book.stops.setdefault(key, index)
+
+    # -- admissions
+
+    def _admitted(self, index: int, fact: Fact) -> None:
+        book = self._book(fact.node)
+        book.permits += 1
+        book.root = hashlib.sha256(book.root + fact.body["key"].encode()).digest()
+        if book.permits > PERMITS_A_RECORD:
+            self.blame(f"{fact.node} let {book.permits} effects out without a record of them", index)
+
+    def _permits_recorded(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        book = self._book(fact.node)
+        if fact.body["count"] != book.permits or fact.body["root"] != book.root.hex():
+            self.blame(f"{fact.node} recorded {fact.body['count']} effects, and {book.permits} had left it since its last record, or others", index)
+        book.permits, book.root = 0, NO_PERMITS
+
+    # -- rulings
+
+    def _ruling(self, index: int, fact: Fact) -> None:
+        book, request = self._book(fact.node), fact.body["request"]
+        if fact.body["allowed"] and request in book.rulings:
+            self.blame(f"{fact.node} recorded twice that it allows request {request}", book.rulings[request], index)
+        if fact.body["allowed"]:
+            book.rulings[request] = index
+        self._ruled.add(request)
+
+    def _told(self, index: int, fact: Fact) -> None:
+        if fact.body["stage"] in ("REFUSED", "ACCEPTED", "EFFECTIVE"):
+            self.examined += 1
+            if fact.body["request"] not in self._ruled:
+                self.blame(f"the operator was told {fact.body['stage']} of request {fact.body['request']}, on which no ruling is on record", index)
+
+
+def _proof(fact: Fact) -> Proof:
+    return (fact.body["order"], fact.body["stage"], token_of(fact.body["token"]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.checkers.bounds import stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Learned, Order, Run
-from harness.checkers.words import KILL, STOP, STOPPED, agent_of
+from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, agent_of, token_of
 from harness.history import Fact
 
 
@@ -133,7 +133,7 @@ class Escalate(_Countdowns):
     """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
     learned the order; with gate CLOSED the stop timeout stands for G if it is longer. And a replica that no fault touched issues the child
     order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it, if it had promised the
-    agent a token by then, unless the agent sent STOPPED evidence since its last start.
+    agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
     Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, or an
     order, an agent and an untouched replica.
@@ -148,6 +148,7 @@ class Escalate(_Countdowns):
         super().__init__(run)
         self._children: dict[tuple[str, str], int] = {}
         self._promised_ns: dict[tuple[str, str], int] = {}
+        self._tokens: dict[str, Token] = {}  # of each agent's latest start
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
 
@@ -164,11 +165,13 @@ class Escalate(_Countdowns):
         if fact.kind == "token-promised":
             self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
             return
+        agent = fact.body.get("agent", "")
         if fact.kind == "process-started":
-            self._stopped_ns.pop(fact.body["agent"], None)
-        elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED:
-            self._stopped_ns.setdefault(fact.body["agent"], fact.at_ns)
-            self._proven_ns.setdefault((fact.body["order"], fact.body["agent"]), fact.at_ns)
+            self._tokens[agent] = token_of(fact.body["token"])
+            self._stopped_ns.pop(agent, None)
+        elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED and token_of(fact.body["token"]) >= self._tokens.get(agent, NO_TOKEN):
+            self._stopped_ns.setdefault(agent, fact.at_ns)
+            self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
 
     def settle(self) -> None:

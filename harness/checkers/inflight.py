@@ -12,20 +12,25 @@ from harness.history import Fact
 
 @dataclass(slots=True)
 class _Journal:
-    """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys."""
+    """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
+    ``meant``: {key: task}; ``standing``: tasks of which an effect took place.
+    """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
     intended: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     rolled_back: dict[str, int] = field(default_factory=dict)
     started: set[Token] = field(default_factory=set)
+    meant: dict[str, str] = field(default_factory=dict)
+    standing: dict[str, int] = field(default_factory=dict)
     last_intent: int = -1
     last_checkpoint: int = -1
 
 
 class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled
-    back, nor completed after it was rolled back unless it was taken up again; upstream is told only what is durably done; and
+    back, nor completed after it was rolled back unless it was taken up again; of what is rolled back no effect has taken place, and none does
+    until it is taken up again; upstream is told only what is durably done; and
     STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
     younger than the last intent.
 
@@ -37,7 +42,7 @@ class InFlight(InvariantChecker):
     title = "InFlight: every effect is intended before and accounted for after; tasks end once; a clean stop leaves nothing open"
     kinds = frozenset({
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-acknowledged",
-        "checkpoint-durable", "effect-admitted", "evidence-sent", "process-started", "node-crashed",
+        "checkpoint-durable", "effect-admitted", "effect-applied", "evidence-sent", "process-started", "node-crashed",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -53,6 +58,7 @@ class InFlight(InvariantChecker):
         match fact.kind:
             case "task-intent":
                 journal.open[fact.body["key"]] = (fact.body["task"], index)
+                journal.meant[fact.body["key"]] = fact.body["task"]
                 journal.last_intent = index
                 journal.rolled_back.pop(fact.body["task"], None)
             case "task-intent-durable":
@@ -61,6 +67,8 @@ class InFlight(InvariantChecker):
                 journal.open.pop(fact.body["key"], None)
             case "checkpoint-durable":
                 journal.last_checkpoint = index
+            case "effect-applied":
+                self._took_place(index, fact, journal)
             case "effect-admitted":
                 self._judge_admission(index, fact, journal)
             case "process-started":
@@ -80,6 +88,12 @@ class InFlight(InvariantChecker):
         if fact.body["key"] not in journal.intended:
             self.blame(f"{fact.node} let an effect out whose intent is not durable (task {fact.body['task']}, step {fact.body['step']})", index)
 
+    def _took_place(self, index: int, fact: Fact, journal: _Journal) -> None:
+        task = journal.meant.get(fact.body["key"], "")
+        journal.standing.setdefault(task, index)
+        if task in journal.rolled_back:
+            self.blame(f"an effect of task {task} of {fact.body['agent']} took place after it was rolled back", journal.rolled_back[task], index)
+
     def _judge_end(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
         agent, task = fact.body["agent"], fact.body["task"]
@@ -91,6 +105,8 @@ class InFlight(InvariantChecker):
         elif fact.kind == "task-rolled-back":
             if task in journal.done:
                 self.blame(f"task {task} of {agent} was rolled back after it was completed", journal.done[task], index)
+            if task in journal.standing:
+                self.blame(f"task {task} of {agent} was rolled back, and an effect of it had taken place", journal.standing[task], index)
             journal.rolled_back[task] = index
             self._close(journal, task)
         elif task not in journal.done:
@@ -111,23 +127,29 @@ class InFlight(InvariantChecker):
 
 
 class Checkpoint(InvariantChecker):
-    """S12 (CK1-CK4). A starting agent recovers an intact checkpoint that its journal reaches, not older than the last that was acknowledged,
-    nor than the last durable one whose lsn the surviving journal reaches. An instance is a recovery.
+    """S12 (CK1-CK4). A starting agent recovers a checkpoint that was written, byte for byte as it was, up to the record that was the journal's
+    last then; that the surviving journal reaches; and not older than the last that was acknowledged, nor than the last durable one whose
+    lsn the surviving journal reaches. An instance is a recovery. That it holds what the journal says is S15's to judge, by the fold.
     """
 
     invariant = "S12"
     title = "Checkpoint: an agent recovers an intact checkpoint no older than the last one it was promised"
-    kinds = frozenset({"checkpoint-durable", "checkpoint-acknowledged", "checkpoint-recovered"})
+    kinds = frozenset({"checkpoint-begun", "checkpoint-durable", "checkpoint-acknowledged", "checkpoint-recovered"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._acknowledged: dict[str, tuple[int, int]] = {}
         self._durable: dict[str, list[tuple[int, int, int]]] = {}
+        self._begun: dict[str, dict[int, dict[int, int]]] = {}  # agent -> generation -> {lsn: index}
 
     def see(self, index: int, fact: Fact) -> None:
         agent, generation = fact.body["agent"], int(fact.body["generation"])
         if fact.kind == "checkpoint-acknowledged":
             self._acknowledged[agent] = max((generation, index), self._acknowledged.get(agent, (0, index)))
+        elif fact.kind == "checkpoint-begun":
+            begun = self._begun.setdefault(agent, {})
+            begun.setdefault(generation, {})[int(fact.body["lsn"])] = index
+            begun.pop(generation - 4, None)  # long overwritten
         elif fact.kind == "checkpoint-durable":
             # Only the two slots can be recovered from, so only two need to be remembered.
             self._durable[agent] = [*self._durable.get(agent, [])[-1:], (generation, int(fact.body["lsn"]), index)]
@@ -140,8 +162,11 @@ class Checkpoint(InvariantChecker):
         acknowledged, acknowledged_index = self._acknowledged.get(agent, (0, index))
         promised = [(saved, saved_index) for saved, saved_lsn, saved_index in self._durable.get(agent, []) if saved_lsn <= journal]
         durable, durable_index = max(promised, default=(0, index))
+        begun = self._begun.get(agent, {}).get(generation, {})
         if not fact.body["intact"]:
-            self.blame(f"{agent} recovered from a torn checkpoint", index)
+            self.blame(f"{agent} recovered from checkpoint {generation}, of which no slot holds what was written", *begun.values(), index)
+        elif begun and lsn not in begun:
+            self.blame(f"{agent} took checkpoint {generation} to reach record {lsn}; it was written at {sorted(begun)}", *begun.values(), index)
         elif lsn > journal:
             self.blame(f"{agent} recovered a checkpoint of record {lsn}, and its journal ends at {journal}", index)
         elif generation < acknowledged:

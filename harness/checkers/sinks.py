@@ -112,26 +112,31 @@ class SinkBound(InvariantChecker):
 
 
 class ExactlyOnce(InvariantChecker):
-    """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result. And no agent writes down that
-    an effect was applied before a sink, of any class, durably holds it: what was answered too early may be gone. An instance is a key at
-    a class F sink, or a result.
+    """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result; and each step of a task at most
+    once, under whatever key: a step done again has the key that it had. And no agent writes down that an effect was applied before a
+    sink, of any class, durably holds it: what was answered too early may be gone. An instance is a key at a class F sink, or a result.
 
     Cannot see: a sink that answers from memory for a key whose first application the history does not hold.
     """
 
     invariant = "S9"
-    title = "ExactlyOnce: class F sinks apply each key once and answer retries alike; what is answered as applied is durable"
-    kinds = frozenset({"effect-applied", "task-result"})
+    title = "ExactlyOnce: class F sinks apply each key and each step once and answer retries alike; what is answered as applied is durable"
+    kinds = frozenset({"effect-applied", "task-result", "task-intent"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._results: dict[tuple[str, str, str], tuple[object, int]] = {}
         self._applied: set[tuple[str, str]] = set()
+        self._meant: dict[tuple[str, str], tuple[str, int]] = {}  # (agent, key) -> (task, step)
+        self._steps: dict[tuple[str, str, str, int], int] = {}
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
         if fact.kind == "task-result":
             self._judge_result(index, fact)
+            return
+        if fact.kind == "task-intent":
+            self._meant[body["agent"], body["key"]] = (body["task"], body["step"])
             return
         self._applied.add((body["agent"], body["key"]))
         if self.run.sinks[body["sink"]] != "F":
@@ -142,10 +147,20 @@ class ExactlyOnce(InvariantChecker):
             if not body["again"]:
                 self.examined += 1
                 self._results[key] = (body["result"], index)
+                self._judge_step(index, key)
         elif not body["again"]:
             self.blame(f"{body['sink']} applied key {body['key']} of {body['agent']} twice", first[1], index)
         elif body["result"] != first[0]:
             self.blame(f"{body['sink']} answered a retry of key {body['key']} with another result", first[1], index)
+
+    def _judge_step(self, index: int, key: tuple[str, str, str]) -> None:
+        sink, agent, _ = key
+        meant = self._meant.get((agent, key[2]))
+        if meant is None:
+            return
+        first = self._steps.setdefault((sink, agent, *meant), index)
+        if first != index:
+            self.blame(f"{sink} applied step {meant[1]} of task {meant[0]} of {agent} twice, under two keys", first, index)
 
     def _judge_result(self, index: int, fact: Fact) -> None:
         agent, key = fact.body["agent"], fact.body["key"]

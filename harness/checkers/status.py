@@ -32,7 +32,8 @@ class HonestStatus(InvariantChecker):
     """S20. What the operator's client is told, and what a sidecar proves or a replica declares, against what happened:
 
     - a count of copies never exceeds the replicas that made the order durable, and EFFECTIVE means k of them;
-    - an evidence stage stands on evidence sent by that agent's sidecar, for that token; STOPPED_* evidence on a process tree that is gone;
+    - an evidence stage stands on evidence sent by that agent's sidecar, for that token; evidence names the latest start, or a later token that
+      came to nothing; STOPPED_* evidence stands on a process tree that is gone;
     - an order that leaves the process alive is shown as STOPPED_* only if another order ends it;
     - FENCED means that every class F sink of the agent durably holds a fence at or above that token;
     - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
@@ -87,7 +88,9 @@ class HonestStatus(InvariantChecker):
         agent, stage, token = fact.body["agent"], fact.body["stage"], token_of(fact.body["token"])
         self._evidence[agent, fact.body["order"], token, stage] = index
         process = self.run.processes.get(agent)
-        if stage in STOPPED and process is not None and process.alive and process.token <= token:
+        if process is not None and token < process.token:
+            self.blame(f"{fact.node} sent {stage} of an earlier start of {agent}: a proof is of its own token", process.started_index, index)
+        if stage in STOPPED and process is not None and process.alive:
             self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)
 
     def _agent_status(self, index: int, fact: Fact) -> None:

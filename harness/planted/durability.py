@@ -94,7 +94,7 @@ def effect_before_intent(state: Agent, now_ns: int) -> None:
 def acknowledge_before_done(state: Agent, current: OpenTask, now_ns: int) -> None:
     state.effects.append(AcknowledgeTask(current.task.task, 0))
     state.phase = "finishing"
-    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("done", current.task.task)
+    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("DONE", current.task.task)
 
 
 def leave_without_checkpoint(state: Agent, now_ns: int) -> None:

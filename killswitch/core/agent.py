@@ -182,7 +182,7 @@ def note_result(state: Agent, current: OpenTask, result: str, now_ns: int) -> No
 def end(state: Agent, current: OpenTask, now_ns: int) -> None:
     """J5: all steps have results."""
     state.phase = "finishing"
-    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("done", current.task.task)
+    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("DONE", current.task.task)
 
 
 def finish(state: Agent, task: str, outcome: str, now_ns: int) -> None:
@@ -201,7 +201,7 @@ def roll_back(state: Agent, current: OpenTask, now_ns: int) -> None:
     """Nothing of the task took place, for certain: it ends here, and upstream may give it to somebody else."""
     state.phase = "finishing"
     current.key = ""
-    state.awaiting[record(state, "ROLLED_BACK", {"task": current.task.task}, now_ns)] = ("rolled back", current.task.task)
+    state.awaiting[record(state, "ROLLED_BACK", {"task": current.task.task}, now_ns)] = ("ROLLED_BACK", current.task.task)
 
 
 def doubt(state: Agent, current: OpenTask, now_ns: int) -> None:
@@ -246,6 +246,7 @@ def on_resolve_result(state: Agent, message: ResolveResult, now_ns: int) -> None
         current.in_doubt = False
         roll_back(state, current, now_ns)
     else:
+        record(state, "ABSENT", {"task": current.task.task, "key": current.key}, now_ns)
         current.in_doubt = False
         current.key = ""  # the step did not take place: it is done again, under this start's token
         state.current = None
@@ -334,10 +335,8 @@ def on_durable(state: Agent, event: Durable, now_ns: int) -> None:
         kind, subject = state.awaiting.pop(lsn)
         if kind == "intent" and state.phase == "intending" and not state.leaving:
             ask(state, now_ns)
-        elif kind == "done":
-            finish(state, subject, "COMPLETED", now_ns)
-        elif kind == "rolled back":
-            finish(state, subject, "ROLLED_BACK", now_ns)
+        elif kind in _ENDS:
+            finish(state, subject, _ENDS[kind], now_ns)
 
 
 def on_receive(state: Agent, event: Receive, now_ns: int) -> None:
@@ -373,7 +372,6 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     state.booted = True
     journal = len(recovery.records)
     checkpoint = checkpoints.choose(event.checkpoints, journal)
-    intact = checkpoint is None or checkpoints.seal(checkpoint) in event.checkpoints
     if checkpoint is not None:
         state.ended, state.open, state.generation = checkpoint.ended, checkpoint.open, checkpoint.generation
         state.whole_slot = checkpoint.generation % 2
@@ -381,10 +379,7 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     lsn = 0 if checkpoint is None else checkpoint.lsn
     for entry in recovery.records[lsn:]:
         fold(state, entry.kind, audit.content(entry))
-    state.effects.append(
-        Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": recovered, "lsn": lsn, "intact": intact,
-                                         "journal": journal})
-    )  # fmt: skip
+    state.effects.append(Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": recovered, "lsn": lsn, "journal": journal}))
     state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
     truncated = event.truncated or recovery.problem is not None
     record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "generation": state.generation}, now_ns)
@@ -399,9 +394,12 @@ def fold(state: Agent, kind: str, body: dict[str, Any]) -> None:
     elif kind == "RESULT" and body["task"] in state.open:
         begun = state.open[body["task"]]
         begun.done, begun.key, begun.in_doubt = body["step"] + 1, "", False
-    elif kind in ("DONE", "ROLLED_BACK"):
+    elif kind in _ENDS:
         state.open.pop(body["task"], None)
-        state.ended[body["task"]] = "COMPLETED" if kind == "DONE" else "ROLLED_BACK"
+        state.ended[body["task"]] = _ENDS[kind]
+    elif kind == "ABSENT" and body["task"] in state.open:
+        begun = state.open[body["task"]]
+        begun.key, begun.in_doubt = "", False
     elif kind == "IN_DOUBT" and body["task"] in state.open:
         state.open[body["task"]].in_doubt = True
     elif kind == "CKPT":
@@ -409,9 +407,13 @@ def fold(state: Agent, kind: str, body: dict[str, Any]) -> None:
 
 
 def digest(state: Agent) -> str:
-    """What of the state a fold of journal and checkpoint must give back (S12, S15): ends, and how far each open task is."""
-    ended = [f"{task}={outcome}" for task, outcome in sorted(state.ended.items())]
-    begun = [f"{task}:{each.done}:{each.key}" for task, each in sorted(state.open.items())]
+    """What of the state a fold of journal and checkpoint must give back (S12, S15): ends, and how far each open task is.
+
+    An end that is on record and not durable yet is one in the log already; here it becomes one with `finish`.
+    """
+    ending = {subject: _ENDS[kind] for kind, subject in state.awaiting.values() if kind in _ENDS}
+    ended = [f"{task}={outcome}" for task, outcome in sorted({**state.ended, **ending}.items())]
+    begun = [f"{task}:{each.done}:{each.key}:{each.in_doubt}" for task, each in sorted(state.open.items()) if task not in ending]
     return audit.digest_of([*ended, "/", *begun])
 
 
@@ -419,6 +421,7 @@ def _task_parts(task: Task) -> tuple[str, str, int, int]:
     return (task.task, task.sink, task.steps, task.step_ns)
 
 
+_ENDS = {"DONE": "COMPLETED", "ROLLED_BACK": "ROLLED_BACK"}  # record -> how the task ended
 _HANDLERS: dict[type, Callable[[Agent, Any, int], None]] = {
     Boot: on_boot,
     Receive: on_receive,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, SECOND_START, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND, SECOND_START, SIDECAR, Story
 
 
 def promise(story: Story, kind: str, token: list[Any], node: str = "replica/1") -> int:
@@ -63,3 +63,31 @@ def test_a_new_start_begins_with_a_disk_that_syncs() -> None:
     story.start("replica/1", instance="b")
     story.grant("replica/1")
     assert story.judged("S11").verdict is Verdict.VALID
+
+
+def failing(story: Story, gate: str) -> int:
+    story.start(SIDECAR)
+    story.gate(gate)
+    story.at(SECOND)
+    return story.say("disk-failed", SIDECAR, lsn=4)
+
+
+def test_a_gate_is_closed_in_the_step_that_carries_the_failed_sync() -> None:
+    shut, never_open = Story(), Story()
+    failing(shut, "OPEN")
+    shut.gate("CLOSED", "STANDBY")
+    failing(never_open, "CLOSED")
+    assert [story.at(9 * SECOND).end().judged("S11").verdict for story in (shut, never_open)] == [Verdict.VALID] * 2
+
+
+def test_a_gate_that_stays_open_or_opens_over_a_failed_disk_is_a_violation() -> None:
+    ajar, late, reopened = Story(), Story(), Story()
+    failed = failing(ajar, "DRAIN")
+    assert ajar.at(9 * SECOND).end().judged("S11").witness == (failed,)
+    failed = failing(late, "OPEN")
+    late.at(SECOND + 1).gate("CLOSED", "STANDBY")
+    assert late.judged("S11").witness == (failed,)
+    failed = failing(reopened, "OPEN")
+    reopened.gate("CLOSED", "STANDBY")
+    opened = reopened.gate("OPEN")
+    assert reopened.judged("S11").witness == (failed, opened)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SIDECAR, Story
 
 NODE = f"agent/{AGENT}"
 
@@ -206,3 +208,134 @@ def test_a_failed_disk_excuses_missing_records() -> None:
     story.say("disk-failed", SIDECAR, lsn=4)
     story.gate("OPEN")
     assert story.judged("S15").verdict is Verdict.VALID
+
+
+def recorded_stop(story: Story, what: str, token: list[object] | None = None) -> int:
+    return story.say("process-recorded", SIDECAR, agent=AGENT, token=token or FIRST, what=what)
+
+
+def a_recorded_life(story: Story) -> None:
+    recorded_stop(story, "START")
+    story.spawn()
+    story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    recorded_stop(story, "TERM")
+    recorded_stop(story, "KILL")
+    story.kill()
+    story.kill()
+    story.reap()
+    recorded_stop(story, "REAPED")
+
+
+def test_a_process_has_one_record_of_each_thing_that_befell_it() -> None:
+    story = Story()
+    a_recorded_life(story)
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 5)
+    twin = recorded_stop(story, "KILL")
+    assert twin in story.judged("S15").witness
+
+
+def test_a_stop_or_a_start_without_its_record_is_a_violation() -> None:
+    unstarted, unrecorded = Story(), Story()
+    started = unstarted.spawn()
+    recorded_stop(unstarted, "START")
+    assert unstarted.judged("S15").witness == (started,)
+    recorded_stop(unrecorded, "START")
+    unrecorded.spawn()
+    killed = unrecorded.kill()
+    assert unrecorded.judged("S15").witness == (killed,)
+
+
+def test_a_boot_may_end_what_an_earlier_sidecar_left() -> None:
+    story = Story()
+    story.start(SIDECAR)
+    story.kill()
+    story.reap()
+    recorded_stop(story, "REAPED")
+    assert story.judged("S15").verdict is Verdict.VALID
+
+
+def test_a_proof_that_leaves_is_on_record_once() -> None:
+    silent, told = Story(), Story()
+    sent = silent.prove("o1", "GATE_CLOSED")
+    assert silent.judged("S15").witness == (sent,)
+    first = told.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="GATE_CLOSED")
+    told.prove("o1", "GATE_CLOSED")
+    assert told.judged("S15").verdict is Verdict.VALID
+    twin = told.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="GATE_CLOSED")
+    assert told.judged("S15").witness == (first, twin)
+
+
+def permits(story: Story, *keys: str, count: int | None = None) -> int:
+    root = bytes(32)
+    for key in keys:
+        root = sha256(root + key.encode()).digest()
+    return story.say("permits-recorded", SIDECAR, agent=AGENT, token=FIRST, count=len(keys) if count is None else count, root=root.hex())
+
+
+def test_admissions_share_records_that_count_each_of_them() -> None:
+    story = Story()
+    for key in ("k1", "k2"):
+        story.admit(key=key)
+    permits(story, "k1", "k2")
+    story.admit(key="k3")
+    permits(story, "k3")
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 2)
+
+
+@pytest.mark.parametrize(("keys", "count"), [(("k1",), None), (("k1", "k3"), None), (("k1", "k2"), 3), (("k2", "k1"), None)])
+def test_a_record_of_other_admissions_is_a_violation(keys: tuple[str, ...], count: int | None) -> None:
+    story = Story()
+    for key in ("k1", "k2"):
+        story.admit(key=key)
+    assert story.judged("S15").verdict is Verdict.VALID, "the record may still come"
+    wrong = permits(story, *keys, count=count)
+    assert story.judged("S15").witness == (wrong,)
+
+
+@pytest.mark.parametrize(("admissions", "verdict"), [(64, Verdict.VALID), (65, Verdict.INVALID)])
+def test_no_more_than_64_admissions_go_without_a_record(admissions: int, verdict: Verdict) -> None:
+    story = Story()
+    for number in range(admissions):
+        story.admit(key=f"k{number}")
+    assert story.judged("S15").verdict is verdict
+
+
+def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
+    story = Story()
+    ruled = story.say("decision-recorded", "replica/1", request="r1", allowed=True)
+    story.say("decision-recorded", "replica/2", request="r1", allowed=True)
+    story.say("order-status", "operator", request="r1", order="o1", stage="ACCEPTED", copies=1)
+    assert story.judged("S15").verdict is Verdict.VALID
+    twin = story.say("decision-recorded", "replica/1", request="r1", allowed=True)
+    assert story.judged("S15").witness == (ruled, twin)
+    unruled = Story()
+    told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0)
+    assert unruled.judged("S15").witness == (told,)
+
+
+# -- S10 and S12, by what was written and what took place
+
+
+def test_what_is_rolled_back_has_left_nothing_behind() -> None:
+    before, after, again = Story(), Story(), Story()
+    before.intend("k1")
+    landed = before.apply(key="k1")
+    back = before.work("task-rolled-back")
+    assert before.judged("S10").witness == (landed, back)
+    after.intend("k1")
+    back = after.work("task-rolled-back")
+    landed = after.apply(key="k1")
+    assert after.judged("S10").witness == (back, landed)
+    again.intend("k1")
+    again.work("task-rolled-back")
+    again.intend("k1")
+    again.apply(key="k1")
+    assert again.judged("S10").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("lsn", "verdict"), [(4, Verdict.VALID), (5, Verdict.INVALID), (3, Verdict.INVALID)])
+def test_a_checkpoint_reaches_the_record_at_which_it_was_written(lsn: int, verdict: Verdict) -> None:
+    story = Story()
+    story.say("checkpoint-begun", NODE, agent=AGENT, generation=1, lsn=4)
+    recover(story, 1, lsn=lsn, journal=6)
+    assert story.judged("S12").verdict is verdict

@@ -142,3 +142,14 @@ def test_a_result_without_a_durable_effect_is_a_violation() -> None:
     told = story.work("task-result", step=1, key="k1", status="APPLIED")
     story.apply(key="k1")
     assert (story.judged("S9").verdict, story.judged("S9").witness) == (Verdict.INVALID, (told,))
+
+
+def test_a_step_takes_place_once_under_whatever_key() -> None:
+    story = Story()
+    story.intend("k1")
+    first = story.apply(key="k1")
+    story.apply(key="k1", again=True)
+    assert story.judged("S9").verdict is Verdict.VALID
+    story.intend("k2")
+    second = story.apply(key="k2")
+    assert story.judged("S9").witness == (first, second)

@@ -270,3 +270,15 @@ def test_a_replica_keeps_its_promises_through_every_crash(breach: str) -> None:
     assert story.judged("S8").verdict is Verdict.VALID
     broken = story.grant("replica/1", token=FIRST) if breach == "grant" else story.say("promise-sent", "replica/1", agent=AGENT, token=FIRST)
     assert (story.judged("S8").verdict, story.judged("S8").witness) == (Verdict.INVALID, (promised, broken))
+
+
+def test_a_proof_of_an_earlier_start_proves_nothing_of_this_one() -> None:
+    story = Story()
+    story.effective("o1", "ISOLATE")
+    story.spawn(FIRST)
+    story.reap(FIRST)
+    started = story.spawn(SECOND_START)
+    story.prove("o1", "GATE_CLOSED", SECOND_START)
+    assert story.judged("S20").verdict is Verdict.VALID
+    proof = story.prove("o1", "GATE_CLOSED", FIRST)
+    assert story.judged("S20").witness == (started, proof)

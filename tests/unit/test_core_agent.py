@@ -145,7 +145,6 @@ def test_a_torn_slot_leaves_the_other(slot: int, damage: bytes | str | None) -> 
         seat.slots[slot] = seat.slots[slot][:-1] if isinstance(damage, str) else damage
     seat.boot(link.now)
     recovered = seat.observed("checkpoint-recovered")[-1]
-    assert recovered["intact"]
     assert recovered["generation"] == (generation if generation % 2 != slot else generation - 1), "it says which one it really used"
     assert seat.machine.digest() == digest, "the journal makes up for what the newer slot held"
     link.tell(AGENT_NODE, StopRequest(drain=False), SIDECAR)

@@ -6,14 +6,16 @@ instant; a class C sink's challenge comes first, so that the admission lies afte
 
 from __future__ import annotations
 
+import hashlib
+
 from killswitch.core.events import SetTimer
 from killswitch.core.messages import (
     Apply, ApplyResult, Challenge, ChallengeRequest, EffectRequest, EffectResult, Fence, Gate, GateNotice, Query, QueryResult, ResolveRequest,
     ResolveResult, SinkClass,
 )  # fmt: skip
-from killswitch.core.outlet import observe, send
+from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import PERMITS_MAX, Permit, Sidecar, agent_node
+from killswitch.core.sidecar.state import PERMITS_A_RECORD, PERMITS_MAX, Permit, Sidecar, agent_node
 
 
 def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
@@ -52,7 +54,19 @@ def on_challenge(state: Sidecar, challenge: Challenge, now_ns: int) -> None:
 def send_apply(state: Sidecar, permit: Permit, now_ns: int) -> None:
     permit.sent = True
     permit.tried_ns = now_ns
+    count, root = state.let_out
+    state.let_out = (count + 1, hashlib.sha256(root + permit.key.encode()).digest())
     send(state, permit.sink, Apply(state.config.agent, state.token, permit.task, permit.step, permit.key, permit.cls, permit.nonce))
+    if count + 1 >= PERMITS_A_RECORD:
+        put_on_record(state, now_ns)
+
+
+def put_on_record(state: Sidecar, now_ns: int) -> None:
+    """Admissions in one record for many, at the latest with the gate's next change: what each was for is in the agent's journal before it leaves."""
+    count, root = state.let_out
+    if count:
+        record(state, "PERMIT", {"token": parts(state.token), "count": count, "root": root}, now_ns)
+        state.let_out = (0, bytes(32))
 
 
 def on_apply_result(state: Sidecar, result: ApplyResult) -> None:

@@ -29,6 +29,7 @@ from killswitch.core.trust import Trust
 
 ROUNDS_KEPT = 8
 PERMITS_MAX = 64
+PERMITS_A_RECORD = 64
 NEVER = -(1 << 62)
 
 
@@ -89,8 +90,7 @@ class Sidecar:
         self.forks: dict[str, ForkProof] = {}  # writer -> the proof that it keeps two logs: if a replica, it grants nothing any more
         self.awaiting: dict[int, tuple[str, object]] = {}  # lsn -> what may happen once it is durable
         # -- of this instance only
-        self.boot = ""
-        self.instance = ""
+        self.boot = self.instance = ""
         self.booted = False
         self.disk_failed = False
         self.floors = Floors()
@@ -121,6 +121,7 @@ class Sidecar:
         self.permits: dict[str, Permit] = {}
         self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
         self.resolving: dict[str, str] = {}  # key -> sink
+        self.let_out = (0, bytes(32))  # how many admissions are not on record yet, and the hash over their keys
         # -- what was last told, to tell edges from levels
         self.told: tuple[Gate, str] = (Gate.CLOSED, "BOOT")
         self.evidence_told: dict[str, str] = {}

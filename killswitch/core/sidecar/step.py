@@ -306,6 +306,7 @@ def settle(state: Sidecar, now_ns: int) -> None:
     if (gate, mode) != state.told:
         opened = gate < state.told[0]
         state.told = (gate, mode)
+        permits.put_on_record(state, now_ns)
         record(state, "GATE_CHANGE", {"gate": int(gate), "mode": mode, "token": parts(state.token)}, now_ns)
         observe(state, "gate-changed", agent=state.config.agent, token=parts(state.token), gate=gate.name, mode=mode)
         if opened:
