@@ -54,12 +54,16 @@ class WorkerDied(Exception):
 
 
 class Outcome(NamedTuple):
-    """All runs so far; whether somebody interrupted, or sent SIGTERM; and what kept it from its end, in words."""
+    """All runs so far; whether somebody interrupted, or sent SIGTERM; and what kept it from its end, in words.
+
+    ``missing``: {scenario: what this host or the driver lacks for it}; it was not played.
+    """
 
     runs: list[RunResult]
     interrupted: bool
     broken: str = ""
     terminated: bool = False
+    missing: dict[str, tuple[str, ...]] = {}  # never changed: an outcome is made whole
 
 
 @lru_cache(maxsize=64)
@@ -181,7 +185,7 @@ def finish(
     campaign = summarise(
         outcome.runs, {name: _scenario(str(path)) for name, path in found.items()}, driver=driver, implementation=implementation_name,
         version=version(), wall_s=time.perf_counter() - began, out=out, replay=replay, cut_short=outcome.broken,
-        files={name: str(path) for name, path in found.items() if name not in library},
+        files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing,
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign

@@ -50,6 +50,7 @@ def run(
     json: Annotated[bool, Parameter(negative=())] = False,
     implementation: str = "killswitch",
     live: Annotated[bool, Parameter(negative=())] = False,
+    require: Annotated[bool, Parameter(negative=())] = False,
     twice: Annotated[bool, Parameter(negative=())] = False,
     twins: Annotated[bool, Parameter(negative=())] = False,
 ) -> Exit:
@@ -71,6 +72,8 @@ def run(
         What to play: killswitch, a planted bug such as B03, or module:object.
     live
         Play against real processes through a real Toxiproxy, one run at a time.
+    require
+        With --live: play nothing, and exit with 5, if a scenario cannot be played on this host.
     twice
         Play each run twice, in processes with different hash seeds, and say where they part.
     twins
@@ -90,7 +93,7 @@ def run(
     _refuse_foreign(out)
     results_store.clear(out)
     if live:
-        return _run_live(loaded, chosen, implementation, out, json=json)
+        return _run_live(loaded, chosen, implementation, out, json=json, require=require)
     return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)
 
 
@@ -126,9 +129,9 @@ def _conclude(
     return of_campaign(made, outcome.runs)
 
 
-def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool) -> Exit:
+def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool, require: bool) -> Exit:
     began = time.perf_counter()
-    played = live_cli.play(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out)
+    played = live_cli.play(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, require=require)
     return live_cli.code_of(played, _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json))
 
 

@@ -6,7 +6,7 @@ Owns how a live run becomes a result. Live runs share ports, cores and the clock
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -35,10 +35,11 @@ class PlayedAll(Struct, kw_only=True):
 
 def play_all(
     scenarios: Iterable[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None, missing: Mapping[str, tuple[str, ...]] | None = None,
 ) -> PlayedAll:  # fmt: skip
-    """Play every scenario over its seeds. Interrupting keeps what is done, and leaves nothing running."""
-    wanted = [(scenario, seed) for _, scenario in scenarios for seed in seeds(scenario)]
+    """Play every scenario over its seeds, but those for which something is ``missing``. Interrupting keeps what is done, and leaves nothing."""
+    lacks = dict(missing or {})
+    wanted = [(scenario, seed) for _, scenario in scenarios if scenario.scenario not in lacks for seed in seeds(scenario)]
     runs: list[RunResult] = []
     left: list[str] = []
     interrupted = terminated = False
@@ -56,7 +57,7 @@ def play_all(
     except Terminated:
         interrupted = terminated = True
     why = f"{'terminated' if terminated else 'interrupted'} after {len(runs)} of {len(wanted)} runs" if interrupted else ""
-    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated), left=left, halted=halted)
+    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated, lacks), left=left, halted=halted)
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:

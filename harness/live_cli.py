@@ -1,4 +1,4 @@
-"""The words of ``haltproof`` that have to do with real processes: playing live, halting, recovering.
+"""The words of ``haltproof`` that have to do with real processes: what this host can do, playing live, halting, recovering.
 
 Owns what is said before and after a live campaign, and the commands that need no campaign: they must work when nothing else does, so
 they import little and none of them needs a scenario.
@@ -26,32 +26,45 @@ Flag = Annotated[bool, Parameter(negative=())]
 
 def add_to(app: App) -> None:
     """Give ``app`` the commands of this module."""
-    for command in (halt, recover):
+    for command in (doctor, halt, recover):
         app.command(command)
 
 
 def play(
-    loaded: list[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation: str, out: Path,
+    loaded: list[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation: str, out: Path, *, require: bool,
 ) -> PlayedAll:  # fmt: skip
-    """Play ``loaded`` live. Raises `Refused` if nothing could be played at all."""
+    """Play ``loaded`` live, but for what this host or the driver cannot play, which is said; ``require``: then nothing is played at all.
+
+    Raises `Refused` if nothing could be played.
+    """
     from harness import live_campaign, terminal
     from harness.live.injections import CapabilityMissing
     from harness.live.server import ServerMissing
-    from scenarios.derive import drivers, simulated_only
 
-    for path, scenario in loaded:
-        if "live" not in drivers(scenario):
-            raise Refused(
-                f"{path}: only the simulator has {', '.join(simulated_only(scenario))}; `haltproof list` shows what plays what", Exit.CAPABILITY
-            )
+    missing = {scenario.scenario: lacks for _, scenario in loaded if (lacks := _lacks(scenario))}
+    said = [f"{name}: not played: {'; '.join(lacks)}" for name, lacks in missing.items()]
+    if missing and (require or len(missing) == len(loaded)):
+        raise Refused("\n".join([*said, "`haltproof list` shows what plays what, `haltproof doctor` what this host has"]), Exit.CAPABILITY)
+    for line in said:
+        terminal.complain(line)
     try:
         with terminal.progress("live runs") as progress:
-            played = live_campaign.play_all(loaded, seeds, implementation, out, progress)
-    except (ServerMissing, CapabilityMissing) as missing:
-        raise Refused(str(missing), Exit.CAPABILITY) from missing
+            played = live_campaign.play_all(loaded, seeds, implementation, out, progress, missing)
+    except (ServerMissing, CapabilityMissing) as absent:
+        raise Refused(str(absent), Exit.CAPABILITY) from absent
     if played.halted and not played.outcome.runs:
         raise Refused(f"{played.halted}; `haltproof halt --release` lets runs start again", Exit.STOPPED)
     return played
+
+
+def _lacks(scenario: Scenario) -> tuple[str, ...]:
+    """Why ``scenario`` cannot be played live here; empty: it can."""
+    from harness.live import capabilities
+    from scenarios import derive
+
+    if "live" not in derive.drivers(scenario):
+        return (f"only the simulator has {', '.join(derive.simulated_only(scenario))}",)
+    return tuple(f"{each.mechanism}: {each.why_not}" for each in capabilities.examine(derive.mechanisms(scenario)) if not each.available)
 
 
 def code_of(played: PlayedAll, earned: Exit) -> Exit:
@@ -65,6 +78,33 @@ def code_of(played: PlayedAll, earned: Exit) -> Exit:
     if played.left:
         return Exit.RESIDUE
     return Exit.STOPPED if played.halted and earned in (Exit.VALID, Exit.INVALID, Exit.UNKNOWN) else earned
+
+
+def doctor(*, json: Flag = False) -> Exit:
+    """Try what live runs make faults with on this host, and say of each mechanism whether it is there, or why not.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document.
+    """
+    from rich.table import Table
+
+    from harness import terminal
+    from harness.live import capabilities
+
+    found = capabilities.examine()
+    if json:
+        _print_json({"schema": "haltproof/doctor/1", "mechanisms": found})
+        return Exit.VALID
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("mechanism", "here", "faults", "what it is, or why it is not there"):
+        table.add_column(name, overflow="fold")
+    for each in found:
+        faults = ", ".join(f"{fault} ({fidelity})" for fault, fidelity in each.faults.items())
+        table.add_row(each.mechanism, "yes" if each.available else "no", faults, each.why_not or each.what)
+    terminal.console().print(table)
+    return Exit.VALID
 
 
 def halt(reason: str = "pulled by hand", *, release: Flag = False) -> Exit:

@@ -23,15 +23,22 @@ NS_PER_MS = 1_000_000
 
 def summarise(
     runs: Sequence[RunResult], scenarios: Mapping[str, Scenario], *, driver: str, implementation: str, version: str, wall_s: float, out: Path,
-    replay: str, cut_short: str = "", files: Mapping[str, str] | None = None,
+    replay: str, cut_short: str = "", files: Mapping[str, str] | None = None, missing: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Campaign:  # fmt: skip
     """The campaign document. ``scenarios`` in the order in which they are to be shown; ``files``: {scenario: its file} of those outside the library.
 
-    ``cut_short``: why not all runs were played; then nothing is valid, for what is missing might have been violated.
+    ``cut_short``: why not all runs were played; then nothing is valid, for what is missing might have been violated. ``missing``: {scenario: the
+    capabilities for want of which it was not played}; what was not asked for says nothing of the rest.
     """
-    summaries = [summarise_scenario(scenario, [run for run in runs if run.scenario == name], cut_short) for name, scenario in scenarios.items()]
+    lacks = missing or {}
+    summaries = [
+        summarise_scenario(scenario, [run for run in runs if run.scenario == name], cut_short, lacks.get(name, ()))
+        for name, scenario in scenarios.items()
+    ]
     seen = rare_states(runs)
-    verdicts = [summary.verdict for summary in summaries] + ([Verdict.UNKNOWN] if cut_short or any(state.wanted for state in seen.values()) else [])
+    verdicts = [summary.verdict for summary in summaries if not summary.missing] + (
+        [Verdict.UNKNOWN] if cut_short or any(state.wanted for state in seen.values()) else []
+    )
     failures = [failure for run in runs for failure in failures_of(run, out, replay, (files or {}).get(run.scenario, ""))]
     stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
     return Campaign(
@@ -42,7 +49,7 @@ def summarise(
     )  # fmt: skip
 
 
-def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short: str = "") -> ScenarioSummary:
+def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short: str = "", missing: tuple[str, ...] = ()) -> ScenarioSummary:
     """One scenario over all its runs."""
     demanded = tuple(str(fact) for fact in scenario.expect.reached)
     reached: Counter[str] = Counter()
@@ -60,6 +67,8 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         verdict, why = Verdict.INVALID, f"service level {missed[0]}"
     elif vacuous and verdict is Verdict.VALID:
         verdict, why = Verdict.UNKNOWN, f"vacuous: no run reached {', '.join(vacuous)}; play more seeds, or mend the scenario"
+    elif missing:
+        verdict, why = Verdict.UNKNOWN, f"not played: {'; '.join(missing)}"
     elif cut_short and verdict is not Verdict.INVALID:
         verdict, why = Verdict.UNKNOWN, cut_short
     elif not runs:
@@ -69,7 +78,7 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         scenario=scenario.scenario, hypothesis=scenario.hypothesis, verdict=verdict, runs=len(runs), invariants=invariant_counts(runs),
         reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
-        service_levels=tuple(levels), why=why,
+        service_levels=tuple(levels), missing=missing, why=why,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from killswitch.core.machine import Parameters
-from scenarios.faults import DRIVERS, FAULTS, LIVE, SIM
+from scenarios.faults import DRIVERS, FAULTS, LIVE, MECHANISMS, SIM
 from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, Profile, Scenario, TopologyForm
 from scenarios.schedule import AgentSpec, SinkSpec, Topology
 from scenarios.triggers import FactMatch, Moment
@@ -192,6 +192,13 @@ def simulated_only(scenario: Scenario) -> list[str]:
     network = scenario.network
     chances = {"network loss": network.loss, "network duplicate": network.duplicate, "network reorder": network.reorder}
     return missing + [name for name, chance in chances.items() if chance.high]
+
+
+def mechanisms(scenario: Scenario) -> list[str]:
+    """What a live run of the scenario needs of its host, by the names and in the order of `MECHANISMS`."""
+    made = (FAULTS[name].live for name, _ in _faults(scenario))
+    needed = {"toxiproxy", *scenario.requires, *(live.mechanism for live in made if live is not None)}
+    return [name for name in MECHANISMS if name in needed]
 
 
 def playable_by(name: str, form: FaultForm | None) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from scenarios import targets, triggers, units
-from scenarios.faults import FAULTS
+from scenarios.faults import DRIVERS, FAULTS, MECHANISMS
 from scenarios.problems import known_or_meant
 from scenarios.triggers import FactMatch, Moment, State
 from scenarios.units import Span, UnitError
 
 T = TypeVar("T")
 
+REQUIREMENTS = (*DRIVERS, *MECHANISMS)
 PERCENTILE_PATTERN = "p(50|90|95|99|100)"
 
 
@@ -113,6 +114,16 @@ def fault_names(value: object) -> tuple[str, ...]:
     return tuple(str(each) for each in value)
 
 
+def requirements(value: object) -> tuple[str, ...]:
+    """A list of drivers and mechanisms. Raises `UnitError`."""
+    if not isinstance(value, tuple):
+        raise UnitError("not a list of requirements", "write a list such as [live, cgroup]")
+    for each in value:
+        if each not in REQUIREMENTS:
+            raise UnitError(f"nothing that a host or a driver could have is called {each!r}", known_or_meant(each, REQUIREMENTS))
+    return tuple(str(each) for each in value)
+
+
 def seeds(value: object) -> Span:
     """``20`` as the seeds 1..20, or a range such as ``100..199``. Raises `UnitError`."""
     span = units.span(value, units.count)
@@ -152,6 +163,7 @@ Invariants = Annotated[
     reading(invariants),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "minItems": 1, "items": {"enum": list(INVARIANTS)}}]}),
 ]
+Requirements = Annotated[tuple[str, ...], reading(requirements), WithJsonSchema({"type": "array", "items": {"enum": list(REQUIREMENTS)}})]
 FaultNames = Annotated[tuple[str, ...], reading(fault_names), WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}})]
 Name = Annotated[str, Field(pattern=f"^{targets.NAME_PATTERN}$")]
 EntryId = Annotated[str, Field(pattern=f"^{triggers.ID_PATTERN}$")]

@@ -293,7 +293,9 @@ class Scenario(Form):
     swarm: SwarmForm | None = None
     expect: ExpectForm = Field(default_factory=ExpectForm)
     stop_when: StopWhenForm = Field(default_factory=StopWhenForm)
-    requires: tuple[Literal["sim", "live"], ...] = Field(default=(), description="drivers without which the scenario misses its point")
+    requires: forms.Requirements = Field(
+        default=(), description="drivers, and mechanisms of a live host, without which the scenario misses its point"
+    )
     duration: forms.Duration = default("30s")
     settle: forms.Duration | None = Field(default=None, description="fault-free time after all is healed; the default follows from the parameters")
     seeds: forms.Seeds = default(20)

@@ -1,4 +1,4 @@
-"""The tables of docs/scenarios.md that the code already knows: faults, their settings, and the kinds of fact.
+"""The tables of docs/scenarios.md that the code already knows: faults, how live runs make them, their settings, and the kinds of fact.
 
 Owns their rendering as Markdown, between marks in the page, so that the page cannot say anything else than the code does; a test compares
 the two.
@@ -22,7 +22,7 @@ AIMED = {
 
 def tables() -> dict[str, str]:
     """Each generated table by the mark that it stands under."""
-    return {"faults": _faults(), "settings": _settings(), "facts": _facts()}
+    return {"faults": _faults(), "parity": _parity(), "settings": _settings(), "facts": _facts()}
 
 
 def filled(page: str) -> str:
@@ -41,6 +41,17 @@ def _faults() -> str:
     for kind in FAULTS.values():
         target = AIMED[kind.aim] + ("; left out: every link" if kind.everywhere else "") + f" ({', '.join(kind.roles)})"
         rows.append(f"| `{kind.name}` | {kind.doc} | {target} | {kind.ends} | {_drivers(kind)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _parity() -> str:
+    rows = ["| fault | simulated | live | made by | measured by |", "|---|---|---|---|---|"]
+    for kind in FAULTS.values():
+        live = kind.live
+        if live is None:
+            rows.append(f"| `{kind.name}` | exact | only simulated | | |")
+        else:
+            rows.append(f"| `{kind.name}` | exact | {live.fidelity}{live.differs and ': '}{live.differs} | {live.mechanism} | {live.attested} |")
     return "\n".join(rows) + "\n"
 
 

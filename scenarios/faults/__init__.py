@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scenarios.faults import clocks, disks, hosts, keys, links, signals
-from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, NEVER, SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, MECHANISMS, NEVER, SIM, Aim, FaultKind, Live, Setting, Unit
 
 if TYPE_CHECKING:
     from scenarios.schedule import Fault
 
-__all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "NEVER", "SIM", "Aim", "FaultKind", "Setting", "Unit", "playable"]
+__all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "MECHANISMS", "NEVER", "SIM", "Aim", "FaultKind", "Live", "Setting", "Unit", "playable"]
 
 FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, signals, clocks, hosts, disks, keys) for kind in family.ROWS}
 

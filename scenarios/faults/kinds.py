@@ -60,12 +60,37 @@ class Setting:
     live: tuple[int | str, ...] = ()
 
 
+MECHANISMS: dict[str, str] = {
+    "toxiproxy": "a real Toxiproxy server, in every link",
+    "frame-relay": "a relay of our own behind the proxy, which knows where a signal begins and ends",
+    "processes": "signals to processes of the run: SIGSTOP, SIGCONT, SIGKILL",
+    "clock-port": "a page that a node's own clock is read through",
+    "log-port": "a switch in front of the commits of a node's log",
+    "cgroup": "a cgroup v2 child group, whose processes die in one act",
+}
+"""What live runs make faults with, and what else a scenario may require; `haltproof doctor` says what of it is there."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """How the live driver makes a fault, and by what measurement it is ``attested``. ``differs``: from the row's own words; empty: it is exact."""
+
+    mechanism: str
+    attested: str
+    differs: str = ""
+
+    @property
+    def fidelity(self) -> str:
+        return "approximate" if self.differs else "exact"
+
+
 @dataclass(frozen=True)
 class FaultKind:
     """One row. ``roles``: the kinds of node it can hit. ``lasting``: it is on for a time (``for``), rather than an instant.
 
     ``everywhere``: with no target given it hits every link. ``swarm_roles``: whom a swarm points it at. ``ends``: what its end brings.
     ``breaks_clocks``: it breaks the promised drift, which voids timed bounds (T5), so that a swarm draws it only if its name is given.
+    ``live``: how live runs make it; None: only the simulator does.
     """
 
     name: str
@@ -79,6 +104,7 @@ class FaultKind:
     breaks_clocks: bool = False
     swarm_roles: tuple[str, ...] = ()
     drivers: tuple[str, ...] = DRIVERS
+    live: Live | None = None
 
     def setting(self, name: str) -> Setting:
         """The setting called ``name`` in a file. Raises `KeyError`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Setting, Unit, chance
+from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit, chance
 from scenarios.units import Span
 
 _SHAPE = Setting(
@@ -15,6 +15,8 @@ ROWS = (
     FaultKind(
         "partition", Aim.LINKS, NETWORKED, "No message passes the links between the sides, both ways or only one.",
         "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED,
+        live=Live("toxiproxy", "a probe through each path is refused or hears nothing; toxics read back",
+                  "a connection carries both ways of a link unless both ends dial: one way of it can be a black hole, not cut"),
     ),
     FaultKind(
         "delay", Aim.LINKS, NETWORKED, "Every message on the links takes longer by a fixed time.",
@@ -22,6 +24,7 @@ ROWS = (
         (Setting("by", "by_ns", Unit.DURATION, "added to each message's latency", default="200ms",
                  limits=DELAY_LIMITS, swarm=Span(20 * MS, 3 * SECOND)),),
         everywhere=True, swarm_roles=NETWORKED,
+        live=Live("toxiproxy", "round trip of a probe through each path; toxics read back"),
     ),
     FaultKind(
         "loss", Aim.LINKS, NETWORKED, "Each message on the links is lost with a chance.", "messages are no longer lost",

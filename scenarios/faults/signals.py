@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import NETWORKED, SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import NETWORKED, SIM, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 _MESSAGES = ("order", "grant", "certificate", "any")
@@ -20,7 +20,7 @@ ROWS = (
         (_what(live=("order",)),
          Setting("times", "times", Unit.COUNT, "deliveries of each signal, the original included", default=2, limits=Span(2, 20),
                  swarm=Span(2, 4))),
-        swarm_roles=("replica", "sidecar"),
+        swarm_roles=("replica", "sidecar"), live=Live("frame-relay", "what the relay counted against what came again, in the receivers' traces"),
     ),
     FaultKind(
         "replay", Aim.SIGNALS, NETWORKED, "Signals that such a node received earlier are delivered to it once more, as old as they are.",

@@ -52,6 +52,21 @@ def test_an_interrupted_campaign_is_never_valid_and_hides_no_violation() -> None
     assert campaign(ended(INVALID), cut_short="interrupted after 1 of 9 runs").verdict is INVALID
 
 
+def test_what_could_not_be_played_is_named_and_says_nothing_of_the_rest() -> None:
+    both = {NAME: scenario(), "other": scenario(("lease-lost",)).model_copy(update={"scenario": "other"})}
+    made = summarise(
+        [ended(VALID)], both, driver="live", implementation="killswitch", version="0", wall_s=1.0, out=Path("out"), replay="",
+        missing={"other": ("cgroup: there is none",)},
+    )  # fmt: skip
+    other = made.scenarios[1]
+    assert (made.verdict, other.verdict, other.missing, other.why) == (
+        VALID,
+        UNKNOWN,
+        ("cgroup: there is none",),
+        "not played: cgroup: there is none",
+    )
+
+
 def test_a_fact_that_was_demanded_and_never_reached_makes_its_scenario_unknown() -> None:
     summary = summarise_scenario(scenario(("order-durable", "escalated")), [ended(VALID), ended(VALID, 2)])
     assert summary.verdict is UNKNOWN
