@@ -7,12 +7,12 @@ judges the rest, so that a person sees all problems of a file at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from scenarios import derive
 from scenarios.document import Steps
-from scenarios.faults import FAULTS, Aim, FaultKind, Setting
+from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, writer
 from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
 from scenarios.problems import known_or_meant
 from scenarios.targets import REST, Roster, Word, role
@@ -264,9 +264,7 @@ def _settings(kind: FaultKind, form: FaultForm, at: Steps) -> Iterator[Complaint
 def limits_text(setting: Setting) -> str:
     """The limits of a setting as a person would write them."""
     low, high = setting.limits
-    if setting.unit.value == "count":
-        return f"{low}..{high}"
-    write = percent_text if setting.unit.value in ("chance", "signed rate") else duration_text
+    write = writer(setting.unit)
     return f"{write(low)}..{write(high)}"
 
 
@@ -324,28 +322,36 @@ def _links(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Itera
     if sum(REST in group for group in groups) > 1:
         yield Complaint(keys[-1], "`rest` on more than one side", "name the nodes of all sides but one")
     elif not before and not form.allow_empty:
-        yield from _crossing(form, keys, roster.sides(groups), at, roster)
+        yield from _crossing(kind, form, keys, roster.sides(groups), at, roster)
 
 
-def _crossing(form: FaultForm, keys: list[Steps], sides: list[tuple[str, ...]], at: Steps, roster: Roster) -> Iterator[Complaint]:
+def _crossing(kind: FaultKind, form: FaultForm, keys: list[Steps], sides: list[tuple[str, ...]], at: Steps, roster: Roster) -> Iterator[Complaint]:
     twice = [node for node, times in Counter(node for side in sides for node in side).items() if times > 1]
     if twice and form.get("between") is not None:
         yield Complaint(keys[-1], "a node on two sides", "let each node stand on one side only", repr(twice[0].replace("/", " ", 1)))
         return
-    if not links(form, roster):
+    if not links(kind, form, roster):
+        if kind.shape is not Shape.BETWEEN:
+            yield Complaint(at, "cuts no link", "a ring takes four sides or more, majorities three, and links between those that are apart")
+            return
         remedy = "sidecars speak to replicas and to their tenant's sinks, replicas to all but agents; or allow-empty: true"
         yield Complaint(at, "no link joins the sides", remedy)
 
 
-def links(form: FaultForm, roster: Roster) -> tuple[tuple[str, str], ...]:
+def links(kind: FaultKind, form: FaultForm, roster: Roster) -> tuple[tuple[str, str], ...]:
     """The directed links that a fault on links hits: all of them if it names none."""
     between, start, end = form.get("between"), form.get("from"), form.get("to")
     if between is not None:
-        return roster.between(roster.sides(between))
+        return SHAPES[kind.shape](roster, roster.sides(between))
     if start is None or end is None:
         return roster.links
     sources, targets = roster.sides((start, end))
     return roster.one_way(sources, targets)
+
+
+SHAPES: dict[Shape, Callable[[Roster, list[tuple[str, ...]]], tuple[tuple[str, str], ...]]] = {
+    Shape.BETWEEN: Roster.between, Shape.RING: Roster.ring, Shape.MAJORITIES: Roster.majorities,
+}  # fmt: skip
 
 
 def _swarm(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:

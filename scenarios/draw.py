@@ -145,7 +145,7 @@ def _action(scenario: Scenario, entry: EntryForm, entry_id: str, dice: Dice, ros
     return Fault(
         what=name,
         targets=_nodes(kind, form, roster),
-        links=checks.links(form, roster) if kind.aim is Aim.LINKS else (),
+        links=checks.links(kind, form, roster) if kind.aim is Aim.LINKS else (),
         for_ns=None if lasts is None else dice.once(f"entry/{entry_id}/for", lasts),
         settings=_settings(kind, form, f"entry/{entry_id}", dice),
     )
@@ -154,7 +154,7 @@ def _action(scenario: Scenario, entry: EntryForm, entry_id: str, dice: Dice, ros
 def _nodes(kind: FaultKind, form: FaultForm, roster: Roster) -> tuple[str, ...]:
     """The nodes a fault is pointed at; for one on links, those at their ends."""
     if kind.aim is Aim.LINKS:
-        ends = {node for link in checks.links(form, roster) for node in link}
+        ends = {node for link in checks.links(kind, form, roster) for node in link}
         return tuple(node for node in roster.nodes if node in ends)
     return roster.side(form.get("to" if kind.aim is Aim.SIGNALS else "nodes"))
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from scenarios import derive
-from scenarios.faults import FAULTS, NEVER, Aim, Setting, Unit
+from scenarios.faults import FAULTS, NEVER, Aim, Setting, Unit, writer
 from scenarios.forms import Form
 from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
 from scenarios.schedule import Entry, Fault, Operation, Schedule, Trigger
@@ -147,9 +147,7 @@ def _setting(setting: Setting, value: Any) -> str:
         return "none"
     if not isinstance(value, Span):
         return str(value).lower()
-    if setting.unit is Unit.COUNT:
-        return _drawn_span(value, str)
-    return _drawn_span(value, percent_text if setting.unit in (Unit.CHANCE, Unit.SIGNED_RATE) else duration_text)
+    return _drawn_span(value, writer(setting.unit))
 
 
 def _drawn_span(value: Span, write: Any) -> str:
@@ -246,10 +244,11 @@ def _drawn_target(fault: Fault) -> str:
 
 
 def _drawn_setting(setting: Setting, value: int | str) -> str:
-    if isinstance(value, str) or setting.unit is Unit.COUNT:
-        return str(value)
+    if isinstance(value, str):
+        return value
     if setting.unit is Unit.FLAG:
         return "true" if value else "false"
-    if setting.unit in (Unit.CHANCE, Unit.SIGNED_RATE):
-        return percent_text(value)
-    return "none" if value == NEVER and setting.unit is Unit.DURATION_OR_NONE else duration_text(value, PLACES)
+    if setting.unit is Unit.DURATION_OR_NONE and value == NEVER:
+        return "none"
+    write = writer(setting.unit)
+    return duration_text(value, PLACES) if write is duration_text else write(value)

@@ -184,6 +184,7 @@ class FaultForm(Form):
 _TYPES: dict[Unit, Any] = {
     Unit.DURATION: forms.DurationSpan, Unit.SIGNED_DURATION: forms.SignedDurationSpan, Unit.DURATION_OR_NONE: forms.DurationOrNone,
     Unit.CHANCE: forms.PercentSpan, Unit.SIGNED_RATE: forms.SignedPercentSpan, Unit.COUNT: forms.CountSpan, Unit.FLAG: bool,
+    Unit.FREQUENCY: forms.FrequencySpan, Unit.BYTE_RATE: forms.ByteRateSpan,
 }  # fmt: skip
 _SIDES = Annotated[tuple[forms.Words, ...], Field(min_length=2, max_length=10)]
 _TARGETS: dict[Aim, dict[str, Any]] = {
@@ -252,7 +253,7 @@ class SwarmForm(Form):
     """Faults and operations drawn per seed. Each seed first draws which of ``faults`` are in play at all (swarm testing)."""
 
     between: forms.DurationSpan
-    faults: forms.FaultNames = default(tuple(name for name, kind in FAULTS.items() if not kind.breaks_clocks))
+    faults: forms.FaultNames = default(tuple(name for name, kind in FAULTS.items() if kind.swarms and not kind.breaks_clocks))
     count: forms.CountSpan = default("0..4")
     duration: forms.DurationSpan = default("500ms..4s")
     operations: tuple[Verb, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from scenarios.derive import SWARM_GRACE_FACTOR
 from scenarios.dice import Dice, Stream
-from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Unit
+from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, Unit
 from scenarios.model import APPROVERS, VERBS, Scenario, SwarmForm
 from scenarios.schedule import Entry, Fault, Operation, Trigger
 from scenarios.targets import Link, Roster
@@ -87,6 +87,8 @@ def _value(scenario: Scenario, setting: Setting, stream: Stream) -> int | str:
 
 def _links(kind: FaultKind, stream: Stream, roster: Roster) -> tuple[Link, ...]:
     """Some nodes against some or all others, one way in a quarter of all cases; never nothing."""
+    if kind.shape is not Shape.BETWEEN:
+        return _around(kind, stream, roster)
     able = roster.of_role(kind.swarm_roles)
     for _ in range(8):
         side = stream.some(able, 1 + stream.below(max(1, len(able) // 2)))
@@ -96,6 +98,13 @@ def _links(kind: FaultKind, stream: Stream, roster: Roster) -> tuple[Link, ...]:
         if links:
             return links
     return roster.between((roster.replicas, roster.sidecars))
+
+
+def _around(kind: FaultKind, stream: Stream, roster: Roster) -> tuple[Link, ...]:
+    """Every replica by itself, and all sidecars as one more side, in a drawn order around the ring."""
+    left: list[tuple[str, ...]] = [*((replica,) for replica in roster.replicas), roster.sidecars]
+    sides = [left.pop(stream.below(len(left))) for _ in range(len(left))]
+    return roster.ring(sides) if kind.shape is Shape.RING else roster.majorities(sides)
 
 
 def _failing_disk(scenario: Scenario, swarm: SwarmForm, stream: Stream, fault: Fault, entry_id: str) -> list[Entry]:

@@ -122,6 +122,19 @@ class Roster:
         place = {node: number for number, side in enumerate(sides) for node in side}
         return tuple(link for link in self.links if link[0] in place and link[1] in place and place[link[0]] != place[link[1]])
 
+    def ring(self, sides: Sequence[Sequence[str]]) -> tuple[Link, ...]:
+        """Every link between sides that are not next to each other, the first being next to the last: each side sees its neighbours alone."""
+        return tuple(link for link, steps in self._steps(sides) if steps not in (1, len(sides) - 1))
+
+    def majorities(self, sides: Sequence[Sequence[str]]) -> tuple[Link, ...]:
+        """Every link towards a side from one that is not in its majority: itself and those that follow it. No two sides hear the same majority."""
+        return tuple(link for link, steps in self._steps(sides) if steps > len(sides) // 2)
+
+    def _steps(self, sides: Sequence[Sequence[str]]) -> list[tuple[Link, int]]:
+        """The links between sides, each with how many steps its source is after its target in the ring of sides."""
+        place = {node: number for number, side in enumerate(sides) for node in side}
+        return [(link, (place[link[0]] - place[link[1]]) % len(sides)) for link in self.between(sides)]
+
     def one_way(self, sources: Iterable[str], targets: Iterable[str]) -> tuple[Link, ...]:
         """Every link from one of ``sources`` to one of ``targets``."""
         starts, ends = frozenset(sources), frozenset(targets)

@@ -13,11 +13,14 @@ from typing import NamedTuple
 NS_PER_UNIT = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 SECOND_NS = NS_PER_UNIT["s"]
 MILLION = 1_000_000
+BYTES_PER_UNIT = {"B": 1, "kB": 1_000, "MB": MILLION}
 
 DURATION_PATTERN = r"[0-9]{1,12}(\.[0-9]{1,9})?(ns|us|ms|s|min|h)"
 PERCENT_PATTERN = r"[0-9]{1,6}(\.[0-9]{1,4})?%"
 RATE_PATTERN = r"[0-9]{1,6}(\.[0-9]{1,3})?/(s|min|h)"
 COUNT_PATTERN = r"[0-9]{1,9}"
+FREQUENCY_PATTERN = r"[0-9]{1,6}/s"
+BYTE_RATE_PATTERN = r"[0-9]{1,6}(B|kB|MB)/s"
 
 _NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]+))?\s*([a-zA-Zµ%]*)")
 
@@ -106,6 +109,21 @@ def count(value: object) -> int:
     raise UnitError("not a whole number of things", "write a number such as 3, or a range such as 1..4")
 
 
+def frequency(value: object) -> int:
+    """``200/s`` as a whole number a second. Raises `UnitError`."""
+    if isinstance(value, str) and re.fullmatch(FREQUENCY_PATTERN, value):
+        return int(value.removesuffix("/s"))
+    raise UnitError("not a whole number a second", "write for example 200/s")
+
+
+def byte_rate(value: object) -> int:
+    """``20kB/s`` as bytes a second. Raises `UnitError`."""
+    found = re.fullmatch(BYTE_RATE_PATTERN, value) if isinstance(value, str) else None
+    if found is None or not isinstance(value, str):
+        raise UnitError("not a number of bytes a second", "write for example 500B/s, 20kB/s or 1MB/s")
+    return int(value[: -len(f"{found[1]}/s")]) * BYTES_PER_UNIT[found[1]]
+
+
 def span(value: object, one: Callable[[object], int]) -> Span:
     """``low..high`` or one value, each read by ``one``. Raises `UnitError`."""
     if not isinstance(value, str) or ".." not in value:
@@ -128,6 +146,15 @@ def duration_text(ns: int, places: int = 9) -> str:
 def percent_text(ppm: int) -> str:
     sign, size = ("-", -ppm) if ppm < 0 else ("", ppm)
     return f"{sign}{_decimal(size, MILLION // 100, 4)}%"
+
+
+def frequency_text(per_s: int) -> str:
+    return f"{per_s}/s"
+
+
+def byte_rate_text(bytes_per_s: int) -> str:
+    unit = next((unit for unit in ("MB", "kB") if bytes_per_s and bytes_per_s % BYTES_PER_UNIT[unit] == 0), "B")
+    return f"{bytes_per_s // BYTES_PER_UNIT[unit]}{unit}/s"
 
 
 def rate_text(period_ns: int) -> str:

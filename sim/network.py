@@ -8,6 +8,8 @@ would leave their order to chance. Faults make it lose, repeat, hold back or sto
     blackhole, cut   what is sent or would arrive meanwhile is gone (a cut would also be noticed; the protocol needs no such notice)
     stall            it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
 
+A link that carries only so many bytes a second sends one message after the other, prohibitions first, each as long as it is on the wire.
+
 Each link draws from streams of its own, so that what goes over one shifts nothing on another.
 """
 
@@ -16,8 +18,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from killswitch.core import codec
 from killswitch.core.messages import Message
 from scenarios.schedule import LinkSpec
+from sim.lanes import SECOND_NS, Lanes
 from sim.queue import Event, Lane, Queue
 from sim.tape import BITS, Draw, Tape, happens
 
@@ -28,10 +32,18 @@ Deliver = Callable[[str, str, Message], None]
 class Impairment:
     """What faults add to a link at the moment; chances in parts per million."""
 
-    __slots__ = ("delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm")
+    __slots__ = ("bytes_per_s", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm")
 
     def __init__(
-        self, fault: str, *, delay_ns: int = 0, loss_ppm: int = 0, duplicate_ppm: int = 0, reorder_ppm: int = 0, reorder_ns: int = 0
+        self,
+        fault: str,
+        *,
+        delay_ns: int = 0,
+        loss_ppm: int = 0,
+        duplicate_ppm: int = 0,
+        reorder_ppm: int = 0,
+        reorder_ns: int = 0,
+        bytes_per_s: int = 0,
     ) -> None:
         self.fault = fault
         self.delay_ns = delay_ns
@@ -39,6 +51,7 @@ class Impairment:
         self.duplicate_ppm = duplicate_ppm
         self.reorder_ppm = reorder_ppm
         self.reorder_ns = reorder_ns
+        self.bytes_per_s = bytes_per_s
 
 
 class Luck:
@@ -59,7 +72,7 @@ class Link(Lane):
     ``jitter`` draws `BITS` bits. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "source", "stalled", "target")
+    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "source", "stalled", "target", "waiting")
 
     def __init__(self, source: str, target: str, jitter: Draw) -> None:
         super().__init__()
@@ -71,6 +84,7 @@ class Link(Lane):
         self.impairments: dict[str, Impairment] = {}
         self.landed: deque[Message] = deque()
         self.stalled: deque[Message] = deque()
+        self.waiting: Lanes | None = None  # for their turn, while the link is narrow
 
 
 class Links(dict[tuple[str, str], Link]):
@@ -154,8 +168,41 @@ class Network:
                 self._fired(impairment.fault)
                 extra_ns += luck.held_for() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
+        narrow = [impairment for impairment in link.impairments.values() if impairment.bytes_per_s]
         for _ in range(copies):
-            self._carry(link, message, extra_ns, in_order=in_order)
+            if narrow:
+                self._queue_up(link, narrow, message)
+            else:
+                self._carry(link, message, extra_ns, in_order=in_order)
+
+    # -- links that carry only so much
+
+    def _queue_up(self, link: Link, narrow: list[Impairment], message: Message) -> None:
+        """Let a message wait for its turn; nothing overtakes but what is urgent."""
+        for impairment in narrow:
+            self._fired(impairment.fault)
+        if link.waiting is None:
+            link.waiting = Lanes()
+            self._transmit(link, message)
+        else:
+            link.waiting.put(message, link.target, message)
+
+    def _transmit(self, link: Link, message: Message) -> None:
+        rates = [impairment.bytes_per_s for impairment in link.impairments.values() if impairment.bytes_per_s]
+        size = len(codec.encode(message, link.source, link.target, "")) if rates else 0
+        self._queue.at(self._queue.now + (size * SECOND_NS // min(rates) if rates else 0), self._transmitted, (link, message))
+
+    def _transmitted(self, journey: tuple[Link, Message]) -> None:
+        """The last byte has left: the message is under way like any other, and the next may begin."""
+        link, message = journey
+        if link.blocks:
+            self._blocked(link, message, link.stalled)
+        else:
+            self._carry(link, message, 0, in_order=True)
+        if link.waiting is not None and link.waiting.waiting:
+            self._transmit(link, link.waiting.take())
+        else:
+            link.waiting = None
 
     def _arrive(self, delivery: Delivery) -> None:
         link = delivery.link

@@ -22,6 +22,7 @@ from killswitch.core.messages import Message, Token
 from scenarios.schedule import Schedule
 from sim.clock import Clock
 from sim.disk import Disk
+from sim.lanes import Intake
 from sim.queue import Queue
 from sim.tape import Tape
 
@@ -80,6 +81,7 @@ class Node:
         self.boot = 1
         self.start = 0
         self.token: Token | None = None
+        self.intake: Intake | None = None  # while it can take in only so much
         self.paused_by: set[str] = set()
         self.pause_in_step = ""
         self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
@@ -142,6 +144,8 @@ class Node:
         if self.machine is None:
             return
         self.machine = None
+        if self.intake is not None:
+            self.intake.forget()
         self.paused_by.clear()
         self.pause_in_step = ""
         self.inbox.clear()

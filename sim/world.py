@@ -124,6 +124,10 @@ class World:
         """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""
         return source.partition("/")[2] == target.partition("/")[2] and source[:5] in ("agent", "sidec") and target[:5] in ("agent", "sidec")
 
+    def hand_over(self, journey: tuple[str, str, Message]) -> None:
+        """A message has come to its node, whatever way it took."""
+        self._pipe(journey)
+
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
         node = self.nodes[target]
@@ -135,6 +139,10 @@ class World:
     def _deliver(self, source: str, target: str, message: Message) -> None:
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
         node = self.nodes[target]
+        if node.intake is not None:
+            for _ in range(copies):
+                node.intake.put(message, source, (source, target, message))
+            return
         stamp = self._stamps.get(id(message), 0)
         if stamp > node.stamp:
             node.hear(stamp)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenarios.faults import clocks, disks, hosts, keys, links, signals
-from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, MECHANISMS, NEVER, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults import clocks, disks, hosts, keys, links, load, signals
+from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, MECHANISMS, NEVER, SIM, Aim, FaultKind, Live, Setting, Shape, Unit, writer
 
 if TYPE_CHECKING:
     from scenarios.schedule import Fault
 
-__all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "MECHANISMS", "NEVER", "SIM", "Aim", "FaultKind", "Live", "Setting", "Unit", "playable"]
+__all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "MECHANISMS", "NEVER", "SIM", "Aim", "FaultKind", "Live", "Setting", "Shape", "Unit", "playable", "writer"]
 
-FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, signals, clocks, hosts, disks, keys) for kind in family.ROWS}
+FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, load, signals, clocks, hosts, disks, keys) for kind in family.ROWS}
 
 
 def playable(fault: Fault) -> tuple[str, ...]:

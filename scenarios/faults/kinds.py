@@ -5,10 +5,11 @@ Owns the form of a row and what rows share. Must not know any fault.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scenarios.units import MILLION, NS_PER_UNIT, Span
+from scenarios.units import MILLION, NS_PER_UNIT, Span, byte_rate_text, duration_text, frequency_text, percent_text
 
 MS = NS_PER_UNIT["ms"]
 SECOND = NS_PER_UNIT["s"]
@@ -37,8 +38,30 @@ class Unit(StrEnum):
     CHANCE = "chance"
     SIGNED_RATE = "signed rate"
     COUNT = "count"
+    FREQUENCY = "frequency"
+    BYTE_RATE = "bytes a second"
     CHOICE = "choice"
     FLAG = "flag"
+
+
+class Shape(StrEnum):
+    """Which links between sides are hit: all of them; in a ring of sides, those between sides that are no neighbours; or those towards each
+    side from the sides beyond its majority, which is itself and those that follow it in the ring, so that no two sides hear the same one.
+    """
+
+    BETWEEN = "between"
+    RING = "ring"
+    MAJORITIES = "majorities"
+
+
+def writer(unit: Unit) -> Callable[[int], str]:
+    """How a number of a unit is written in a file."""
+    return _WRITERS.get(unit, duration_text)
+
+
+_WRITERS: dict[Unit, Callable[[int], str]] = {
+    Unit.COUNT: str, Unit.FREQUENCY: frequency_text, Unit.BYTE_RATE: byte_rate_text, Unit.CHANCE: percent_text, Unit.SIGNED_RATE: percent_text,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +111,8 @@ class Live:
 class FaultKind:
     """One row. ``roles``: the kinds of node it can hit. ``lasting``: it is on for a time (``for``), rather than an instant.
 
-    ``everywhere``: with no target given it hits every link. ``swarm_roles``: whom a swarm points it at. ``ends``: what its end brings.
+    ``everywhere``: with no target given it hits every link. ``shape``: which links between its sides it hits. ``swarm_roles``: whom a swarm points
+    it at; ``swarms``: a swarm that names no faults draws it, too. ``ends``: what its end brings.
     ``breaks_clocks``: it breaks the promised drift, which voids timed bounds (T5), so that a swarm draws it only if its name is given.
     ``live``: how live runs make it; None: only the simulator does.
     """
@@ -103,6 +127,8 @@ class FaultKind:
     everywhere: bool = False
     breaks_clocks: bool = False
     swarm_roles: tuple[str, ...] = ()
+    swarms: bool = True
+    shape: Shape = Shape.BETWEEN
     drivers: tuple[str, ...] = DRIVERS
     live: Live | None = None
 

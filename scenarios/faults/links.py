@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit, chance
+from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Live, Setting, Shape, Unit, chance
 from scenarios.units import Span
 
 _SHAPE = Setting(
@@ -17,6 +17,29 @@ ROWS = (
         "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED,
         live=Live("toxiproxy", "a probe through each path is refused or hears nothing; toxics read back",
                   "a connection carries both ways of a link unless both ends dial: one way of it can be a black hole, not cut"),
+    ),
+    FaultKind(
+        "flapping-partition", Aim.LINKS, NETWORKED, "A partition that comes and goes: for half of each period no message passes the links.",
+        "messages pass again; those that stalled arrive first",
+        (Setting("period", "period_ns", Unit.DURATION, "from one cut to the next", default="1s",
+                 limits=Span(10 * MS, 600 * SECOND), swarm=Span(200 * MS, 2 * SECOND)), _SHAPE),
+        swarm_roles=NETWORKED, drivers=(SIM,),
+    ),
+    FaultKind(
+        "ring-partition", Aim.LINKS, NETWORKED, "The sides stand in a ring, and each speaks with its two neighbours alone.",
+        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.RING, drivers=(SIM,),
+    ),
+    FaultKind(
+        "majorities-ring", Aim.LINKS, NETWORKED,
+        "The sides stand in a ring, and each hears itself and those that follow it, up to a majority: no two sides hear the same majority.",
+        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.MAJORITIES, drivers=(SIM,),
+    ),
+    FaultKind(
+        "bandwidth", Aim.LINKS, NETWORKED, "The links carry only so many bytes a second, prohibitions first; what does not fit waits, up to a bound.",
+        "what waits goes on its way",
+        (Setting("rate", "bytes_per_s", Unit.BYTE_RATE, "of each link, each way", default="5kB/s",
+                 limits=Span(1, 1_000_000_000), swarm=Span(500, 20_000)),),
+        everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
     ),
     FaultKind(
         "delay", Aim.LINKS, NETWORKED, "Every message on the links takes longer by a fixed time.",

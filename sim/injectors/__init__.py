@@ -12,6 +12,7 @@ from sim.injectors.family import Family
 from sim.injectors.hosts import Hosts
 from sim.injectors.keys import Keys
 from sim.injectors.links import Links
+from sim.injectors.load import Load
 from sim.injectors.signals import Signals
 
-FAMILIES: tuple[type[Family], ...] = (Links, Signals, Clocks, Hosts, Disks, Keys)
+FAMILIES: tuple[type[Family], ...] = (Links, Load, Signals, Clocks, Hosts, Disks, Keys)

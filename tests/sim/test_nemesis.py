@@ -23,6 +23,7 @@ from tests.sim.worlds import MS, SECOND, facts_of, of_fault, played
 
 LINKS = both_ways(SIDECAR, *REPLICAS)
 SHARE = 300_000
+FLOOD = tuple(("sidecar/acme/2", replica) for replica in REPLICAS)
 INSTANT = frozenset(what for what, kind in FAULTS.items() if not kind.lasting)
 
 EACH: dict[str, Entry] = {
@@ -31,6 +32,12 @@ EACH: dict[str, Entry] = {
     "loss": fault("f", "loss", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "duplicate-messages": fault("f", "duplicate-messages", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "reorder": fault("f", "reorder", SECOND, SECOND, links=LINKS, chance_ppm=SHARE, by_ns=100 * MS),
+    "flapping-partition": fault("f", "flapping-partition", SECOND, SECOND, links=LINKS, period_ns=200 * MS, shape="blackhole"),
+    "ring-partition": fault("f", "ring-partition", SECOND, SECOND, links=both_ways("replica/1", "replica/3"), shape="cut"),
+    "majorities-ring": fault("f", "majorities-ring", SECOND, SECOND, links=(("replica/3", "replica/1"), (SIDECAR, "replica/2")), shape="blackhole"),
+    "bandwidth": fault("f", "bandwidth", SECOND, SECOND, links=LINKS, bytes_per_s=20_000),
+    "overload": fault("f", "overload", SECOND, SECOND, links=FLOOD, message="any", per_s=200, capacity_per_s=400),
+    "reconnect-storm": fault("f", "reconnect-storm", SECOND, SECOND, links=LINKS, capacity_per_s=200),
     "duplicate": fault("f", "duplicate", SECOND, SECOND, targets=(SIDECAR,), message="any", times=3),
     "replay": fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="any", times=3),
     "clock-step": fault("f", "clock-step", SECOND, targets=(SIDECAR,), by_ns=-200 * MS),

@@ -1,0 +1,76 @@
+"""Faults of load: floods, and everybody coming back at once."""
+
+from __future__ import annotations
+
+from killswitch.core.heads import Cosigned
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, LeaseRequest, Life, Message, OrderRequest, Scope
+from scenarios.schedule import Fault
+from sim.injectors.family import Family, whole
+from sim.lanes import SECOND_NS, Intake
+from sim.node import Node
+from sim.world import World
+
+KINDS = ("requests", "telemetry", "orders")
+
+
+class Load(Family):
+    """Of several limits on one node the latest counts. A limit that a storm left goes by itself, when nothing waits any more."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._floods: set[str] = set()
+        self.begins = {"overload": self._flood, "reconnect-storm": self._cut}
+        self.ends = {"overload": self._ebb, "reconnect-storm": self._reconnect}
+
+    def _flood(self, id_: str, fault: Fault) -> None:
+        self._floods.add(id_)
+        for target in sorted({target for _, target in fault.links}):
+            self._limit(self.world.nodes[target], whole(fault, "capacity_per_s"), passing=False)
+        self._wave((id_, fault, 0))
+
+    def _wave(self, ticket: tuple[str, Fault, int]) -> None:
+        """One message on each link, and the next in its time."""
+        id_, fault, number = ticket
+        if id_ not in self._floods:
+            return
+        for source, target in fault.links:
+            self.world.fault_fired(id_)
+            self.world.network.send(source, target, useless(source, str(fault.settings.get("message", "any")), number))
+        self.world.queue.at(self.world.queue.now + SECOND_NS // whole(fault, "per_s"), self._wave, (id_, fault, number + 1))
+
+    def _ebb(self, id_: str, fault: Fault) -> None:
+        self._floods.discard(id_)
+        for target in sorted({target for _, target in fault.links}):
+            self._lift(self.world.nodes[target])
+
+    def _cut(self, id_: str, fault: Fault) -> None:
+        for source, target in fault.links:
+            self.world.network.block(source, target, id_, "stall")
+
+    def _reconnect(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            self._limit(node, whole(fault, "capacity_per_s"), passing=True)
+        for source, target in fault.links:
+            self.world.network.unblock(source, target, id_)
+
+    def _limit(self, node: Node, per_s: int, *, passing: bool) -> None:
+        self._lift(node)
+        node.intake = Intake(self.world.queue, per_s, self.world.hand_over, lambda: self._lift(node) if passing else None)
+
+    def _lift(self, node: Node) -> None:
+        intake, node.intake = node.intake, None
+        if intake is not None:
+            intake.finish()
+
+
+def useless(source: str, kind: str, number: int) -> Message:
+    """Something that its receiver has to read, and can do nothing with; a replica has nothing to ask for."""
+    kind = KINDS[number % len(KINDS)] if kind == "any" else kind
+    agent = source.partition("/")[2]
+    if kind == "orders":
+        return OrderRequest(f"flood-{number}", "mallory", agent.partition("/")[0], Scope("agent", agent), Gate.CLOSED, Life.KILL, 0, "flood")
+    if source.startswith("replica/") or source == "operator":
+        return Cosigned(())
+    if kind == "requests":
+        return LeaseRequest(agent, NO_TOKEN, f"flood/{number}", "", 0, "BOOT")
+    return Evidence(agent, NO_TOKEN, f"flood/{number}", "GATE_CLOSED", 0, (), b"no signature")
