@@ -24,8 +24,8 @@ class Load(Family):
 
     def _flood(self, id_: str, fault: Fault) -> None:
         self._floods.add(id_)
-        for target in sorted({target for _, target in fault.links}):
-            self._limit(self.world.nodes[target], whole(fault, "capacity_per_s"), passing=False)
+        for node in self._receivers(fault):
+            self._limit(node, whole(fault, "capacity_per_s"), passing=False)
         self._wave((id_, fault, 0))
 
     def _wave(self, ticket: tuple[str, Fault, int]) -> None:
@@ -40,18 +40,21 @@ class Load(Family):
 
     def _ebb(self, id_: str, fault: Fault) -> None:
         self._floods.discard(id_)
-        for target in sorted({target for _, target in fault.links}):
-            self._lift(self.world.nodes[target])
+        for node in self._receivers(fault):
+            self._lift(node)
 
     def _cut(self, id_: str, fault: Fault) -> None:
         for source, target in fault.links:
             self.world.network.block(source, target, id_, "stall")
 
     def _reconnect(self, id_: str, fault: Fault) -> None:
-        for node in self.targets(fault):
+        for node in self._receivers(fault):
             self._limit(node, whole(fault, "capacity_per_s"), passing=True)
         for source, target in fault.links:
             self.world.network.unblock(source, target, id_)
+
+    def _receivers(self, fault: Fault) -> list[Node]:
+        return [self.world.nodes[node] for node in sorted({target for _, target in fault.links})]
 
     def _limit(self, node: Node, per_s: int, *, passing: bool) -> None:
         self._lift(node)

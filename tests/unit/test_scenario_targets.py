@@ -83,3 +83,18 @@ def test_rest_is_what_the_other_sides_leave() -> None:
 def test_one_way_is_one_way() -> None:
     links = ROSTER.one_way(ROSTER.replicas, ("sidecar/acme/1",))
     assert links == (("replica/1", "sidecar/acme/1"), ("replica/2", "sidecar/acme/1"))
+
+
+def test_in_a_ring_each_side_sees_its_neighbours_alone_and_of_majorities_no_two_are_the_same() -> None:
+    five = Roster(derive.topology(parse("scenario: a\nhypothesis: b\ntopology: {replicas: 5, tenants: {acme: {workers: 1}}}\n").topology))
+    sides = [(replica,) for replica in five.replicas]
+    cut = set(five.ring(sides))
+    assert {source for source, target in cut if target == "replica/1"} == {"replica/3", "replica/4"}
+    assert len(cut) == 10
+    assert all((target, source) in cut for source, target in cut)
+    cut = set(five.majorities(sides))
+    heard = {target: {target} | {source for source in five.replicas if source != target and (source, target) not in cut} for target in five.replicas}
+    assert heard["replica/4"] == {"replica/4", "replica/5", "replica/1"}
+    assert {len(majority) for majority in heard.values()} == {3}
+    assert len({frozenset(majority) for majority in heard.values()}) == 5
+    assert ROSTER.ring([("replica/1",), ("replica/2",), ("sidecar/acme/1",)]) == ()
