@@ -138,6 +138,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "checkpoint-recovered": (("agent", "generation", "lsn", "intact", "journal"),
                              "what a starting agent recovered from; generation 0: none. intact: a slot holds, byte for byte, what was "
                              "written as that generation. journal: durable records it found"),
+    # -- load
+    "messages-heard": (("since_heal",),
+                       "at the end: how many messages a node has heard since the heal. Simulation only, where a run has faults of load"),
     # -- faults
     "fault-armed": (("fault", "what"), "the schedule holds it"),
     "fault-on": (("fault", "what", "target"), "it is in force"),

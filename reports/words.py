@@ -34,6 +34,7 @@ SENTENCES: dict[str, str] = {
     "node-resumed": "The process goes on.",
     "step-raised": "The state machine raised: {error}.",
     "disk-failed": "A sync fails; record {lsn} and all after it will never be durable.",
+    "messages-heard": "Has heard {since_heal} messages since the heal.",
     "over-share": "Has now dropped {dropped} requests of {sender}, which are over its share.",
     "order-requested": "{principal} asks for {severity} on {scope} of {tenant} (grace {grace}).",
     "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",

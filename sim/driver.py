@@ -7,6 +7,7 @@ schedule and implementation give the same digest on every machine, Python and ha
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,16 @@ from msgspec import Struct
 from harness import trail
 from harness.history import Fact, History
 from harness.operations import Stopped, topology_fact
-from killswitch.core.events import Record
+from killswitch.core.events import Receive, Record
 from killswitch.core.machine import Implementation
+from scenarios.faults import load
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
 from sim.queue import TooMuch, collector_at_rest
 from sim.world import World
 
 DRIVER = "sim"
+LOAD = frozenset(kind.name for kind in load.ROWS)
 
 
 class Played(Struct, kw_only=True):
@@ -85,6 +88,7 @@ def _course(world: World) -> None:
     world.queue.play(schedule.duration_ns + schedule.settle_ns)
     chains = {node.id: node.finish() for node in world.nodes.values()}
     _audit(world, chains)
+    _load(world)
 
 
 def _audit(world: World, chains: dict[str, bool]) -> None:
@@ -95,6 +99,15 @@ def _audit(world: World, chains: dict[str, bool]) -> None:
         node = world.nodes[writer]
         world.fact("log-verified", node, trail.verified(writer, records, heads, chain_ok=chains[writer]))
         world.fact("log-stamped", node, trail.stamped(writer, records, [node.stamps[record.seq] for record in records]))
+
+
+def _load(world: World) -> None:
+    """How much was said, where a flood or a storm is part of the run."""
+    if any(getattr(entry.action, "what", "") in LOAD for entry in world.schedule.timeline):
+        heard = Counter(node for at_ns, node, event in world.trace if at_ns >= world.schedule.duration_ns and type(event) is Receive)
+        for node in world.nodes.values():
+            if node.config.role != "agent":
+                world.fact("messages-heard", node, {"since_heal": heard[node.id]})
 
 
 def _boot(node: Any) -> None:

@@ -14,7 +14,7 @@ from killswitch.core import traffic
 from killswitch.core.messages import Message
 from sim.queue import Queue
 
-LANE_MAX = 512
+LANE_MAX = 4096
 SECOND_NS = 1_000_000_000
 
 

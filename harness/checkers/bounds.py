@@ -84,6 +84,11 @@ class Bounds:
         return stretch(self.lease_ns + 4 * self.renew_ns + 4 * self.gossip_ns, self.drift_ppm) + BACKOFF_CAP_NS + self.slack_ns
 
     @property
+    def kill_under_load_ns(self) -> int:
+        """L8: what a kill may take from a person's request to a sidecar, however loud others are: two renewals, a round of gossip, and the slack."""
+        return stretch(2 * self.renew_ns + self.gossip_ns, self.drift_ppm) + self.slack_ns
+
+    @property
     def death_ns(self) -> int:
         """L2, kappa: two rounds of the kill retry and one second of host lag, on the sidecar's clock."""
         return stretch(2 * self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)

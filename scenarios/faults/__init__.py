@@ -14,7 +14,24 @@ from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, MECHANISMS, NEVE
 if TYPE_CHECKING:
     from scenarios.schedule import Fault
 
-__all__ = ["CENTURY", "DAY", "DRIVERS", "FAULTS", "LIVE", "MECHANISMS", "NEVER", "SIM", "Aim", "FaultKind", "Live", "Setting", "Shape", "Unit", "playable", "writer"]
+__all__ = [
+    "CENTURY",
+    "DAY",
+    "DRIVERS",
+    "FAULTS",
+    "LIVE",
+    "MECHANISMS",
+    "NEVER",
+    "SIM",
+    "Aim",
+    "FaultKind",
+    "Live",
+    "Setting",
+    "Shape",
+    "Unit",
+    "playable",
+    "writer",
+]
 
 FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, load, signals, clocks, hosts, disks, keys) for kind in family.ROWS}
 

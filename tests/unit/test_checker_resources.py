@@ -1,0 +1,107 @@
+"""L8: what grows has a bound, and a flood delays neither a kill nor a lease of those who have no part in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.verdict import Verdict
+from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
+
+FLOODERS = ("sidecar/globex/1", "replica/1", "replica/2", "replica/3")
+DUE_NS = 5_125_000_000  # (2 R + gossip) / (1 - rho) + slack
+
+
+def asked(story: Story, request: str = "r") -> int:
+    who: dict[str, Any] = {"principal": "alice", "tenant": "acme", "scope": ["tenant", "acme"]}
+    return story.say("order-requested", "operator", clock_ns=None, request=request, gate=2, life=2, grace_ns=0, **who)
+
+
+def flooded() -> Story:
+    story = Story()
+    story.start_all()
+    story.at(SECOND).fault("overload", *FLOODERS)
+    return story
+
+
+def ebb(story: Story, at_ns: int) -> Story:
+    story.at(at_ns).say("fault-off", "world", fault="f1", what="overload")
+    return story
+
+
+def killed(learned_ns: int) -> Story:
+    """A kill is asked for at 2 s in a flood, and learned by the sidecar then."""
+    story = flooded()
+    story.at(2 * SECOND)
+    asked(story)
+    story.effective("o1", "HARD")
+    story.say("order-status", "operator", request="r", order="o1", stage="EFFECTIVE", copies=2)
+    story.at(learned_ns).learn(SIDECAR, "o1", "HARD")
+    ebb(story, 20 * SECOND)
+    story.heal()
+    story.at(60 * SECOND).end()
+    return story
+
+
+def test_a_kill_under_load_is_on_time_exactly_up_to_the_bound() -> None:
+    finding = killed(2 * SECOND + DUE_NS).judged("L8")
+    assert (finding.verdict, finding.observed_ns, finding.bound_ns) == (Verdict.VALID, DUE_NS, DUE_NS)
+    late = killed(2 * SECOND + DUE_NS + 1).judged("L8")
+    assert late.verdict is Verdict.INVALID
+    assert "1 ns after that was due" in late.why
+
+
+def test_a_kill_that_a_partition_held_up_is_no_matter_of_load() -> None:
+    story = flooded()
+    story.at(2 * SECOND).fault("partition", SIDECAR, "replica/1", fault="f2")
+    asked(story)
+    story.effective("o1", "HARD")
+    story.say("order-status", "operator", request="r", order="o1", stage="EFFECTIVE", copies=2)
+    story.at(3 * SECOND).say("fault-off", "world", fault="f2", what="partition")
+    story.at(15 * SECOND).learn(SIDECAR, "o1", "HARD")
+    ebb(story, 20 * SECOND).heal()
+    story.at(60 * SECOND).end()
+    assert story.judged("L8").verdict is Verdict.VALID
+
+
+def test_a_lease_that_is_lost_to_somebody_elses_flood_is_a_violation_and_to_ones_own_is_none() -> None:
+    for node, agent, verdict in ((SIDECAR, AGENT, Verdict.INVALID), ("sidecar/globex/1", "globex/1", Verdict.VALID)):
+        story = Story(agents=(AGENT, "globex/1"))
+        story.start_all()
+        story.start("sidecar/globex/1")
+        story.at(30 * SECOND).fault("overload", *FLOODERS)
+        story.at(40 * SECOND).say("lease-lost", node, agent=agent, token=[1, 1, "a"])
+        ebb(story, 45 * SECOND).heal()
+        story.at(60 * SECOND).end()
+        assert story.judged("L8").verdict is verdict
+
+
+def test_one_request_gives_one_order() -> None:
+    story = Story()
+    asked(story)
+    asked(story)  # a retry
+    story.learn("replica/1", "o1", "HARD")
+    assert story.judged("L8").verdict is Verdict.VALID
+    second = story.learn("replica/2", "o2", "HARD")
+    finding = story.judged("L8")
+    assert (finding.verdict, finding.witness) == (Verdict.INVALID, (second,))
+
+
+def log(story: Story, records: int) -> int:
+    return story.say("log-verified", "replica/1", writer="replica/1", records=records, cosigned=0, sound=True, why="")
+
+
+def test_a_log_has_its_share_and_not_one_record_more() -> None:
+    share = 256 + 4 * 2 * (100 // 5) + 100 * 2
+    for records, verdict in ((share, Verdict.VALID), (share + 1, Verdict.INVALID)):
+        story = Story().at(100 * SECOND)
+        log(story, records)
+        assert story.judged("L8").verdict is verdict
+
+
+def test_after_the_heal_nobody_hears_more_than_others_have_to_say() -> None:
+    share = 256 + 8 * 4 * 21
+    for heard, verdict in ((share, Verdict.VALID), (share + 1, Verdict.INVALID)):
+        story = Story().at(10 * SECOND)
+        story.heal()
+        story.at(20 * SECOND).say("messages-heard", "replica/1", since_heal=heard)
+        assert story.judged("L8").verdict is verdict
