@@ -49,7 +49,7 @@ PROMISES: dict[str, Promise] = {
     "L5": Promise("NoFalseStop", "Without an order, and with its clocks and links in bounds, no agent stops."),
     "L6": Promise("Resume", "An approved resume has the agents running again in time."),
     "L7": Promise("AuditSync", "After the faults, every record is at every replica and cosigned in time."),
-    "L8": Promise("Bounded resources", "Queues, retransmissions and kill latency stay bounded, even under a storm."),
+    "L8": Promise("BoundedResources", "Queues, retransmissions and kill latency stay bounded, even under a storm."),
     "L9": Promise("InDoubt", "Every doubt about an effect is settled in time once its sink answers."),
     "L10": Promise("Convergence", "After the faults, all nodes agree on the orders in time."),
     "run": Promise("", "A run that did not finish, or whose faults were not all seen to happen, proves nothing."),

@@ -33,7 +33,7 @@ class BoundedResources(InvariantChecker):
     """
 
     invariant = "L8"
-    title = "Bounded resources: intent, logs and messages stay bounded, and a kill is on time under load"
+    title = "BoundedResources: intent, logs and messages stay bounded, and a kill is on time under load"
     kinds = frozenset({"order-requested", "order-learned", "order-status", "log-verified", "messages-heard", "fault-on", "fault-off", "lease-lost"})
 
     def __init__(self, run: Run) -> None:
