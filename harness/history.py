@@ -47,6 +47,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "disk-failed": (("lsn",), "a sync failed"),
     "over-share": (("sender", "dropped"),
                    "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
+    "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),
+    "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
     "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
     "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "issuer", "signer", "parent", "authentic"),

@@ -47,7 +47,7 @@ class Observer:
         self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
         self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._checkpoint_lsn: dict[int, int] = {}
-        self._written: dict[int, set[bytes]] = {}  # generation -> the checkpoints that were begun under it
+        self._written: dict[int, set[bytes]] = {}  # generation -> hashes of all checkpoints begun under it: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._appended = 0
         self._revoked: set[str] = set()  # by the changes of the keyset that this node holds
@@ -94,7 +94,7 @@ class Observer:
         if self._revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
             self._revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
-        self._slots = event.checkpoints
+        self._slots = tuple(hashlib.sha256(slot).digest() for slot in event.checkpoints)
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
@@ -163,8 +163,7 @@ class Observer:
 
     def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self._checkpoint_lsn[effect.generation] = self._appended
-        self._written.setdefault(effect.generation, set()).add(effect.body)
-        self._written.pop(effect.generation - 4, None)  # long overwritten: only two slots there are
+        self._written.setdefault(effect.generation, set()).add(hashlib.sha256(effect.body).digest())
         self.emit("checkpoint-begun", {"agent": self.agent, "generation": effect.generation, "lsn": self._appended})
 
     def on_acknowledge(self, effect: AcknowledgeTask) -> None:
@@ -277,6 +276,9 @@ class Observer:
     def on_fork(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
 
+    def on_log_cut(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("log-cut", {"records": body["records"], "why": body["why"]})
+
     # -- messages
 
     def on_head_notice(self, effect: Send, message: HeadNotice) -> None:
@@ -378,6 +380,7 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "FENCE": Observer.on_fence,
     COSIG: Observer.on_cosig,
     "FORK_PROOF": Observer.on_fork,
+    "RECOVERED": Observer.on_log_cut,
 }
 _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,

@@ -36,6 +36,8 @@ SENTENCES: dict[str, str] = {
     "disk-failed": "A sync fails; record {lsn} and all after it will never be durable.",
     "messages-heard": "Has heard {since_heal} messages since the heal.",
     "over-share": "Has now dropped {dropped} requests of {sender}, which are over its share.",
+    "log-cut": "Finds its log broken after {records} records, cuts it there and says so: {why}.",
+    "replica-joined": "Has learned from {teachers} what it may have forgotten, and vouches again.",
     "order-requested": "{principal} asks for {severity} on {scope} of {tenant} (grace {grace}).",
     "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",
     "order-durable": "Holds the order {order} durably.",

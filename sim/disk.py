@@ -3,12 +3,17 @@
 Owns what is written, what is durable, and what a crash leaves. A process that dies leaves everything it wrote in the page cache; a host that
 loses power loses an arbitrary suffix of what was not synced, and a checkpoint between rename and directory sync may be either slot.
 A failed sync is final for the process that saw it: the pages are dropped, and nothing after counts as durable (protocol 3.10).
+
+Records are kept as the objects that they are. Bytes come into it only where some of them are not what was written (``damaged``): then the log
+is read back the way the live driver reads its own, by `audit.readable`, and is cut where that says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
+from killswitch.core import audit
 from killswitch.core.events import CheckpointDurable, DiskFailed, Durable, Input, Record, WriteCheckpoint
 from scenarios.schedule import DiskSpec
 from sim.queue import Queue
@@ -17,8 +22,18 @@ from sim.tape import Tape
 CHECKPOINT_SYNCS = 3  # CK2 the file, CK4 its directory, and the rename between them takes its time too
 
 
+class Loss(StrEnum):
+    """How the writes that were not synced go when the power does: from the end, with the first of them torn, or any of them."""
+
+    SUFFIX = "suffix"
+    TORN = "torn"
+    REORDERED = "reordered"
+
+
 class Disk:
-    """``give`` hands the node an input. ``slow_ns``: {fault: added to each sync}; ``failing``: faults that make every sync fail."""
+    """``give`` hands the node an input. ``slow_ns``: {fault: added to each sync}; ``failing``: faults that make every sync fail; ``lying``:
+    {fault: told of each sync that was not one}. ``durable`` is what syncs have covered, ``safe`` what a power loss cannot take.
+    """
 
     def __init__(self, node: str, queue: Queue, tape: Tape, spec: DiskSpec, give: Callable[[Input], None]) -> None:
         self._queue = queue
@@ -31,6 +46,11 @@ class Disk:
         self.slots: dict[int, bytes] = {}
         self.slow_ns: dict[str, int] = {}
         self.failing: set[str] = set()
+        self.lying: dict[str, Callable[[str], None]] = {}
+        self.loss = Loss.SUFFIX
+        self.safe = 0
+        self.damaged: dict[int, bytes] = {}  # lsn -> what is left of its record
+        self._unsafe: dict[int, bytes | None] = {}  # slot -> what it held before a sync of it that was none
         self._life = 0
         self._syncing = 0
         self.broken = False
@@ -64,6 +84,8 @@ class Disk:
             self._give(DiskFailed(covered))
             return
         self.durable = covered
+        if not self.lied():
+            self.safe = covered
         if len(self.records) > covered:
             self._sync()
         self._give(Durable(covered))
@@ -93,32 +115,125 @@ class Disk:
             self._queue.at(self._queue.now + self._sync_ns(), self._checkpoint_step, ticket)
             return
         self._writing = None
+        if self.lied():
+            self._unsafe.setdefault(effect.generation % 2, before)
         self._give(CheckpointDurable(effect.generation))
+
+    # -- lies
+
+    def lied(self) -> bool:
+        """Whether the sync that just returned did nothing; whoever makes it lie is told."""
+        for fault, tell in self.lying.items():
+            tell(fault)
+        return bool(self.lying)
+
+    def tell_truth(self, fault: str) -> None:
+        """The lie is over: what the disk had kept to itself reaches the platter."""
+        self.lying.pop(fault, None)
+        if not self.lying:
+            self.safe = self.durable
+            self._unsafe.clear()
 
     # -- crashes
 
     def process_died(self) -> None:
-        """Whatever was written stays in the page cache, and will reach the disk."""
+        """Whatever was written stays in the page cache, and will reach the disk, if that is honest."""
         self._life += 1
         self._syncing = 0
         self._writing = None
         self.broken = False
         self.durable = len(self.records)
+        if not self.lying:
+            self.safe = self.durable
 
     def power_lost(self) -> int:
-        """Keep what was synced and perhaps a bit more; how many records are gone."""
-        unsynced = len(self.records) - self.durable
-        lost = self._survives(unsynced + 1)
-        if lost:
-            del self.records[len(self.records) - lost :]
-        if self._writing is not None and self._writing[1] >= 2 and self._survives(2):
-            effect, _, before = self._writing
-            if before is None:
-                self.slots.pop(effect.generation % 2, None)
-            else:
-                self.slots[effect.generation % 2] = before
+        """Keep what is safe and perhaps a bit more; how many records are gone."""
+        before = len(self.records)
+        if self.loss is Loss.REORDERED:
+            self._lose_any()
+        else:
+            kept = before - self._survives(before - self.safe + 1)
+            if self.loss is Loss.TORN and kept < before:
+                self.damaged[kept + 1] = _half(audit.written(self.records[kept]))
+                kept += 1
+            del self.records[kept:]
+        self._lose_slots()
+        self.loss = Loss.SUFFIX
         self.process_died()
-        return lost
+        self.safe = self.durable
+        return before - len(self.records) + sum(1 for lsn in self.damaged if lsn <= len(self.records))
+
+    def _lose_any(self) -> None:
+        """Sectors reach the platter in any order: of what was not synced, whichever records did not are holes before those that did."""
+        arrived = [lsn for lsn in range(self.safe + 1, len(self.records) + 1) if self._survives(2) == 0]
+        del self.records[max(arrived, default=self.safe) :]
+        for lsn in range(self.safe + 1, len(self.records) + 1):
+            if lsn not in arrived:
+                self.damaged[lsn] = b""
+
+    def _lose_slots(self) -> None:
+        for slot, content in self._unsafe.items():
+            if self._survives(2):
+                self._put_back(slot, content)
+        self._unsafe.clear()
+        if self._writing is None:
+            return
+        effect, done, held = self._writing
+        slot = effect.generation % 2
+        if self.loss is Loss.TORN and done:
+            self.slots[slot] = effect.body[: len(effect.body) // 2] + (held or b"")[len(effect.body) // 2 :]
+        elif done >= 2 and self._survives(2):
+            self._put_back(slot, held)
+
+    def _put_back(self, slot: int, content: bytes | None) -> None:
+        if content is None:
+            self.slots.pop(slot, None)
+        else:
+            self.slots[slot] = content
+
+    def flip(self, *, slots: bool) -> bool:
+        """Turn one bit of a durable record, or of a slot; whether there was any to turn."""
+        if slots:
+            if not self.slots:
+                return False
+            slot = sorted(self.slots)[self._survives(len(self.slots))]
+            self.slots[slot] = self._flipped(self.slots[slot])
+            return True
+        if not self.durable:
+            return False
+        lsn = 1 + self._survives(self.durable)
+        self.damaged[lsn] = self._flipped(self.damaged.get(lsn) or audit.written(self.records[lsn - 1]))
+        return True
+
+    def _flipped(self, content: bytes) -> bytes:
+        at = self._survives(len(content))
+        return content[:at] + bytes([content[at] ^ 1 << self._survives(8)]) + content[at + 1 :]
+
+    def wipe(self) -> None:
+        """A new disk, with nothing on it."""
+        self.records.clear()
+        self.slots.clear()
+        self.damaged.clear()
+        self._unsafe.clear()
+        self.process_died()
+
+    # -- boot
+
+    def recover(self) -> tuple[tuple[Record, ...], int]:
+        """The records that a process can believe which starts now, and how many bytes had to be cut off, here too."""
+        if not self.damaged:
+            return tuple(self.records), 0
+        records, rest = audit.readable(
+            self.damaged.get(entry.seq, b"") if entry.seq in self.damaged else audit.written(entry) for entry in self.records
+        )
+        self.damaged.clear()
+        self.records[:] = records
+        self.durable = self.safe = len(records)
+        return records, rest
 
     def checkpoints(self) -> tuple[bytes, ...]:
         return tuple(self.slots[slot] for slot in sorted(self.slots))
+
+
+def _half(content: bytes) -> bytes:
+    return content[: len(content) // 2]

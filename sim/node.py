@@ -121,11 +121,12 @@ class Node:
             self._raised("machine()", TypeError("it made none"))
             return
         self.machine = machine
+        records, truncated = self.disk.recover()
         self._durable = self.disk.durable
         self.stamp = self.stamps.get(len(self.disk.records), 0)
         token = self.token if self.config.role == "agent" else None
         instance = f"{self.boot}.{self.start}"
-        self.take(Boot(tuple(self.disk.records), self._boot_name(), instance, 0, self.disk.checkpoints(), token))
+        self.take(Boot(records, self._boot_name(), instance, truncated, self.disk.checkpoints(), token))
 
     def _boot_name(self) -> str:
         return f"boot-{self.boot}"

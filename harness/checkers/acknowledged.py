@@ -29,9 +29,9 @@ class AckDurable(InvariantChecker):
     A promise of a token leaves a replica only when the token is durably promised there: a promise that a crash can take back has told q replicas'
     worth of a lie (S8 judges that it is kept).
 
-    An order that the recovered certificates cover may be gone. An instance is a Boot after an acknowledgement, a promise, or a failed
-    disk.
-    Cannot see: which replicas a status counted; so it blames only when the count cannot be met any more.
+    A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
+    after an acknowledgement, a promise, or a failed disk. Cannot see: which replicas a status counted; so it blames only when the count cannot be
+    met any more.
     """
 
     invariant = "S11"
@@ -106,7 +106,9 @@ class AckDurable(InvariantChecker):
         proven = self._proven.get(fact.node, {})
         self.examined += bool(proven)
         for order, evidence_index in proven.items():
-            if order not in held:
+            if fact.node in self.run.custody:
+                self.skipped += 1
+            elif order not in held:
                 self.blame(f"{fact.node} came back without order {order[:12]}, about which it had sent evidence", evidence_index, index)
         if is_replica(fact.node):
             self._judge_copies(index, fact.node, held)
@@ -125,6 +127,9 @@ class AckDurable(InvariantChecker):
     def _judge_copies(self, index: int, replica: str, held: set[str]) -> None:
         for order, told in self._told.items():
             if replica not in told.learners:
+                continue
+            if replica in self.run.custody:
+                self.skipped += 1
                 continue
             self.examined += 1
             if order in held:

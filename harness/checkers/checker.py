@@ -68,7 +68,7 @@ class InvariantChecker(ABC):
         elif self._undecided:
             verdict, why = Verdict.UNKNOWN, self._undecided
         elif self.skipped:
-            why = f"{self.skipped} skipped: a clock that this bound leans on was broken (T5)"
+            why = f"{self.skipped} skipped: what this leans on was broken (A1, A2; T5)"
         observed_ns, bound_ns = self._tightest if self._tightest is not None else (None, None)
         return Finding(
             invariant=self.invariant, verdict=verdict, why=why, witness=self._witness, examined=self.examined,

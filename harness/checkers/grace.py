@@ -20,6 +20,8 @@ class GraceMonotone(InvariantChecker):
     """S18. A sidecar's drain deadline for an order is not later than its clock when it first learned the order, plus G; it never moves to
     later within a boot; and after a reboot, when the clock that it was measured on is gone, it has passed. An instance is a deadline set.
 
+    A sidecar whose disk lied, or lost what it held, is skipped (A2): it may learn an order anew that it had learned before.
+
     A predicate on the variable (``drain-deadline``), because drain leases hide a restarted grace from its effects. An order that a crash
     took before it was durable may be learned, and its grace given, again: a deadline for an order that the sidecar does not know is the
     first of a new learning, and is held against it when it comes, in the same step.
@@ -40,6 +42,9 @@ class GraceMonotone(InvariantChecker):
         if fact.kind == "order-learned":
             if learned is not None and key in self._deadlines:
                 self._judge_given(fact.node, identity, self._deadlines[key], learned)
+            return
+        if fact.node in self.run.custody:
+            self.skipped += 1
             return
         self.examined += 1
         now = _Deadline(int(fact.body["deadline_ns"]), fact.body["boot"], index)

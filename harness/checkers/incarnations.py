@@ -76,7 +76,7 @@ class OneIncarnation(InvariantChecker):
             case "effect-admitted":
                 self._admitted(index, agent, token_of(body["token"]))
             case "effect-applied":
-                if self.run.sinks[body["sink"]] == "F" and not body["again"]:
+                if self.run.sinks[body["sink"]] == "F" and not body["again"] and body["sink"] not in self.run.custody:
                     self._apply(index, body["sink"], agent, token_of(body["token"]))
 
     def _apply(self, index: int, sink: str, agent: str, token: Token) -> None:
@@ -88,6 +88,9 @@ class OneIncarnation(InvariantChecker):
             self._applied[sink, agent] = (token, index)
 
     def _admitted(self, index: int, agent: str, token: Token) -> None:
+        if self._doubled(agent):
+            self.skipped += 1
+            return
         self.examined += 1
         opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
         if token < opened:
@@ -95,12 +98,17 @@ class OneIncarnation(InvariantChecker):
 
     def _open(self, index: int, node: str, agent: str, token: Token) -> None:
         opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
-        if token < opened:
+        if token < opened and self.run.quorums_forget:
+            self.skipped += 1
+        elif token < opened:
             self.blame(f"{node} opened token {token} after {opened} had been opened", opened_index, index)
         else:
             self._opened[agent] = (token, index)
 
     def _judge_promise(self, index: int, replica: str, agent: str, token: Token, did: str) -> None:
+        if replica in self.run.custody:
+            self.skipped += 1  # a promise that nobody else heard is gone with the disk; one that a quorum heard is learned again
+            return
         self.examined += 1
         promised, promised_index = self._promised.get((replica, agent), (NO_TOKEN, index))
         if token < promised:
@@ -128,13 +136,17 @@ class OneIncarnation(InvariantChecker):
         leased = self._leased.get((agent, predecessor))
         if predecessor == NO_TOKEN or leased is None or (agent, predecessor) in self._stopped or self._fenced(agent, predecessor):
             return
-        if any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas)):
+        if self._doubled(agent) or any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas)):
             self.skipped += 1
             return
         waited_ns, wait_ns = fact.at_ns - leased.at_ns, self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))
         if waited_ns < wait_ns:
             why = f"{fact.node} started {agent} anew {waited_ns} ns after its predecessor last asked for a lease that it got; that was neither "
             self.blame(why + f"proven stopped nor fenced everywhere, and T4 needs {wait_ns} ns", predecessor_index, leased.index, index)
+
+    def _doubled(self, agent: str) -> bool:
+        """Whether two hosts may hold the agent's identity, or quorums forget what they promised (A2): then only fences tell starts apart."""
+        return f"sidecar/{agent}" in self.run.custody or self.run.quorums_forget
 
     def _fenced(self, agent: str, predecessor: Token) -> bool:
         sinks = self.run.agents[agent]["sinks"]

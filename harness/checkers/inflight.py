@@ -34,6 +34,8 @@ class InFlight(InvariantChecker):
     STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
     younger than the last intent.
 
+    An agent whose disk lied, or lost what it held, is skipped (A2).
+
     An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
     were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
     """
@@ -53,6 +55,9 @@ class InFlight(InvariantChecker):
         if fact.kind == "node-crashed":
             if fact.node.startswith("agent/"):
                 self._forget(agent_of(fact.node))
+            return
+        if f"agent/{fact.body['agent']}" in self.run.custody:
+            self.skipped += 1
             return
         journal = self._journals.setdefault(fact.body["agent"], _Journal())
         match fact.kind:
@@ -130,6 +135,7 @@ class Checkpoint(InvariantChecker):
     """S12 (CK1-CK4). A starting agent recovers a checkpoint that was written, byte for byte as it was, up to the record that was the journal's
     last then; that the surviving journal reaches; and not older than the last that was acknowledged, nor than the last durable one whose
     lsn the surviving journal reaches. An instance is a recovery. That it holds what the journal says is S15's to judge, by the fold.
+    An agent whose disk lied, or lost what it held, is held only to believing nothing torn (A2).
     """
 
     invariant = "S12"
@@ -157,6 +163,9 @@ class Checkpoint(InvariantChecker):
             self._judge(index, fact, agent, generation)
 
     def _judge(self, index: int, fact: Fact, agent: str, generation: int) -> None:
+        if fact.body["intact"] and f"agent/{agent}" in self.run.custody:
+            self.skipped += 1
+            return
         self.examined += 1
         lsn, journal = int(fact.body["lsn"]), int(fact.body["journal"])
         acknowledged, acknowledged_index = self._acknowledged.get(agent, (0, index))

@@ -28,7 +28,8 @@ class StopBound(InvariantChecker):
     task later than that, and nothing at all later than t0 + max(L, G)/(1-rho). An instance is an effective order and a matching agent.
 
     An order counts as covered as soon as an authentic certificate is durable anywhere or learned by the agent's sidecar; admissions
-    after that belong to S6 and S7. Where a clock was broken that the bound leans on, the pair is skipped (T5) and counted.
+    after that belong to S6 and S7. Where a clock was broken that the bound leans on, or where quorums may have
+    forgotten (A2), the pair is skipped and counted.
     Cannot see: what an order that never became effective should have stopped.
     """
 
@@ -65,7 +66,7 @@ class StopBound(InvariantChecker):
             self._watches.setdefault(agent, []).append(_Watch(order, effective_ns, bounds.hard_ns, any_within_ns))
 
     def _judge(self, index: int, fact: Fact, agent: str, watch: _Watch) -> None:
-        if self.run.clock_suspect(watch.order, agent):
+        if self.run.clock_suspect(watch.order, agent) or self.run.quorums_forget:
             self._exempt.add((watch.order.order, agent))
             return
         elapsed_ns = fact.at_ns - watch.effective_ns

@@ -20,7 +20,20 @@ from typing import Any
 
 from harness.checkers.bounds import Bounds
 from harness.checkers.rounds import Rounds
-from harness.checkers.words import CLOCK_FAULTS, DRAIN, NEVER_NS, SEVERITIES, STOP, Token, agent_of, gate_of, is_replica, life_of, token_of
+from harness.checkers.words import (
+    CLOCK_FAULTS,
+    CUSTODY_FAULTS,
+    DRAIN,
+    NEVER_NS,
+    SEVERITIES,
+    STOP,
+    Token,
+    agent_of,
+    gate_of,
+    is_replica,
+    life_of,
+    token_of,
+)
 from harness.history import Fact
 
 
@@ -148,6 +161,8 @@ class Run:
         self.rounds = Rounds(self.quorum)
         self.clock_suspects: dict[str, int] = {}
         self.wall_suspects: set[str] = set()
+        self.custody: dict[str, int] = {}
+        self.liars: set[str] = set()
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
         self.disturbed_ns = NEVER_NS
@@ -221,6 +236,14 @@ class Run:
         if f"sidecar/{agent}" in self.clock_suspects:
             return True
         return order.gate == DRAIN and any(replica in self.clock_suspects for replica in self.replicas)
+
+    @property
+    def quorums_forget(self) -> bool:
+        """Whether quorums may have no honest memory in common, so that nothing that rests on their meeting can be held against anybody (A2): a
+        replica whose disk lied may forget without knowing, and of two that forget nobody is left to teach.
+        """
+        struck = [node for node in self.custody if is_replica(node)]
+        return len(struck) > 1 or any(is_replica(node) for node in self.liars)
 
     def undisturbed_since(self, at_ns: int) -> bool:
         """Whether no fault has been on, nothing crashed and nothing was paused at or after ``at_ns``."""
@@ -315,6 +338,8 @@ class Run:
 
     def _intent_recovered(self, index: int, fact: Fact) -> None:
         node = self.node(fact.node)
+        if fact.node in self.custody:
+            _hold_only(node, set(fact.body["orders"]), set(fact.body["certificates"]))
         for order in fact.body["orders"]:
             if order in node.uncertain:
                 node.known.setdefault(order, node.uncertain[order])
@@ -394,6 +419,16 @@ class Run:
             self.touched[node] = index
             if fact.body["what"] in CLOCK_FAULTS:
                 self.clock_suspects.setdefault(node, index)
+            elif fact.body["what"] in CUSTODY_FAULTS:
+                self._lose_custody(index, node, fact.body["what"])
+
+    def _lose_custody(self, index: int, node: str, what: str) -> None:
+        """What the node calls durable may be gone when it next boots. A host has one disk for its sidecar and its agent, and one to be cloned."""
+        self.custody.setdefault(node, index)
+        if what in ("disk-lost", "clone") and node.startswith("sidecar/"):
+            self.custody.setdefault(f"agent/{agent_of(node)}", index)
+        if what == "disk-lie":
+            self.liars.add(node)
 
     def _fault_off(self, index: int, fact: Fact) -> None:
         if fact.body["what"] == "wall-step":
@@ -411,6 +446,15 @@ class Run:
     def _disturb(self, index: int, fact: Fact) -> None:
         self.touched[fact.node] = index
         self.disturbed_ns = fact.at_ns
+
+
+def _hold_only(node: Node, orders: set[str], certificates: set[str]) -> None:
+    """The node has lost what it does not show that it recovered, through no fault of its own."""
+    node.known = {order: learned for order, learned in node.known.items() if order in orders}
+    node.durable = {order: index for order, index in node.durable.items() if order in orders}
+    node.certificates = {certificate: index for certificate, index in node.certificates.items() if certificate in certificates}
+    node.covered.clear()
+    node.lifted.clear()
 
 
 def _replica_nodes(replicas: Any) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ class SinkBound(InvariantChecker):
     later than T1 + P/(1-rho) after an effective, uncovered order that forbids it. Class U has no bound that could be broken.
 
     An answer repeated for a key that was applied before is no application. An application is a fact only once it is durable: class C gets a
-    second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5). An instance is an
-    application at a class F sink with a fence, or with a fence due, or at class C under an effective order.
+    second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5), or quorums may have forgotten
+    (A2). An instance is an application at a class F sink with a fence, or with a fence due, or at class C under an effective order.
     """
 
     invariant = "S2"
@@ -41,7 +41,9 @@ class SinkBound(InvariantChecker):
             self._note(index, fact)
             return
         sink, agent = fact.body["sink"], fact.body["agent"]
-        if fact.kind == "fence-durable":
+        if sink in self.run.custody:
+            self.skipped += 1
+        elif fact.kind == "fence-durable":
             fence = (token_of(fact.body["min_token"]), index)
             self._fences[sink, agent] = max(fence, self._fences.get((sink, agent), (NO_TOKEN, index)))
         elif not fact.body["again"]:
@@ -102,6 +104,9 @@ class SinkBound(InvariantChecker):
         if self.run.clock_suspect(order, agent) or fact.node in self.run.touched:
             self.skipped += 1
             return
+        if self.run.quorums_forget:
+            self.skipped += 1
+            return
         self.examined += 1
         stop_ns = bounds.hard_ns if new or order.gate == CLOSED else bounds.soft_ns(order.grace_ns)
         elapsed_ns, limit_ns = fact.at_ns - order.effective_ns, stop_ns + bounds.challenge_residue_ns + HOST_LAG_NS
@@ -116,7 +121,8 @@ class ExactlyOnce(InvariantChecker):
     once, under whatever key: a step done again has the key that it had. And no agent writes down that an effect was applied before a
     sink, of any class, durably holds it: what was answered too early may be gone. An instance is a key at a class F sink, or a result.
 
-    Cannot see: a sink that answers from memory for a key whose first application the history does not hold.
+    A sink whose disk lied, or lost what it held, is skipped (A2). Cannot see: a sink that answers from memory for a key whose first application the
+    history does not hold.
     """
 
     invariant = "S9"
@@ -139,6 +145,9 @@ class ExactlyOnce(InvariantChecker):
             self._meant[body["agent"], body["key"]] = (body["task"], body["step"])
             return
         self._applied.add((body["agent"], body["key"]))
+        if body["sink"] in self.run.custody:
+            self.skipped += 1
+            return
         if self.run.sinks[body["sink"]] != "F":
             return
         key = (body["sink"], body["agent"], body["key"])

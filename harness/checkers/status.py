@@ -120,7 +120,7 @@ class HonestStatus(InvariantChecker):
         self.examined += 1
         agent, order = fact.body["agent"], self.run.orders[fact.body["order"]]
         self._declared.setdefault(agent, []).append(_Declared(order.order, token_of(fact.body["token"]), index))
-        if self._clocks_broken(agent):
+        if self._clocks_broken(agent) or self.run.quorums_forget:
             self.skipped += 1
             return
         wait_ns = self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))
@@ -139,7 +139,11 @@ class HonestStatus(InvariantChecker):
     def _admitted(self, index: int, fact: Fact) -> None:
         agent = fact.body["agent"]
         for declared in self._declared.get(agent, ()):
-            if token_of(fact.body["token"]) <= declared.token and declared.order not in self.run.covered and not self._clocks_broken(agent):
+            if (
+                token_of(fact.body["token"]) <= declared.token
+                and declared.order not in self.run.covered
+                and not (self._clocks_broken(agent) or self.run.quorums_forget)
+            ):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
 
     def _resume_requested(self, _index: int, fact: Fact) -> None:
@@ -154,7 +158,7 @@ class HonestStatus(InvariantChecker):
         shown = set(fact.body["covers"])
         for order in self.run.orders.values():
             due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)
-            if due and order.order not in shown and order.order not in self.run.covered:
+            if due and not self.run.quorums_forget and order.order not in shown and order.order not in self.run.covered:
                 why = f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, effective before it was asked for"
                 self.blame(why, *order.proof(), index)
 

@@ -7,9 +7,6 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.history import Fact
 
-# Faults after which a writer's log may be another than it was, through no bug of the writer: a new fault of the kind belongs here.
-CUSTODY_FAULTS = frozenset({"clone", "disk-corrupt", "disk-lie", "disk-lost", "disk-tear", "restore"})
-
 
 def cosigned_within_ns(bounds: Bounds) -> int:
     """L7: growth waits one lease to be collected and one more in case its head was lost; then a renewal, four rounds of gossip, and as
@@ -28,13 +25,12 @@ class AuditTamper(InvariantChecker):
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
-    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified", "fault-on"})
+    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._roots: dict[tuple[str, int], dict[str, int]] = {}
         self._accused: dict[str, int] = {}
-        self._excused: set[str] = set()
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -43,10 +39,6 @@ class AuditTamper(InvariantChecker):
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
-            case "fault-on":
-                target = fact.body["target"]
-                if fact.body["what"] in CUSTODY_FAULTS:
-                    self._excused.update((target,) if isinstance(target, str) else target)
             case _:
                 self._judge_log(index, fact)
 
@@ -56,7 +48,7 @@ class AuditTamper(InvariantChecker):
         if fact.body["sound"]:
             if writer in self._accused and not self._split(writer):
                 self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
-        elif writer not in self._excused:
+        elif writer not in self.run.custody:
             self.blame(f"the log of {writer} {why}", index, *self._split(writer))
         elif writer not in self._accused and self._had_time(writer):
             self.blame(f"the log of {writer} {why}, and nobody found out", index)
@@ -73,13 +65,14 @@ class AuditTamper(InvariantChecker):
 
     def settle(self) -> None:
         for (origin, size), roots in self._roots.items():
-            if len(roots) > 1 and origin not in self._excused:
+            if len(roots) > 1 and origin not in self.run.custody:
                 self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())
 
 
 class Causality(InvariantChecker):
     """S17 (protocol 5). In every log that is left, stamps grow and the own clock does not go back within a boot; and whoever refers to
-    another log has the greater stamp, so that sorting all records by stamp puts no effect before its cause. An instance is a record.
+    another log has the greater stamp, so that sorting all records by stamp puts no effect before its cause. An instance is a record. A
+    reference to a log that a fault took out of its writer's hands is skipped: the record that it means may be gone.
 
     Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16. Who may have been told a stamp too
     far ahead of his own wall clock to believe it, since one of the two clocks jumped, is held to the order of his own records only (T5).
@@ -112,7 +105,9 @@ class Causality(InvariantChecker):
 
     def _judge_references(self, index: int, writer: str, fact: Fact) -> None:
         for seq, origin, size in fact.body["references"]:
-            if origin in self._logs and not self.run.wall_suspects & {writer, origin}:
+            if origin in self.run.custody:
+                self.skipped += 1
+            elif origin in self._logs and not self.run.wall_suspects & {writer, origin}:
                 cause_index, cause = self._logs[origin]
                 stamps = cause.body["stamps"]
                 if size <= len(stamps) and stamps[size - 1] >= fact.body["stamps"][seq - 1]:
@@ -125,8 +120,8 @@ class AuditSync(InvariantChecker):
     durably cosigned, by max(heal, when it became durable, last start or resumption of either) + `cosigned_within_ns`. An instance is a
     growth of a log at a witness.
 
-    Left out are writers that were caught keeping two logs, nodes whose disk failed, growth by nothing but notes of witnessing, and what
-    was not due when the run ended: logs grow to the end of every run.
+    Left out are writers that were caught keeping two logs or whose log a fault took from them, nodes whose disk failed, growth by nothing but notes
+    of witnessing, and what was not due when the run ended: logs grow to the end of every run.
     """
 
     invariant = "L7"
@@ -151,7 +146,7 @@ class AuditSync(InvariantChecker):
     def settle(self) -> None:
         witnesses = [replica for replica in self.run.replicas if self.run.node(replica).works]
         for writer, growths in self._growths.items():
-            if writer in self._forked or not self.run.node(writer).works:
+            if writer in self._forked or writer in self.run.custody or not self.run.node(writer).works:
                 continue
             for witness in witnesses:
                 if witness != writer:

@@ -13,6 +13,8 @@ GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
 LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
 NEW = "new"
 CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
+# Faults that take durable records out of a node's hands, or make what it calls durable a lie (A2): a new fault of the kind belongs here.
+CUSTODY_FAULTS = frozenset({"bit-flip", "clone", "disk-lie", "disk-lost"})
 NEVER_NS = -(1 << 62)
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
 SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}

@@ -5,9 +5,20 @@ Owns the collection. A bug replaces named functions of the core from outside; th
 
 from __future__ import annotations
 
-from harness.planted import controls, durability, first_ten, gaps, load, overlooked, transparency, trust, unnoticed
+from harness.planted import controls, disks, durability, first_ten, gaps, load, overlooked, transparency, trust, unnoticed
 from harness.planted.bug import PlantedBug
 
-_FAMILIES = (first_ten.BUGS, durability.BUGS, transparency.BUGS, gaps.BUGS, load.BUGS, unnoticed.BUGS, overlooked.BUGS, trust.BUGS, controls.CONTROLS)
+_FAMILIES = (
+    first_ten.BUGS,
+    durability.BUGS,
+    transparency.BUGS,
+    gaps.BUGS,
+    load.BUGS,
+    unnoticed.BUGS,
+    overlooked.BUGS,
+    trust.BUGS,
+    disks.BUGS,
+    controls.CONTROLS,
+)
 
 COLLECTION: dict[str, PlantedBug] = {bug.name: bug for family in _FAMILIES for bug in family}

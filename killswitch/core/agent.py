@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 
-from killswitch.core import audit, checkpoints
+from killswitch.core import audit, boot, checkpoints
 from killswitch.core.checkpoints import Checkpoint, OpenTask
 from killswitch.core.events import (
-    AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, SetTimer, Submit, Timer,
+    AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, Record, SetTimer, Submit, Timer,
     WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.machine import NodeConfig
@@ -367,9 +367,7 @@ def on_disk_failed(state: Agent, event: DiskFailed, now_ns: int) -> None:
 
 def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     """Newest intact checkpoint, then the journal from its lsn; what it leaves open is asked about before any work."""
-    recovery = audit.recover(event.records, event.boot)
-    state.chain = recovery.chain
-    state.booted = True
+    recovery = boot.recover(state, event)
     journal = len(recovery.records)
     checkpoint = checkpoints.choose(event.checkpoints, journal)
     if checkpoint is not None:
@@ -377,16 +375,15 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
         state.whole_slot = checkpoint.generation % 2
     recovered = state.generation
     lsn = 0 if checkpoint is None else checkpoint.lsn
-    for entry in recovery.records[lsn:]:
-        fold(state, entry.kind, audit.content(entry))
+    foreign = boot.fold_all(state, recovery.records[lsn:], fold, now_ns)
     state.effects.append(Observe("checkpoint-recovered", {"agent": state.config.agent, "generation": recovered, "lsn": lsn, "journal": journal}))
     state.unresolved = sorted(task for task, begun in state.open.items() if begun.key)
-    truncated = event.truncated or recovery.problem is not None
-    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "generation": state.generation}, now_ns)
+    boot.note(state, event, recovery, now_ns, foreign, generation=state.generation)
 
 
-def fold(state: Agent, kind: str, body: dict[str, Any]) -> None:
+def fold(state: Agent, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     """Take one record of an earlier life into account."""
+    kind = entry.kind
     if kind == "INTENT":
         task = Task(*body["task"])
         begun = state.open.setdefault(task.task, OpenTask(task))

@@ -27,6 +27,8 @@ Body = Struct | Mapping[str, object]
 _ENCODER: Final = msgspec.msgpack.Encoder(order="sorted")
 COSIG: Final = "COSIG"  # the one kind of record that calls for no head of its own: it only notes heads of others
 _DECODER: Final = msgspec.msgpack.Decoder()
+_RECORD_ENCODER: Final = msgspec.msgpack.Encoder()
+_RECORD_DECODER: Final = msgspec.msgpack.Decoder(Record)
 
 
 class Problem(Struct, frozen=True):
@@ -98,6 +100,35 @@ def verify(records: Iterable[Record]) -> int | Problem:
 def digest_of(parts: Iterable[str]) -> str:
     """A short digest of a state given as words in a fixed order, to compare a live state with the fold of its log (S15)."""
     return blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def written(record: Record) -> bytes:
+    """A record as it lies on a disk."""
+    return _RECORD_ENCODER.encode(record)
+
+
+def readable(rows: Iterable[bytes]) -> tuple[tuple[Record, ...], int]:
+    """The longest prefix of a log on disk that can be read and verifies, and how many bytes come after it: what every driver does before Boot.
+
+    Nothing after the first bad row is believed, whole or not: the chain to it is broken. Linear, total.
+    """
+    believed: list[Record] = []
+    rest = 0
+    for row in rows:
+        entry = None if rest else read(row)
+        if entry is None or fault_of(entry, believed[-1] if believed else None):
+            rest += max(len(row), 1)
+        else:
+            believed.append(entry)
+    return tuple(believed), rest
+
+
+def read(row: bytes) -> Record | None:
+    """The record that ``row`` is, if it is whole. Total."""
+    try:
+        return _RECORD_DECODER.decode(row)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
 
 
 class Chain:

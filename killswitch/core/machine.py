@@ -39,6 +39,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
     ``role``: replica, sidecar, agent, sink or operator. ``agent``: the agent that a sidecar guards or an agent is (``tenant/name``).
     ``labels``: ``key=value``. ``sinks``: {sink node: class F, C or U} that the tenant may use; a sink finds itself there.
+    ``joins``: a replica that takes the place of one whose disk was lost.
     ``fleet``: for a replica, every deployed agent as {agent: labels}. ``policy``: Cedar text; empty takes the default bundle.
     """
 
@@ -54,6 +55,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     sinks: dict[str, str] = {}
     fleet: dict[str, tuple[str, ...]] = {}
     policy: str = ""
+    joins: bool = False
 
 
 class Machine(Protocol):

@@ -1,10 +1,9 @@
 """Every message of the protocol, as data.
 
-Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it
-(``keys``, ``policy``) or what it causes (``replica``, ``sidecar``, ``agent``, ``sink``).
+Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it (``keys``, ``policy``) or what
+it causes (``replica``, ``sidecar``, ``agent``, ``sink``).
 
-Messages are frozen structs with integers, strings, bytes, booleans and tuples only: no floats, so that an encoding is canonical
-and equal everywhere. Orders and resume certificates travel as the bytes that were signed, never re-encoded.
+Frozen structs of integers, strings, bytes, booleans and tuples: no floats, so that an encoding is canonical. What is signed travels as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
+from killswitch.core.lessons import Lesson, LessonRequest
 
 
 class Gate(IntEnum):
@@ -474,7 +474,7 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 Message = (
     Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
     | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
-    | HeadNotice | Cosigned | ForkProof | KeysetNews
+    | HeadNotice | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson
     | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
     | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
 )  # fmt: skip

@@ -21,7 +21,7 @@ from killswitch.core.trust import Trust
 
 
 class Publication:
-    """``shown``: {witness: size that it is known to have cosigned}, of this process only: a witness says again what the writer forgot.
+    """``shown``: {witness: size that it last said it had cosigned}, of this process only: a witness says again what the writer forgot.
     ``lagging``: those that are not known to have cosigned ``head``."""
 
     __slots__ = ("head", "lagging", "next_ns", "shown", "tree")
@@ -105,13 +105,16 @@ def on_cosigned(state: Writer, message: Cosigned, sender: str, now_ns: int) -> N
 
 
 def note_cosigned(state: Writer, cosignature: Cosignature, now_ns: int) -> None:
+    """What the witness cosigned last, by its own word: of this log, or the proof that there are two."""
     head, own = cosignature.head, state.publication
     durable = state.chain.durable
     grow(state, durable)
     if head.size <= durable and own.tree.root(head.size) == head.root:
-        own.shown[cosignature.witness] = max(own.shown.get(cosignature.witness, 0), head.size)
-        if own.head is not None and own.shown[cosignature.witness] >= own.head.size:
+        own.shown[cosignature.witness] = head.size  # less than it was, if the witness has forgotten: the next proof starts where it stands
+        if own.head is not None and head.size >= own.head.size:
             own.lagging.discard(cosignature.witness)
+        else:
+            own.lagging.add(cosignature.witness)
     elif durable:
         proof = state.forks.get(state.config.node) or confess(state, head)
         learn_fork(state, proof, now_ns)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from killswitch.core import audit
-from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive
+from killswitch.core import audit, boot
+from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Record
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
     NO_TOKEN, Apply, ApplyResult, Challenge, ChallengeRequest, Fence, FenceAck, Message, Query, QueryResult, SinkClass, Token,
@@ -143,19 +143,17 @@ def on_query(state: Sink, message: Query, sender: str) -> None:
 
 
 def on_boot(state: Sink, event: Boot, now_ns: int) -> None:
-    recovery = audit.recover(event.records, event.boot)
-    state.chain = recovery.chain
-    state.boot, state.instance, state.booted = event.boot, event.instance, True
-    for entry in recovery.records:
-        fold(state, entry.kind, audit.content(entry))
-    truncated = event.truncated or recovery.problem is not None
-    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "records": len(recovery.records)}, now_ns)
+    recovery = boot.recover(state, event)
+    state.boot, state.instance = event.boot, event.instance
+    foreign = boot.fold_all(state, recovery.records, fold, now_ns)
+    boot.note(state, event, recovery, now_ns, foreign)
 
 
-def fold(state: Sink, kind: str, body: dict[str, Any]) -> None:
-    if kind == "APPLIED" and state.kind != SinkClass.UNBOUNDED:
+def fold(state: Sink, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    """Take one record of an earlier life into account."""
+    if entry.kind == "APPLIED" and state.kind != SinkClass.UNBOUNDED:
         state.applied[body["key"]] = body["result"]
-    elif kind == "FENCE":
+    elif entry.kind == "FENCE":
         state.fences[body["agent"]] = Token(*body["token"])
 
 

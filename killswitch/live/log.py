@@ -13,8 +13,6 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.live.checkpoint import sync_directory
@@ -45,13 +43,12 @@ class SqliteLog:
         if mode != "wal" or synchronous != FULL:
             raise LogFailed(f"{path}: durability: need journal_mode=wal and synchronous={FULL} (got {mode} and {synchronous})")
         self._failed = ""
-        self._encoder = msgspec.msgpack.Encoder()
 
     def append(self, records: Sequence[Record]) -> None:
         """Append ``records`` in one commit; when it returns they are durable. Raises `LogFailed`, then and for ever after."""
         if self._failed:
             raise LogFailed(self._failed)
-        rows = [(record.seq, self._encoder.encode(record)) for record in records]
+        rows = [(record.seq, audit.written(record)) for record in records]
         try:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT INTO record VALUES (?, ?)", rows)
@@ -65,27 +62,13 @@ class SqliteLog:
 
         The cut is durable before this returns: a record appended later must not meet a remnant of its own number.
         """
-        records: list[Record] = []
-        tail_bytes = 0
         try:
-            for _, body in self._database.execute("SELECT seq, body FROM record ORDER BY seq"):
-                record = None if tail_bytes else _decode(body)
-                if record is None or audit.fault_of(record, records[-1] if records else None):
-                    tail_bytes += len(body)
-                else:
-                    records.append(record)
+            records, tail_bytes = audit.readable(body for (body,) in self._database.execute("SELECT body FROM record ORDER BY seq"))
             if tail_bytes:
                 self._database.execute("DELETE FROM record WHERE seq > ?", (len(records),))
         except sqlite3.Error as error:
             raise LogFailed(f"recovery: {error}") from error
-        return tuple(records), tail_bytes
+        return records, tail_bytes
 
     def close(self) -> None:
         self._database.close()
-
-
-def _decode(body: bytes) -> Record | None:
-    try:
-        return msgspec.msgpack.decode(body, type=Record)
-    except msgspec.DecodeError:
-        return None

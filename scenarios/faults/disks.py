@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import DELAY_LIMITS, MS, SECOND, SIM, STORING, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import DELAY_LIMITS, MS, RESTART_AFTER, SECOND, STORING, Aim, FaultKind, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
     FaultKind(
         "disk-fail", Aim.NODES, STORING, "Every sync of the node's disk fails, and a failed sync is final for the process that saw it.",
-        "syncs work again for processes started from then on", swarm_roles=("replica", "sidecar"), drivers=(SIM,),
+        "syncs work again for processes started from then on", swarm_roles=("replica", "sidecar"),
     ),
     FaultKind(
         "disk-slow", Aim.NODES, STORING, "Every sync of the node's disk takes longer.", "syncs are as fast as before",
         (Setting("by", "by_ns", Unit.DURATION, "added to each sync", default="200ms", limits=DELAY_LIMITS,
                  swarm=Span(20 * MS, 2 * SECOND)),),
-        swarm_roles=("replica", "sidecar", "sink"), drivers=(SIM,),
+        swarm_roles=("replica", "sidecar", "sink"),
+    ),
+    FaultKind(
+        "disk-torn", Aim.NODES, STORING,
+        "The host loses power in the middle of a write: the first record that was not synced is half there, a checkpoint slot half old and half new.",
+        "the node boots with what it can believe", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar", "sink"),
+    ),
+    FaultKind(
+        "disk-reorder", Aim.NODES, STORING,
+        "The host loses power, and of the writes that were not synced any may have reached the disk, in any order.",
+        "the node boots with what it can believe", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar", "sink"),
+    ),
+    FaultKind(
+        "disk-lie", Aim.NODES, STORING,
+        "Every sync returns and does nothing, so that a power loss takes what was called durable. This breaks A2: what rests on that disk is void.",
+        "what the disk had kept to itself is synced", swarm_roles=("replica", "sidecar"), swarms=False,
+    ),
+    FaultKind(
+        "bit-flip", Aim.NODES, STORING,
+        "One bit of what the node holds durably turns, and is found when it next boots. This breaks A2 for that node: what lies behind is lost.",
+        "nothing: the bit stays as it is",
+        (Setting("in", "slots", Unit.CHOICE, "log: a record; slots: a checkpoint (agents only)", default="log", choices=("log", "slots"),
+                 swarm=("log",)),),
+        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False,
+    ),
+    FaultKind(
+        "disk-lost", Aim.NODES, ("replica", "sidecar"),
+        "The host loses power and its disk: the node comes back with nothing, a replica as one that joins. This breaks A2 for that node.",
+        "the node boots with an empty disk", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar"),
+        swarms=False,
     ),
 )  # fmt: skip

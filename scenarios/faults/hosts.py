@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import HOSTED, MS, SECOND, Aim, FaultKind, Live, Setting, Unit
-from scenarios.units import Span
+from scenarios.faults.kinds import HOSTED, RESTART_AFTER, Aim, FaultKind, Live, Setting, Unit
 
 ROWS = (
     FaultKind(
@@ -11,8 +10,7 @@ ROWS = (
         "the node boots with what survived",
         (Setting("power", "power", Unit.FLAG, "the host loses power: its clock restarts, and what was not synced is gone", default=False,
                  swarm=("true", "false"), live=(0,)),
-         Setting("restart-after", "restart_after_ns", Unit.DURATION_OR_NONE, "from death to boot; none: not before all is healed",
-                 default="1s", limits=Span(0, 3600 * SECOND), swarm=Span(50 * MS, 5 * SECOND))),
+         RESTART_AFTER),
         lasting=False, swarm_roles=("replica", "sidecar", "sink"),
         live=Live("processes", "the status that the kernel gave, then a new pid", "a process can be killed, a host's power cannot be taken away"),
     ),

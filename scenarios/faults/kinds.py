@@ -145,6 +145,11 @@ STORING = ("replica", "sidecar", "agent", "sink")
 CHANCE_LIMITS = Span(0, MILLION)
 DELAY_LIMITS = Span(0, 600 * SECOND)
 
+RESTART_AFTER = Setting(
+    "restart-after", "restart_after_ns", Unit.DURATION_OR_NONE, "from death to boot; none: not before all is healed", default="1s",
+    limits=Span(0, 3600 * SECOND), swarm=Span(50 * MS, 5 * SECOND),
+)  # fmt: skip
+
 
 def chance(doc: str) -> Setting:
     return Setting("chance", "chance_ppm", Unit.CHANCE, doc, default="20%", limits=CHANCE_LIMITS, swarm=Span(20_000, 600_000))

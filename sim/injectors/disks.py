@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from msgspec import structs
+
 from scenarios.schedule import Fault
-from sim.injectors.family import Family, whole
+from sim.disk import Loss
+from sim.injectors.family import Family, Injector, whole
+from sim.node import Node
 from sim.world import World
 
 
@@ -12,8 +18,13 @@ class Disks(Family):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self.begins = {"disk-fail": self._fail, "disk-slow": self._slow}
-        self.ends = {"disk-fail": self._mend, "disk-slow": self._speed}
+        torn: Injector = partial(self._lose_power, Loss.TORN)
+        reordered: Injector = partial(self._lose_power, Loss.REORDERED)
+        self.begins = {
+            "disk-fail": self._fail, "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
+            "bit-flip": self._flip, "disk-lost": self._lose,
+        }  # fmt: skip
+        self.ends = {"disk-fail": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth}
 
     def _fail(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -32,3 +43,41 @@ class Disks(Family):
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.disk.slow_ns.pop(id_, None)
+
+    def _host(self, node: Node) -> tuple[Node, ...]:
+        """All whose disk is the node's: a sidecar and its agent share a host."""
+        if node.config.role not in ("agent", "sidecar"):
+            return (node,)
+        sidecar = node if node.config.role == "sidecar" else self.world.sidecar_of(node)
+        return (sidecar, self.world.agent_of(sidecar))
+
+    def _lose_power(self, loss: Loss, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            for each in self._host(node):
+                each.disk.loss = loss
+            self.world.fault_fired(id_)
+            self.world.crash(node, power=True)
+            self.restart(node, fault)
+
+    def _lie(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            node.disk.lying[id_] = self.world.fault_fired
+
+    def _tell_truth(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            node.disk.tell_truth(id_)
+
+    def _flip(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            if node.disk.flip(slots=fault.settings.get("slots") == "slots"):
+                self.world.fault_fired(id_)
+
+    def _lose(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            self.world.fault_fired(id_)
+            self.world.crash(node, power=True)
+            for each in self._host(node):
+                each.disk.wipe()
+            if node.config.role == "replica":
+                node.config = structs.replace(node.config, joins=True)
+            self.restart(node, fault)

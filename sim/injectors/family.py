@@ -22,6 +22,13 @@ class Family:
     def targets(self, fault: Fault) -> list[Node]:
         return [self.world.nodes[target] for target in fault.targets]
 
+    def restart(self, node: Node, fault: Fault) -> None:
+        """Boot a node that has crashed when its time has come; an agent is started by its sidecar, if that runs."""
+        after_ns = whole(fault, "restart_after_ns")
+        restarted = self.world.sidecar_of(node) if node.config.role == "agent" else node
+        if after_ns >= 0 and not restarted.running:
+            self.world.queue.at(self.world.queue.now + after_ns, Node.boot_up, restarted)
+
 
 def whole(fault: Fault, key: str) -> int:
     """A setting that is a whole number; 0 if the fault has none of that name."""

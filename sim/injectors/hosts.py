@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from scenarios.schedule import Fault
-from sim.injectors.family import Family, whole
-from sim.node import Node
+from sim.injectors.family import Family
 from sim.world import World
 
 
@@ -17,17 +16,11 @@ class Hosts(Family):
         self.ends = {"pause": self._resume}
 
     def _crash(self, id_: str, fault: Fault) -> None:
-        after_ns = whole(fault, "restart_after_ns")
         for node in self.targets(fault):
             if node.running or fault.settings.get("power"):
                 self.world.fault_fired(id_)
             self.world.crash(node, power=bool(fault.settings.get("power")))
-            restarted = self.world.sidecar_of(node) if node.config.role == "agent" else node
-            if after_ns >= 0 and not restarted.running:
-                self.world.queue.at(self.world.queue.now + after_ns, self._restart, restarted)
-
-    def _restart(self, node: Node) -> None:
-        node.boot_up()
+            self.restart(node, fault)
 
     def _pause(self, id_: str, fault: Fault) -> None:
         """Stop a process between two steps, or in the middle of its next one: after it decided, before anything left it."""

@@ -42,8 +42,8 @@ class Keys(Family):
         previous = intent.content_id(self._signed[-1].raw) if self._signed else ""
         change = KeyChange(len(self._signed) + 2, previous, revokes, rotates)
         self._signed.append(keysets.sign_change(KeyedHash(self.world.secret), change, ROOTS[:2]))
-        for node in self.targets(fault):
-            self._hand_over((node, id_))
+        for node in self.targets(fault):  # not at once: what brings it about may be a fact of a step that is still under way
+            self.world.queue.at(self.world.queue.now, self._hand_over, (node, id_))
 
     def _hand_over(self, errand: tuple[Node, str]) -> None:
         """Somebody who finds a replica down comes again."""

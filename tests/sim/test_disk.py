@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from killswitch.core import audit
 from killswitch.core.audit import Chain
 from killswitch.core.events import CheckpointDurable, DiskFailed, Durable, Input, Record, WriteCheckpoint
 from scenarios.schedule import DiskSpec
 from scenarios.schedule import Tape as TapeSpec
-from sim.disk import Disk
+from sim.disk import Disk, Loss
 from sim.queue import Queue
 from sim.tape import Tape
 
@@ -168,3 +169,100 @@ def test_a_checkpoint_on_a_failing_disk_is_a_failed_disk() -> None:
     bench.disk.write_checkpoint(WriteCheckpoint(1, b"new"))
     assert bench.play(100 * MS) == [(SYNC_NS, DiskFailed(0))]
     assert bench.disk.checkpoints() == ()
+
+
+# -- disks that tear, reorder, lie and rot
+
+
+def unsynced(loss: Loss, *survives: int) -> tuple[Bench, list[Record]]:
+    """One durable record and three that are not, when the power goes; ``survives``: the draws, in order."""
+    bench = Bench()
+    bench.disk = Disk("n", bench.queue, Tape(TapeSpec(seed="7", fixed={"disk.survives/n": {str(n): draw for n, draw in enumerate(survives)}})), SPEC,
+                      lambda event: bench.given.append((bench.queue.now, event)))  # fmt: skip
+    made = bench.append(4)
+    bench.play(SYNC_NS + 1)
+    assert bench.disk.durable == 1
+    bench.disk.loss = loss
+    return bench, made
+
+
+def test_a_torn_write_leaves_half_a_record_which_is_cut_at_the_next_boot() -> None:
+    bench, made = unsynced(Loss.TORN, 2)
+    assert bench.disk.power_lost() == 2
+    assert bench.disk.recover() == (tuple(made[:2]), len(audit.written(made[2])) // 2)
+    assert (bench.disk.records, bench.disk.durable) == (made[:2], 2)
+    assert bench.disk.recover() == (tuple(made[:2]), 0)
+
+
+@pytest.mark.parametrize(("arrived", "left"), [((1, 0, 0), 1), ((0, 1, 0), 2), ((0, 0, 1), 3), ((1, 1, 1), 1), ((0, 0, 0), 4)])
+def test_of_reordered_writes_any_may_arrive_and_those_behind_a_hole_count_for_nothing(arrived: tuple[int, ...], left: int) -> None:
+    bench, made = unsynced(Loss.REORDERED, *arrived)
+    bench.disk.power_lost()
+    assert bench.disk.recover()[0] == tuple(made[:left])
+
+
+def test_the_way_that_writes_are_lost_is_that_of_one_power_loss() -> None:
+    bench, _ = unsynced(Loss.REORDERED, 1, 1, 1)
+    bench.disk.power_lost()
+    assert bench.disk.loss is Loss.SUFFIX
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_torn_checkpoint_is_half_new_and_half_old(done: int) -> None:
+    bench = Bench()
+    bench.disk.slots[1] = b"old!"
+    bench.disk.write_checkpoint(WriteCheckpoint(3, b"new?"))
+    bench.play(done * SYNC_NS + MS)
+    bench.disk.loss = Loss.TORN
+    bench.disk.power_lost()
+    assert bench.disk.checkpoints() == (b"old!" if done == 0 else b"ned!",)
+
+
+def test_a_lying_disk_loses_what_it_called_durable_and_a_truthful_one_keeps_it() -> None:
+    for truthful in (False, True):
+        bench, told = Bench(log=3, slot=1), list[str]()
+        bench.disk.lying["f"] = told.append
+        made = bench.append(3)
+        bench.disk.write_checkpoint(WriteCheckpoint(1, b"c"))
+        assert Durable(3) in [event for _, event in bench.play(100 * MS)]
+        assert told == ["f", "f", "f"]  # two syncs of the log, one checkpoint
+        assert bench.disk.safe == 0
+        if truthful:
+            bench.disk.tell_truth("f")
+        assert bench.disk.power_lost() == (0 if truthful else 3)
+        assert (bench.disk.records, bench.disk.checkpoints()) == ((made, (b"c",)) if truthful else ([], ()))
+
+
+def test_a_process_that_dies_makes_no_lie_true() -> None:
+    bench = Bench(log=2)
+    bench.disk.lying["f"] = lambda fault: None
+    bench.append(2)
+    bench.play(100 * MS)
+    bench.disk.process_died()
+    assert bench.disk.power_lost() == 2
+
+
+def test_a_flipped_bit_is_found_at_the_next_boot_and_not_before() -> None:
+    bench = Bench()
+    assert not bench.disk.flip(slots=False)
+    assert not bench.disk.flip(slots=True)
+    made = bench.append(3)
+    bench.play(100 * MS)
+    assert bench.disk.flip(slots=False)
+    assert bench.disk.records == made
+    ((lsn, left),) = bench.disk.damaged.items()
+    was = audit.written(made[lsn - 1])
+    assert sum((one ^ other).bit_count() for one, other in zip(was, left, strict=True)) == 1
+    assert bench.disk.recover()[0] == tuple(made[: lsn - 1])
+    bench.disk.slots[0] = b"content"
+    assert bench.disk.flip(slots=True)
+    assert bench.disk.slots[0] != b"content"
+
+
+def test_a_new_disk_holds_nothing() -> None:
+    bench = Bench()
+    bench.append(2)
+    bench.play(100 * MS)
+    bench.disk.slots[0] = b"content"
+    bench.disk.wipe()
+    assert (bench.disk.recover(), bench.disk.checkpoints(), bench.disk.durable) == (((), 0), (), 0)

@@ -48,6 +48,11 @@ EACH: dict[str, Entry] = {
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
     "rotate-keys": fault("f", "rotate-keys", SECOND, targets=("replica/2",)),
     "revoke-key": fault("f", "revoke-key", SECOND, targets=("replica/2",), key="issuer"),
+    "disk-torn": fault("f", "disk-torn", SECOND, targets=("replica/2",), restart_after_ns=SECOND),
+    "disk-reorder": fault("f", "disk-reorder", SECOND, targets=("replica/2",), restart_after_ns=SECOND),
+    "disk-lie": fault("f", "disk-lie", SECOND, SECOND, targets=("replica/2",)),
+    "bit-flip": fault("f", "bit-flip", SECOND, targets=("replica/2",), slots="log"),
+    "disk-lost": fault("f", "disk-lost", SECOND, targets=("replica/2",), restart_after_ns=SECOND),
     "disk-slow": fault("f", "disk-slow", SECOND, SECOND, targets=("replica/2",), by_ns=100 * MS),
 }
 

@@ -123,7 +123,9 @@ class Seat:
     def state(self) -> Any:
         return self.machine.state
 
-    def boot(self, now_ns: int, *, boot: str = "boot-1", records: Iterable[Record] | None = None, token: Token | None = None) -> list[Effect]:
+    def boot(
+        self, now_ns: int, *, boot: str = "boot-1", records: Iterable[Record] | None = None, token: Token | None = None, truncated: int = 0
+    ) -> list[Effect]:
         """Start the process with what survived: ``records``, or everything that was durable."""
         self.records = list(self.records[: self.durable] if records is None else records)
         self.durable = len(self.records)
@@ -133,7 +135,7 @@ class Seat:
         self.starts += 1
         self.machine = build.machine(self.config, SIGNER, self.keyset)
         slots = tuple(self.slots[slot] for slot in sorted(self.slots))
-        return self.take(Boot(tuple(self.records), boot, f"{boot}.{self.starts}", 0, slots, token), now_ns)
+        return self.take(Boot(tuple(self.records), boot, f"{boot}.{self.starts}", truncated, slots, token), now_ns)
 
     def take(self, event: Input, now_ns: int) -> list[Effect]:
         """One step, and the log's part of its effects. The rest is the caller's."""

@@ -127,3 +127,30 @@ class TestRecover:
     def test_records_survive_their_own_encoding(self) -> None:
         stored = [msgspec.msgpack.encode(record) for record in log(4)]
         assert audit.verify(msgspec.msgpack.decode(raw, type=Record) for raw in stored) == 4
+
+
+class TestReadable:
+    def test_a_log_on_disk_reads_back_and_a_torn_end_is_cut(self) -> None:
+        records = log(4)
+        rows = [audit.written(record) for record in records]
+        assert audit.readable(rows) == (tuple(records), 0)
+        assert audit.readable([*rows[:3], rows[3][:9]]) == (tuple(records[:3]), 9)
+        assert audit.readable([]) == ((), 0)
+
+    def test_behind_a_hole_nothing_is_believed_whole_or_not(self) -> None:
+        records = log(4)
+        rows = [audit.written(record) for record in records]
+        assert audit.readable([rows[0], rows[2], rows[3]]) == (tuple(records[:1]), len(rows[2]) + len(rows[3]))
+        assert audit.readable([rows[0], b"", rows[2]])[0] == tuple(records[:1])
+
+    @pytest.mark.parametrize("lsn", [1, 2, 3])
+    def test_no_flipped_bit_is_believed(self, lsn: int) -> None:
+        records = log(3)
+        rows = [audit.written(record) for record in records]
+        for at in range(len(rows[lsn - 1])):
+            for bit in range(8):
+                flipped = bytearray(rows[lsn - 1])
+                flipped[at] ^= 1 << bit
+                believed, rest = audit.readable([*rows[: lsn - 1], bytes(flipped), *rows[lsn:]])
+                assert believed == tuple(records[: lsn - 1]), (at, bit)
+                assert rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from killswitch.core import audit, transparency
+from killswitch.core import audit, merkle, transparency
 from killswitch.core.events import Receive, Record
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.messages import LeaseReply
@@ -28,6 +28,13 @@ def spoken(link: Link) -> int:
 def cosigned_size(link: Link, witness: str, writer: str) -> int:
     head = link[witness].state.cosigned.get(writer)
     return head.size if head else 0
+
+
+def merkle_root(link: Link, node: str, size: int) -> bytes:
+    tree = merkle.Tree()
+    for record in link[node].records[:size]:
+        tree.append(merkle.leaf_hash(record.hash))
+    return tree.root(size)
 
 
 def grow(link: Link, node: str, records: int = 1) -> None:
@@ -54,6 +61,19 @@ def cut_short(link: Link, node: str) -> None:
 
 
 class TestWitnessing:
+    def test_a_witness_that_has_forgotten_is_shown_the_log_from_where_it_stands(self) -> None:
+        """It says what it cosigned last; a writer that held to the most it ever heard would show it proofs from elsewhere for ever."""
+        link = witnessed()
+        before = cosigned_size(link, "replica/2", "replica/1")
+        assert before >= 2
+        link["replica/2"].state.cosigned["replica/1"] = transparency.sign_head(
+            SIGNER, "replica/1", 1, merkle_root(link, "replica/1", 1), 0
+        )  # fmt: skip
+        grow(link, "replica/1")
+        link.run(20 * SECOND)
+        assert cosigned_size(link, "replica/2", "replica/1") > before
+        assert not link["replica/1"].state.forks
+
     def test_every_log_is_cosigned_by_every_other_replica(self) -> None:
         link = witnessed()
         for writer in (*REPLICAS, SIDECAR):

@@ -99,10 +99,15 @@ def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
 
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str) -> None:
+    """Somebody drafts. What a replica knows that may have forgotten something does not count."""
+    tell_intent(state, message.nonce, sender, counts=not state.joining)
+
+
+def tell_intent(state: Replica, nonce: str, sender: str, *, counts: bool) -> None:
     """Tell a peer every order that could be missing from its draft; more of them than a frame takes are no answer that counts."""
     orders = tuple(sorted((known.order for known in uncovered(state)), key=lambda order: order.raw))
     certificates = tuple(state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force))[-BODIES_MAX:]
-    send(state, sender, IntentReply(message.nonce, orders[:ORDERS_MAX], certificates, len(orders) <= ORDERS_MAX))
+    send(state, sender, IntentReply(nonce, orders[:ORDERS_MAX], certificates, counts and len(orders) <= ORDERS_MAX))
 
 
 # -- fences ------------------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TypeVar
 from killswitch.core import intent, keysets, leases
 from killswitch.core.intent import View
 from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token,
+    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest,
 )  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
@@ -47,6 +47,8 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
 
 def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
     """How long this replica vouches for the agent, and why not if 0."""
+    if why := unfit(state):
+        return 0, why
     promised = state.promised.get(request.agent, NO_TOKEN)
     if request.token < promised:
         return 0, "stale token"
@@ -54,14 +56,17 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
         return 0, "unpromised"
     if request.token == NO_TOKEN:
         return 0, "no token"
-    if state.disk_failed:
-        return 0, "disk failed"
-    if state.node in state.forks:
-        return 0, "forked"
     if is_withheld_from(state, request.agent):
         return 0, "order under an unknown key"
     length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
     return length, "" if length else "ordered"
+
+
+def unfit(state: Replica) -> str:
+    """Why this replica vouches for nobody at present; empty if it does."""
+    if state.disk_failed:
+        return "disk failed"
+    return "forked" if state.node in state.forks else "joining" if state.joining else ""
 
 
 def lacking(
@@ -105,10 +110,9 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     note_stopped(state, request, now_ns)
     view = view_of(state, request.agent)
     promised = state.promised.get(request.agent, NO_TOKEN)
-    if view.uncovered or is_withheld_from(state, request.agent):
-        reply(state, request, view, granted=False, why="ordered")
-    elif state.disk_failed or state.node in state.forks:
-        reply(state, request, view, granted=False, why="disk failed" if state.disk_failed else "forked")
+    why = "ordered" if view.uncovered or is_withheld_from(state, request.agent) else unfit(state)
+    if why:
+        reply(state, request, view, granted=False, why=why)
     elif request.token < promised or request.token.counter >= COUNTER_MAX:
         reply(state, request, view, granted=False, why="stale token")
     elif request.token == promised:
@@ -148,8 +152,3 @@ def reply(
     promised = state.promised.get(request.agent, NO_TOKEN)
     message = StartReply(request.agent, request.token, state.node, granted, ready, why, promised, view.digest, complete, news, certificates)
     send(state, sidecar_of(request.agent), message, after_lsn)
-
-
-def promise_durable(state: Replica, agent: str, token: Token) -> None:
-    if state.promised.get(agent) == token:
-        state.promises_durable[agent] = token

@@ -74,8 +74,8 @@ def next_epoch(state: Replica, tenant: str) -> int:
 
 
 def heard_enough(state: Replica, draft: Draft) -> bool:
-    """n-k+1 of them meet every k that can have made an order effective."""
-    return len(draft.heard) > len(state.config.replicas) - state.config.kill_quorum
+    """n-k+1 of them meet every k that can have made an order effective; one that may have forgotten is none of them, nor can it draft."""
+    return not state.joining and len(draft.heard) > len(state.config.replicas) - state.config.kill_quorum
 
 
 def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:

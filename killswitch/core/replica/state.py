@@ -35,6 +35,26 @@ class Draft:
         self.heard = {itself}
 
 
+class Lessons:
+    """What a replica that may have forgotten something has learned so far (`joining`). ``taught``: {agent: the greatest token promised}.
+
+    ``told_intent`` and ``told_promises``: peers that have told all they know to be in force, and all they have promised, since this start.
+    """
+
+    __slots__ = ("finishing", "joined", "taught", "told_intent", "told_promises")
+
+    def __init__(self) -> None:
+        self.told_intent: set[str] = set()
+        self.told_promises: set[str] = set()
+        self.taught: dict[str, Token] = {}
+        self.finishing = False
+        self.joined = False  # some life of this log has learned enough
+
+    @property
+    def teachers(self) -> set[str]:
+        return self.told_intent & self.told_promises
+
+
 class Replica:
     """The state of one replica process. Times are on the replica's own clock, in nanoseconds."""
 
@@ -57,8 +77,10 @@ class Replica:
         self.declared: set[tuple[str, str]] = set()
         self.cosigned: dict[str, Sth] = {}  # writer -> the last head of its log that this replica cosigned
         self.forks: dict[str, ForkProof] = {}  # writer -> the proof that it keeps two logs
+        self.joining = False  # its log was cut, or it takes another's place: it vouches for nobody before it has learned (`joining`)
         # -- of this boot only
-        self.boot = ""
+        self.boot = self.instance = ""
+        self.lessons = Lessons()
         self.booted = False
         self.booted_ns = 0
         self.disk_failed = False
@@ -124,6 +146,12 @@ def uncovered(state: Replica) -> list[KnownOrder]:
 def killing(state: Replica, agent: str) -> list[str]:
     """The orders in force that kill an agent, by id."""
     return [known.id for known in view_of(state, agent).uncovered if known.severity.life is Life.KILL]
+
+
+def promise_durable(state: Replica, agent: str, token: Token) -> None:
+    """From here on leases are granted to the token, unless a greater one was promised meanwhile."""
+    if state.promised.get(agent) == token:
+        state.promises_durable[agent] = token
 
 
 def residue_ns(state: Replica, agent: str) -> int:

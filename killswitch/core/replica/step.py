@@ -10,15 +10,16 @@ from typing import Any
 
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import audit, intent, keysets, publication, traffic
-from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Timer
+from killswitch.core.lessons import Lesson, LessonRequest
+from killswitch.core import audit, boot, intent, keysets, publication, traffic
+from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
     Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
     ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
 )  # fmt: skip
-from killswitch.core.outlet import observe, record, send
-from killswitch.core.replica import dispatch, grants, orders, resumes, witness
-from killswitch.core.replica.state import Replica, killing, learn, uncovered
+from killswitch.core.outlet import observe, send
+from killswitch.core.replica import dispatch, grants, joining, orders, resumes, witness
+from killswitch.core.replica.state import Replica, killing, learn, promise_durable, uncovered
 
 
 def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
@@ -59,6 +60,7 @@ def is_heard(state: Replica, kind: type, sender: str, now_ns: int) -> bool:
 def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
     if event.name == "gossip":
         dispatch.on_gossip_timer(state, now_ns)
+        joining.ask(state)
         witness.round_of_witnessing(state, now_ns)
     elif event.name == "waiting":
         orders.on_waiting_timer(state, now_ns)
@@ -76,8 +78,10 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
         elif kind == "certificate" and isinstance(subject, str):
             intent.put_in_force(state.intent, subject)
             forget_lifted(state)
+        elif kind == "joined":
+            joining.finish(state)
         elif kind == "promise" and isinstance(subject, tuple):
-            grants.promise_durable(state, *subject)
+            promise_durable(state, *subject)
     if vouches:
         for peer in state.peers:
             send(state, peer, dispatch.gossip(state))
@@ -113,6 +117,7 @@ def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None
 
 def on_intent_reply(state: Replica, message: IntentReply, sender: str, now_ns: int) -> None:
     took_in(state, resumes.on_intent_reply(state, message, sender, now_ns), now_ns)
+    joining.on_intent(state, message, sender, now_ns)
 
 
 def took_in(state: Replica, fresh: list[str], now_ns: int) -> None:
@@ -164,6 +169,8 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     Cosigned: witness.on_cosigned,
     ForkProof: witness.on_fork_proof,
     KeysetNews: on_keyset_news,
+    LessonRequest: joining.on_request,
+    Lesson: joining.on_lesson,
 }
 
 # What has a share: requests for permission and telemetry, which are said again. Whatever may carry an order, or lift one, has none.
@@ -183,26 +190,26 @@ def show_intent(state: Replica) -> None:
 
 def on_boot(state: Replica, event: Boot, now_ns: int) -> None:
     """Fold the log. When an order was first seen is not recovered: what is left of its grace counts as nothing (D4)."""
-    recovery = audit.recover(event.records, event.boot)
-    state.chain = recovery.chain
+    recovery = boot.recover(state, event)
     state.chain.keep_hashes(recovery.records)
-    state.boot, state.booted, state.booted_ns = event.boot, True, now_ns
-    for entry in recovery.records:
-        fold(state, entry.kind, audit.content(entry))
+    state.boot, state.instance, state.booted_ns = event.boot, event.instance, now_ns
+    foreign = boot.fold_all(state, recovery.records, fold, now_ns)
     state.promises_durable = dict(state.promised)
     state.promised_ns = dict.fromkeys(state.promised, now_ns)
     for order in state.intent.orders:
         state.durable.setdefault(order, set()).add(state.node)
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
-    truncated = event.truncated or recovery.problem is not None
-    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "records": len(recovery.records)}, now_ns)
+    boot.note(state, event, recovery, now_ns, foreign)
+    joining.begin(state, cut=boot.is_cut(event, recovery))
     dispatch.on_gossip_timer(state, now_ns)
+    joining.ask(state)
     for known in uncovered(state):
         orders.after_accept(state, known.id, now_ns)
 
 
-def fold(state: Replica, kind: str, body: dict[str, Any]) -> None:
+def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     """Take one record of an earlier life into account."""
+    kind = entry.kind
     if kind == "ORDER_ACCEPTED":
         known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
         if known is not None:
@@ -227,6 +234,10 @@ def fold(state: Replica, kind: str, body: dict[str, Any]) -> None:
         publication.fold_fork(state, body)
     elif kind == keysets.KEYSET:
         keysets.fold(state, body)
+    elif kind == "RECOVERED":
+        state.joining = True
+    elif kind == "JOINED":
+        joining.fold(state, body["taught"])
 
 
 def digest(state: Replica) -> str:

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import audit, intent, keysets, leases, publication, trust
+from killswitch.core import audit, boot, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
@@ -331,18 +331,15 @@ def show_intent(state: Sidecar) -> None:
 
 def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     """Fold the log. Leases and permits are never recovered: boot is always closed (S23). Orphans are reaped before anything starts."""
-    recovery = audit.recover(event.records, event.boot)
-    state.chain = recovery.chain
+    recovery = boot.recover(state, event)
     state.chain.keep_hashes(recovery.records)
-    state.boot, state.instance, state.booted = event.boot, event.instance, True
-    for entry in recovery.records:
-        _FOLDS.get(entry.kind, _fold_nothing)(state, entry, audit.content(entry), now_ns)
+    state.boot, state.instance = event.boot, event.instance
+    foreign = boot.fold_all(state, recovery.records, fold, now_ns)
     state.lease_until_ns = recovered_lease(recovery.records)
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
     for order, deadline_ns in sorted(state.deadlines.items()):
         set_deadline(state, order, deadline_ns)
-    truncated = event.truncated or (recovery.problem is not None)
-    record(state, "RECOVERED" if truncated else "BOOT", {"instance": event.instance, "records": len(recovery.records)}, now_ns)
+    boot.note(state, event, recovery, now_ns, foreign)
     state.reaping = True
     state.effects.append(Signal(SignalKind.REAP_ORPHANS))
     starts.renew(state, now_ns)
@@ -363,6 +360,13 @@ def recovered_deadline(stored_ns: int, stored_boot: str, boot: str, order: Known
     The answer must not depend on ``order`` or ``now_ns``, which are here because giving the grace anew is the mistake one would make (B07).
     """
     return stored_ns if stored_boot == boot else NEVER
+
+
+def fold(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    """Take one record of an earlier life into account; most only tell what happened."""
+    known = _FOLDS.get(entry.kind)
+    if known is not None:
+        known(state, entry, body, now_ns)
 
 
 def _fold_order(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
@@ -404,10 +408,6 @@ def _fold_fork(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int)
 
 def _fold_keyset(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     keysets.fold(state, body)
-
-
-def _fold_nothing(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    """Records that tell what happened without changing what is known."""
 
 
 def digest(state: Sidecar) -> str:
