@@ -7,17 +7,22 @@ directed; a route says through which proxy it runs and in which direction of tha
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from harness.live import clock_port, log_port
+from harness.live.clock_port import BentClock
+from harness.live.log_port import DiskSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
 from killswitch.core.keys import Ed25519
 from killswitch.core.machine import NodeConfig
-from killswitch.live.clock import NodeClock
+from killswitch.live.clock import Clock, NodeClock
 from killswitch.live.node import Deployment
 from scenarios.deploy import OPERATOR, PEOPLE, configurations
+from scenarios.faults import FAULTS, Aim
 from scenarios.schedule import Fault, Schedule
 
 Link = tuple[str, str]
@@ -42,10 +47,19 @@ class Route(Struct, frozen=True):
 
 
 class Cell(Struct, frozen=True):
-    """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server)."""
+    """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
+
+    ``clocks`` and ``disks``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
+    """
 
     deployments: dict[str, Deployment]
     conduits: dict[Link, Conduit]
+    clocks: dict[str, BentClock] = {}
+    disks: dict[str, DiskSwitch] = {}
+
+    def clock(self, node: str) -> Clock:
+        """The own clock of ``node``, as it reads it."""
+        return self.clocks.get(node.replace("agent/", "sidecar/", 1), self.deployments[node].clock)
 
     def route(self, link: Link) -> Route | None:
         """How messages over ``link`` travel; None if its ends never speak. What goes to a peer that is dialled goes over the dialled connection."""
@@ -76,6 +90,18 @@ def dialled_links(configs: dict[str, NodeConfig]) -> list[Link]:
     return links
 
 
+def relayed_links(faults: Sequence[Fault]) -> Callable[[str, str], bool]:
+    """Whether a relay has to stand between a client and its server: only where a fault needs one, for each hop costs time."""
+    signalled = {target for fault in faults if FAULTS[fault.what].aim is Aim.SIGNALS for target in fault.targets}
+    linked = {link for fault in faults if needs_relay(fault) for link in fault.links}
+    return lambda client, server: bool(signalled & {client, server} or linked & {(client, server), (server, client)})
+
+
+def needs_relay(fault: Fault) -> bool:
+    live = FAULTS[fault.what].live
+    return fault.settings.get("shape") == "stall" or (live is not None and live.mechanism == "frame-relay")
+
+
 def deployment_file(node: str, directory: Path) -> Path:
     return directory / "deployments" / f"{node.replace('/', '-')}.json"
 
@@ -90,10 +116,10 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     configs = configurations(schedule)
     listens = {node: free_port() for node, config in configs.items() if config.role in ("replica", "sink")}
     faults = [entry.action for entry in schedule.timeline if isinstance(entry.action, Fault)]
-    relayed = {target for fault in faults if fault.what == "duplicate" for target in fault.targets}
+    relayed = relayed_links(faults)
     conduits = {}
     for client, server in dialled_links(configs):
-        relay_port = free_port() if relayed & {client, server} else 0
+        relay_port = free_port() if relayed(client, server) else 0
         proxy = f"{client}~{server}".replace("/", ".")  # a name that is one segment of the control API's path
         behind = relay_port or listens[server]
         conduits[client, server] = Conduit(proxy, client, server, free_port(), behind, listens[server] if relay_port else 0)
@@ -115,4 +141,15 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
         )
-    return Cell(deployments, conduits)
+    clocks = {
+        node: BentClock(clock_port.page_of(node, directory), deployments[node].clock, deployments[node].clock.drift_ppm)
+        for node in sorted(aimed_at(faults, "clock-port"))
+    }  # fmt: skip
+    disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
+    return Cell(deployments, conduits, clocks, disks)
+
+
+def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:
+    """The nodes that faults made by ``mechanism`` are aimed at."""
+    made_so = [fault for fault in faults if (live := FAULTS[fault.what].live) is not None and live.mechanism == mechanism]
+    return {target for fault in made_so for target in fault.targets}

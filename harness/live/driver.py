@@ -144,7 +144,7 @@ class LiveRun:
         schedule = self._schedule
         self._ledger.intend(File(str(self._directory / "upstream")))
         await self._desk.open(self._directory / "upstream")
-        stage = Stage(self._ledger, self._cell, self._fleet, paths, self._sight, Healing())
+        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, self._fleet, paths, self._sight, Healing())
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
         self._note("topology", topology_fact(schedule))
         self._nemesis = Nemesis(schedule, stage, self._desk, self._note)

@@ -35,7 +35,7 @@ class Paths:
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
         self._toxics: dict[str, dict[str, Toxic]] = {name: {} for name in self._conduits}
         self._relays = {
-            conduit.name: Relay(conduit.behind, conduit.relay_to) for conduit in self._conduits.values() if conduit.relay_to
+            each.name: Relay(each.behind, each.relay_to, each.client, each.server) for each in self._conduits.values() if each.relay_to
         }  # fmt: skip
 
     async def open(self) -> None:
@@ -93,11 +93,14 @@ class Paths:
         """Latency that the toxics in force add to a round trip."""
         return sum(toxic.value for toxic in self._toxics[conduit.name].values() if toxic.kind == "latency")
 
-    def is_holed(self, conduit: Conduit) -> bool:
-        return any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
+    def is_silent(self, conduit: Conduit) -> bool:
+        """Whether a black hole or a stall keeps an echo from coming back."""
+        relay = self._relays.get(conduit.name)
+        stalls = relay is not None and any(way.stalls for way in relay.ways.values())
+        return stalls or any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
 
-    async def measure(self, conduit: Conduit, deadline_s: float) -> Measured:
-        return await probe(conduit.port, deadline_s)
+    async def measure(self, conduit: Conduit, deadline_s: float, load_bytes: int = 8) -> Measured:
+        return await probe(conduit.port, deadline_s, load_bytes)
 
     def relay(self, conduit: Conduit) -> Relay | None:
         return self._relays.get(conduit.name)

@@ -34,13 +34,13 @@ class Measured(Struct, frozen=True):
     trip_ns: int = 0
 
 
-async def probe(port: int, deadline_s: float) -> Measured:
-    """Ping once through ``port``. Takes at most about ``deadline_s``; never raises."""
+async def probe(port: int, deadline_s: float, load_bytes: int = 8) -> Measured:
+    """Ping once through ``port``, with a payload of so many bytes. Takes at most about ``deadline_s``; never raises."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(deadline_s):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            nonce = os.urandom(8)
+            nonce = os.urandom(load_bytes)
             began_ns = time.monotonic_ns()
             writer.write(frames.pack(Kind.PING, nonce))
             kind, payload = await frames.read(reader)

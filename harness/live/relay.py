@@ -1,60 +1,158 @@
 """A relay in a link that knows where a signal begins and ends, for the faults that a byte proxy cannot make.
 
-Owns one hop, behind the link's Toxiproxy proxy and before its server. Toxiproxy moves bytes; a signal delivered twice has to be
-cut out of the stream first. What passes is otherwise left as it is, byte for byte, and counted, so that what the relay says it did
-can be held against what the receiver saw.
+Owns one hop, behind the link's Toxiproxy proxy and before its server. Toxiproxy moves bytes; a signal that is lost, held back or delivered twice
+has to be cut out of the stream first. What no rule is about passes as it is, byte for byte. While a rule is in force the relay keeps what
+passed and what became of it, so that what it says it did can be held against what the receiver saw.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from harness.live.guard import LOOPBACK
 from harness.signals import carries
 from killswitch.core import codec
+from killswitch.core.messages import Message
 from killswitch.live import frames
 from killswitch.live.frames import BrokenFrame, Kind
 from killswitch.live.listener import Listener
 
 CONNECT_S = 1.0
+SIGNALS_KEPT = 64  # of each way, for replays
 
 
-class Counts(Struct):
-    """Since the relay was opened: signals of the kind asked for that passed, and how many more deliveries were made of them."""
+class Rule(Struct, frozen=True, kw_only=True):
+    """What happens to each signal to one receiver that carries ``what`` (`harness.signals`), with a chance of ``chance_ppm``.
 
-    signals: int = 0
-    extra: int = 0
+    ``times``: how often it is delivered, 0 is never. ``held_ns``: the longest time that it is held back, so that later ones overtake it.
+    ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order.
+    """
+
+    what: str = "any"
+    chance_ppm: int = 1_000_000
+    times: int = 1
+    held_ns: int = 0
+    stalls: bool = False
+
+
+class Passed(Struct, frozen=True):
+    """A signal that a rule was about: when it came, and how often and after how long it was delivered."""
+
+    message: Message
+    at_ns: int
+    times: int
+    held_ns: int = 0
+
+
+class Old(Struct, frozen=True):
+    """A signal that has passed, to be passed again: its frame, what it said, and when."""
+
+    at_ns: int
+    message: Message
+    frame: bytes
+
+
+class Way:
+    """One direction of the relay: what passes to one receiver. ``passed`` is kept for each rule, by its name."""
+
+    def __init__(self) -> None:
+        self.passed: dict[str, list[Passed]] = {}
+        self.remembers = False
+        self.old: deque[Old] = deque(maxlen=SIGNALS_KEPT)
+        self._rules: dict[str, tuple[Rule, random.Random]] = {}
+        self._open = asyncio.Event()
+        self._open.set()
+        self._sink: asyncio.StreamWriter | None = None
+
+    def impose(self, name: str, rule: Rule, dice: random.Random) -> None:
+        if rule.times < 0 or rule.held_ns < 0 or not 0 <= rule.chance_ppm <= 1_000_000:
+            raise ValueError(f"rule: deliveries and times from 0, a chance within 0..1,000,000 (got {rule})")
+        self._rules[name] = (rule, dice)
+        self.passed.setdefault(name, [])
+        self._turn()
+
+    @property
+    def stalls(self) -> bool:
+        return not self._open.is_set()
+
+    def lift(self, name: str) -> None:
+        self._rules.pop(name, None)
+        self._turn()
+
+    async def pass_on(self, kind: Kind, payload: bytes, sink: asyncio.StreamWriter) -> None:
+        """Deliver one frame as the rules say. Raises `OSError` if the connection is gone."""
+        await self._open.wait()
+        frame = frames.pack(kind, payload)
+        deliveries = [0]
+        if kind is Kind.MESSAGE:
+            self._sink = sink  # of the nodes themselves: a probe sends no message
+            if self._rules or self.remembers:
+                deliveries = list(self._deliveries(payload, frame))
+        for held_ns in deliveries:
+            if held_ns:
+                asyncio.get_running_loop().call_later(held_ns / 1e9, _write, sink, frame)
+            else:
+                _write(sink, frame)
+        await sink.drain()
+
+    def again(self, old: Old) -> bool:
+        """Deliver an old signal once more, as old as it is; whether there was a connection to do so."""
+        return self._sink is not None and _write(self._sink, old.frame)
+
+    def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[int]:
+        """For each delivery of the signal, how long it is held back."""
+        envelope = codec.decode(payload)
+        if isinstance(envelope, codec.Refusal):
+            yield 0  # what is no message is not ours to judge
+            return
+        if self.remembers:
+            self.old.append(Old(time.monotonic_ns(), envelope.message, frame))
+        now_ns = time.monotonic_ns()
+        times, held_ns = 1, 0
+        for name, (rule, dice) in self._rules.items():
+            if not carries(envelope.message, rule.what) or rule.stalls:
+                continue
+            hit = dice.randrange(1_000_000) < rule.chance_ppm
+            held = dice.randrange(rule.held_ns + 1) if hit and rule.held_ns else 0
+            self.passed[name].append(Passed(envelope.message, now_ns, rule.times if hit else 1, held))
+            if hit:
+                times = 0 if rule.times == 0 else max(times, rule.times) if times else 0
+                held_ns = max(held_ns, held)
+        yield from [held_ns] * times
+
+    def _turn(self) -> None:
+        if any(rule.stalls for rule, _ in self._rules.values()):
+            self._open.clear()
+        else:
+            self._open.set()
+
+
+def _write(sink: asyncio.StreamWriter, frame: bytes) -> bool:
+    if sink.is_closing():
+        return False
+    sink.write(frame)
+    return True
 
 
 class Relay:
-    """One hop from ``port`` to ``server_port``. Signals are duplicated by receiver: a link has one at each end."""
+    """One hop from ``port`` to ``server_port``, between the nodes ``client`` and ``server``: a way to each of them."""
 
-    def __init__(self, port: int, server_port: int) -> None:
+    def __init__(self, port: int, server_port: int, client: str, server: str) -> None:
         self.port = port
-        self._server_port = server_port
-        self._orders: dict[str, tuple[str, int]] = {}
-        self._counts: dict[str, Counts] = {}
+        self.ways = {client: Way(), server: Way()}
+        self._client, self._server, self._server_port = client, server, server_port
         self._listener = Listener(self._pass)
 
     async def open(self) -> None:
         """Raises `OSError` if the port is taken."""
         await self._listener.open(self.port)
-
-    def duplicate(self, receiver: str, what: str, times: int) -> None:
-        """From now on deliver every signal to ``receiver`` that carries ``what`` (`harness.signals`) ``times`` times in all."""
-        if times < 1:
-            raise ValueError(f"times: at least 1 (got {times})")
-        self._orders[receiver] = (what, times)
-
-    def leave(self, receiver: str) -> None:
-        """From now on deliver everything to ``receiver`` once."""
-        self._orders.pop(receiver, None)
-
-    def counts(self, receiver: str) -> Counts:
-        return self._counts.setdefault(receiver, Counts())
 
     async def close(self) -> None:
         await self._listener.close()
@@ -64,7 +162,10 @@ class Relay:
         try:
             async with asyncio.timeout(CONNECT_S):
                 answers, upstream = await asyncio.open_connection(LOOPBACK, self._server_port)
-            halves = [asyncio.create_task(self._pump(reader, upstream)), asyncio.create_task(self._pump(answers, writer))]
+            halves = [
+                asyncio.create_task(self._pump(reader, upstream, self.ways[self._server])),
+                asyncio.create_task(self._pump(answers, writer, self.ways[self._client])),
+            ]
             try:
                 await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -77,22 +178,8 @@ class Relay:
             if upstream is not None:
                 upstream.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way) -> None:
         with contextlib.suppress(BrokenFrame, EOFError, OSError):
             while True:
                 kind, payload = await frames.read(source)
-                frame = frames.pack(kind, payload)
-                sink.write(frame * (self._deliveries(payload) if kind is Kind.MESSAGE else 1))
-                await sink.drain()
-
-    def _deliveries(self, payload: bytes) -> int:
-        envelope = codec.decode(payload)
-        if isinstance(envelope, codec.Refusal) or envelope.header.to not in self._orders:
-            return 1
-        what, times = self._orders[envelope.header.to]
-        if not carries(envelope.message, what):
-            return 1
-        counts = self.counts(envelope.header.to)
-        counts.signals += 1
-        counts.extra += times - 1
-        return times
+                await way.pass_on(kind, payload, sink)

@@ -67,7 +67,7 @@ class Sight:
 
     def clock_ns(self, node: str) -> int:
         """What the own clock of ``node`` reads now."""
-        return self._cell.deployments[node].clock.read_ns()
+        return self._cell.clock(node).read_ns()
 
     def look(self) -> None:
         """Take in what has been written since the last look."""

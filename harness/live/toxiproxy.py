@@ -26,6 +26,7 @@ DOWNSTREAM = "downstream"
 # Toxic -> its one attribute. Chances and jitter are never used: the server rolls them per connection, from a seed that has no effect.
 ATTRIBUTES: Mapping[str, str] = {
     "latency": "latency",
+    "bandwidth": "rate",
     "timeout": "timeout",
     "reset_peer": "timeout",
 }
@@ -48,7 +49,7 @@ class NotAsAsked(ToxiproxyFailed):
 
 
 class Toxic(Struct, frozen=True, order=True):
-    """``stream`` is UPSTREAM or DOWNSTREAM; ``value`` is the attribute's, in milliseconds (a timeout of 0 is a black hole)."""
+    """``stream`` is UPSTREAM or DOWNSTREAM; ``value`` is the attribute's: milliseconds (a timeout of 0 is a black hole), or kB/s."""
 
     name: str
     kind: str

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from killswitch.core import audit
 from killswitch.core.events import Append
-from killswitch.live.clock import NodeClock, boot_id
+from killswitch.live.clock import Clock, boot_id
 from killswitch.live.log import LogFailed, SqliteLog
 
 BURST = 20
@@ -24,7 +24,7 @@ REFILL_S = 1.0
 class AccessLog:
     """The log in ``file``, made with its first record. ``clock``: the node's own, which stamps as it does in the node's log."""
 
-    def __init__(self, file: Path, clock: NodeClock) -> None:
+    def __init__(self, file: Path, clock: Clock) -> None:
         self._file = file
         self._clock = clock
         self._log: SqliteLog | None = None

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 
 PER_MILLION = 1_000_000
+
+
+class Clock(Protocol):
+    """What a node reads as its own clock, in nanoseconds."""
+
+    def read_ns(self) -> int: ...
+    def seconds_until(self, at_ns: int) -> float: ...
 
 
 class NodeClock(Struct, frozen=True):

@@ -41,7 +41,7 @@ from killswitch.core.events import (
 from killswitch.core.machine import Machine
 from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
-from killswitch.live.clock import NodeClock
+from killswitch.live.clock import Clock
 from killswitch.live.log import LogFailed, SqliteLog
 from killswitch.live.trace import Raised, Released, Step, TraceWriter, monotonic_ns
 
@@ -73,7 +73,7 @@ class Host:
     """Runs ``machine`` until it exits. ``checkpoints`` only for agents."""
 
     def __init__(
-        self, machine: Machine, log: SqliteLog, clock: NodeClock, trace: TraceWriter, around: Surroundings, checkpoints: Checkpoints | None = None
+        self, machine: Machine, log: SqliteLog, clock: Clock, trace: TraceWriter, around: Surroundings, checkpoints: Checkpoints | None = None
     ) -> None:
         self._machine = machine
         self._log = log

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -28,7 +29,7 @@ from killswitch.core.messages import Message, Token
 from killswitch.live import tether
 from killswitch.live.access import AccessLog
 from killswitch.live.checkpoint import Checkpoints
-from killswitch.live.clock import NodeClock, boot_id
+from killswitch.live.clock import Clock, NodeClock, boot_id
 from killswitch.live.credentials import Credentials, Files
 from killswitch.live.host import Host
 from killswitch.live.listener import LOOPBACK
@@ -74,21 +75,30 @@ class Deployment(Struct, frozen=True, kw_only=True):
             out.write(msgspec.json.format(msgspec.json.encode(self), indent=1))
 
 
+class Fittings(NamedTuple):
+    """What a node is made with. An experiment puts something of its own before the clock or the log, and another implementation in place of ours."""
+
+    machine: MakeMachine = build.machine
+    clock: Callable[[Deployment], Clock] = lambda deployment: deployment.clock
+    log: Callable[[Path], SqliteLog] = SqliteLog
+
+
 class Node:
     """The parts of one process, joined; the surroundings of its `Host`."""
 
-    def __init__(self, deployment: Deployment, make_machine: MakeMachine, token: Token | None) -> None:
+    def __init__(self, deployment: Deployment, fittings: Fittings, token: Token | None) -> None:
         config = deployment.config
+        clock = fittings.clock(deployment)
         self._deployment = deployment
         self._token = token
         directory = Path(deployment.directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._trace = TraceWriter(Path(deployment.trace))
-        self._log = SqliteLog(directory / "log.db")
+        self._log = fittings.log(directory / "log.db")
         self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
-        machine = make_machine(config, Ed25519(deployment.private, deployment.public))
-        self._host = Host(machine, self._log, deployment.clock, self._trace, self, self._checkpoints)
-        self._access = AccessLog(directory / "access.db", deployment.clock)
+        machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))
+        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints)
+        self._access = AccessLog(directory / "access.db", clock)
         credentials = Credentials(deployment.credentials) if deployment.credentials else None
         self._transport = Transport(
             config.node, config.tenant, deployment.cell, self._host.receive, credentials=credentials, refused=self._access.refused
@@ -169,8 +179,8 @@ class Node:
         return self._tree.reap_orphans()
 
 
-def main(arguments: list[str] | None = None, make_machine: MakeMachine = build.machine) -> int:
-    """Be one node. ``make_machine``: what implements the protocol here."""
+def main(arguments: list[str] | None = None, fittings: Fittings | None = None) -> int:
+    """Be one node."""
     parser = argparse.ArgumentParser(prog="killswitch.live.node")
     parser.add_argument("deployment", type=Path)
     parser.add_argument("--hold", action="store_true", help="say 'ready' and wait for a line before anything else")
@@ -180,7 +190,7 @@ def main(arguments: list[str] | None = None, make_machine: MakeMachine = build.m
     deployment = msgspec.json.decode(chosen.deployment.read_bytes(), type=Deployment)
     if deployment.config.role == "sidecar":
         tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
-    node = Node(deployment, make_machine, msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
+    node = Node(deployment, fittings or Fittings(), msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
     guard = None if chosen.guard is None else socket.socket(fileno=chosen.guard)
     if chosen.hold:
         print("ready", flush=True)

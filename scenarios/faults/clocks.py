@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -11,14 +11,15 @@ ROWS = (
         "the clock runs on from where it jumped to",
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-DAY, DAY),
                  swarm=Span(-2 * SECOND, 2 * SECOND)),),
-        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
+        lasting=False, swarm_roles=CLOCKED, breaks_clocks=True,
+        live=Live("clock-port", "the node's own readings beside the host's clock, in its trace"),
     ),
     FaultKind(
         "clock-drift", Aim.NODES, CLOCKED,
         "The node's own clock runs at another rate. Beyond the promised drift, timed bounds are void there (T5).",
         "the clock runs on at the rate it had",
         (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
-        swarm_roles=CLOCKED, drivers=(SIM,),
+        swarm_roles=CLOCKED, live=Live("clock-port", "the node's own readings beside the host's clock, in its trace"),
     ),
     FaultKind(
         "wall-step", Aim.NODES, CLOCKED,

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import DELAY_LIMITS, MS, RESTART_AFTER, SECOND, STORING, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import DELAY_LIMITS, MS, RESTART_AFTER, SECOND, SIM, STORING, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
     FaultKind(
         "disk-fail", Aim.NODES, STORING, "Every sync of the node's disk fails, and a failed sync is final for the process that saw it.",
         "syncs work again for processes started from then on", swarm_roles=("replica", "sidecar"),
+        live=Live("log-port", "failures that the node's trace shows", "commits of the log fail, by a switch before them; checkpoints do not"),
     ),
     FaultKind(
         "disk-slow", Aim.NODES, STORING, "Every sync of the node's disk takes longer.", "syncs are as fast as before",
         (Setting("by", "by_ns", Unit.DURATION, "added to each sync", default="200ms", limits=DELAY_LIMITS,
                  swarm=Span(20 * MS, 2 * SECOND)),),
         swarm_roles=("replica", "sidecar", "sink"),
+        live=Live("log-port", "from append to durable, in the node's trace",
+                  "commits of the log take longer, by a switch before them; checkpoints do not"),
     ),
     FaultKind(
         "disk-torn", Aim.NODES, STORING,
         "The host loses power in the middle of a write: the first record that was not synced is half there, a checkpoint slot half old and half new.",
         "the node boots with what it can believe", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar", "sink"),
+        drivers=(SIM,),
     ),
     FaultKind(
         "disk-reorder", Aim.NODES, STORING,
         "The host loses power, and of the writes that were not synced any may have reached the disk, in any order.",
         "the node boots with what it can believe", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar", "sink"),
+        drivers=(SIM,),
     ),
     FaultKind(
         "disk-lie", Aim.NODES, STORING,
         "Every sync returns and does nothing, so that a power loss takes what was called durable. This breaks A2: what rests on that disk is void.",
-        "what the disk had kept to itself is synced", swarm_roles=("replica", "sidecar"), swarms=False,
+        "what the disk had kept to itself is synced", swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
     ),
     FaultKind(
         "bit-flip", Aim.NODES, STORING,
@@ -37,12 +42,12 @@ ROWS = (
         "nothing: the bit stays as it is",
         (Setting("in", "slots", Unit.CHOICE, "log: a record; slots: a checkpoint (agents only)", default="log", choices=("log", "slots"),
                  swarm=("log",)),),
-        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False,
+        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
     ),
     FaultKind(
         "disk-lost", Aim.NODES, ("replica", "sidecar"),
         "The host loses power and its disk: the node comes back with nothing, a replica as one that joins. This breaks A2 for that node.",
         "the node boots with an empty disk", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar"),
-        swarms=False,
+        swarms=False, drivers=(SIM,),
     ),
 )  # fmt: skip

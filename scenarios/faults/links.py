@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Live, Setting, Shape, Unit, chance
+from scenarios.faults.kinds import DELAY_LIMITS, MS, NETWORKED, SECOND, Aim, FaultKind, Live, Setting, Shape, Unit, chance
 from scenarios.units import Span
 
 _SHAPE = Setting(
     "shape", "shape", Unit.CHOICE,
     "blackhole: messages vanish; cut: connections are closed and refused, messages vanish; stall: messages wait in TCP and arrive at the heal, late",
-    default="blackhole", choices=("blackhole", "cut", "stall"), swarm=("blackhole", "cut", "stall"), live=("blackhole", "cut"),
+    default="blackhole", choices=("blackhole", "cut", "stall"), swarm=("blackhole", "cut", "stall"),
 )  # fmt: skip
+
+_BLOCKED = Live(
+    "toxiproxy", "a probe through each path is refused or hears nothing; toxics read back",
+    "one way of a connection can be a black hole or stall, not cut; what stalled is gone if an end gave its connection up",
+)  # fmt: skip
+_COMPARED = Live("frame-relay", "what the relays did with each message, against what came in the receivers' traces")
 
 ROWS = (
     FaultKind(
         "partition", Aim.LINKS, NETWORKED, "No message passes the links between the sides, both ways or only one.",
-        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED,
-        live=Live("toxiproxy", "a probe through each path is refused or hears nothing; toxics read back",
-                  "a connection carries both ways of a link unless both ends dial: one way of it can be a black hole, not cut"),
+        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, live=_BLOCKED,
     ),
     FaultKind(
         "flapping-partition", Aim.LINKS, NETWORKED, "A partition that comes and goes: for half of each period no message passes the links.",
         "messages pass again; those that stalled arrive first",
         (Setting("period", "period_ns", Unit.DURATION, "from one cut to the next", default="1s",
                  limits=Span(10 * MS, 600 * SECOND), swarm=Span(200 * MS, 2 * SECOND)), _SHAPE),
-        swarm_roles=NETWORKED, drivers=(SIM,),
+        swarm_roles=NETWORKED,
+        live=Live("toxiproxy", "a probe through each path in the first cut; toxics read back", "as of a partition, and periods from 400ms"),
     ),
     FaultKind(
         "ring-partition", Aim.LINKS, NETWORKED, "The sides stand in a ring, and each speaks with its two neighbours alone.",
-        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.RING, drivers=(SIM,),
+        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.RING, live=_BLOCKED,
     ),
     FaultKind(
         "majorities-ring", Aim.LINKS, NETWORKED,
         "The sides stand in a ring, and each hears itself and those that follow it, up to a majority: no two sides hear the same majority.",
-        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.MAJORITIES, drivers=(SIM,),
+        "messages pass again; those that stalled arrive first", (_SHAPE,), swarm_roles=NETWORKED, shape=Shape.MAJORITIES, live=_BLOCKED,
     ),
     FaultKind(
         "bandwidth", Aim.LINKS, NETWORKED, "The links carry only so many bytes a second, prohibitions first; what does not fit waits, up to a bound.",
         "what waits goes on its way",
         (Setting("rate", "bytes_per_s", Unit.BYTE_RATE, "of each link, each way", default="5kB/s",
                  limits=Span(1, 1_000_000_000), swarm=Span(500, 20_000)),),
-        everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+        everywhere=True, swarm_roles=NETWORKED,
+        live=Live("toxiproxy", "round trip of a probe that carries a second's worth; toxics read back",
+                  "in whole kB/s, and prohibitions wait in one row with the rest"),
     ),
     FaultKind(
         "delay", Aim.LINKS, NETWORKED, "Every message on the links takes longer by a fixed time.",
@@ -51,11 +58,11 @@ ROWS = (
     ),
     FaultKind(
         "loss", Aim.LINKS, NETWORKED, "Each message on the links is lost with a chance.", "messages are no longer lost",
-        (chance("that a message is lost"),), everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+        (chance("that a message is lost"),), everywhere=True, swarm_roles=NETWORKED, live=_COMPARED,
     ),
     FaultKind(
         "duplicate-messages", Aim.LINKS, NETWORKED, "Each message on the links arrives twice with a chance.", "messages arrive once",
-        (chance("that a message arrives twice"),), everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+        (chance("that a message arrives twice"),), everywhere=True, swarm_roles=NETWORKED, live=_COMPARED,
     ),
     FaultKind(
         "reorder", Aim.LINKS, NETWORKED, "Each message on the links is held back with a chance, so that later ones overtake it.",
@@ -63,6 +70,6 @@ ROWS = (
         (chance("that a message is held back"),
          Setting("by", "by_ns", Unit.DURATION, "the longest time that it is held back", default="200ms",
                  limits=DELAY_LIMITS, swarm=Span(20 * MS, 2 * SECOND))),
-        everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+        everywhere=True, swarm_roles=NETWORKED, live=_COMPARED,
     ),
 )  # fmt: skip

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from harness.live.cell import Cell, plan
+from harness.live.injections.messages import compare
 from harness.live.paths import PathFailed, Paths
 from harness.live.ports import free_port
 from harness.live.probe import Outcome, probe
-from harness.live.relay import Counts, Relay
+from harness.live.relay import Relay, Rule, Way
 from harness.live.server import Server
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic, Toxiproxy
 from killswitch.core import codec
@@ -98,7 +100,7 @@ def test_a_link_is_whole_only_when_the_last_fault_lets_go(tmp_path: Path, server
         await paths.cure(conduit, "third.upstream")
         late = await paths.measure(conduit, 1.0)
         assert late.outcome is Outcome.ECHOED and late.trip_ns >= 50 * MS
-        assert (paths.is_cut(conduit), paths.is_holed(conduit), paths.added_ms(conduit)) == (False, False, 50)
+        assert (paths.is_cut(conduit), paths.is_silent(conduit), paths.added_ms(conduit)) == (False, False, 50)
         await paths.cure(conduit, "fourth.downstream")
         assert await paths.read_back(conduit)
         await node.close()
@@ -119,41 +121,125 @@ def test_paths_that_never_worked_are_no_ground_for_an_experiment(tmp_path: Path,
     play(scene)
 
 
+class Far:
+    """A node behind a relay, and somebody who sends to it through that."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        self.relay = Relay(free_port(), port, SIDECAR, "replica/1")
+        self.way: Way = self.relay.ways["replica/1"]
+        self.came: list[Message] = []
+        self._port = port
+        self._node = Transport("replica/1", "", "cell", self._deliver)
+
+    async def open(self) -> None:
+        await self.relay.open()
+        await self._node.listen(self._port)
+
+    async def close(self) -> None:
+        await self._node.close()
+        assert (await probe(self.relay.port, 1.0)).outcome is Outcome.CLOSED
+        await self.relay.close()
+        assert (await probe(self.relay.port, 1.0)).outcome is Outcome.REFUSED
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.relay.port)
+        writer.write(frames.pack_hello(Hello("cell", SIDECAR, "replica/1")))
+        return reader, writer
+
+    async def send(self, *messages: Message, held_s: float = 0) -> None:
+        """One connection, that ends when everything has arrived."""
+        reader, writer = await self.connect()
+        for message in messages:
+            writer.write(frames.pack(Kind.MESSAGE, codec.encode(message, SIDECAR, "replica/1", "acme")))
+        await asyncio.sleep(held_s)
+        writer.write(frames.pack(Kind.PING, b"last"))
+        assert await frames.read(reader) == (Kind.PONG, b"last")
+        writer.transport.abort()
+
+    async def _deliver(self, sender: str, message: Message) -> None:
+        self.came.append(message)
+
+
 def test_a_relay_repeats_exactly_what_it_was_told_to(tmp_path: Path) -> None:
     async def scene() -> None:
-        came: list[Message] = []
-
-        async def deliver(sender: str, message: Message) -> None:
-            came.append(message)
-
-        port, relay = free_port(), Relay(free_port(), 0)
-        relay = Relay(relay.port, port)
-        await relay.open()
-        node = Transport("replica/1", "", "cell", deliver)
-        await node.listen(port)
-        assert (await probe(relay.port, 1.0)).outcome is Outcome.ECHOED
-
-        async def send(*messages: Message) -> None:
-            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-            writer.write(frames.pack_hello(Hello("cell", SIDECAR, "replica/1")))
-            for message in messages:
-                writer.write(frames.pack(Kind.MESSAGE, codec.encode(message, SIDECAR, "replica/1", "acme")))
-            writer.write(frames.pack(Kind.PING, b"last"))
-            assert await frames.read(reader) == (Kind.PONG, b"last")
-            writer.transport.abort()
-
+        far = Far()
+        await far.open()
+        assert (await probe(far.relay.port, 1.0)).outcome is Outcome.ECHOED
         other, gossip = Query("acme/1", "key"), Gossip("digest", orders=PUSH.orders)
-        await send(PUSH, other)
-        relay.duplicate("replica/1", "order", 3)
-        relay.duplicate("replica/2", "any", 5)  # another receiver's: no matter here
-        await send(PUSH, other, gossip)
-        relay.leave("replica/1")
-        await send(PUSH)
-        assert came == [PUSH, other, *[PUSH] * 3, other, *[gossip] * 3, PUSH]
-        assert relay.counts("replica/1") == Counts(signals=2, extra=4)
-        await node.close()
-        assert (await probe(relay.port, 1.0)).outcome is Outcome.CLOSED
-        await relay.close()
-        assert (await probe(relay.port, 1.0)).outcome is Outcome.REFUSED
+        await far.send(PUSH, other)
+        far.way.impose("thrice", Rule(what="order", times=3), Random(1))
+        far.relay.ways[SIDECAR].impose("other way", Rule(times=5), Random(1))  # no matter here
+        await far.send(PUSH, other, gossip)
+        far.way.lift("thrice")
+        await far.send(PUSH)
+        assert far.came == [PUSH, other, *[PUSH] * 3, other, *[gossip] * 3, PUSH]
+        assert [(each.message, each.times) for each in far.way.passed["thrice"]] == [(PUSH, 3), (gossip, 3)]
+        await far.close()
+
+    play(scene)
+
+
+def test_a_relay_loses_doubles_and_holds_back_as_its_dice_say(tmp_path: Path) -> None:
+    numbered = [Query("acme/1", str(number)) for number in range(60)]
+
+    async def scene() -> None:
+        far = Far()
+        await far.open()
+        far.way.impose("loss", Rule(chance_ppm=500_000, times=0), Random(7))
+        await far.send(*numbered)
+        lost = [each.message for each in far.way.passed["loss"] if not each.times]
+        assert 10 < len(lost) < 50 and far.came == [message for message in numbered if message not in lost]
+        assert compare(far.way.passed["loss"], far.came) == {
+            "passed": 60, "lost": len(lost), "missing": len(lost), "sent_again": 0, "came_again": 0, "held": 0, "overtaken": 0, "out_of_order": 0,
+        }  # fmt: skip
+        far.way.lift("loss")
+        far.came.clear()
+        far.way.impose("late", Rule(chance_ppm=300_000, held_ns=80 * MS), Random(7))
+        await far.send(*numbered, held_s=0.1)
+        assert far.came != numbered and {str(each) for each in far.came} == {str(each) for each in numbered}
+        seen = compare(far.way.passed["late"], far.came)
+        assert seen["held"] > 5 and seen["overtaken"] > 0 and seen["out_of_order"] > 0 and seen["missing"] == 0
+        await far.close()
+
+    play(scene)
+
+
+def test_what_stalls_waits_and_arrives_when_the_relay_lets_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        far = Far()
+        await far.open()
+        far.way.impose("stall", Rule(stalls=True), Random(1))
+        assert far.way.stalls and (await probe(far.relay.port, 0.2)).outcome is Outcome.SILENT
+        sending = asyncio.create_task(far.send(PUSH, PUSH))
+        await asyncio.sleep(0.2)
+        assert far.came == [] and not sending.done()
+        far.way.lift("stall")
+        await sending
+        assert far.came == [PUSH, PUSH]
+        await far.close()
+
+    play(scene)
+
+
+def test_a_relay_that_remembers_delivers_old_signals_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        far = Far()
+        far.way.remembers = True
+        await far.open()
+        await far.send(PUSH)
+        (old,) = far.way.old
+        await asyncio.sleep(0.1)
+        assert old.message == PUSH and not far.way.again(old)  # nobody is connected any more
+        reader, writer = await far.connect()
+        writer.write(frames.pack(Kind.MESSAGE, codec.encode(Query("acme/1", "key"), SIDECAR, "replica/1", "acme")))
+        writer.write(frames.pack(Kind.PING, b"one"))
+        await frames.read(reader)
+        assert far.way.again(old)
+        writer.write(frames.pack(Kind.PING, b"two"))
+        await frames.read(reader)
+        assert far.came == [PUSH, Query("acme/1", "key"), PUSH]
+        writer.transport.abort()
+        await far.close()
 
     play(scene)

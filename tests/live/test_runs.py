@@ -107,7 +107,7 @@ def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: st
     assert seen["one-way"][0].body["measured"] == {"paths": 2, "silent": 2}
     assert seen["cut"][0].body["measured"] == {"paths": 3, "refused": 3}
     assert seen["late"][0].body["measured"]["least_trip_ms"] >= 120
-    assert seen["twice"][0].body["measured"]["received_again"] > 0
+    assert seen["twice"][0].body["measured"]["came_again"] > 0
     assert seen["stand-still"][0].body["measured"] == {"stopped": 2, "without_process": 0}
     assert [fact.body["measured"] for fact in seen["killed"]] == [{"killed": 2, "without_process": 0}, {"started": 2}]
     assert {fact.node for fact in played.history.of("node-crashed")} >= {"replica/1", SIDECAR, "agent/acme/1"}
@@ -116,6 +116,49 @@ def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: st
     assert all(fact.clock_ns >= 9 * SECOND for fact in started)
     healed = played.history.of("healed")[0].at_ns
     assert all(fact.at_ns <= healed for fact in played.history.of("fault-off"))
+
+
+def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, mark: str) -> None:
+    away = both_ways("sidecar/acme/2", *REPLICAS)
+    schedule = short(
+        fault("lost", "loss", 300 * MS, SECOND, links=away, chance_ppm=300_000),
+        fault("doubled", "duplicate-messages", 400 * MS, SECOND, links=both_ways(SIDECAR, *REPLICAS), chance_ppm=500_000),
+        fault("overtaken", "reorder", 500 * MS, SECOND, links=both_ways("replica/2", "replica/1", SIDECAR), chance_ppm=500_000, by_ns=300 * MS),
+        fault("again", "replay", 1600 * MS, targets=(SIDECAR, "replica/3"), message="any", times=3),
+        fault("waits", "partition", 1700 * MS, 600 * MS, links=both_ways("replica/3", "replica/1", SIDECAR), shape="stall"),
+        fault("jump", "clock-step", 600 * MS, targets=("replica/2",), by_ns=-3 * SECOND),
+        fault("fast", "clock-drift", 400 * MS, 1500 * MS, targets=(SIDECAR,), rate_ppm=200_000),
+        fault("slow", "disk-slow", 600 * MS, 1200 * MS, targets=("replica/1", SINK), by_ns=120 * MS),
+        order("isolate", SECOND),
+        fault("fails", "disk-fail", 800 * MS, 700 * MS, targets=("agent/acme/2", "replica/3")),
+        clocks={SIDECAR: ClockSpec(offset_ns=9 * SECOND, drift_ppm=-9_000)},
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
+    assert seen["lost"]["missing"] >= seen["lost"]["lost"] > 0
+    assert seen["doubled"]["came_again"] > 0 < seen["overtaken"]["out_of_order"]
+    assert seen["again"]["came_again"] > 0
+    assert seen["waits"]["silent"] == seen["waits"]["paths"] > 0
+    assert abs(seen["jump"]["replica/2 jumped by ms"] + 3000) <= 20
+    assert abs(seen["fast"][f"{SIDECAR} ran at ppm"] - 200_000) < 20_000
+    assert seen["slow"]["least_ms"] >= 120 and seen["slow"]["commits"] > 0
+    assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
+    offsets = [(fact.at_ns, fact.clock_ns - fact.at_ns) for fact in played.history if fact.node == "replica/2" and fact.kind != "log-folded"]
+    before, after = offsets[0][1], [offset for at_ns, offset in offsets if at_ns > SECOND]
+    assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
+
+
+def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> None:
+    schedule = short(
+        fault("flaps", "flapping-partition", 300 * MS, 2 * SECOND, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=600 * MS),
+        fault("narrow", "bandwidth", 400 * MS, 2 * SECOND, links=both_ways("sidecar/acme/2", *REPLICAS), bytes_per_s=16_000),
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
+    assert seen["flaps"] == {"paths": 1, "silent": 1}
+    assert seen["narrow"]["least_trip_ms"] >= 1800  # there and back
 
 
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +179,11 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        (fault("x", "clock-step", 0, targets=(SIDECAR,), by_ns=5), "live driver has"),
+        (fault("x", "wall-step", 0, targets=(SIDECAR,), by_ns=5), "live driver has"),
         (fault("x", "crash", 0, targets=(SIDECAR,), power=1, restart_after_ns=0), "power"),
-        (fault("x", "partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="stall"), "shape"),
         (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="cut"), "one way"),
+        (fault("x", "flapping-partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=10 * MS), "period"),
+        (fault("x", "bandwidth", 0, links=both_ways(SIDECAR, "replica/1"), bytes_per_s=999), "1kB/s"),
     ],
 )
 def test_what_the_driver_cannot_make_is_refused_before_anything_starts(tmp_path: Path, mark: str, what: object, why: str) -> None:

@@ -1,0 +1,101 @@
+"""The port through which a run bends a node's own clock: a page of memory, written by the harness, read wherever the node reads its clock.
+
+Owns the page and both its ends. The source stays the host's boot-time clock, and what the node reads stays a function of it and of the page alone,
+so that a process that restarts goes on reading the same clock. Which clock is bent has to be said: this one, which leases and deadlines
+are measured with, and not the wall clock, which the protocol never reads.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+from killswitch.live.checkpoint import sync_directory
+from killswitch.live.clock import PER_MILLION, Clock
+from killswitch.live.node import Deployment
+
+FOLDER = "clocks"
+LAYOUT = struct.Struct("<QqqqQ")  # version, the boot-time clock and the node's clock at one instant, its rate, version again
+WAIT_S = 3600.0  # for a clock that stands still: whoever waits looks again long before
+
+
+def page_of(node: str, directory: Path) -> Path:
+    """Where the page of ``node`` is, in the run's directory. An agent reads its sidecar's clock: they share a host."""
+    return directory / FOLDER / node.replace("agent/", "sidecar/", 1).replace("/", "-")
+
+
+def clock_of(deployment: Deployment) -> Clock:
+    """The clock that the node of ``deployment`` reads: through its page, if it has one."""
+    page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    return PortedClock(page) if page.exists() else deployment.clock
+
+
+class PortedClock:
+    """A clock read through the page at ``path``. Raises `OSError` if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as page:
+            self._page = mmap.mmap(page.fileno(), LAYOUT.size, access=mmap.ACCESS_READ)
+
+    def read_ns(self) -> int:
+        origin_ns, base_ns, rate_ppm = self._line()
+        elapsed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - origin_ns
+        return base_ns + elapsed_ns + elapsed_ns * rate_ppm // PER_MILLION
+
+    def seconds_until(self, at_ns: int) -> float:
+        pace = PER_MILLION + self._line()[2]
+        return max(0, at_ns - self.read_ns()) * PER_MILLION / pace / 1e9 if pace > 0 else WAIT_S
+
+    def _line(self) -> tuple[int, int, int]:
+        """The page as it was whole: both versions are equal only if nobody wrote in between."""
+        while True:
+            before, origin_ns, base_ns, rate_ppm, after = LAYOUT.unpack_from(self._page)
+            if before == after == LAYOUT.unpack_from(self._page)[0]:
+                return origin_ns, base_ns, rate_ppm
+
+
+class BentClock(PortedClock):
+    """The harness's end: the same clock, and the only hand that bends it. Makes the page, which reads as ``clock`` does until it is bent."""
+
+    def __init__(self, path: Path, clock: Clock, rate_ppm: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(LAYOUT.pack(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.read_ns(), rate_ppm, 0))
+        sync_directory(path.parent)
+        super().__init__(path)
+        self.path = path
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._hand = mmap.mmap(file, LAYOUT.size)
+        os.close(file)
+        self._own_ppm = rate_ppm
+        self._drifts: dict[str, int] = {}
+
+    @property
+    def rate_ppm(self) -> int:
+        """Its rate against real time, in millionths, as it runs now."""
+        return self._line()[2]
+
+    def step(self, by_ns: int) -> None:
+        """Let it read ``by_ns`` more, or less, from now on."""
+        self._bend(self.read_ns() + by_ns, self.rate_ppm)
+
+    def drift(self, fault: str, rate_ppm: int) -> None:
+        """Let it run at ``rate_ppm`` for ``fault``; -1,000,000 stands still."""
+        self._drifts[fault] = rate_ppm
+        self._run()
+
+    def undrift(self, fault: str) -> None:
+        self._drifts.pop(fault, None)
+        self._run()
+
+    def _run(self) -> None:
+        """At the latest rate that is still on, or its own."""
+        self._bend(self.read_ns(), next(reversed(self._drifts.values()), self._own_ppm))
+
+    def _bend(self, base_ns: int, rate_ppm: int) -> None:
+        version = LAYOUT.unpack_from(self._hand)[0] + 1
+        struct.pack_into("<Q", self._hand, 0, version)  # from here to the last write a reader sees that the versions differ
+        struct.pack_into("<qqq", self._hand, 8, time.clock_gettime_ns(time.CLOCK_BOOTTIME), base_ns, rate_ppm)
+        struct.pack_into("<Q", self._hand, 32, version)

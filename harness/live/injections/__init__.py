@@ -1,0 +1,39 @@
+"""The faults that the live driver can make, each with a measurement of its own that it happened: one family a module.
+
+Owns the table of them: each row of the fault reference that live runs know (`scenarios.faults`), and what puts it on, attests it and takes it off. An
+injection that raised no error proves nothing: what is attested is what a probe through the path, the kernel, or the receiver's own trace shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.live.injections import messages
+from harness.live.injections.clocks import ClockDrift, ClockStep
+from harness.live.injections.disks import DiskFail, DiskSlow
+from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
+from harness.live.injections.hosts import Crash, Pause
+from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
+from scenarios.schedule import Entry, Fault
+
+__all__ = ["INJECTIONS", "NS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
+
+INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
+    "partition": Partition,
+    "flapping-partition": Flapping,
+    "ring-partition": Partition,
+    "majorities-ring": Partition,
+    "bandwidth": Bandwidth,
+    "delay": Delay,
+    "loss": messages.loss,
+    "duplicate-messages": messages.duplicate_messages,
+    "reorder": messages.reorder,
+    "duplicate": messages.duplicate,
+    "replay": messages.Replay,
+    "pause": Pause,
+    "crash": Crash,
+    "clock-step": ClockStep,
+    "clock-drift": ClockDrift,
+    "disk-fail": DiskFail,
+    "disk-slow": DiskSlow,
+}

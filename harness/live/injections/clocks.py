@@ -1,0 +1,119 @@
+"""Faults of nodes' own clocks, through their pages; attested by what the nodes themselves read, as their traces show it.
+
+Owns the bending. Every entry of a trace carries the host's unskewed clock and the node's own beside each other, so an offset or a rate is measured at
+the target, and not believed because a page was written. Of several rates on one clock the latest counts, for as long as it is on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness.live.clock_port import BentClock
+from harness.live.injections.family import SETTLE_S, Attestation, Stage
+from harness.live.ledger import File
+from killswitch.live.clock import PER_MILLION
+from killswitch.live.trace import monotonic_ns
+from scenarios.schedule import Entry, Fault
+
+READING_S = 2.0  # in which a node that lives takes a step, whatever it does
+OFF_BY_NS = 20_000_000  # what a busy host may put between the two readings of one step
+MEASURED = "each node's own readings beside the host's clock, in its trace"
+
+
+class ClockFault:
+    """A fault of the clocks of ``targets``."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        self.stage = stage
+        self.name = entry.id
+        self.clocks: dict[str, BentClock] = {node: stage.cell.clocks[node] for node in fault.targets}
+        self.entries: tuple[int, ...] = ()
+        self.began_ns = self.ended_ns = 0
+
+    def begin(self) -> None:
+        self.entries = self.stage.ledger.intend(*(File(str(clock.path)) for clock in self.clocks.values()))
+        self.began_ns = monotonic_ns()
+
+    def readings(self, node: str, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
+        """Pairs of the host's clock and the node's own, between two instants of the former."""
+        self.stage.sight.look()
+        steps = (step for life in self.stage.sight.nodes[node].lives for step in life)
+        return [(step.at_ns, step.clock_ns) for step in steps if since_ns <= step.at_ns <= until_ns]
+
+
+class ClockStep(ClockFault):
+    """The clock jumps. What it reads from then on is as far off as it was told to be."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ns = int(fault.settings["by_ns"])
+
+    async def on(self) -> None:
+        self.begin()
+        for clock in self.clocks.values():
+            clock.step(self.by_ns)
+
+    async def attest(self) -> Attestation | None:
+        jumps = dict(zip(self.clocks, await asyncio.gather(*map(self._jump, self.clocks)), strict=True))
+        seen = {node: jump for node, jump in jumps.items() if jump is not None}
+        dead = [node for node in jumps if node not in seen and not self.stage.sight.nodes[node].alive]
+        measured: dict[str, int | str] = {f"{node} jumped by ms": jump // 1_000_000 for node, jump in seen.items()}
+        holds = len(seen) + len(dead) == len(jumps) and all(abs(jump - self.by_ns) <= OFF_BY_NS for jump in seen.values())
+        return Attestation(holds, MEASURED, {**measured, "without_process": len(dead)}, fired=bool(seen))
+
+    async def off(self) -> None:
+        """A jump is over in an instant; the clock runs on from where it jumped to."""
+
+    async def aftermath(self) -> Attestation | None:
+        return None
+
+    async def _jump(self, node: str) -> int | None:
+        """How far the node's clock moved against the host's across the jump; None if it took no step to tell by."""
+        before = self.readings(node, 0, self.began_ns)
+        deadline = asyncio.get_running_loop().time() + READING_S
+        while not (after := self.readings(node, self.began_ns + OFF_BY_NS, monotonic_ns())):
+            if asyncio.get_running_loop().time() > deadline:
+                return None
+            await asyncio.sleep(SETTLE_S / 4)
+        if not before:
+            return None
+        (at_ns, clock_ns), (later_ns, later_clock_ns) = before[-1], after[0]
+        elapsed_ns = later_ns - at_ns
+        return later_clock_ns - clock_ns - elapsed_ns - elapsed_ns * self.clocks[node].rate_ppm // PER_MILLION
+
+
+class ClockDrift(ClockFault):
+    """The clock runs at another rate, and afterwards again at the one it had."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.rate_ppm = int(fault.settings["rate_ppm"])
+
+    async def on(self) -> None:
+        self.begin()
+        for clock in self.clocks.values():
+            clock.drift(self.name, self.rate_ppm)
+
+    async def attest(self) -> Attestation | None:
+        return None  # a rate takes time to be seen
+
+    async def off(self) -> None:
+        self.ended_ns = monotonic_ns()
+        for clock in self.clocks.values():
+            clock.undrift(self.name)
+        self.stage.ledger.settle(self.entries)
+
+    async def aftermath(self) -> Attestation | None:
+        rates = {node: rate for node in self.clocks if (rate := self._rate(node)) is not None}
+        measured: dict[str, int | str] = {f"{node} ran at ppm": rate for node, (rate, _) in rates.items()}
+        measured["too_few_steps"] = len(self.clocks) - len(rates)
+        holds = bool(rates) and all(abs(rate - self.rate_ppm) <= OFF_BY_NS * PER_MILLION // window_ns for rate, window_ns in rates.values())
+        return Attestation(holds, MEASURED, measured, fired=bool(rates))
+
+    def _rate(self, node: str) -> tuple[int, int] | None:
+        """The rate in millionths that the node's clock ran at while the fault was on, and over which time that was measured."""
+        seen = self.readings(node, self.began_ns + OFF_BY_NS, self.ended_ns - OFF_BY_NS)
+        if len(seen) < 2 or seen[-1][0] == seen[0][0]:
+            return None
+        window_ns = seen[-1][0] - seen[0][0]
+        return ((seen[-1][1] - seen[0][1]) - window_ns) * PER_MILLION // window_ns, window_ns

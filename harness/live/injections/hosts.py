@@ -1,0 +1,143 @@
+"""Faults of processes: they die, or stand still. The kernel's word attests them.
+
+Owns signals. Whom a signal may be sent to is `harness.live.guard`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from harness.live import guard
+from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.ledger import Stopped
+from killswitch.live.process import Identified, identify
+from scenarios.schedule import Entry, Fault
+
+
+def process_state(pid: int) -> str:
+    """The kernel's letter for the process (``T`` is stopped); empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def is_stopped(pid: int) -> bool:
+    return process_state(pid) == "T"
+
+
+def is_gone(pid: int) -> bool:
+    return identify(pid) is None
+
+
+class NodeFault:
+    """A fault of processes. An agent's pid is known from its trace: its process is its sidecar's."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        self.stage = stage
+        self.name = entry.id
+        self.targets = fault.targets
+
+    def own(self, node: str) -> Identified | None:
+        """The process of the node, which may be signalled; None if it has none. Raises `guard.OutOfBounds` should it be somebody else's."""
+        pid = self.pid(node)
+        return guard.own_process(pid, self.stage.ledger.story.opened.run) if pid else None
+
+    def pid(self, node: str) -> int:
+        """0 if the node has no process now."""
+        if node in self.stage.fleet.nodes:
+            return self.stage.fleet.pid(node) if self.stage.fleet.runs(node) else 0
+        self.stage.sight.look()
+        pid = self.stage.sight.nodes[node].pid
+        return pid if pid and identify(pid) is not None else 0
+
+    async def aftermath(self) -> Attestation | None:
+        return None
+
+
+class Pause(NodeFault):
+    """SIGSTOP, and SIGCONT at the end; the node's clock runs on."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.stopped: dict[str, Identified] = {}
+        self.entries: tuple[int, ...] = ()
+
+    async def on(self) -> None:
+        found = {node: identified for node in self.targets if (identified := self.own(node)) is not None}
+        self.entries = self.stage.ledger.intend(*(Stopped(identified) for identified in found.values()))
+        for node, identified in found.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identified.pid, signal.SIGSTOP)
+                self.stopped[node] = identified
+                self.stage.holds.setdefault(identified, set()).add(self.name)
+                self.stage.sight.note("node-paused", node, {})
+
+    async def attest(self) -> Attestation | None:
+        states = {node: await becomes(is_stopped, identified.pid) for node, identified in self.stopped.items()}
+        measured: dict[str, int | str] = {"stopped": sum(states.values()), "without_process": len(self.targets) - len(states)}
+        return Attestation(all(states.values()), "state T in /proc/PID/stat", measured, fired=bool(states))
+
+    async def off(self) -> None:
+        for node, identified in self.stopped.items():
+            self.stage.holds[identified].discard(self.name)
+            if not self.stage.holds[identified] and identify(identified.pid) == identified:
+                os.kill(identified.pid, signal.SIGCONT)
+                self.stage.sight.note("node-resumed", node, {})
+        self.stage.ledger.settle(self.entries)
+
+
+class Crash(NodeFault):
+    """SIGKILL, and a new process after ``restart_after`` or at the heal; what was committed survives, since the host goes on."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        if fault.settings.get("power", 0):
+            raise CapabilityMissing(f"{entry.id}: power: the live driver cannot take a host's power away")
+        self.restart_after_ns = int(fault.settings["restart_after_ns"])
+        self.killed: dict[str, tuple[int, int]] = {}  # node -> (pid, status that the kernel gave)
+
+    async def on(self) -> None:
+        for node in self.targets:
+            found = self.own(node)
+            if found is not None and node in self.stage.fleet.nodes:
+                self.killed[node] = (found.pid, await self.stage.fleet.kill(node))
+                await self._note_death(node)
+            elif found is not None:  # an agent's: its sidecar sees the end of it
+                os.kill(found.pid, signal.SIGKILL)
+                self.killed[node] = (found.pid, -signal.SIGKILL if await becomes(is_gone, found.pid) else 0)
+
+    async def attest(self) -> Attestation | None:
+        statuses = [status for _, status in self.killed.values()]
+        measured: dict[str, int | str] = {"killed": len(statuses), "without_process": len(self.targets) - len(statuses)}
+        return Attestation(all(status == -signal.SIGKILL for status in statuses), "status from wait: SIGKILL", measured, fired=bool(statuses))
+
+    async def off(self) -> None:
+        """A crash is over in an instant; that the process is gone is what lasts."""
+
+    async def aftermath(self) -> Attestation | None:
+        """Boot again; an agent is its sidecar's to start."""
+        again = [node for node in self.killed if node in self.stage.fleet.nodes]
+        never = self.restart_after_ns < 0
+        await self.stage.healing.within(None if never else self.restart_after_ns / NS)
+        for node in again:
+            if not self.stage.fleet.runs(node):
+                self.stage.fleet.start(node)
+        fresh = [await becomes(self._is_fresh, node) for node in again]
+        return Attestation(all(fresh), "a new pid", {"started": sum(fresh)}) if again else None
+
+    async def _note_death(self, node: str) -> None:
+        """The node is dead, and a sidecar's agent with it: the kernel sees to that."""
+        agent = node.replace("sidecar/", "agent/", 1)
+        if agent != node and (pid := self.pid(agent)):
+            await becomes(is_gone, pid)
+        self.stage.sight.look()
+        self.stage.sight.note_death(node)
+        if agent != node:
+            self.stage.sight.note_death(agent)
+
+    def _is_fresh(self, node: str) -> bool:
+        return self.pid(node) not in (0, self.killed[node][0])

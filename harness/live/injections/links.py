@@ -1,0 +1,211 @@
+"""Faults of links as a whole: nothing passes, or everything passes later.
+
+Owns partitions and delays. A stalled partition is the relay's: taking Toxiproxy's black hole away closes the connection, and all that waited is lost.
+What happens to single messages is `harness.live.injections.messages`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from harness.live.cell import Cell, Conduit, Link, Route
+from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
+from harness.live.injections.hosts import is_stopped
+from harness.live.probe import Measured, Outcome
+from harness.live.relay import Rule, Way
+from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic
+from scenarios.schedule import Entry, Fault
+
+PROBE_S = 0.4
+DELAY_SLACK_S = 1.0
+FLAP_S = 0.2
+LOAD_MAX = 64_000
+
+
+def routes_of(cell: Cell, fault: Fault) -> list[Route]:
+    """Where the links of ``fault`` run, each once; links whose ends never speak are left out, for nothing passes them anyhow."""
+    routes = {(route.conduit.name, route.stream): route for link in fault.links if (route := cell.route(link)) is not None}
+    return list(routes.values())
+
+
+def ways_of(stage: Stage, links: Iterable[Link]) -> dict[Link, Way]:
+    """The relays' ways that messages over ``links`` pass; links whose ends never speak are left out. Raises `CapabilityMissing` without a relay."""
+    ways = {}
+    for link in links:
+        route = stage.cell.route(link)
+        if route is not None:
+            relay = stage.paths.relay(route.conduit)
+            if relay is None:
+                raise CapabilityMissing(f"no relay stands in {route.conduit.name}")
+            ways[link] = relay.ways[link[1]]
+    return ways
+
+
+class LinkFault:
+    """A fault of directed links. ``deadline_s``: how long its probes wait; they have to be through before the fault is off."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        self.stage = stage
+        self.name = entry.id
+        self.fault = fault
+        self.routes = routes_of(stage.cell, fault)
+        self.conduits = list({route.conduit.name: route.conduit for route in self.routes}.values())
+        self.deadline_s = PROBE_S if fault.for_ns is None else min(PROBE_S, fault.for_ns / NS / 2)
+
+    async def aftermath(self) -> Attestation | None:
+        return None
+
+    async def measure_all(self, deadline_s: float) -> list[Measured]:
+        return await asyncio.gather(*(self.stage.paths.measure(conduit, deadline_s) for conduit in self.conduits))
+
+    async def read_back_all(self) -> bool:
+        return all([await self.stage.paths.read_back(conduit) for conduit in self.conduits])
+
+    async def poison(self, kind: str, value: int) -> None:
+        """One toxic of ``kind`` in every route, named after this fault, so that others may lie beside it."""
+        toxics = [(route.conduit, Toxic(f"{self.name}.{route.stream}", kind, route.stream, value)) for route in self.routes]
+        await asyncio.gather(*(self.stage.paths.poison(conduit, toxic) for conduit, toxic in toxics))
+
+    async def cure(self) -> None:
+        names = [f"{self.name}.{stream}" for stream in (UPSTREAM, DOWNSTREAM)]
+        await asyncio.gather(*(self.stage.paths.cure(conduit, *names) for conduit in self.conduits))
+
+
+class Partition(LinkFault):
+    """Messages vanish. ``cut``: connections end and are refused, both ways of a connection or neither. ``blackhole``: either way, in silence.
+
+    ``stall``: either way, and what was sent waits in the streams until the heal. A node that gives its connection up takes along what waits in it.
+    """
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.shape = str(fault.settings["shape"])
+        links = set(fault.links)
+        for route in self.routes:
+            back = (route.conduit.server, route.conduit.client)
+            own_way_back = back in stage.cell.conduits
+            if self.shape == "cut" and not own_way_back and not links >= {back, back[::-1]}:
+                raise CapabilityMissing(f"{self.name}: one way of a TCP connection cannot be cut ({route.conduit.name}); use shape blackhole")
+        self.ways = ways_of(stage, fault.links) if self.shape == "stall" else {}
+
+    async def on(self) -> None:
+        if self.shape == "cut":
+            await asyncio.gather(*(self.stage.paths.cut(conduit, self.name) for conduit in self.conduits))
+        elif self.shape == "stall":
+            for way in self.ways.values():
+                way.impose(self.name, Rule(stalls=True), random.Random(0))  # no chance in it
+        else:
+            await self.poison("timeout", 0)
+
+    async def attest(self) -> Attestation | None:
+        """Through a cut a probe is refused; else it hears nothing. What a server that is down closes proves nothing either way."""
+        wanted = [Outcome.REFUSED if self.stage.paths.is_cut(conduit) else Outcome.SILENT for conduit in self.conduits]
+        down = [not self.stage.fleet.runs(conduit.server) for conduit in self.conduits]
+        seen = [answer.outcome for answer in await self.measure_all(self.deadline_s)]
+        down = [was or not self.stage.fleet.runs(conduit.server) for was, conduit in zip(down, self.conduits, strict=True)]
+        holds = await self.read_back_all() and all(
+            got is want or (is_down and got in (Outcome.CLOSED, Outcome.SILENT)) for got, want, is_down in zip(seen, wanted, down, strict=True)
+        )
+        measured: dict[str, int | str] = {str(outcome): seen.count(outcome) for outcome in Outcome if outcome in seen}
+        return Attestation(holds, "probe through each path; toxics read back", {"paths": len(seen), **measured})
+
+    async def off(self) -> None:
+        if self.shape == "cut":
+            await asyncio.gather(*(self.stage.paths.uncut(conduit, self.name) for conduit in self.conduits))
+        elif self.shape == "stall":
+            for way in self.ways.values():
+                way.lift(self.name)
+        else:
+            await self.cure()
+
+
+class Flapping(Partition):
+    """A partition that is on in the first half of each period, and off in the second."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.half_s = int(fault.settings["period_ns"]) / NS / 2
+        if self.half_s < FLAP_S:
+            raise CapabilityMissing(f"{self.name}: period: the live driver needs {2 * FLAP_S:.1f}s or more, to measure a cut while it is on")
+        self.deadline_s = min(self.deadline_s, self.half_s / 2)
+        self.flapping: asyncio.Task[None] | None = None
+        self.flaps = 1
+
+    async def attest(self) -> Attestation | None:
+        seen = await super().attest()
+        self.flapping = asyncio.create_task(self._flap())
+        return seen
+
+    async def off(self) -> None:
+        if self.flapping is not None:
+            self.flapping.cancel()
+            await asyncio.gather(self.flapping, return_exceptions=True)
+        await super().off()
+
+    async def _flap(self) -> None:
+        while True:
+            await asyncio.sleep(self.half_s)
+            await asyncio.shield(super().off())  # half done is a state that nobody asked for
+            await asyncio.sleep(self.half_s)
+            await asyncio.shield(super().on())
+
+
+class Bandwidth(LinkFault):
+    """The links carry so many bytes a second, each way."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.rate = int(fault.settings["bytes_per_s"]) // 1000
+        if not self.rate:
+            raise CapabilityMissing(f"{self.name}: rate: the live driver carries 1kB/s or more")
+        self.load_bytes = min(self.rate * 1000, LOAD_MAX)
+
+    async def on(self) -> None:
+        await self.poison("bandwidth", self.rate)
+
+    async def attest(self) -> Attestation | None:
+        """A probe with a second's worth of bytes takes as long as they do, each way that is narrow. What else passes only makes it later."""
+        read_back = await self.read_back_all()
+        each_way_s = self.load_bytes / (self.rate * 1000)
+        answers = await asyncio.gather(
+            *(self.stage.paths.measure(conduit, 2 * each_way_s + DELAY_SLACK_S, self.load_bytes) for conduit in self.conduits)
+        )
+        late = [answer.outcome is Outcome.SILENT or answer.trip_ns >= each_way_s * NS * 9 // 10 for answer in answers]
+        least_ms = min((answer.trip_ns // 1_000_000 for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
+        return Attestation(read_back and all(late), "round trip of a loaded probe; toxics read back", {"paths": len(late), "least_trip_ms": least_ms})
+
+    async def off(self) -> None:
+        await self.cure()
+
+
+class Delay(LinkFault):
+    """Every message on the links takes ``by`` longer."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ms = int(fault.settings["by_ns"]) // 1_000_000
+
+    async def on(self) -> None:
+        await self.poison("latency", self.by_ms)
+
+    async def attest(self) -> Attestation | None:
+        """An echo is at least as late as all delays on its way together, and not much later. A path that something else blocks is read back only."""
+        read_back = await self.read_back_all()
+        added_ms = [self.stage.paths.added_ms(conduit) for conduit in self.conduits]
+        answers = await self.measure_all(max(added_ms, default=0) / 1000 + DELAY_SLACK_S)
+        free = [self._is_free(conduit) for conduit in self.conduits]
+        trips_ms = [answer.trip_ns // 1_000_000 for answer, is_free in zip(answers, free, strict=True) if is_free]
+        wanted_ms = [added for added, is_free in zip(added_ms, free, strict=True) if is_free]
+        holds = read_back and all(wanted <= trip for wanted, trip in zip(wanted_ms, trips_ms, strict=True))
+        measured: dict[str, int | str] = {"paths": len(answers), "measured": len(trips_ms), "least_trip_ms": min(trips_ms, default=0)}
+        return Attestation(holds, "round trip of a probe; toxics read back", measured)
+
+    async def off(self) -> None:
+        await self.cure()
+
+    def _is_free(self, conduit: Conduit) -> bool:
+        paths = self.stage.paths
+        answers = self.stage.fleet.runs(conduit.server) and not is_stopped(self.stage.fleet.pid(conduit.server))
+        return answers and not paths.is_cut(conduit) and not paths.is_silent(conduit)

@@ -1,0 +1,99 @@
+"""The port through which a run makes a node's disk slow or failing: a page beside its log, asked before each commit.
+
+Owns the page and both its ends. What it makes is what the node would see of a bad disk, a commit that takes long or that fails; the file itself is
+never harmed. The node's end counts what it did, so that the count can be held against the node's own trace.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from killswitch.core.events import Record
+from killswitch.live.checkpoint import sync_directory
+from killswitch.live.log import LogFailed, SqliteLog
+
+FOLDER = "disks"
+ORDERS = struct.Struct("<qq")  # fails (0 or 1), slow_ns: the harness writes these
+COUNTS = struct.Struct("<qq")  # failed, slowed: the node writes these
+SIZE = ORDERS.size + COUNTS.size
+MS = 1_000_000
+
+
+def page_of(node: str, directory: Path) -> Path:
+    """Where the page of ``node`` is, in the run's directory."""
+    return directory / FOLDER / node.replace("/", "-")
+
+
+def log_at(path: Path) -> SqliteLog:
+    """The log at ``path``, behind its page if it has one."""
+    page = page_of(path.parent.name, path.parents[2])
+    return PortedLog(path, page) if page.exists() else SqliteLog(path)
+
+
+class PortedLog(SqliteLog):
+    """A log whose commits may be slow or fail, as ``page`` says. Once one has failed all do, as after any failed sync."""
+
+    def __init__(self, path: Path, page: Path) -> None:
+        super().__init__(path)
+        self._page = _mapped(page)
+        self._broken = False
+
+    def append(self, records: Sequence[Record]) -> None:
+        fails, slow_ns = ORDERS.unpack_from(self._page)
+        failed, slowed = COUNTS.unpack_from(self._page, ORDERS.size)
+        if slow_ns:
+            time.sleep(slow_ns / 1e9)
+            slowed += 1
+        if fails or self._broken:
+            self._broken = True
+            failed += 1
+        COUNTS.pack_into(self._page, ORDERS.size, failed, slowed)
+        if self._broken:
+            raise LogFailed("a commit failed by order")
+        super().append(records)
+
+
+class DiskSwitch:
+    """The harness's end. Several faults may be on at once: their slowness adds up."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(SIZE))
+        sync_directory(path.parent)
+        self._page = _mapped(path)
+        self._failing: set[str] = set()
+        self._slow_ns: dict[str, int] = {}
+
+    def fail(self, fault: str) -> None:
+        self._failing.add(fault)
+        self._order()
+
+    def slow(self, fault: str, by_ns: int) -> None:
+        self._slow_ns[fault] = by_ns
+        self._order()
+
+    def let_be(self, fault: str) -> None:
+        self._failing.discard(fault)
+        self._slow_ns.pop(fault, None)
+        self._order()
+
+    def counts(self) -> tuple[int, int]:
+        """Commits that failed and commits that were slowed, since the run began."""
+        failed, slowed = COUNTS.unpack_from(self._page, ORDERS.size)
+        return failed, slowed
+
+    def _order(self) -> None:
+        ORDERS.pack_into(self._page, 0, int(bool(self._failing)), sum(self._slow_ns.values()))
+
+
+def _mapped(page: Path) -> mmap.mmap:
+    file = os.open(page, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(file, SIZE)
+    finally:
+        os.close(file)
