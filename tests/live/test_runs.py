@@ -164,7 +164,7 @@ def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> No
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = fault("hole", "partition", 300 * MS, 400 * MS, links=both_ways(SIDECAR, "replica/1"), shape="blackhole")
 
-    async def blind(port: int, deadline_s: float) -> Measured:
+    async def blind(port: int, deadline_s: float, _load_bytes: int = 8) -> Measured:
         """Sees an echo where there is none."""
         seen = await probe(port, deadline_s)
         return Measured(Outcome.ECHOED, 1) if seen.outcome is Outcome.SILENT else seen

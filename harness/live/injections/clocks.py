@@ -17,6 +17,7 @@ from scenarios.schedule import Entry, Fault
 
 READING_S = 2.0  # in which a node that lives takes a step, whatever it does
 OFF_BY_NS = 20_000_000  # what a busy host may put between the two readings of one step
+SAMPLES = 5
 MEASURED = "each node's own readings beside the host's clock, in its trace"
 
 
@@ -69,17 +70,18 @@ class ClockStep(ClockFault):
 
     async def _jump(self, node: str) -> int | None:
         """How far the node's clock moved against the host's across the jump; None if it took no step to tell by."""
-        before = self.readings(node, 0, self.began_ns)
+        before = self.readings(node, 0, self.began_ns)[-SAMPLES:]
         deadline = asyncio.get_running_loop().time() + READING_S
-        while not (after := self.readings(node, self.began_ns + OFF_BY_NS, monotonic_ns())):
+        while not (after := self.readings(node, self.began_ns + OFF_BY_NS, monotonic_ns())[:SAMPLES]):
             if asyncio.get_running_loop().time() > deadline:
                 return None
             await asyncio.sleep(SETTLE_S / 4)
-        if not before:
-            return None
-        (at_ns, clock_ns), (later_ns, later_clock_ns) = before[-1], after[0]
-        elapsed_ns = later_ns - at_ns
-        return later_clock_ns - clock_ns - elapsed_ns - elapsed_ns * self.clocks[node].rate_ppm // PER_MILLION
+        return self._offset(node, after) - self._offset(node, before) if before else None
+
+    def _offset(self, node: str, readings: list[tuple[int, int]]) -> int:
+        """How far ahead of the host's clock the node's is, but for its rate. The least of several: a pause between the two only adds."""
+        rate_ppm = self.clocks[node].rate_ppm
+        return min(clock_ns - at_ns - (at_ns - self.began_ns) * rate_ppm // PER_MILLION for at_ns, clock_ns in readings)
 
 
 class ClockDrift(ClockFault):
