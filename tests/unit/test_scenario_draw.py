@@ -115,10 +115,10 @@ def test_targets_are_nodes_and_links() -> None:
 
 def test_which_driver_can_play_a_fault_hangs_on_its_settings() -> None:
     assert playable(fault("partition: {between: [replicas, sidecars], shape: cut}")) == ("sim", "live")
-    assert playable(fault("partition: {between: [replicas, sidecars], shape: stall}")) == ("sim",)
+    assert playable(fault("partition: {between: [replicas, sidecars], shape: stall}")) == ("sim", "live")
     assert playable(fault("crash: {nodes: replica 1, power: true}")) == ("sim",)
-    assert playable(fault("loss: {}")) == ("sim",)
-    assert derive.drivers(scenario("timeline: [{at: 1s, partition: {between: [replicas, rest], shape: stall}}]\n")) == ("sim",)
+    assert playable(fault("disk-lie: {nodes: replica 1}")) == ("sim",)
+    assert derive.drivers(scenario("timeline: [{at: 1s, crash: {nodes: replica 1, power: true}}]\n")) == ("sim",)
     assert derive.drivers(scenario("network: {loss: 1%}\n")) == ("sim",)
     assert derive.drivers(scenario()) == ("sim", "live")
 

@@ -114,7 +114,7 @@ SINGLE = {
     "swarm: {between: 5s..9s, orders: 2}\n": [
         "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
     ],
-    "requires: [live]\ntimeline: [{at: 1s, loss: {}}]\n": [
+    "requires: [live]\ntimeline: [{at: 1s, disk-lie: {nodes: replica 1}}]\n": [
         "4:11: requires: it requires the live driver, which does not have all of its faults as they are set (got a list of 1); "
         "see the fault reference in docs/scenarios.md for what live has"
     ],
