@@ -52,6 +52,7 @@ class Observer:
         self._appended = 0
         self._revoked: set[str] = set()  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
+        self._dead = False
         self._witnessed = node.startswith(("replica/", "sidecar/"))
         self._signed = 0  # size of the last head
         self._news = 0  # lsn of the last record that calls for a head
@@ -60,13 +61,18 @@ class Observer:
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""
         self._at, self._clock = at_ns, clock_ns
+        self._dead = False
         before = _INPUTS.get(type(event))
         if before is not None:
             before(self, event)
         for effect in effects:
             handler = _EFFECTS.get(type(effect))
-            if handler is not None:
+            if handler is not None and not self._dead:
                 handler(self, effect)
+
+    def died(self) -> None:
+        """The process ended, perhaps in the middle of the step that is being told: of that step nothing more comes about."""
+        self._dead = True
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
         self._record(Fact(self._at, kind, self.node, self._clock, body))
@@ -276,6 +282,11 @@ class Observer:
     def on_fork(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
 
+    def on_joined(self, lsn: int, body: dict[str, Any]) -> None:
+        """What its peers had promised is promised by it, too."""
+        for agent, token in body["taught"].items():
+            self.once_durable(lsn, "token-promised", {"agent": agent, "token": token})
+
     def on_log_cut(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("log-cut", {"records": body["records"], "why": body["why"]})
 
@@ -381,6 +392,7 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     COSIG: Observer.on_cosig,
     "FORK_PROOF": Observer.on_fork,
     "RECOVERED": Observer.on_log_cut,
+    "JOINED": Observer.on_joined,
 }
 _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,

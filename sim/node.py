@@ -145,6 +145,7 @@ class Node:
         if self.machine is None:
             return
         self.machine = None
+        self.observer.died()
         if self.intake is not None:
             self.intake.forget()
         self.paused_by.clear()

@@ -102,7 +102,7 @@ class AuditComplete(InvariantChecker):
 
     def _close(self, node: str, book: _Book, forgiven: int) -> None:
         """A start of a node is over: was anything left without its record?"""
-        if self.run.node(node).disk_failed:
+        if self.run.node(node).disk_failed or node in self.run.custody:
             return
         missing = sorted(index for waiting in book.unrecorded.values() for index in waiting)
         if len(missing) > forgiven:

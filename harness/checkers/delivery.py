@@ -40,7 +40,8 @@ class Delivery(InvariantChecker):
 
     def settle(self) -> None:
         for order in self.run.orders.values():
-            sources = [self.run.node(replica) for replica in order.holders if self.run.node(replica).works]
+            holders = (self.run.node(replica) for replica in order.holders)
+            sources = [node for node in holders if node.works and order.order in node.known]  # one that lost its disk may hold it no more
             if sources and order.order not in self.run.covered:
                 for agent in sorted(order.agents):
                     sidecar = self.run.sidecar(agent)
@@ -92,7 +93,8 @@ class Convergence(InvariantChecker):
     def settle(self) -> None:
         replicas = [self.run.node(replica) for replica in self.run.replicas if self.run.node(replica).works]
         sidecars = [self.run.sidecar(agent) for agent in self.run.agents if self.run.sidecar(agent).works]
-        if not replicas:
+        if not replicas or self.run.quorums_forget:
+            self.skipped += bool(replicas)
             return
         self.examined += len(replicas) + len(sidecars)
         apart = self._apart(replicas) or self._astray(replicas[0])

@@ -238,7 +238,8 @@ class Resume(InvariantChecker):
 
     def settle(self) -> None:
         run = self.run
-        replicas = [node for node in (run.node(replica) for replica in run.replicas) if node.works]
+        held = (run.node(replica) for replica in run.replicas if replica not in run.custody)  # an id may be burnt with its disk (protocol 3.7)
+        replicas = [node for node in held if node.works]
         if run.healed_ns is None or len(replicas) < run.quorum:
             return
         for agent, orders in run.orders_of.items():

@@ -88,7 +88,7 @@ class HonestStatus(InvariantChecker):
         agent, stage, token = fact.body["agent"], fact.body["stage"], token_of(fact.body["token"])
         self._evidence[agent, fact.body["order"], token, stage] = index
         process = self.run.processes.get(agent)
-        if process is not None and token < process.token:
+        if process is not None and token < process.token and fact.node not in self.run.custody:
             self.blame(f"{fact.node} sent {stage} of an earlier start of {agent}: a proof is of its own token", process.started_index, index)
         if stage in STOPPED and process is not None and process.alive:
             self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)

@@ -9,7 +9,7 @@ from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD
 from killswitch.core.lessons import Lesson, Promised
-from killswitch.core.messages import IntentReply, LeaseReply, OrderPush, ResumeDraft, StartReply
+from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, ResumeDraft, StartReply
 from tests.unit import pair
 from tests.unit.one_sided import draft
 from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, mode
@@ -141,3 +141,13 @@ def test_a_start_is_denied_while_it_learns() -> None:
     link.boot(*pair.SINKS, SIDECAR)
     link.run(2 * SECOND)
     assert {(reply.granted, reply.why) for node in REPLICAS for reply in link[node].sent(StartReply)} == {(False, "joining")}
+
+
+def test_a_sidecar_whose_log_was_cut_calls_nothing_stopped_that_it_has_not_reaped() -> None:
+    """A bit that turned took the record of the start: the process outlived its sidecar and was killed, and that was no clean stop."""
+    link = cell()
+    token = next(record.seq for record in link[SIDECAR].records if record.kind == "TOKEN")
+    comes_back(link, SIDECAR, rotten(list(link[SIDECAR].records), token + 1))
+    link.tell(SIDECAR, OrderPush((pair.order(HARD),), ()))
+    link.run(SECOND)
+    assert {proof.stage for proof in link[SIDECAR].sent(Evidence)} == {"STOPPED_FORCED"}

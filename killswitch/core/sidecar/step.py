@@ -335,6 +335,8 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     state.chain.keep_hashes(recovery.records)
     state.boot, state.instance = event.boot, event.instance
     foreign = boot.fold_all(state, recovery.records, fold, now_ns)
+    if boot.is_cut(event, recovery):
+        state.last_stop = (NO_TOKEN, *state.last_stop[1:])  # what was cut off may have been a start: nothing is proven stopped until it is reaped
     state.lease_until_ns = recovered_lease(recovery.records)
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
     for order, deadline_ns in sorted(state.deadlines.items()):
