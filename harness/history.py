@@ -73,6 +73,20 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "keyset-installed": (("version", "authentic", "revoked", "rotated"),
                          "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
                          "enough distinct root keys signed exactly this"),
+    # -- policies
+    "rollout-requested": (("request", "principal", "stage"), "the operator's client sent it"),
+    "rollout-status": (("request", "stage", "seq"), "what the operator's client was told: ACCEPTED, as rollout seq, or REFUSED"),
+    "policy-installed": (("policy", "parent", "tests", "author"),
+                         "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then"),
+    "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "percent", "guard", "request"),
+                        "the record of a rollout became durable at a replica. request: who asked, or 'guard'. The k-th replica's commits it"),
+    "rollout-changed": (("record", "seq", "stage", "stable", "canary"),
+                        "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
+    "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",
+                  "replayed", "why"),
+                 "a replica put a decision on record. requested: [gate, life]; stable, ruling: [allowed, gate, life, grace_ns, approvals], of the "
+                 "stable policy and in effect. raised: a canary alone made the stop more severe; differs: the one on trial, canary or shadow, would "
+                 "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not"),
     # -- intent as a whole
     "intent": (("digest", "orders", "certificates", "gate", "life"),
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "
@@ -104,7 +118,6 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "process-recorded": (("agent", "token", "what"), "a sidecar's record of START became durable, or that of TERM, KILL or REAPED was appended"),
     "permits-recorded": (("agent", "token", "count", "root"), "a sidecar appended one record for so many admissions. root, in hex: from 32 zero "
                          "bytes on, SHA-256 over the root before and the key, for each in order"),
-    "decision-recorded": (("request", "allowed"), "a replica appended its ruling on a request for an order"),
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
     "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),

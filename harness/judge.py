@@ -50,12 +50,12 @@ class Judge:
 
     def certificate(self, raw: bytes, approvals: list[tuple[str, bytes]], revoked: Container[str] = ()) -> bool:
         try:
-            requester = msgspec.msgpack.decode(raw, type=ResumeBody).requester
+            body = msgspec.msgpack.decode(raw, type=ResumeBody)
         except (msgspec.DecodeError, ValueError):
             return False
         valid = {
             approver
             for approver, signature in approvals
-            if approver in APPROVERS - {requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
+            if approver in APPROVERS - {body.requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
         }
-        return len(valid) >= self._approvals
+        return len(valid) >= max(self._approvals, body.approvals)

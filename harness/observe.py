@@ -18,6 +18,8 @@ import msgspec
 
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
+from harness.rulings import Rulings
+from killswitch.core.bundles import RolloutStatus
 from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
@@ -57,6 +59,7 @@ class Observer:
         self._signed = 0  # size of the last head
         self._news = 0  # lsn of the last record that calls for a head
         self._grown = False  # since that head, as far as is durable
+        self._rulings = Rulings()
 
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""
@@ -141,6 +144,8 @@ class Observer:
             self.emit("agent-status", {"order": message.order, "agent": message.agent, "token": token, "stage": message.stage})
         elif isinstance(message, ResumeStatus):
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
+        elif isinstance(message, RolloutStatus):
+            self.emit("rollout-status", {"request": message.request, "stage": message.stage, "seq": message.seq})
 
     # -- effects
 
@@ -218,6 +223,26 @@ class Observer:
         fields = {"version": change.version, "authentic": authentic, "revoked": sorted(change.revokes), "rotated": sorted(change.rotates)}
         self.emit("keyset-installed", fields)
 
+    def on_policy(self, lsn: int, body: dict[str, Any]) -> None:
+        bundle = self._rulings.install(body["raw"])
+        policy = hashlib.sha256(bundle.text.encode()).hexdigest()
+        self.emit("policy-installed", {"policy": policy, "parent": bundle.parent, "tests": bundle.tests, "author": bundle.author})
+
+    def on_rollout(self, lsn: int, body: dict[str, Any]) -> None:
+        rollout = self._rulings.roll_out(body["raw"])
+        fields = {"record": hashlib.sha256(body["raw"]).hexdigest(), "seq": rollout.seq, "parent": rollout.parent, "stage": rollout.stage}
+        policies = {"stable": rollout.stable, "canary": rollout.canary, "percent": rollout.percent, "guard": rollout.guard}
+        self.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request})
+
+    def on_decision(self, lsn: int, body: dict[str, Any]) -> None:
+        facts, (seq, policy, input_hash, _, canary, raised) = body["facts"], body["decision"]
+        why = self._rulings.objection(body)
+        what = {"request": body["request"], "action": facts["action"], "tenant": body["tenant"], "order": body["order"]}
+        under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"]]}
+        differs = body["candidate"] not in (None, body["stable"])
+        outcome = {"stable": body["stable"], "ruling": body["ruling"], "raised": raised, "differs": differs, "replayed": not why, "why": why}
+        self.emit("decision", {**what, **under, **outcome})
+
     def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
 
@@ -240,9 +265,6 @@ class Observer:
     def on_permits(self, lsn: int, body: dict[str, Any]) -> None:
         fields = {"agent": self.agent, "token": body["token"], "count": body["count"], "root": body["root"].hex()}
         self.emit("permits-recorded", fields)
-
-    def on_decision(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("decision-recorded", {"request": body["request"], "allowed": body["allowed"]})
 
     def on_promise(self, lsn: int, body: dict[str, Any]) -> None:
         self.once_durable(lsn, "token-promised", {"agent": body["agent"], "token": body["token"]})
@@ -393,6 +415,9 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "FORK_PROOF": Observer.on_fork,
     "RECOVERED": Observer.on_log_cut,
     "JOINED": Observer.on_joined,
+    "POLICY_INSTALLED": Observer.on_policy,
+    "POLICY_ROLLOUT": Observer.on_rollout,
+    "POLICY_ROLLBACK": Observer.on_rollout,
 }
 _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,

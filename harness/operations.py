@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
+from killswitch.core.bundles import Stage
 from killswitch.core.events import Command
 from killswitch.core.messages import Gate, Life
+from scenarios import bundles
 from scenarios.schedule import Operation, Schedule
 
 
@@ -24,14 +26,21 @@ SEVERITIES = {
     "isolate": (Gate.CLOSED, Life.ALIVE),
     "quiesce": (Gate.CLOSED, Life.STOP),
 }
+STAGES = {
+    "policy-shadow": Stage.SHADOW,
+    "policy-canary": Stage.CANARY,
+    "policy-promote": Stage.STABLE,
+    "policy-rollback": Stage.ROLLED_BACK,
+}
 
 
 def command(operation: Operation) -> Command:
     """What the operator's client is told to do."""
     gate, life = SEVERITIES.get(operation.verb, (Gate.OPEN, Life.ALIVE))
     kind, value = operation.scope
+    stage = STAGES.get(operation.verb)
     return Command(
-        verb="resume" if operation.verb == "resume" else "order",
+        verb="policy" if stage else "resume" if operation.verb == "resume" else "order",
         request=operation.request,
         principal=operation.principal,
         tenant=operation.tenant,
@@ -43,6 +52,11 @@ def command(operation: Operation) -> Command:
         reason=operation.reason,
         approvers=operation.approvers,
         replica=operation.replica,
+        stage=stage or "",
+        text=bundles.text(operation.policy) if operation.policy else "",
+        tests=bundles.tests_hash() if operation.policy else "",
+        percent=operation.percent,
+        guard=operation.guard,
     )
 
 

@@ -12,7 +12,9 @@ from importlib import metadata
 from pathlib import Path
 
 ROOMS = ("killswitch/core", "sim", "scenarios", "harness/planted")
-MODULES = tuple(f"harness/{name}.py" for name in ("history", "observe", "signals", "triggers", "judge", "operations", "trail", "implementation"))
+MODULES = tuple(
+    f"harness/{name}.py" for name in ("history", "observe", "signals", "triggers", "judge", "rulings", "operations", "trail", "implementation")
+)
 
 
 @lru_cache(maxsize=1)

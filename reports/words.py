@@ -66,7 +66,6 @@ SENTENCES: dict[str, str] = {
     "evidence-recorded": "Records the proof of {stage} of {agent} for order {order}.",
     "process-recorded": "Records {what} of the process of {agent} (token {token}).",
     "permits-recorded": "Records {count} effects of {agent} that it let out (token {token}).",
-    "decision-recorded": "Records its ruling on the request {request}; allowed: {allowed}.",
     "drain-deadline": "{agent} has to be drained by {deadline} on this clock (order {order}).",
     "token-promised": "Promises token {token} to {agent}.",
     "promise-sent": "Tells {agent} that token {token} is promised.",
@@ -107,6 +106,12 @@ SENTENCES: dict[str, str] = {
     "fault-attested": "Fault {fault} was measured by {how}: {measured}.",
     "fault-unattested": "Fault {fault} could not be measured by {how}: {measured}.",
     "fault-off": "Fault {what} is over ({fault}).",
+    "rollout-requested": "{principal} asks for a policy to go to {stage}.",
+    "rollout-status": "Is told that the rollout is {stage}, as number {seq}.",
+    "policy-installed": "Takes in the policy {policy} of {author}.",
+    "rollout-durable": "Rollout {seq} to {stage} is durable (asked for by {request}; policy {stable}, on trial {canary}, {percent} % of scopes).",
+    "rollout-changed": "Rollout {seq} is in force: {stage}, policy {stable}, on trial {canary}.",
+    "decision": "Decides on {action} {request} under rollout {seq} (raised by a canary: {raised}; replayed alike: {replayed} {why}).",
     "operation-played": "Operation {what} is carried out ({operation}).",
 }  # fmt: skip
 

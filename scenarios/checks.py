@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from scenarios import derive
+from scenarios import bundles, derive
 from scenarios.document import Steps
 from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, writer
-from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
+from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.problems import known_or_meant
 from scenarios.targets import REST, Roster, Word, role
 from scenarios.triggers import Moment
@@ -210,6 +210,10 @@ def _action(scenario: Scenario, entry: EntryForm, at: Steps, roster: Roster | No
     for name, form in actions:
         if isinstance(form, OperationForm):
             yield from _operation(scenario, name, form, (*at, name), roster)
+        elif isinstance(form, PolicyForm):
+            yield from _rollout(name, form, (*at, name))
+            if roster is not None:
+                yield from _asked_first(scenario, form, (*at, name))
         else:
             yield from _settings(FAULTS[name], form, (*at, name))
             if roster is not None:
@@ -228,8 +232,7 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
         yield Complaint((*at, "scope"), "a label belongs to one tenant", "add `tenant: acme` beside it", repr(f"label {value}"))
     if roster is None:
         return
-    if form.replica is not None and form.replica > scenario.topology.replicas:
-        yield Complaint((*at, "replica"), f"there are only {scenario.topology.replicas} replicas", "use a lower number", str(form.replica))
+    yield from _asked_first(scenario, form, at)
     tenants = list(scenario.topology.tenants)
     if form.tenant is not None and form.tenant not in tenants:
         yield Complaint((*at, "tenant"), "no such tenant", known_or_meant(form.tenant, tenants), repr(form.tenant))
@@ -237,6 +240,25 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
         known = {"agent": [agent.removeprefix("agent/") for agent in roster.agents], "tenant": tenants}.get(kind)
         remedy = "allow-empty: true if that is meant" if known is None else f"{known_or_meant(value, known)} (or allow-empty: true)"
         yield Complaint((*at, "scope"), "matches no agent", remedy, repr(f"{kind} {value}".strip()))
+
+
+def _asked_first(scenario: Scenario, form: OperationForm | PolicyForm, at: Steps) -> Iterator[Complaint]:
+    if form.replica is not None and form.replica > scenario.topology.replicas:
+        yield Complaint((*at, "replica"), f"there are only {scenario.topology.replicas} replicas", "use a lower number", str(form.replica))
+
+
+def _rollout(verb: str, form: PolicyForm, at: Steps) -> Iterator[Complaint]:
+    if form.policy is not None and form.policy not in bundles.NAMES:
+        yield Complaint((*at, "policy"), "no such policy", known_or_meant(form.policy, bundles.NAMES), repr(form.policy))
+    if form.policy is None and verb == "policy-shadow":
+        yield Complaint((*at, "policy"), "no policy to try", f"name one of {', '.join(bundles.NAMES)}")
+    if form.policy is not None and verb in ("policy-promote", "policy-rollback"):
+        yield Complaint((*at, "policy"), f"a {verb} concerns what is on trial, or was", "remove it")
+    for key in ("share", "guard"):
+        if getattr(form, key) is not None and verb != "policy-canary":
+            yield Complaint((*at, key), f"a {verb} has none", "remove it, or use policy-canary")
+    if form.share is not None and form.share.high > MILLION:
+        yield Complaint((*at, "share"), "more than everything", "use at most 100%", percent_text(form.share.high))
 
 
 def matching_agents(scenario: Scenario, form: OperationForm) -> tuple[str, ...]:

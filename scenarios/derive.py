@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from killswitch.core.machine import Parameters
 from scenarios.faults import DRIVERS, FAULTS, LIVE, MECHANISMS, SIM
-from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, Profile, Scenario, TopologyForm
+from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, PolicyForm, Profile, Scenario, TopologyForm
 from scenarios.schedule import AgentSpec, SinkSpec, Topology
 from scenarios.triggers import FactMatch, Moment
 from scenarios.units import MILLION, SECOND_NS, Span
@@ -19,6 +19,7 @@ MS = SECOND_NS // 1000
 BACKOFF_NS = 2 * SECOND_NS
 HOST_LAG_NS = SECOND_NS
 SWARM_GRACE_FACTOR = 2
+SHARE, GUARD = Span(MILLION, MILLION), Span(3, 3)  # of a canary, where the file does not say
 
 PROFILES: dict[str, tuple[int, Span, Span]] = {
     "worker": (SECOND_NS // 2, Span(1, 4), Span(20 * MS, 80 * MS)),
@@ -156,7 +157,7 @@ def referred(moment: Moment, timeline: tuple[EntryForm, ...]) -> int:
 def request_id(entry: EntryForm, entry_id: str) -> str:
     """The idempotency key under which an operation is asked for."""
     _, form = entry.actions()[0]
-    return form.request if isinstance(form, OperationForm) and form.request else f"request-{entry_id}"
+    return form.request if isinstance(form, OperationForm | PolicyForm) and form.request else f"request-{entry_id}"
 
 
 def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactMatch:
@@ -172,10 +173,11 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
         raise Ambiguous("a fault has only the moments on and off")
     if after.moment == "played":
         return FactMatch("operation-played", (("operation", entry_id),))
-    if after.moment == "accepted" or (after.moment == "effective" and verb != "resume"):
-        kind = "resume-status" if verb == "resume" else "order-status"
+    stops = isinstance(form, OperationForm) and verb != "resume"
+    if after.moment == "accepted" or (after.moment == "effective" and stops):
+        kind = "order-status" if stops else "resume-status" if verb == "resume" else "rollout-status"
         return FactMatch(kind, (("request", request_id(entry, entry_id)), ("stage", after.moment.upper())))
-    known = "played and accepted" if verb == "resume" else "played, accepted and effective"
+    known = "played, accepted and effective" if stops else "played and accepted"
     raise Ambiguous(f"a {verb} has only the moments {known}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from scenarios import checks, derive, swarm
 from scenarios.dice import Dice, Stream
 from scenarios.faults import FAULTS, NEVER, Aim, FaultKind, Unit
-from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
+from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.schedule import (
     ClockSpec,
     DiskSpec,
@@ -32,6 +32,7 @@ from scenarios.targets import Roster, role
 from scenarios.units import SECOND_NS, Span
 
 WALLS_APART = Span(0, 60 * SECOND_NS)  # far more than a message takes, or stamps would look right by luck
+PERCENT_PPM = 10_000
 CLOCK_PATTERNS = ("each", "all fast", "all slow", "replicas fast", "replicas slow")
 
 
@@ -140,6 +141,8 @@ def _action(scenario: Scenario, entry: EntryForm, entry_id: str, dice: Dice, ros
     name, form = entry.actions()[0]
     if isinstance(form, OperationForm):
         return _operation(scenario, name, form, derive.request_id(entry, entry_id), dice, entry_id)
+    if isinstance(form, PolicyForm):
+        return _rollout(scenario, name, form, derive.request_id(entry, entry_id), dice, entry_id)
     kind = FAULTS[name]
     lasts = form.get("for")
     return Fault(
@@ -176,7 +179,6 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
     kind, value = form.scope
     tenant = {"agent": value.partition("/")[0], "tenant": value, "label": form.tenant or "", "global": ""}[kind]
     grace = form.grace or Span(scenario.parameters.grace, scenario.parameters.grace)
-    replica = form.replica or 1 + dice.stream(f"entry/{entry_id}/replica").below(scenario.topology.replicas)
     return Operation(
         verb=verb,
         tenant=tenant,
@@ -185,9 +187,26 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
         reason=form.reason,
         request=request,
         grace_ns=dice.once(f"entry/{entry_id}/grace", grace) if verb == "soft" else 0,
-        replica=f"replica/{replica}",
+        replica=_replica(scenario, form, dice, entry_id),
         approvers=derive.approvers(form, scenario.parameters.approvals) if verb == "resume" else (),
     )
+
+
+def _rollout(scenario: Scenario, verb: str, form: PolicyForm, request: str, dice: Dice, entry_id: str) -> Operation:
+    share, guard = form.share or derive.SHARE, form.guard or derive.GUARD
+    canary = verb == "policy-canary"
+    return Operation(
+        verb=verb, tenant="", scope=("global", ""), principal=form.principal, reason=form.reason, request=request,
+        replica=_replica(scenario, form, dice, entry_id), policy=form.policy or "",
+        percent=dice.once(f"entry/{entry_id}/share", share) // PERCENT_PPM if canary else 0,
+        guard=dice.once(f"entry/{entry_id}/guard", guard) if canary else 0,
+    )  # fmt: skip
+
+
+def _replica(scenario: Scenario, form: OperationForm | PolicyForm, dice: Dice, entry_id: str) -> str:
+    """The replica that is asked first."""
+    number = form.replica or 1 + dice.stream(f"entry/{entry_id}/replica").below(scenario.topology.replicas)
+    return f"replica/{number}"
 
 
 def _expectations(scenario: Scenario) -> Expectations:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from scenarios import derive
 from scenarios.faults import FAULTS, NEVER, Aim, Setting, Unit, writer
 from scenarios.forms import Form
-from scenarios.model import EntryForm, FaultForm, OperationForm, Scenario
+from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.schedule import Entry, Fault, Operation, Schedule, Trigger
 from scenarios.targets import Word
 from scenarios.triggers import FactMatch, Moment, State
@@ -26,6 +26,12 @@ SEVERITY = {
     "isolate": "close the gate, let the process live",
     "quiesce": "close the gate, checkpoint and stop",
     "resume": "may go on",
+}
+ROLLOUT = {
+    "policy-shadow": "decides nothing, and what it would decide is noted",
+    "policy-canary": "joins in deciding",
+    "policy-promote": "what is on trial becomes the policy",
+    "policy-rollback": "back to the policy before",
 }
 
 
@@ -104,6 +110,8 @@ def _state(state: State) -> str:
 
 def _what(scenario: Scenario, entry: EntryForm) -> str:
     name, form = entry.actions()[0]
+    if isinstance(form, PolicyForm):
+        return _rollout(name, form)
     return _order(scenario, name, form) if isinstance(form, OperationForm) else _fault(name, form)
 
 
@@ -118,6 +126,16 @@ def _order(scenario: Scenario, verb: str, form: OperationForm) -> str:
         how += f", approved by {' and '.join(derive.approvers(form, scenario.parameters.approvals))}"
     via = f"replica {form.replica}" if form.replica else "a replica drawn per seed"
     return f"{form.principal} asks {via} for {verb.upper()} ({how}) on {whom}, reason {form.reason!r}"
+
+
+def _rollout(verb: str, form: PolicyForm) -> str:
+    via = f"replica {form.replica}" if form.replica else "a replica drawn per seed"
+    tried = f" of {form.policy}" if form.policy else ""
+    canary = ""
+    if verb == "policy-canary":
+        share, guard = _drawn_span(form.share or derive.SHARE, percent_text), _drawn_span(form.guard or derive.GUARD, str)
+        canary = f", for {share} of scopes, rolled back by itself when it alone has made more than {guard} stops"
+    return f"{form.principal} asks {via} for {verb}{tried} ({ROLLOUT[verb]}{canary}), reason {form.reason!r}"
 
 
 def _fault(name: str, form: FaultForm) -> str:
@@ -231,6 +249,9 @@ def _drawn_trigger(trigger: Trigger) -> str:
 
 def _drawn_action(entry: Entry) -> str:
     action = entry.action
+    if isinstance(action, Operation) and action.verb in ROLLOUT:
+        canary = f" for {action.percent}% of scopes, guard {action.guard}" if action.verb == "policy-canary" else ""
+        return f"{action.verb} {action.policy}".strip() + f"{canary} via {action.replica}"
     if isinstance(action, Operation):
         grace = f", grace {duration_text(action.grace_ns, PLACES)}" if action.verb == "soft" else ""
         return f"{action.verb.upper()} on {' '.join(action.scope).strip()} via {action.replica}{grace}"

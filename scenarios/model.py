@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import msgspec
 from pydantic import BeforeValidator, Field, create_model
 
-from scenarios import forms
+from scenarios import bundles, forms
 from scenarios.faults import FAULTS, Aim, FaultKind, Unit
 from scenarios.forms import Form
 
 VERBS = ("soft", "hard", "isolate", "quiesce", "resume")
+POLICY_VERBS = ("policy-shadow", "policy-canary", "policy-promote", "policy-rollback")
 FAULT_NAMES = tuple(FAULTS)
-ACTIONS = (*VERBS, *FAULT_NAMES)
+ACTIONS = (*VERBS, *POLICY_VERBS, *FAULT_NAMES)
 PRINCIPALS = ("alice", "bob", "carol", "dave", "mallory")
 APPROVERS = ("bob", "carol", "dave")
 
 Kind = Literal["worker", "tool-calling", "federated"]
-Verb = Literal["soft", "hard", "isolate", "quiesce", "resume"]
+Verb = Literal["soft", "hard", "isolate", "quiesce", "resume", "policy-shadow", "policy-canary", "policy-promote", "policy-rollback"]
 Principal = Literal["alice", "bob", "carol", "dave", "mallory"]
 
 
@@ -171,6 +172,22 @@ class OperationForm(Form):
     allow_empty: bool = False
 
 
+class PolicyForm(Form):
+    """What a person asks for: that a policy be tried (shadow, canary), made the stable one (promote) or taken back (rollback), in the whole cell."""
+
+    policy: Annotated[str, Field(json_schema_extra={"enum": list(bundles.NAMES)})] | None = Field(
+        default=None, description="for shadow and canary: one of those in scenarios/policies; a canary without one is of what is on trial"
+    )
+    share: forms.PercentSpan | None = Field(default=None, description="for canary: of all scopes, in whole percent; the default is 100%")
+    guard: forms.CountSpan | None = Field(
+        default=None, description="for canary: stops that it alone may make before it is rolled back; the default is 3"
+    )
+    reason: forms.Text = "drill"
+    principal: Principal = "alice"
+    replica: int | None = Field(default=None, ge=1, description="the replica asked first; drawn per seed if left out")
+    request: forms.EntryId | None = Field(default=None, description="idempotency key; two operations with the same are one and its retry")
+
+
 class FaultForm(Form):
     """What every fault may say; its targets and settings are added from the fault reference, and read through this class."""
 
@@ -231,8 +248,12 @@ class EntryForm(Form):
     isolate: OperationForm | None = None
     quiesce: OperationForm | None = None
     resume: OperationForm | None = None
+    policy_shadow: PolicyForm | None = None
+    policy_canary: PolicyForm | None = None
+    policy_promote: PolicyForm | None = None
+    policy_rollback: PolicyForm | None = None
 
-    def actions(self) -> list[tuple[str, OperationForm | FaultForm]]:
+    def actions(self) -> list[tuple[str, OperationForm | PolicyForm | FaultForm]]:
         """What it does, by name; a valid entry has exactly one."""
         given = ((name, getattr(self, field_name(name), None)) for name in ACTIONS)
         return [(name, form) for name, form in given if form is not None]

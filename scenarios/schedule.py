@@ -107,9 +107,10 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="operation"):
-    """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume.
+    """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume, policy-shadow, -canary, -promote, -rollback.
 
-    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume.
+    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume. ``policy``: the name of the one to try
+    (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the global scope.
     """
 
     verb: str
@@ -121,6 +122,9 @@ class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     grace_ns: int = 0
     replica: str = "replica/1"
     approvers: tuple[str, ...] = ()
+    policy: str = ""
+    percent: int = 0
+    guard: int = 0
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fault"):

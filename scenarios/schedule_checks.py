@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from harness.history import VOCABULARY
 from killswitch.core.leases import quorums_intersect
 from killswitch.core.messages import Gate, SinkClass
-from scenarios import triggers
+from scenarios import bundles, triggers
 from scenarios.faults import CENTURY, DAY, FAULTS, NEVER, Aim, Setting, Unit
 from scenarios.problems import known_or_meant, shown
 from scenarios.targets import AGENT_PATTERN, NAME_PATTERN, Roster, role
@@ -37,7 +37,7 @@ COUNT_MAX = 10_000
 ABOVE_MAX = 10**9
 TEXT_MAX = 500
 
-VERBS = ("soft", "hard", "isolate", "quiesce", "resume")
+VERBS = ("soft", "hard", "isolate", "quiesce", "resume", "policy-shadow", "policy-canary", "policy-promote", "policy-rollback")
 QUANTITIES = ("unbounded-agents", "violations", "facts")
 LEFT = ("lease.left", "drain.left")
 COMPARISONS = ("<", "<=", ">", ">=")
@@ -284,6 +284,9 @@ def _operation(field: str, operation: Operation, roster: Roster) -> Problems:
     yield from _wordy(f"{field}.reason", operation.reason)
     yield from _wordy(f"{field}.request", operation.request)
     yield from _time(f"{field}.grace_ns", operation.grace_ns)
+    yield from _known(f"{field}.policy", operation.policy, ("", *bundles.NAMES), "policy")
+    yield from _within(f"{field}.percent", operation.percent, 0, 100)
+    yield from _within(f"{field}.guard", operation.guard, 0, COUNT_MAX)
 
 
 def _fault(field: str, fault: Fault, roster: Roster) -> Problems:

@@ -7,10 +7,13 @@ clock, and a part of the operations at the very instant of another: races live t
 
 from __future__ import annotations
 
+from msgspec import structs
+
+from scenarios import bundles
 from scenarios.derive import SWARM_GRACE_FACTOR
 from scenarios.dice import Dice, Stream
 from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, Unit
-from scenarios.model import APPROVERS, VERBS, Scenario, SwarmForm
+from scenarios.model import APPROVERS, POLICY_VERBS, VERBS, Scenario, SwarmForm
 from scenarios.schedule import Entry, Fault, Operation, Trigger
 from scenarios.targets import Link, Roster
 from scenarios.units import MILLION, SECOND_NS, Span
@@ -157,12 +160,11 @@ def _operation(scenario: Scenario, swarm: SwarmForm, stream: Stream, roster: Ros
     stops = tuple(verb for verb in swarm.operations if verb != "resume") or swarm.operations
     if played and stream.below(8) == 0:
         again = stream.pick(played)
-        return Operation(
-            verb=again.verb, tenant=again.tenant, scope=again.scope, principal=again.principal, reason=again.reason, request=again.request,
-            grace_ns=again.grace_ns, replica=replica, approvers=again.approvers,
-        )  # fmt: skip
+        return structs.replace(again, replica=replica)
     resuming = "resume" in swarm.operations and played and stream.below(3) == 0
     verb = "resume" if resuming else stream.pick(stops)
+    if verb in POLICY_VERBS:
+        return _rollout(stream, verb, replica, number)
     tenant, scope = _scope(scenario, stream, roster)
     if verb == "resume" and played:
         tenant, scope = stream.pick([(stopped.tenant, stopped.scope) for stopped in played])
@@ -178,6 +180,16 @@ def _operation(scenario: Scenario, swarm: SwarmForm, stream: Stream, roster: Ros
         replica=replica,
         approvers=stream.some(APPROVERS, scenario.parameters.approvals) if verb == "resume" else (),
     )
+
+
+def _rollout(stream: Stream, verb: str, replica: str, number: int) -> Operation:
+    """A rollout of any policy, through any replica; a canary for a part or all of the scopes, with a guard that is soon reached."""
+    tried, canary = verb in ("policy-shadow", "policy-canary"), verb == "policy-canary"
+    return Operation(
+        verb=verb, tenant="", scope=("global", ""), principal="alice", reason="drawn by a swarm", request=f"request-swarm-{number}",
+        replica=replica, policy=stream.pick(bundles.NAMES) if tried else "", percent=stream.pick((100, 100, 50)) if canary else 0,
+        guard=stream.below(3) if canary else 0,
+    )  # fmt: skip
 
 
 def _scope(scenario: Scenario, stream: Stream, roster: Roster) -> tuple[str, tuple[str, str]]:

@@ -52,7 +52,7 @@ class AuditComplete(InvariantChecker):
     title = "AuditComplete: the log folds to the state, its chain verifies, and whatever is done or said has its record, once"
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
-        "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision-recorded",
+        "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
         "order-status",
     })  # fmt: skip
 
@@ -75,7 +75,7 @@ class AuditComplete(InvariantChecker):
             "process-recorded": self._process_recorded,
             "effect-admitted": self._admitted,
             "permits-recorded": self._permits_recorded,
-            "decision-recorded": self._ruling,
+            "decision": self._ruling,
             "order-status": self._told,
         }
 
@@ -195,10 +195,13 @@ class AuditComplete(InvariantChecker):
     # -- rulings
 
     def _ruling(self, index: int, fact: Fact) -> None:
-        book, request = self._book(fact.node), fact.body["request"]
-        if fact.body["allowed"] and request in book.rulings:
+        """Of orders, which are made once; a resume is decided anew with each draft."""
+        if fact.body["action"] != "order":
+            return
+        book, request, allowed = self._book(fact.node), fact.body["request"], fact.body["ruling"][0]
+        if allowed and request in book.rulings:
             self.blame(f"{fact.node} recorded twice that it allows request {request}", book.rulings[request], index)
-        if fact.body["allowed"]:
+        if allowed:
             book.rulings[request] = index
         self._ruled.add(request)
 

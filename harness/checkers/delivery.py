@@ -1,4 +1,4 @@
-"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same.
+"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same, replicas the policy as well.
 
 Judged from ``healed`` on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the last start or resumption of the
 nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
@@ -66,8 +66,8 @@ class Delivery(InvariantChecker):
 
 
 class Convergence(InvariantChecker):
-    """L10. At the end all working replicas hold equal sets of orders and certificates, and every working sidecar holds the same uncovered
-    orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
+    """L10. At the end all working replicas hold equal sets of orders and certificates and the same rollout, and every working sidecar holds the
+    same uncovered orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
 
     Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
     that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
@@ -75,18 +75,21 @@ class Convergence(InvariantChecker):
     """
 
     invariant = "L10"
-    title = "Convergence: after the heal all nodes come to hold the same intent"
-    kinds = frozenset({"intent", "intent-recovered", "order-learned"})
+    title = "Convergence: after the heal all nodes come to hold the same intent, and all replicas the same policy"
+    kinds = frozenset({"intent", "intent-recovered", "order-learned", "rollout-changed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._last: dict[str, tuple[frozenset[str], frozenset[str], int]] = {}
         self._shared: set[str] = set()
+        self._policies: dict[str, tuple[str, int, int]] = {}  # replica -> rollout in force, its fact, and when
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-learned":
             if is_replica(fact.node):
                 self._shared.add(fact.body["order"])
+        elif fact.kind == "rollout-changed":
+            self._policies[fact.node] = (fact.body["record"], index, fact.at_ns)
         else:
             self._last[fact.node] = (frozenset(fact.body["orders"]), frozenset(fact.body["certificates"]), index)
 
@@ -97,11 +100,12 @@ class Convergence(InvariantChecker):
             self.skipped += bool(replicas)
             return
         self.examined += len(replicas) + len(sidecars)
-        apart = self._apart(replicas) or self._astray(replicas[0])
+        apart = self._apart(replicas) or self._astray(replicas[0]) or self._at_odds(replicas)
         if apart is None:
             return
         why, witness = apart
-        due_ns = _due_ns(self.run, self.run.news_ns, *(node.since_ns for node in replicas + sidecars))
+        rolled_ns = max((at_ns for _, _, at_ns in self._policies.values()), default=0)
+        due_ns = _due_ns(self.run, self.run.news_ns, rolled_ns, *(node.since_ns for node in replicas + sidecars))
         if due_ns is None or self.run.end_ns < due_ns:
             self.leave_undecided(f"{why}, but the run ended before they had to agree")
         else:
@@ -118,6 +122,15 @@ class Convergence(InvariantChecker):
             held = self._held(node)
             if held[:2] != first[:2]:
                 return f"{replicas[0].node} and {node.node} hold different intent", (first[2], held[2])
+        return None
+
+    def _at_odds(self, replicas: list[Node]) -> tuple[str, tuple[int, ...]] | None:
+        """The first replica under another policy than the first one; until the first rollout all are under the one that was deployed."""
+        first = self._policies.get(replicas[0].node, ("", 0, 0))
+        for node in replicas[1:]:
+            own = self._policies.get(node.node, ("", 0, 0))
+            if own[0] != first[0]:
+                return f"{replicas[0].node} and {node.node} decide under different policies", tuple(index for index in (first[1], own[1]) if index)
         return None
 
     def _astray(self, replica: Node) -> tuple[str, tuple[int, ...]] | None:

@@ -16,6 +16,7 @@ from harness.checkers.intent import Confluence, Inflation, KillWins
 from harness.checkers.leases import BootClosed, LeaseSound
 from harness.checkers.order_bounds import LocalStop, StopBound
 from harness.checkers.peace import CleanSoft, NoFalseStop, Resume
+from harness.checkers.policies import Policy
 from harness.checkers.resources import BoundedResources
 from harness.checkers.resurrection import NoResurrection
 from harness.checkers.sinks import ExactlyOnce, SinkBound
@@ -25,7 +26,7 @@ from harness.checkers.transparency import AuditSync, AuditTamper, Causality
 
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
-    Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, BootClosed, Determinism,
+    Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, BootClosed, Determinism,
     Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources, Convergence,
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ Owns the collection. A bug replaces named functions of the core from outside; th
 
 from __future__ import annotations
 
-from harness.planted import controls, disks, durability, first_ten, gaps, load, overlooked, transparency, trust, unnoticed
+from harness.planted import controls, disks, durability, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed
 from harness.planted.bug import PlantedBug
 
 _FAMILIES = (
@@ -14,6 +14,7 @@ _FAMILIES = (
     transparency.BUGS,
     gaps.BUGS,
     load.BUGS,
+    policies.BUGS,
     unnoticed.BUGS,
     overlooked.BUGS,
     trust.BUGS,

@@ -7,11 +7,12 @@ from weakref import WeakKeyDictionary
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit, intent
 from killswitch.core.intent import Intent, KnownCertificate, View
-from killswitch.core.messages import Message, OrderRequest
-from killswitch.core.outlet import record
-from killswitch.core.policy import Ruling
+from killswitch.core.messages import Message
+from killswitch.core.policy import Request
+from killswitch.core.replica import rollouts
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.rollout import Answer
 from killswitch.core.traffic import USUAL
 
 _members: WeakKeyDictionary[Replica, dict[str, frozenset[str]]] = WeakKeyDictionary()
@@ -57,9 +58,8 @@ def nothing_is_missing(state: Replica, known: KnownCertificate) -> tuple[str, ..
     return ()
 
 
-def record_every_refusal(state: Replica, request: OrderRequest, ruling: Ruling, sender: str, now_ns: int) -> None:
-    refused = {"request": request.request, "tenant": request.tenant, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}
-    record(state, "DECISION", refused, now_ns)
+def record_every_refusal(state: Replica, request: str, asked: Request, answer: Answer, sender: str, now_ns: int) -> None:
+    rollouts.record_decision(state, request, asked, answer, now_ns)
 
 
 BUGS = (
@@ -72,6 +72,6 @@ BUGS = (
     PlantedBug("B41", "a resume is drafted from one replica's knowledge, and lifts all that its scope holds",
                {"intent:lifts": covers_everything, "replica.resumes:heard_enough": one_replica_is_enough,
                 "replica.resumes:unshown": nothing_is_missing}, ("S7", "S5", "S6", "L10"), ("resume-race", "swarm-storm"), "easy"),
-    PlantedBug("B44", "every refusal is put on record", {"replica.orders:record_refusal": record_every_refusal},
+    PlantedBug("B44", "every refusal is put on record", {"replica.rollouts:record_refusal": record_every_refusal},
                ("L8",), ("one-tenant-floods",), "easy"),
 )  # fmt: skip

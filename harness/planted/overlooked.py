@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
-from killswitch.core import checkpoints, trust
+from killswitch.core import audit, checkpoints, trust
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import Checkpoint
-from killswitch.core.events import SetTimer, Signal, SignalKind, WriteCheckpoint
+from killswitch.core.events import Append, SetTimer, Signal, SignalKind, WriteCheckpoint
 from killswitch.core.messages import NO_TOKEN, Evidence, Gate, ResolveResult
 from killswitch.core.outlet import parts, record
 from killswitch.core.replica import orders as replica_orders
@@ -98,8 +98,8 @@ def record_no_permits(state: Sidecar, now_ns: int) -> None:
 def decide_twice(state: Replica, order: str, now_ns: int) -> None:
     """Whoever watches an order puts down for whom."""
     _after_accept(state, order, now_ns)
-    if order in state.asked:
-        record(state, "DECISION", {"request": state.asked[order][0], "allowed": True, "order": order}, now_ns)
+    for each in [effect.record for effect in state.effects if isinstance(effect, Append) and effect.record.kind == "DECISION"]:
+        record(state, "DECISION", audit.content(each), now_ns)
 
 
 BUGS = (

@@ -29,6 +29,7 @@ from typing import Final, TypeVar, cast, get_args
 import msgspec
 from msgspec import Struct, structs
 
+from killswitch.core.bundles import RolloutRequest
 from killswitch.core.messages import (
     Evidence,
     Gate,
@@ -48,8 +49,8 @@ MINOR: Final = 1
 
 # What a minor version added: types, and fields of types that were there before. An earlier version neither says nor understands these; what it
 # leaves out is read as the field's default.
-TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1}
-FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {"LeaseRequest": {"keyset": 1}, "Gossip": {"keyset": 1}}
+TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1, "PolicyNews": 1, "RolloutRequest": 1, "RolloutStatus": 1}
+FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {"LeaseRequest": {"keyset": 1}, "Gossip": {"keyset": 1}, "IntentReply": {"policy_seq": 1}}
 
 # Every size is bounded before anything is decoded, hashed or verified (protocol 3.7, poison input).
 FRAME_LIMIT: Final = 1 << 20
@@ -149,7 +150,7 @@ def _unpacked(raw: bytes, kind: type[Struct]) -> Struct | None:
         return None
 
 
-def unsigned(message: Evidence | OrderRequest | ResumeDraftRequest) -> bytes:
+def unsigned(message: Evidence | OrderRequest | ResumeDraftRequest | RolloutRequest) -> bytes:
     """What the ``signature`` of a message that carries its own is over: the canonical encoding with that field empty."""
     return _ENCODER.encode(structs.replace(message, signature=b""))
 

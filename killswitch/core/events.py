@@ -102,9 +102,10 @@ class Submit(Struct, frozen=True, tag=True):
 
 
 class Command(Struct, frozen=True, tag=True):
-    """A person asks the operator's client to do something: ``verb`` is order or resume, ``request`` its idempotency key.
+    """A person asks the operator's client to do something: ``verb`` is order, resume or policy, ``request`` its idempotency key.
 
-    ``gate``, ``life`` and ``grace_ns`` serve orders; ``approvers`` (names of keys at hand) serves resumes. ``replica``: which to ask first.
+    ``gate``, ``life`` and ``grace_ns`` serve orders; ``approvers`` (names of keys at hand) serves resumes; a policy has a ``stage`` to go to, and
+    where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's ``percent`` and ``guard``. ``replica``: which to ask first.
     """
 
     verb: str
@@ -119,6 +120,11 @@ class Command(Struct, frozen=True, tag=True):
     reason: str = ""
     approvers: tuple[str, ...] = ()
     replica: str = ""
+    stage: str = ""
+    text: str = ""
+    tests: str = ""
+    percent: int = 0
+    guard: int = 0
 
 
 Input = Boot | Receive | Timer | Durable | DiskFailed | ProcessExited | CheckpointDurable | Submit | Command

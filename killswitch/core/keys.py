@@ -32,7 +32,10 @@ STH: Final = "sth"
 COSIGN: Final = "cosign"
 CONSISTENCY: Final = "consistency"
 KEYSET: Final = "keyset"
-DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET)
+POLICY: Final = "policy"
+ROLLOUT: Final = "rollout"
+ROLLOUT_REQUEST: Final = "rollout-request"
+DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET, POLICY, ROLLOUT, ROLLOUT_REQUEST)
 
 ROOTS: Final = ("root/1", "root/2", "root/3")
 SUCCESSOR: Final = "#"  # the keys of one holder by convention: replica/1, replica/1#2, replica/1#3

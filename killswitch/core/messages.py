@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 
 from msgspec import Struct
 
+from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -82,15 +83,6 @@ class Task(Struct, frozen=True, array_like=True):
 # -- Signed bodies (encoded once, signed as bytes, identified by their hash) --------------------------------------------------------
 
 
-class Decision(Struct, frozen=True, array_like=True):
-    """Which policy, over which input, allowed this (replayable: invariant S21)."""
-
-    policy_seq: int
-    policy_hash: str
-    input_hash: str
-    rules: tuple[str, ...] = ()
-
-
 class OrderBody(Struct, frozen=True):
     """The content of a kill order. There is no expiry field: prohibitions never expire (D6)."""
 
@@ -117,7 +109,10 @@ class Order(Struct, frozen=True, tag=True):
 
 
 class ResumeBody(Struct, frozen=True):
-    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1)."""
+    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1).
+
+    ``approvals``: how many approvers policy demands of it; every receiver holds it to that, and to the cell's own least number.
+    """
 
     tenant: str
     scope: Scope
@@ -127,6 +122,7 @@ class ResumeBody(Struct, frozen=True):
     requester: str
     nonce: str
     decision: Decision = Decision(0, "", "")
+    approvals: int = 0
 
 
 class Approval(Struct, frozen=True, array_like=True):
@@ -327,12 +323,16 @@ class IntentRead(Struct, frozen=True, tag=True):
 
 
 class IntentReply(Struct, frozen=True, tag=True):
-    """What the asked replica knows to be in force: every uncovered order if it is ``complete``, and certificates it knows."""
+    """What the asked replica knows to be in force: every uncovered order if it is ``complete``, certificates.
+
+    ``policy_seq``: the number of the rollout in force there; earlier versions do not say.
+    """
 
     nonce: str
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
     complete: bool = True
+    policy_seq: int = 0
 
 
 # -- Sinks ---------------------------------------------------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 Message = (
     Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
     | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
-    | HeadNotice | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson
+    | HeadNotice | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson | RolloutRequest | RolloutStatus | PolicyNews
     | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
     | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
 )  # fmt: skip

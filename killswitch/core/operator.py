@@ -1,4 +1,4 @@
-"""The operator's client: what a person's command becomes, retried until the control plane has answered for good (protocol 3.7, 3.8).
+"""The operator's client: what a person's command becomes, retried until the control plane has answered for good (protocol 3.7 to 3.9).
 
 Owns asking again, elsewhere, and carrying a resume from draft through approvals to acceptance. Decides nothing: people do, and the
 policy does. Holds the keys of the people who use it.
@@ -7,11 +7,13 @@ policy does. Holds the keys of the people who use it.
 from __future__ import annotations
 
 from killswitch.core import codec, trust
+from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
     GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
 )  # fmt: skip
+from killswitch.core.outlet import observe
 from killswitch.core.trust import Trust
 
 RETRY_NS = 1_000_000_000
@@ -58,8 +60,14 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
 def on_command(state: Operator, command: Command, now_ns: int) -> None:
     """Sign what a person asks for and send it on its way, to the replica named if there is one of that name."""
     scope = Scope(command.scope_kind, command.scope_value)
-    message: OrderRequest | ResumeDraftRequest
-    if command.verb == "order":
+    message: OrderRequest | ResumeDraftRequest | RolloutRequest
+    if command.verb == "policy":
+        tried = RolloutRequest(
+            command.request, command.principal, command.stage, command.text, command.tests, command.percent, command.guard,
+        )  # fmt: skip
+        message = sign(state, tried)
+        observe(state, "rollout-requested", request=command.request, principal=command.principal, stage=command.stage)
+    elif command.verb == "order":
         asked = OrderRequest(
             command.request, command.principal, command.tenant, scope, codec.clamp_gate(command.gate), codec.clamp_life(command.life),
             min(max(command.grace_ns, 0), GRACE_MAX_NS), command.reason,
@@ -101,7 +109,7 @@ def on_timer(state: Operator, request: str, now_ns: int) -> None:
 
 
 def on_receive(state: Operator, message: Message, now_ns: int) -> None:
-    if isinstance(message, OrderStatus) and message.stage != "ACCEPTED":
+    if isinstance(message, RolloutStatus) or (isinstance(message, OrderStatus) and message.stage != "ACCEPTED"):
         settle(state, message.request)
     elif isinstance(message, ResumeDraft):
         on_draft(state, message, now_ns)

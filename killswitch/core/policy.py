@@ -32,7 +32,8 @@ import cedarpy
 from msgspec import Struct, structs
 
 from killswitch.core import codec
-from killswitch.core.messages import Decision, Gate, Life
+from killswitch.core.bundles import Decision
+from killswitch.core.messages import Gate, Life
 
 # Read once, at import: it is configuration that ships with the code, not something that a running node looks up.
 DEFAULT_TEXT: Final = resources.files("killswitch.core").joinpath("policies/default.cedar").read_text("utf-8")
@@ -51,7 +52,7 @@ CELL: Final = "cell"
 
 
 class Bundle(Struct, frozen=True):
-    """A policy in force: Cedar text and its number in the cell's sequence of policies. Any text makes a bundle; see `problems`."""
+    """A policy in force: Cedar text, and the number of the rollout that it is in force by. Any text makes a bundle; see `problems`."""
 
     text: str = DEFAULT_TEXT
     seq: int = 1
@@ -86,7 +87,8 @@ class Ruling(Struct, frozen=True, kw_only=True):
     """The answer. For a stop, ``gate``, ``life`` and ``grace_ns`` go into the order as they are; while fewer than ``approvals`` keys ask, they
     are those of ISOLATE. For a resume, ``approvals`` is how many distinct approvers must sign.
 
-    ``rules``: ids of the determining policies, sorted. ``errors``: what could not be evaluated. The hashes are SHA-256 in hex.
+    ``rules``: ids of the determining policies, sorted. ``errors``: what could not be evaluated. The hashes are SHA-256 in hex. ``canary_hash`` and
+    ``raised``: of a policy on trial that was heard as well, and whether it made a stop more severe (``rollout``).
     """
 
     allowed: bool
@@ -99,11 +101,13 @@ class Ruling(Struct, frozen=True, kw_only=True):
     policy_hash: str
     input_hash: str
     errors: tuple[str, ...] = ()
+    canary_hash: str = ""
+    raised: bool = False
 
     @property
     def decision(self) -> Decision:
         """As an order or a certificate carries it."""
-        return Decision(self.policy_seq, self.policy_hash, self.input_hash, self.rules)
+        return Decision(self.policy_seq, self.policy_hash, self.input_hash, self.rules, self.canary_hash, self.raised)
 
 
 class Obligations(Struct, frozen=True):

@@ -8,11 +8,12 @@ distinct approvers with authority over the certificate's scope, over exactly the
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec import structs
 
-from killswitch.core import codec, intent, keys
+from killswitch.core import codec, intent, keys, rollout
+from killswitch.core.bundles import BundleBody, PolicyBundle, RolloutRecord, RolloutRequest
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset, Signer
 from killswitch.core.messages import Approval, Evidence, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
@@ -41,11 +42,16 @@ def read_order(trust: Trust, order: Order) -> intent.KnownOrder | None:
 
 
 def read_certificate(trust: Trust, certificate: ResumeCertificate) -> intent.KnownCertificate | None:
-    """The certificate, if enough distinct approvers signed exactly its bytes; else `None`."""
+    """The certificate, if enough distinct approvers signed exactly its bytes: the cell's least number, and as many as it says itself; else `None`."""
     known = intent.read_certificate(certificate)
-    if known is None or len(approvers(trust, known)) < trust.approvals:
+    if known is None or len(approvers(trust, known)) < approvals_due(trust, known.body):
         return None
     return known
+
+
+def approvals_due(trust: Trust, body: ResumeBody) -> int:
+    """What policy asked for travels in the body that approvers sign, so that every receiver can hold it to that (protocol 3.8)."""
+    return max(trust.approvals, body.approvals)
 
 
 def approvers(trust: Trust, known: intent.KnownCertificate) -> frozenset[str]:
@@ -73,11 +79,16 @@ def is_stranger(trust: Trust, key: str) -> bool:
 def sign_order(trust: Trust, replica: str, body: OrderBody) -> Order:
     """Signed with the replica's key of the keyset at hand; if it does not hold that yet, with its first one: an order is never left unsigned."""
     raw = codec.pack(body)
+    return Order(raw, *_replica_signature(trust, replica, keys.ORDER, raw))
+
+
+def _replica_signature(trust: Trust, replica: str, domain: str, raw: bytes) -> tuple[str, bytes]:
+    """The key that a replica signs with by now, and its signature."""
     key = trust.keyset.signing.get(replica, replica)
     try:
-        return Order(raw, key, trust.signer.sign(key, keys.ORDER, raw))
+        return key, trust.signer.sign(key, domain, raw)
     except KeyError:
-        return Order(raw, replica, trust.signer.sign(replica, keys.ORDER, raw))
+        return replica, trust.signer.sign(replica, domain, raw)
 
 
 def sign_approval(trust: Trust, approver: str, raw: bytes) -> Approval:
@@ -99,18 +110,52 @@ def believes_evidence(trust: Trust, sidecar: str, evidence: Evidence) -> bool:
     )
 
 
-AnyRequest = TypeVar("AnyRequest", OrderRequest, ResumeDraftRequest)
+# -- policies --------------------------------------------------------------------------------------------------------------------------
+
+
+def read_bundle(trust: Trust, bundle: PolicyBundle) -> BundleBody | None:
+    """The policy, if a replica of the control plane installed it; else `None`."""
+    body = rollout.read_bundle(bundle)
+    return body if body is not None and _of_control_plane(trust, keys.POLICY, bundle) else None
+
+
+def read_rollout(trust: Trust, record: RolloutRecord) -> rollout.KnownRollout | None:
+    """The rollout, if a replica of the control plane made it; else `None`."""
+    known = rollout.read_rollout(record)
+    return known if known is not None and _of_control_plane(trust, keys.ROLLOUT, record) else None
+
+
+def _of_control_plane(trust: Trust, domain: str, signed: PolicyBundle | RolloutRecord) -> bool:
+    """Policies are permissions as well as prohibitions, so a key that was revoked installs none. What it signed before lives on by the signatures of
+    those who took it in, and hand it on as their own word."""
+    may = signed.signer not in trust.keyset.revoked and keys.authorised(trust.keyset, signed.signer, keys.SIGN_ORDER, "", "global")
+    return may and trust.signer.verify(signed.signer, domain, signed.raw, signed.signature)
+
+
+def sign_bundle(trust: Trust, replica: str, raw: bytes) -> PolicyBundle:
+    """``raw``: the canonical encoding of a `BundleBody`."""
+    return PolicyBundle(raw, *_replica_signature(trust, replica, keys.POLICY, raw))
+
+
+def sign_rollout(trust: Trust, replica: str, raw: bytes) -> RolloutRecord:
+    """``raw``: the canonical encoding of a `RolloutBody`."""
+    return RolloutRecord(raw, *_replica_signature(trust, replica, keys.ROLLOUT, raw))
+
+
+# -- requests --------------------------------------------------------------------------------------------------------------------------
+
+SomeRequest = OrderRequest | ResumeDraftRequest | RolloutRequest
+AnyRequest = TypeVar("AnyRequest", OrderRequest, ResumeDraftRequest, RolloutRequest)
+_DOMAINS: Final[dict[type[SomeRequest], str]] = {
+    OrderRequest: keys.ORDER_REQUEST, ResumeDraftRequest: keys.RESUME_REQUEST, RolloutRequest: keys.ROLLOUT_REQUEST,
+}  # fmt: skip
 
 
 def sign_request(trust: Trust, request: AnyRequest) -> AnyRequest:
-    signature = trust.signer.sign(request.principal, _domain(request), codec.unsigned(request))
+    signature = trust.signer.sign(request.principal, _DOMAINS[type(request)], codec.unsigned(request))
     return structs.replace(request, signature=signature)
 
 
-def believes_request(trust: Trust, request: OrderRequest | ResumeDraftRequest) -> bool:
+def believes_request(trust: Trust, request: SomeRequest) -> bool:
     """Whether the person named asked for exactly this. Whether he may is the policy's question."""
-    return trust.signer.verify(request.principal, _domain(request), codec.unsigned(request), request.signature)
-
-
-def _domain(request: OrderRequest | ResumeDraftRequest) -> str:
-    return keys.ORDER_REQUEST if isinstance(request, OrderRequest) else keys.RESUME_REQUEST
+    return trust.signer.verify(request.principal, _DOMAINS[type(request)], codec.unsigned(request), request.signature)

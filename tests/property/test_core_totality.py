@@ -16,6 +16,7 @@ from msgspec import Struct, inspect, structs
 
 from killswitch.core import agent as work
 from killswitch.core import audit, build, checkpoints, codec, trust
+from killswitch.core.bundles import Decision
 from killswitch.core.events import (
     Append,
     Boot,
@@ -38,7 +39,6 @@ from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.messages import (
     NO_TOKEN,
     Approval,
-    Decision,
     Evidence,
     Gossip,
     Message,

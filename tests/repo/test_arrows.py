@@ -11,8 +11,8 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
-    "harness.history", "harness.implementation", "harness.interruption", "harness.judge", "harness.observe", "harness.operations", "harness.signals",
-    "harness.trail", "harness.triggers", "scenarios",
+    "harness.history", "harness.implementation", "harness.interruption", "harness.judge", "harness.observe", "harness.operations", "harness.rulings",
+    "harness.signals", "harness.trail", "harness.triggers", "scenarios",
 )  # fmt: skip
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.
@@ -26,7 +26,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.results_store": ("harness.history", "harness.results", "harness.verdict", "scenarios.schedule"),
     "harness.interruption": (),
     "harness.judge": ("killswitch.core",),
-    "harness.observe": ("harness.history", "harness.judge", "killswitch.core"),
+    "harness.observe": ("harness.history", "harness.judge", "harness.rulings", "killswitch.core"),
+    "harness.rulings": ("killswitch.core",),
     "harness.signals": ("killswitch.core",),
     "harness.trail": ("killswitch.core",),
     "harness.triggers": ("harness.history", "killswitch.core", "scenarios"),

@@ -26,6 +26,7 @@ PARAMETERS = {
 }  # fmt: skip
 # L / (1 - rho) with the lease of 5 s and the drift of 20 %.
 HARD_NS = 6_250_000_000
+ALLOWED = [True, 1, 1, SECOND, 1]
 
 
 class Story:
@@ -57,6 +58,14 @@ class Story:
 
     def judged(self, invariant: str, checkers: dict[str, type[Checker]] = CHECKERS) -> Finding:
         return check(History(self.facts), (invariant,), checkers)[0]
+
+    def decide(self, node: str = "replica/1", **fields: Any) -> int:
+        """A replica's decision to allow a SOFT order under the deployed policy ``p``, unless it says otherwise."""
+        usual = {
+            "request": "req", "action": "order", "tenant": "acme", "order": "", "seq": 1, "policy": "p", "canary": "", "input": "i",
+            "requested": [1, 1], "stable": ALLOWED, "ruling": ALLOWED, "raised": False, "differs": False, "replayed": True, "why": "",
+        }  # fmt: skip
+        return self.say("decision", node, **{**usual, **fields})
 
     # -- nodes
 

@@ -302,11 +302,11 @@ def test_no_more_than_64_admissions_go_without_a_record(admissions: int, verdict
 
 def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
     story = Story()
-    ruled = story.say("decision-recorded", "replica/1", request="r1", allowed=True)
-    story.say("decision-recorded", "replica/2", request="r1", allowed=True)
+    ruled = story.decide("replica/1", request="r1")
+    story.decide("replica/2", request="r1")
     story.say("order-status", "operator", request="r1", order="o1", stage="ACCEPTED", copies=1)
     assert story.judged("S15").verdict is Verdict.VALID
-    twin = story.say("decision-recorded", "replica/1", request="r1", allowed=True)
+    twin = story.decide("replica/1", request="r1")
     assert story.judged("S15").witness == (ruled, twin)
     unruled = Story()
     told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0)

@@ -107,7 +107,8 @@ def tell_intent(state: Replica, nonce: str, sender: str, *, counts: bool) -> Non
     """Tell a peer every order that could be missing from its draft; more of them than a frame takes are no answer that counts."""
     orders = tuple(sorted((known.order for known in uncovered(state)), key=lambda order: order.raw))
     certificates = tuple(state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force))[-BODIES_MAX:]
-    send(state, sender, IntentReply(nonce, orders[:ORDERS_MAX], certificates, counts and len(orders) <= ORDERS_MAX))
+    complete = counts and len(orders) <= ORDERS_MAX
+    send(state, sender, IntentReply(nonce, orders[:ORDERS_MAX], certificates, complete, state.policies.in_force.seq))
 
 
 # -- fences ------------------------------------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ def on_intent(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> N
     """What the peer knows to be in force was learned before, in the same step."""
     if state.joining and sender in state.peers and reply.nonce == nonce(state) and reply.complete:
         state.lessons.told_intent.add(sender)
+        state.lessons.policy_seq = max(state.lessons.policy_seq, reply.policy_seq)
         conclude(state, now_ns)
 
 
@@ -66,16 +67,16 @@ def on_lesson(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
 
 def conclude(state: Replica, now_ns: int) -> None:
     """Who has told both has taught; with enough of them, put on record what was learned."""
-    if enough(state) and not state.lessons.finishing:
+    if state.joining and enough(state) and not state.lessons.finishing:
         state.lessons.finishing = True
         taught = {agent: parts(token) for agent, token in sorted(state.lessons.taught.items())}
         state.awaiting[record(state, "JOINED", {"taught": taught, "teachers": sorted(state.lessons.teachers)}, now_ns)] = ("joined", "")
 
 
 def enough(state: Replica) -> bool:
-    """Whether any quorum that this replica was part of has somebody else in it who has answered."""
+    """Whether any quorum that this replica was part of has somebody else in it who has answered, and the policy that they decide by is here."""
     wanted = len(state.config.replicas) - min(state.config.kill_quorum, state.config.quorum) + 1
-    return len(state.lessons.teachers) >= min(wanted, len(state.peers))
+    return len(state.lessons.teachers) >= min(wanted, len(state.peers)) and state.policies.in_force.seq >= state.lessons.policy_seq
 
 
 def finish(state: Replica) -> None:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from killswitch.core import intent, keys, leases, policy, traffic, trust
+from killswitch.core import codec, intent, keys, leases, policy, trust
 from killswitch.core.events import SetTimer
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import (
     NO_TOKEN, AgentStatus, Evidence, Gate, Life, OrderBody, OrderRequest, OrderStatus, Scope, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
-from killswitch.core.replica import dispatch
+from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.replica.state import (
     REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
 )  # fmt: skip
@@ -33,10 +33,16 @@ STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLE
 
 
 def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns: int) -> None:
-    """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and at every replica."""
-    ruling = rule(state, request)
+    """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and, under one policy, at every replica."""
+    before = order_before(state, request)
+    if before is not None:
+        answer_again(state, before, request, sender)
+        return
+    asked = question(state, request)
+    answer = rollouts.decide(state, asked)
+    ruling = answer.ruling
     if not ruling.allowed:
-        record_refusal(state, request, ruling, sender, now_ns)
+        rollouts.record_refusal(state, request.request, asked, answer, sender, now_ns)
         send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
         return
     body = OrderBody(
@@ -46,39 +52,49 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
     order = trust.sign_order(state.trust, state.node, body)
     order_id = intent.content_id(order.raw)
     known = intent.read_order(order)
-    if known is not None and intent.is_lifted(state.intent, known):
-        send(state, sender, OrderStatus(request.request, order_id, "ALREADY_COVERED", 0, "this request's order was lifted; ask anew to stop again"))
+    if known is not None and (order_id in state.intent.orders or intent.is_lifted(state.intent, known)):
+        answer_again(state, known, request, sender)
         return
     remember_asker(state, order_id, request.request, sender)
     if learn_order(state, order, sender, now_ns):
-        record(state, "DECISION", {"request": request.request, "principal": request.principal, "allowed": True, "order": order_id}, now_ns)
+        rollouts.record_decision(state, request.request, asked, answer, now_ns, order_id)
         dispatch.spread(state, (order,))
         after_accept(state, order_id, now_ns)
-    elif state.node in state.durable.get(order_id, ()):
-        tell_order(state, order_id)
 
 
-def record_refusal(state: Replica, request: OrderRequest, ruling: policy.Ruling, sender: str, now_ns: int) -> None:
-    """A refusal is put on record within its sender's share of the log; the others are counted: nobody fills a disk by being refused."""
-    if not state.refusals.take(traffic.share_of(sender), now_ns):
-        state.refusals_unrecorded += 1
+def order_before(state: Replica, request: OrderRequest) -> KnownOrder | None:
+    """The order that an earlier policy made for this very request, if it is no less than what is asked for: what was ordered is not decided anew.
+
+    Without rollouts there is nothing to look for: one policy makes the same order again, with the same id.
+    """
+    if not state.policies.rollouts or not trust.believes_request(state.trust, request):
+        return None
+    nonce, asked = f"{request.principal}/{request.request}", (request.tenant, request.scope, request.reason, request.cleanup)
+    made = (known for known in state.intent.orders.values() if known.body.nonce == nonce)
+    alike = (known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked)
+    gate, life = codec.clamp_gate(request.gate), codec.clamp_life(request.life)
+    enough = (known for known in alike if known.severity.gate >= gate and known.severity.life >= life and known.body.grace_ns <= request.grace_ns)
+    return next(enough, None)
+
+
+def answer_again(state: Replica, known: KnownOrder, request: OrderRequest, sender: str) -> None:
+    """To whoever asks once more: how far the order is, or that it was lifted."""
+    if intent.is_lifted(state.intent, known):
+        send(state, sender, OrderStatus(request.request, known.id, "ALREADY_COVERED", 0, "this request's order was lifted; ask anew to stop again"))
         return
-    refused = {"request": request.request, "tenant": request.tenant, "principal": request.principal, "allowed": False, "why": list(ruling.errors)}
-    record(state, "DECISION", {**refused, "unrecorded": state.refusals_unrecorded}, now_ns)
-    state.refusals_unrecorded = 0
+    remember_asker(state, known.id, request.request, sender)
+    if state.node in state.durable.get(known.id, ()):
+        tell_order(state, known.id)
 
 
-def rule(state: Replica, request: OrderRequest) -> policy.Ruling:
-    """The policy's ruling, on a request whose signature says who really asks."""
+def question(state: Replica, request: OrderRequest) -> policy.Request:
+    """What the policy is asked: a request whose signature says who really asks."""
     scope = request.scope
     may = keys.authorised(state.trust.keyset, request.principal, keys.REQUEST, request.tenant, scope.kind, request.gate, request.life)
-    return policy.decide(
-        state.bundle,
-        policy.Request(
-            principal=request.principal, action=policy.STOP, authorised=may and trust.believes_request(state.trust, request),
-            tenant=request.tenant, scope_kind=scope.kind, scope_value=scope.value, gate=request.gate, life=request.life,
-            grace_ns=request.grace_ns, grace_max_ns=state.parameters.grace_max_ns,
-        ),
+    return policy.Request(
+        principal=request.principal, action=policy.STOP, authorised=may and trust.believes_request(state.trust, request),
+        tenant=request.tenant, scope_kind=scope.kind, scope_value=scope.value, gate=request.gate, life=request.life,
+        grace_ns=request.grace_ns, grace_max_ns=state.parameters.grace_max_ns,
     )  # fmt: skip
 
 

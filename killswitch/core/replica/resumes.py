@@ -1,7 +1,8 @@
 """Resumes at a replica: the only act that loosens anything (protocol 3.8).
 
 Owns drafting and accepting certificates. A draft shows approvers everything that n-k+1 replicas know, so no effective order can be
-missing from it; accepting is strict; and a certificate lifts only what it lists, wherever it arrives (D1).
+missing from it, and is ruled on under a policy no older than theirs; accepting is strict; and a certificate lifts only what it lists, wherever
+it arrives (D1).
 """
 
 from __future__ import annotations
@@ -9,33 +10,35 @@ from __future__ import annotations
 from killswitch.core import codec, intent, keys, policy, trust
 from killswitch.core.messages import IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.outlet import send
-from killswitch.core.replica import dispatch
+from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.replica.state import DRAFTS_MAX, Draft, Replica, learn, learn_certificate, uncovered
 
 
 def on_draft_request(state: Replica, request: ResumeDraftRequest, sender: str, now_ns: int) -> None:
-    """Ask every peer what it knows before approvers are shown what they would lift."""
-    ruling = rule(state, request)
-    if not ruling.allowed:
-        send(state, sender, ResumeDraft(request.request, "REFUSED", b"", 0, "the principal may not ask for this resume"))
+    """Ask every peer what it knows before approvers are shown what they would lift. Who may not ask at all need not wait for that."""
+    if not question(state, request).authorised:
+        refuse(state, request, sender, now_ns)
         return
     while len(state.drafts) >= DRAFTS_MAX:
         del state.drafts[next(iter(state.drafts))]
-    state.drafts[request.request] = Draft(sender, request, ruling, state.node)
+    state.drafts[request.request] = Draft(sender, request, state.node)
     for peer in state.peers:
         send(state, peer, IntentRead(request.request))
-    finish_draft(state, request.request)
+    finish_draft(state, request.request, now_ns)
 
 
-def rule(state: Replica, request: ResumeDraftRequest) -> policy.Ruling:
+def question(state: Replica, request: ResumeDraftRequest) -> policy.Request:
     may = keys.authorised(state.trust.keyset, request.principal, keys.REQUEST, request.tenant, request.scope.kind)
-    return policy.decide(
-        state.bundle,
-        policy.Request(
-            principal=request.principal, action=policy.RESUME, authorised=may and trust.believes_request(state.trust, request),
-            tenant=request.tenant, scope_kind=request.scope.kind, scope_value=request.scope.value, approvals=state.parameters.approvals,
-        ),
+    return policy.Request(
+        principal=request.principal, action=policy.RESUME, authorised=may and trust.believes_request(state.trust, request),
+        tenant=request.tenant, scope_kind=request.scope.kind, scope_value=request.scope.value, approvals=state.parameters.approvals,
     )  # fmt: skip
+
+
+def refuse(state: Replica, request: ResumeDraftRequest, operator: str, now_ns: int) -> None:
+    asked = question(state, request)
+    rollouts.record_refusal(state, request.request, asked, rollouts.decide(state, asked), operator, now_ns)
+    send(state, operator, ResumeDraft(request.request, "REFUSED", b"", 0, "the principal may not ask for this resume, or policy does not allow it"))
 
 
 def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> list[str]:
@@ -44,28 +47,38 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
     draft = state.drafts.get(reply.nonce)
     if draft is not None and sender in state.peers and reply.complete:
         draft.heard.add(sender)
-        finish_draft(state, reply.nonce)
+        draft.policy_seq = max(draft.policy_seq, reply.policy_seq)
+        finish_draft(state, reply.nonce, now_ns)
     return fresh
 
 
-def finish_draft(state: Replica, request: str) -> None:
-    """Once n-k+1 replicas are heard, every effective order is among what is known here."""
+def go_on_drafting(state: Replica, now_ns: int) -> None:
+    """Another policy is in force here: drafts that waited for it need wait no longer."""
+    for request in list(state.drafts):
+        finish_draft(state, request, now_ns)
+
+
+def finish_draft(state: Replica, request: str, now_ns: int) -> None:
+    """Rule on the resume, and show approvers everything that it would lift."""
     draft = state.drafts[request]
-    if not heard_enough(state, draft):
+    if not heard_enough(state, draft) or is_behind(state, draft):
         return
     del state.drafts[request]
     asked = draft.request
-    if not isinstance(asked, ResumeDraftRequest):
-        return
     covers = tuple(sorted(known.id for known in uncovered(state) if intent.includes(asked.tenant, asked.scope, known.body)))
     if not covers:
         send(state, draft.operator, ResumeDraft(request, "NOTHING_TO_COVER", b"", 0))
         return
+    answer = rollouts.decide(state, question(state, asked))
+    if not answer.ruling.allowed:
+        refuse(state, asked, draft.operator, now_ns)
+        return
+    rollouts.record_decision(state, request, question(state, asked), answer, now_ns)
     body = ResumeBody(
         tenant=asked.tenant, scope=asked.scope, covers=covers, epoch=next_epoch(state, asked.tenant), reason=asked.reason,
-        requester=asked.principal, nonce=request, decision=draft.ruling.decision,
+        requester=asked.principal, nonce=request, decision=answer.ruling.decision, approvals=answer.ruling.approvals,
     )  # fmt: skip
-    send(state, draft.operator, ResumeDraft(request, "DRAFTED", codec.pack(body), draft.ruling.approvals))
+    send(state, draft.operator, ResumeDraft(request, "DRAFTED", codec.pack(body), body.approvals))
 
 
 def next_epoch(state: Replica, tenant: str) -> int:
@@ -78,16 +91,22 @@ def heard_enough(state: Replica, draft: Draft) -> bool:
     return not state.joining and len(draft.heard) > len(state.config.replicas) - state.config.kill_quorum
 
 
+def is_behind(state: Replica, draft: Draft) -> bool:
+    """Whether a replica that was heard is ahead of this one's policy: like an effective order, a rollout that k hold durably cannot be missed."""
+    return state.policies.in_force.seq < draft.policy_seq
+
+
 def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:
-    """Verify and store. An order of the scope that approvers were not shown sends them back (for their convenience: D1 is what keeps it safe)."""
+    """Verify and store. An order of the scope that approvers were not shown, or a policy that is more than one rollout old, sends them back (the
+    first for their convenience: D1 is what keeps it safe)."""
     certificate = submit.certificate
     certificate_id = intent.content_id(certificate.raw)
     known = trust.read_certificate(state.trust, certificate)
-    if known is None or len(trust.approvers(state.trust, known)) < approvals_needed(state, known):
+    if known is None or is_refused(state, known):
         send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="not enough valid approvals of distinct approvers"))
         return
     missing = unshown(state, known)
-    if missing:
+    if missing or is_stale(state, known):
         send(state, sender, ResumeStatus(submit.request, certificate_id, "NEEDS_CONTEXT", missing))
         return
     lsn = learn_certificate(state, certificate, sender, now_ns) or (0 if certificate_id in state.intent.in_force else state.chain.seq)
@@ -96,17 +115,21 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     send(state, sender, ResumeStatus(submit.request, certificate_id, "ACCEPTED"), after_lsn=lsn)
 
 
-def approvals_needed(state: Replica, known: intent.KnownCertificate) -> int:
-    """How many approvals this cell's policy asks for, whatever the draft said. Peers and sidecars hold to the cell's least number."""
+def is_refused(state: Replica, known: intent.KnownCertificate) -> bool:
+    """Whether policy, as it is now, forbids this resume or asks for more approvals than it has, whatever its draft said. Receivers that know no
+    policy hold it to what approvers signed (`trust.approvals_due`)."""
     body = known.body
-    ruling = policy.decide(
-        state.bundle,
-        policy.Request(
-            principal=body.requester, action=policy.RESUME, authorised=True, tenant=body.tenant, scope_kind=body.scope.kind,
-            scope_value=body.scope.value, approvals=state.parameters.approvals,
-        ),
+    asked = policy.Request(
+        principal=body.requester, action=policy.RESUME, authorised=True, tenant=body.tenant, scope_kind=body.scope.kind,
+        scope_value=body.scope.value, approvals=state.parameters.approvals,
     )  # fmt: skip
-    return ruling.approvals
+    ruling = rollouts.decide(state, asked).ruling
+    return not ruling.allowed or len(trust.approvers(state.trust, known)) < ruling.approvals
+
+
+def is_stale(state: Replica, known: intent.KnownCertificate) -> bool:
+    """Whether more than one rollout has come into force since the draft was ruled on."""
+    return state.policies.in_force.seq - known.body.decision.policy_seq > 1
 
 
 def unshown(state: Replica, known: intent.KnownCertificate) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 from __future__ import annotations
 
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
-from killswitch.core import audit, intent, leases, policy, trust
+from killswitch.core import audit, intent, leases, policy, rollout, trust
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, ResumeDraftRequest, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.traffic import MESSAGES_A_RENEWAL, Shares, Tries
@@ -24,15 +24,15 @@ SEEN_MAX = 8  # heads of one log that are kept to be compared
 
 
 class Draft:
-    """A resume being drafted: who asked, and which peers have told all they know (protocol 3.8)."""
+    """A resume being drafted: who asked, which peers have told all they know, and the greatest number of a policy among them (protocol 3.8)."""
 
-    __slots__ = ("heard", "operator", "request", "ruling")
+    __slots__ = ("heard", "operator", "policy_seq", "request")
 
-    def __init__(self, operator: str, request: object, ruling: policy.Ruling, itself: str) -> None:
+    def __init__(self, operator: str, request: ResumeDraftRequest, itself: str) -> None:
         self.operator = operator
         self.request = request
-        self.ruling = ruling
         self.heard = {itself}
+        self.policy_seq = 0
 
 
 class Lessons:
@@ -41,12 +41,13 @@ class Lessons:
     ``told_intent`` and ``told_promises``: peers that have told all they know to be in force, and all they have promised, since this start.
     """
 
-    __slots__ = ("finishing", "joined", "taught", "told_intent", "told_promises")
+    __slots__ = ("finishing", "joined", "policy_seq", "taught", "told_intent", "told_promises")
 
     def __init__(self) -> None:
         self.told_intent: set[str] = set()
         self.told_promises: set[str] = set()
         self.taught: dict[str, Token] = {}
+        self.policy_seq = 0  # the greatest number of a rollout among them
         self.finishing = False
         self.joined = False  # some life of this log has learned enough
 
@@ -63,13 +64,13 @@ class Replica:
         self.node = config.node
         self.parameters = config.parameters
         self.trust = trust
-        self.bundle = policy.Bundle(config.policy) if config.policy else policy.Bundle()
         self.peers = tuple(replica for replica in config.replicas if replica != config.node)
         self.fleet = {agent: Identity(agent, agent.partition("/")[0], labels) for agent, labels in config.fleet.items()}
         self.effects: list[Effect] = []
         # -- durable (folded from the log at Boot)
         self.chain = audit.Chain("")
         self.intent = Intent()
+        self.policies = rollout.Policies(policy.Bundle(config.policy) if config.policy else policy.Bundle())
         self.promised: dict[str, Token] = {}
         self.stopped: dict[str, Token] = {}  # agent -> greatest token proven reaped
         self.proofs: dict[tuple[str, str], Evidence] = {}  # (order, agent) -> latest evidence

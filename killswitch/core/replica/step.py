@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from killswitch.core.bundles import PolicyNews, RolloutRequest
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -18,7 +19,7 @@ from killswitch.core.messages import (
     ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
-from killswitch.core.replica import dispatch, grants, joining, orders, resumes, witness
+from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
 from killswitch.core.replica.state import Replica, killing, learn, promise_durable, uncovered
 
 
@@ -44,6 +45,7 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
     if state.intent.version != state.seen_version:
         state.seen_version = state.intent.version
         show_intent(state)
+        rollouts.watch_guard(state, now_ns)
     return state.effects
 
 
@@ -61,6 +63,7 @@ def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
     if event.name == "gossip":
         dispatch.on_gossip_timer(state, now_ns)
         joining.ask(state)
+        rollouts.on_gossip_timer(state)
         witness.round_of_witnessing(state, now_ns)
     elif event.name == "waiting":
         orders.on_waiting_timer(state, now_ns)
@@ -69,7 +72,7 @@ def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
 def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
     """What waited for its record may happen now."""
     state.chain.made_durable(event.lsn)
-    vouches = False
+    vouches = rolled = False
     for lsn in [lsn for lsn in state.awaiting if lsn <= event.lsn]:
         kind, subject = state.awaiting.pop(lsn)
         if kind == "order" and isinstance(subject, str):
@@ -82,6 +85,12 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
             joining.finish(state)
         elif kind == "promise" and isinstance(subject, tuple):
             promise_durable(state, *subject)
+        elif kind == "rollout" and isinstance(subject, str):
+            rolled = rollouts.rollout_durable(state, subject) or rolled
+    if rolled:  # only now: of several that became durable at once, nothing is decided by any but the last
+        rollouts.watch_guard(state, now_ns)
+        resumes.go_on_drafting(state, now_ns)
+        joining.conclude(state, now_ns)
     if vouches:
         for peer in state.peers:
             send(state, peer, dispatch.gossip(state))
@@ -171,10 +180,12 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     KeysetNews: on_keyset_news,
     LessonRequest: joining.on_request,
     Lesson: joining.on_lesson,
+    RolloutRequest: rollouts.on_rollout_request,
+    PolicyNews: rollouts.on_news,
 }
 
 # What has a share: requests for permission and telemetry, which are said again. Whatever may carry an order, or lift one, has none.
-_SHARED = frozenset({LeaseRequest, StartRequest, ResumeDraftRequest, HeadNotice, Cosigned})
+_SHARED = frozenset({LeaseRequest, StartRequest, ResumeDraftRequest, RolloutRequest, PolicyNews, HeadNotice, Cosigned})
 
 
 def show_intent(state: Replica) -> None:
@@ -199,6 +210,7 @@ def on_boot(state: Replica, event: Boot, now_ns: int) -> None:
     for order in state.intent.orders:
         state.durable.setdefault(order, set()).add(state.node)
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
+    rollouts.recovered(state)
     boot.note(state, event, recovery, now_ns, foreign)
     joining.begin(state, cut=boot.is_cut(event, recovery))
     dispatch.on_gossip_timer(state, now_ns)
@@ -228,6 +240,8 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
         state.effective.add(body["order"])
     elif kind == "DECLARED":
         state.declared.add((body["order"], body["agent"]))
+    elif kind in ("POLICY_INSTALLED", "POLICY_ROLLOUT", "POLICY_ROLLBACK"):
+        rollouts.fold(state, kind, body)
     elif kind == audit.COSIG:
         witness.fold(state, body)
     elif kind == "FORK_PROOF":
@@ -248,4 +262,4 @@ def digest(state: Replica) -> str:
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
     words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared]
     keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
-    return audit.digest_of([*words, keyset, *witness.digest_words(state)])
+    return audit.digest_of([*words, "/", *sorted(state.policies.rollouts), keyset, *witness.digest_words(state)])

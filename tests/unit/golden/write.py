@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct, inspect
 
 from killswitch.core import codec
-from killswitch.core.messages import Decision, Order, OrderBody, Scope
+from killswitch.core.bundles import Decision
+from killswitch.core.messages import Order, OrderBody, Scope
 
 HERE = Path(__file__).parent
 CURRENT = HERE / f"v{codec.MAJOR}.{codec.MINOR}.json"

@@ -1,0 +1,134 @@
+"""S21: decisions are those of the policy that is in force, and policies go on and back by steps forward."""
+
+from __future__ import annotations
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run
+from harness.checkers.words import is_replica
+from harness.history import Fact
+
+FIRST_SEQ = 1  # the policy of the deployment, which no rollout brought
+
+
+class Policy(InvariantChecker):
+    """S21. An instance is a decision on record, or a rollout that became durable or came into force at a replica.
+
+    - A decision replays: an independent reading of the same policies and input gives the same answer (`harness.rulings`, named by its fact).
+    - It is under one rollout: the one in force at that replica, no earlier than any that is durable there, with that rollout's policies.
+    - A kill is never less than the stable policy says: allowed if that allows it, and at least as severe.
+    - Numbers never fall: not what is in force at a replica, its restarts included, and not from a rollout to the one that follows it.
+    - A resume is decided under what k replicas held durably when it was asked for, or under a later rollout.
+    - Once a canary has by itself made more stops than its guard, known at a replica, that replica has rolled it back when liveness is due.
+
+    A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
+    committed. Does not see decisions that never came on record (S15).
+    """
+
+    invariant = "S21"
+    title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
+    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "resume-requested", "order-learned", "node-started"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._in_force: dict[str, tuple[int, str, str, str]] = {}  # replica -> seq, policy, canary, rollout
+        self._changed: dict[str, int] = {}  # replica -> index of that fact
+        self._durable: dict[str, tuple[int, int]] = {}  # replica -> greatest durable seq, its index
+        self._holders: dict[int, set[str]] = {}  # seq -> replicas that hold it or a later one durably
+        self._committed = (FIRST_SEQ, 0)
+        self._rollouts: dict[str, tuple[int, str, int]] = {}  # rollout -> seq, stage, guard
+        self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
+        self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
+        self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "order-learned":
+            if self._raised and fact.body["order"] in self._raised and is_replica(fact.node):
+                self._known.setdefault(fact.node, set()).add(fact.body["order"])
+        elif fact.kind == "resume-requested":
+            self._asked.setdefault(fact.body["request"], self._committed)
+        elif fact.kind == "node-started":
+            if fact.node in self.run.custody:
+                self._in_force.pop(fact.node, None)
+                self._durable.pop(fact.node, None)
+        else:
+            self.examined += 1
+            {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed}[fact.kind](index, fact)
+
+    # -- decisions
+
+    def _decision(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        what = f"{fact.node} decided on {body['action']} {body['request']}"
+        if not body["replayed"]:
+            self.blame(f"{what}, and a replay disagrees: {body['why']}", index)
+        self._under_one_rollout(what, index, fact)
+        allowed, gate, life, *_ = body["ruling"]
+        stable_allowed, stable_gate, stable_life, *_ = body["stable"]
+        if body["action"] == "resume":
+            self._resume(what, index, fact)
+            if allowed and not stable_allowed:
+                self.blame(f"{what} and allowed what the stable policy does not", index)
+        elif stable_allowed and (not allowed or gate < stable_gate or life < stable_life):
+            self.blame(f"{what}, less severely than the stable policy does", index)
+        if body["raised"] and body["order"]:
+            self._raised[body["order"]] = ((body["seq"], body["canary"]), index)
+            self._known.setdefault(fact.node, set()).add(body["order"])
+
+    def _under_one_rollout(self, what: str, index: int, fact: Fact) -> None:
+        seq, policy, canary = fact.body["seq"], fact.body["policy"], fact.body["canary"]
+        in_force = self._in_force.get(fact.node)
+        witness = (self._changed[fact.node], index) if in_force else (index,)
+        if in_force is None:
+            if seq != FIRST_SEQ or canary:
+                self.blame(f"{what} under rollout {seq}, where none had come into force", *witness)
+        elif (seq, policy) != in_force[:2] or canary not in ("", in_force[2]):
+            self.blame(f"{what} under rollout {seq}, while {in_force[0]} was in force there, or under another policy than its", *witness)
+        durable = self._durable.get(fact.node)
+        if durable is not None and seq < durable[0]:
+            self.blame(f"{what} under rollout {seq}, though it held {durable[0]} durably", durable[1], index)
+
+    def _resume(self, what: str, index: int, fact: Fact) -> None:
+        committed, since = self._asked.get(fact.body["request"], (FIRST_SEQ, 0))
+        if fact.body["ruling"][0] and fact.body["seq"] < committed and not self.run.quorums_forget:
+            self.blame(f"{what} under rollout {fact.body['seq']}, though {committed} was committed when it was asked for", since, index)
+
+    # -- rollouts
+
+    def _rollout_durable(self, index: int, fact: Fact) -> None:
+        body, node = fact.body, fact.node
+        seq = body["seq"]
+        before = self._rollouts.get(body["parent"], (FIRST_SEQ, "", 0))[0]
+        if seq <= before:
+            self.blame(f"rollout {seq} to {body['stage']} follows number {before}, and is not above it", index)
+        self._rollouts[body["record"]] = (seq, body["stage"], body["guard"])
+        self._durable[node] = max(self._durable.get(node, (FIRST_SEQ, 0)), (seq, index))
+        holders = self._holders.setdefault(seq, set())
+        holders.add(node)
+        if len(holders) >= self.run.kill_quorum and seq > self._committed[0]:
+            self._committed = (seq, index)
+
+    def _rollout_changed(self, index: int, fact: Fact) -> None:
+        body, node = fact.body, fact.node
+        before = self._in_force.get(node)
+        if body["seq"] < (before[0] if before else FIRST_SEQ):
+            self.blame(f"{node} went from rollout {before[0] if before else FIRST_SEQ} to {body['seq']}", *self._latest(node), index)
+        self._in_force[node] = (body["seq"], body["stable"], body["canary"], body["record"])
+        self._changed[node] = index
+
+    def _latest(self, node: str) -> tuple[int, ...]:
+        return (self._changed[node],) if node in self._changed else ()
+
+    # -- the guard
+
+    def settle(self) -> None:
+        for node, (_, _, canary, record) in sorted(self._in_force.items()):
+            seq, stage, guard = self._rollouts.get(record, (0, "", 0))
+            stops = [self._raised[order][1] for order in sorted(self._known.get(node, ())) if self._raised[order][0] == (seq, canary)]
+            if stage != "CANARY" or len(stops) <= guard or not self.run.node(node).works:
+                continue
+            why = f"at {node} canary {seq} had by itself made {len(stops)} stops, more than {guard}, and was not rolled back"
+            since_ns = max(self.run.healed_ns or 0, self.run.news_ns, self.run.node(node).since_ns)
+            if self.run.healed_ns is None or self.run.end_ns < since_ns + self.run.bounds.propagation_ns:
+                self.leave_undecided(f"{why} when the run ended, before that was due")
+            else:
+                self.blame(why, self._changed[node], *stops)

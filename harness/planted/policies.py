@@ -1,0 +1,82 @@
+"""Planted bugs of policies: rules that fail and are skipped, decisions mixed of two rollouts, trials that weaken or never end, numbers that fall."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import policy, rollout
+from killswitch.core.bundles import RolloutBody, Stage
+from killswitch.core.messages import Gate
+from killswitch.core.policy import Answer as CedarAnswer
+from killswitch.core.policy import Bundle, Request, Ruling
+from killswitch.core.replica import rollouts
+from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.rollout import Answer, KnownRollout, Policies, Snapshot
+
+_rolled_back = rollout.rolled_back
+_resume_ruling = policy.resume_ruling
+
+
+def no_floor(undecided: bool) -> Gate:
+    return Gate.OPEN
+
+
+def skipped_in_a_resume(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
+    return _resume_ruling(bundle, request, structs.replace(answer, errors=()))
+
+
+def read_twice(state: Replica, request: policy.Request) -> Answer:
+    """The ruling under what is in force, its number and hashes read again from the registry: a rollout that waits for its disk is there already."""
+    answer = rollout.decide(state.policies.in_force, request)
+    latest = rollout.base(state.policies)
+    canary = latest.canary.digest if latest.canary else ""
+    again = structs.replace(answer.ruling, policy_seq=latest.seq, policy_hash=latest.stable.digest, canary_hash=canary)
+    return answer._replace(ruling=again)
+
+
+def back_to_the_old_number(now: Snapshot, request: str) -> RolloutBody | str:
+    body = _rolled_back(now, request)
+    return body if isinstance(body, str) else structs.replace(body, seq=max(now.seq - 1, rollout.FIRST_SEQ + 1))
+
+
+def latest_word(policies: Policies) -> KnownRollout | None:
+    """What was rolled out last is in force, whatever its number."""
+    known = [each for each in policies.rollouts.values() if each.id in policies.durable]
+    return known[-1] if known else None
+
+
+def canary_decides(stable: Ruling, candidate: Ruling) -> Ruling:
+    """It is on trial, so let it decide."""
+    return structs.replace(candidate, policy_hash=stable.policy_hash)
+
+
+def no_guard(state: Replica, now_ns: int) -> None:
+    """People look at the dashboards."""
+
+
+def never_behind(state: Replica, draft: Draft) -> bool:
+    return False
+
+
+def remember_until_restart(state: Replica) -> None:
+    """What is in force is in memory, and what was deployed is in the deployment."""
+    state.policies.in_force = Snapshot(rollout.FIRST_SEQ, Stage.STABLE, state.policies.deployed)
+    rollouts.show(state)
+
+
+BUGS = (
+    PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",),
+               ("policy-that-fails",), "easy"),
+    PlantedBug("B31", "a decision reads the policy twice, and a rollout comes between", {"replica.rollouts:decide": read_twice}, ("S21",),
+               ("policy-storm",), "medium"),
+    PlantedBug("B32", "a rollback restores the lower number", {"rollout:rolled_back": back_to_the_old_number, "rollout:newest": latest_word},
+               ("S21", "L10"), ("policy-rolled-back-during-a-kill",), "easy"),
+    PlantedBug("B80", "a canary decides alone", {"rollout:join": canary_decides}, ("S21",), ("canary-too-lax",), "easy"),
+    PlantedBug("B81", "nobody guards a canary", {"replica.rollouts:watch_guard": no_guard}, ("S21",), ("canary-that-over-stops",), "easy"),
+    PlantedBug("B82", "a resume is decided by a replica that is behind", {"replica.resumes:is_behind": never_behind}, ("S21",),
+               ("resume-under-a-stale-policy",), "easy"),
+    PlantedBug("B83", "a restart falls back to the deployed policy", {"replica.rollouts:recovered": remember_until_restart}, ("S21",),
+               ("policy-rolled-back-during-a-kill",), "easy"),
+    PlantedBug("B84", "a resume ignores a rule that fails", {"policy:resume_ruling": skipped_in_a_resume}, ("S21",), ("policy-that-fails",), "easy"),
+)  # fmt: skip

@@ -1,0 +1,157 @@
+"""S21 and the policy's part of L10, on histories made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import SECOND, Story
+
+ONE, TWO, THREE = "replica/1", "replica/2", "replica/3"
+HARDER = [True, 2, 2, SECOND, 1]
+REFUSED = [False, 0, 0, 0, 1]
+
+
+class Policies(Story):
+    """A story with words for policies: rollout ``r2`` has number 2, and so on."""
+
+    def durable(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", name: str = "") -> int:
+        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": "alice/x"}
+        return self.say("rollout-durable", node, record=name or f"r{seq}", seq=seq, parent=parent, stage=stage, **body)
+
+    def changed(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", name: str = "") -> int:
+        return self.say("rollout-changed", node, record=name or f"r{seq}", seq=seq, stage=stage, stable="p", canary=canary)
+
+    def roll(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "") -> int:
+        self.durable(node, seq, stage=stage, canary=canary, guard=guard, parent=parent)
+        return self.changed(node, seq, stage=stage, canary=canary)
+
+    def ask_resume(self, request: str = "req") -> int:
+        return self.say("resume-requested", "operator", request=request, principal="alice", tenant="acme", scope=["tenant", "acme"])
+
+    def blamed(self, why: str, *witness: int) -> None:
+        finding = self.judged("S21")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, witness), finding.why
+        assert why in finding.why
+
+
+def test_a_life_of_policies_that_is_as_it_should_be() -> None:
+    story = Policies()
+    story.decide()
+    story.roll(ONE, 2, stage="CANARY", canary="c", guard=1)
+    story.decide(seq=2, canary="c", ruling=HARDER, raised=True, order="o1")
+    story.decide(seq=2, stable=REFUSED, ruling=HARDER, canary="c")
+    story.roll(ONE, 3, stage="ROLLED_BACK", parent="r2")
+    story.decide(seq=3)
+    story.roll(TWO, 3, stage="ROLLED_BACK", parent="r2")
+    story.ask_resume()
+    story.decide(seq=3, action="resume")
+    finding = story.judged("S21")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 11), finding.why
+
+
+def test_a_replay_that_disagrees() -> None:
+    story = Policies()
+    story.blamed("a replay disagrees: the ruling was wrong", story.decide(replayed=False, why="the ruling was wrong"))
+
+
+@pytest.mark.parametrize("ruling", [REFUSED, [True, 0, 1, 0, 1], [True, 2, 0, 0, 1]])
+def test_a_kill_that_a_canary_weakens(ruling: list[Any]) -> None:
+    story = Policies()
+    story.blamed("less severely than the stable policy", story.decide(ruling=ruling))
+
+
+def test_a_resume_that_a_canary_eases() -> None:
+    story = Policies()
+    story.blamed("allowed what the stable policy does not", story.decide(action="resume", stable=REFUSED))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sound"), [({}, True), ({"seq": 1}, False), ({"policy": "q"}, False), ({"canary": "d"}, False), ({"canary": "c"}, True)]
+)
+def test_a_decision_is_under_the_rollout_in_force(fields: dict[str, Any], sound: bool) -> None:
+    story = Policies()
+    changed = story.roll(ONE, 2, stage="CANARY", canary="c")
+    decided = story.decide(**{"seq": 2, **fields})
+    if sound:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("while 2 was in force there", changed, decided)
+
+
+def test_a_decision_under_a_rollout_that_never_came_into_force() -> None:
+    story = Policies()
+    story.blamed("none had come into force", story.decide(seq=2))
+
+
+def test_a_decision_under_less_than_is_durable() -> None:
+    story = Policies()
+    story.changed(ONE, 2)
+    durable = story.durable(ONE, 3)
+    story.blamed("though it held 3 durably", durable, story.decide(seq=2))
+
+
+def test_a_number_that_falls_at_a_replica() -> None:
+    story = Policies()
+    before = story.roll(ONE, 3)
+    story.crash(ONE)
+    story.start(ONE, boot="boot-2", instance="b")
+    story.blamed("went from rollout 3 to 2", before, story.changed(ONE, 2))
+
+
+def test_a_rollout_that_does_not_step_forward() -> None:
+    story = Policies()
+    story.roll(ONE, 3)
+    story.blamed("follows number 3, and is not above it", story.durable(ONE, 2, parent="r3", name="back"))
+
+
+@pytest.mark.parametrize(("holders", "sound"), [((ONE,), True), ((ONE, TWO), False)])
+def test_a_resume_is_decided_under_what_was_committed_when_it_was_asked_for(holders: tuple[str, ...], sound: bool) -> None:
+    story = Policies()
+    committed = [story.durable(node, 2) for node in holders][-1]
+    story.ask_resume()
+    decided = story.decide(THREE, action="resume")
+    if sound:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("though 2 was committed when it was asked for", committed, decided)
+
+
+def test_what_is_committed_after_the_asking_need_not_be_known() -> None:
+    story = Policies()
+    story.ask_resume()
+    story.durable(ONE, 2)
+    story.durable(TWO, 2)
+    story.decide(THREE, action="resume")
+    assert story.judged("S21").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("stops", "end_s", "verdict"), [(1, 90, Verdict.VALID), (2, 90, Verdict.INVALID), (2, 3, Verdict.UNKNOWN)])
+def test_a_guard_that_does_not_trip(stops: int, end_s: int, verdict: Verdict) -> None:
+    story = Policies()
+    story.start_all()
+    changed = story.roll(ONE, 2, stage="CANARY", canary="c", guard=1)
+    decided = [story.decide(seq=2, canary="c", ruling=HARDER, raised=True, order=f"o{number}") for number in range(stops)]
+    story.heal()
+    story.at(end_s * SECOND).end()
+    finding = story.judged("S21")
+    assert finding.verdict is verdict
+    assert finding.witness == ((changed, *decided) if verdict is Verdict.INVALID else ())
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(3, Verdict.VALID), (2, Verdict.INVALID)])
+def test_all_replicas_come_to_the_same_policy(last: int, verdict: Verdict) -> None:
+    story = Policies()
+    story.start_all()
+    story.changed(ONE, 3)
+    other = story.changed(TWO, last)
+    story.changed(THREE, 3)
+    story.heal()
+    story.at(90 * SECOND).end()
+    finding = story.judged("L10")
+    assert finding.verdict is verdict, finding.why
+    if verdict is Verdict.INVALID:
+        assert finding.witness == (other - 1, other)
+        assert "different policies" in finding.why
