@@ -50,12 +50,14 @@ class Cell(Struct, frozen=True):
     """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
 
     ``clocks`` and ``disks``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
+    ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up.
     """
 
     deployments: dict[str, Deployment]
     conduits: dict[Link, Conduit]
     clocks: dict[str, BentClock] = {}
     disks: dict[str, DiskSwitch] = {}
+    small: dict[str, Path] = {}
 
     def clock(self, node: str) -> Clock:
         """The own clock of ``node``, as it reads it."""
@@ -146,7 +148,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         for node in sorted(aimed_at(faults, "clock-port"))
     }  # fmt: skip
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
-    return Cell(deployments, conduits, clocks, disks)
+    small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
+    return Cell(deployments, conduits, clocks, disks, small)
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

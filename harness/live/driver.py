@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from harness import implementation as implementations
 from harness import trail
 from harness.history import Fact, History
 from harness.interruption import sigterm_raises
 from harness.judge import Judge
-from harness.live import ledger, lever, refold, residue
+from harness.live import ledger, lever, refold, residue, small_disks
 from harness.live.cell import Cell, Link, plan
 from harness.live.fleet import Fleet, FleetFailed
 from harness.live.injections import Healing, Stage
@@ -212,8 +212,12 @@ class LiveRun:
             self._fleet.clean_up()
             if server is not None:
                 server.stop()
+            for small in self._cell.small.values():
+                small_disks.copy_out(small)
             left = (*self._ledger.undo_all(), *residue.search(self._ledger.story, self._cell.ports))
             self._ledger.close()
+            for small in self._cell.small.values():
+                small_disks.put_back(small)
             if not left:
                 ledger.mark_closed(self._directory / ledger.FILE)
                 lever.unregister(self._run)
@@ -273,15 +277,17 @@ class LiveRun:
         for node, sight in self._sight.nodes.items():
             deployment = self._cell.deployments[node]
             signer = Ed25519(deployment.private, deployment.public)
-            for life in sight.lives:
-                machine = chosen.machine(deployment.config, signer)
+            for number, life in enumerate(sight.lives):
+                joins = sight.joins_from is not None and number >= sight.joins_from
+                config = structs.replace(deployment.config, joins=True) if joins else deployment.config
+                machine = chosen.machine(config, signer)
                 clock_ns = life[-1].clock_ns
                 differs = refold.replay(life, machine)
                 if differs:
                     yield Fact(at_ns, "step-raised", node, clock_ns, {"error": differs})
                 elif life is sight.lives[-1] and deployment.config.role != "agent":
                     log = Path(deployment.directory) / "log.db"
-                    body = refold.fold(life, machine, partial(chosen.machine, deployment.config, signer), log)
+                    body = refold.fold(life, machine, partial(chosen.machine, config, signer), log)
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)
 

@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+from harness.live import small_disks
 from harness.live.cell import Cell, deployment_file, node_command
 from harness.live.guard import COOKIE
-from harness.live.ledger import Cookie, Group, Ledger, Process
+from harness.live.ledger import Cookie, Group, Ledger, Mount, Process
 from killswitch.live import tether
 from killswitch.live.process import ProcessTree, identify
 
@@ -44,6 +45,9 @@ class Fleet:
             (directory / kind).mkdir(parents=True, exist_ok=True)
         for node, deployment in cell.deployments.items():
             deployment.save(deployment_file(node, directory))
+        for place in cell.small.values():
+            ledger.intend(Mount(str(place.resolve())))
+            small_disks.mount(place)
         self._trees = [
             ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False)
             for deployment in cell.deployments.values() if deployment.config.role == "sidecar"

@@ -30,6 +30,7 @@ class NodeSight:
         self.alive = False
         self.lives: list[list[Step]] = []
         self.received: list[Receive] = []
+        self.joins_from: int | None = None  # the first of its lives that takes the place of one whose disk was lost
 
     def see(self, step: Step) -> None:
         if isinstance(step.event, Boot):
@@ -79,12 +80,12 @@ class Sight:
         """Record a fact of ``node`` that happens to it from outside."""
         self._record(Fact(self.now_ns(), kind, node, self.clock_ns(node), body))
 
-    def note_death(self, node: str) -> None:
-        """The process of ``node`` is gone, if it had one. Nothing that was committed is lost: the host lives."""
+    def note_death(self, node: str, *, lost_records: int = 0) -> None:
+        """The process of ``node`` is gone, if it had one. What was committed is there, but for ``lost_records``: the host lives."""
         sight = self._nodes[node]
         if sight.alive:
             sight.alive = False
-            self.note("node-crashed", node, {"lost_records": 0, "power": False})
+            self.note("node-crashed", node, {"lost_records": lost_records, "power": lost_records > 0})
 
     def close(self) -> None:
         for sight in self._nodes.values():

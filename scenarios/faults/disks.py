@@ -20,6 +20,12 @@ ROWS = (
                   "commits of the log take longer, by a switch before them; checkpoints do not"),
     ),
     FaultKind(
+        "disk-full", Aim.NODES, ("replica", "sidecar", "sink"),
+        "Nothing more fits on the node's disk: every sync fails, and a failed sync is final for the process that saw it.",
+        "there is room again, for processes started from then on", swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("tmpfs", "no block free by statvfs, and failures that the node's trace shows"),
+    ),
+    FaultKind(
         "disk-torn", Aim.NODES, STORING,
         "The host loses power in the middle of a write: the first record that was not synced is half there, a checkpoint slot half old and half new.",
         "the node boots with what it can believe", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar", "sink"),
@@ -48,6 +54,8 @@ ROWS = (
         "disk-lost", Aim.NODES, ("replica", "sidecar"),
         "The host loses power and its disk: the node comes back with nothing, a replica as one that joins. This breaks A2 for that node.",
         "the node boots with an empty disk", (RESTART_AFTER,), lasting=False, swarm_roles=("replica", "sidecar"),
-        swarms=False, drivers=(SIM,),
+        swarms=False,
+        live=Live("processes", "the status that the kernel gave; no record at the next boot, in its trace",
+                  "replicas only; the process dies and its directory is emptied, the host's clock goes on"),
     ),
 )  # fmt: skip

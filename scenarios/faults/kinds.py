@@ -89,6 +89,7 @@ MECHANISMS: dict[str, str] = {
     "processes": "signals to processes of the run: SIGSTOP, SIGCONT, SIGKILL",
     "clock-port": "a page that a node's own clock is read through",
     "log-port": "a switch in front of the commits of a node's log",
+    "tmpfs": "a small file system in memory, mounted where a node keeps its files",
     "cgroup": "a cgroup v2 child group, whose processes die in one act",
 }
 """What live runs make faults with, and what else a scenario may require; `haltproof doctor` says what of it is there."""

@@ -21,10 +21,11 @@ class Disks(Family):
         torn: Injector = partial(self._lose_power, Loss.TORN)
         reordered: Injector = partial(self._lose_power, Loss.REORDERED)
         self.begins = {
-            "disk-fail": self._fail, "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
+            "disk-fail": self._fail, "disk-full": self._fail,
+            "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
             "bit-flip": self._flip, "disk-lost": self._lose,
         }  # fmt: skip
-        self.ends = {"disk-fail": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth}
+        self.ends = {"disk-fail": self._mend, "disk-full": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth}
 
     def _fail(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

@@ -45,6 +45,7 @@ EACH: dict[str, Entry] = {
     "wall-step": fault("f", "wall-step", SECOND, targets=(SIDECAR, "replica/2"), by_ns=-40 * 365 * 86_400 * SECOND),
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
+    "disk-full": fault("f", "disk-full", SECOND, SECOND, targets=("replica/2",)),
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
     "rotate-keys": fault("f", "rotate-keys", SECOND, targets=("replica/2",)),
     "revoke-key": fault("f", "revoke-key", SECOND, targets=("replica/2",), key="issuer"),

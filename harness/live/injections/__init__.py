@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from harness.live.injections import messages
 from harness.live.injections.clocks import ClockDrift, ClockStep
-from harness.live.injections.disks import DiskFail, DiskSlow
+from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause
 from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
@@ -36,4 +36,6 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "clock-drift": ClockDrift,
     "disk-fail": DiskFail,
     "disk-slow": DiskSlow,
+    "disk-full": DiskFull,
+    "disk-lost": DiskLost,
 }

@@ -1,16 +1,26 @@
-"""Faults of disks, through the ports of the nodes' logs; attested by the nodes' own traces.
+"""Faults of disks: slow or failing by the ports of logs, full or lost in earnest; statvfs and the nodes' own traces attest them.
 
-Owns the switching. A trace shows when a record was handed to the log and when the node heard that it was durable, or that it never will be.
+Owns the switching, the filling and the emptying. A trace shows when a record was handed to the log and when the node heard that it was
+durable, or that it never will be.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
 
-from harness.live import log_port
-from harness.live.injections.family import SETTLE_S, Attestation, Stage
+from msgspec import structs
+
+from harness.live import guard, log_port, refold
+from harness.live.cell import deployment_file
+from harness.live.injections.family import SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.hosts import Crash, NodeFault
 from harness.live.ledger import File
-from killswitch.core.events import Append, DiskFailed, Durable
+from harness.live.small_disks import BALLAST
+from killswitch.core.events import Append, Boot, DiskFailed, Durable
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
 
@@ -48,6 +58,98 @@ class DiskFault:
     def lives(self, node: str) -> list[list[Step]]:
         self.stage.sight.look()
         return self.stage.sight.nodes[node].lives
+
+
+class DiskLost(Crash):
+    """A replica's process dies and its directory is emptied; it comes back as one that joins."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        if any(not node.startswith("replica/") for node in fault.targets):
+            raise CapabilityMissing(f"{self.name}: nodes: the live driver takes the disks of replicas only (got {', '.join(fault.targets)})")
+
+    async def note_death(self, node: str) -> None:
+        deployment = self.stage.cell.deployments[node]
+        home = guard.own_path(Path(deployment.directory), self.stage.directory)
+        lost = len(refold.on_disk(home / "log.db"))
+        shutil.rmtree(home)
+        structs.replace(deployment, config=structs.replace(deployment.config, joins=True)).save(deployment_file(node, self.stage.directory))
+        self.stage.sight.look()
+        sight = self.stage.sight.nodes[node]
+        sight.joins_from = len(sight.lives)
+        self.stage.sight.note_death(node, lost_records=lost)
+
+    async def attest(self) -> Attestation | None:
+        killed = await super().attest()
+        assert killed is not None, "a crash is always measured"
+        gone = [not self._home(node).exists() for node in self.killed]
+        return structs.replace(killed, holds=killed.holds and all(gone), how="status from wait: SIGKILL; the directory is gone")
+
+    async def aftermath(self) -> Attestation | None:
+        """It booted with nothing: so its own trace says."""
+        started = await super().aftermath()
+        if started is None:
+            return None
+        empty = [await becomes(self._booted_empty, node) for node in self.killed]
+        return structs.replace(started, holds=started.holds and all(empty), how="a new pid; no record at boot, in its trace")
+
+    def _home(self, node: str) -> Path:
+        return Path(self.stage.cell.deployments[node].directory)
+
+    def _booted_empty(self, node: str) -> bool:
+        self.stage.sight.look()
+        sight = self.stage.sight.nodes[node]
+        boots = [life[0].event for life in sight.lives[sight.joins_from :]]
+        return bool(boots) and isinstance(boots[0], Boot) and not boots[0].records
+
+
+class DiskFull(NodeFault):
+    """Nothing more fits on the small file system that the node's directory is: a file of ours takes up all that is left."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.ballast = {node: stage.cell.small[node] / f"{BALLAST}.{self.name}" for node in fault.targets}
+        self.entries: tuple[int, ...] = ()
+        self.began_ns = 0
+
+    async def on(self) -> None:
+        self.entries = self.stage.ledger.intend(*(File(str(ballast)) for ballast in self.ballast.values()))
+        self.began_ns = monotonic_ns()
+        for ballast in self.ballast.values():
+            _fill(guard.own_path(ballast, self.stage.directory))
+
+    async def attest(self) -> Attestation | None:
+        free = {node: os.statvfs(ballast.parent).f_bavail for node, ballast in self.ballast.items()}
+        return Attestation(not any(free.values()), "blocks free, by statvfs", {f"{node} free": blocks for node, blocks in free.items()})
+
+    async def off(self) -> None:
+        for ballast in self.ballast.values():
+            _empty(ballast)
+        self.stage.ledger.settle(self.entries)
+
+    async def aftermath(self) -> Attestation | None:
+        await asyncio.sleep(SETTLE_S)
+        self.stage.sight.look()
+        steps = [step for node in self.targets for life in self.stage.sight.nodes[node].lives for step in life if step.at_ns >= self.began_ns]
+        heard = sum(isinstance(step.event, DiskFailed) for step in steps)
+        free = min(os.statvfs(ballast.parent).f_bavail for ballast in self.ballast.values())
+        return Attestation(free > 0, "blocks free, by statvfs; failures in the nodes' traces", {"free": free, "heard": heard}, fired=heard > 0)
+
+
+def _fill(ballast: Path) -> None:
+    """Write until nothing fits any more, to the last byte."""
+    file = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):  # ENOSPC is what is wanted
+                while True:
+                    os.write(file, bytes(size))
+    finally:
+        os.close(file)
+
+
+def _empty(ballast: Path) -> None:
+    ballast.unlink(missing_ok=True)
 
 
 class DiskFail(DiskFault):

@@ -105,7 +105,7 @@ class Crash(NodeFault):
             found = self.own(node)
             if found is not None and node in self.stage.fleet.nodes:
                 self.killed[node] = (found.pid, await self.stage.fleet.kill(node))
-                await self._note_death(node)
+                await self.note_death(node)
             elif found is not None:  # an agent's: its sidecar sees the end of it
                 os.kill(found.pid, signal.SIGKILL)
                 self.killed[node] = (found.pid, -signal.SIGKILL if await becomes(is_gone, found.pid) else 0)
@@ -129,7 +129,7 @@ class Crash(NodeFault):
         fresh = [await becomes(self._is_fresh, node) for node in again]
         return Attestation(all(fresh), "a new pid", {"started": sum(fresh)}) if again else None
 
-    async def _note_death(self, node: str) -> None:
+    async def note_death(self, node: str) -> None:
         """The node is dead, and a sidecar's agent with it: the kernel sees to that."""
         agent = node.replace("sidecar/", "agent/", 1)
         if agent != node and (pid := self.pid(agent)):
