@@ -142,7 +142,7 @@ class LiveRun:
 
     async def _course(self, server: Server, paths: Paths) -> None:
         schedule = self._schedule
-        self._ledger.intend(File(str(self._directory / "upstream")))
+        self._ledger.intend(File(str((self._directory / "upstream").resolve())))
         await self._desk.open(self._directory / "upstream")
         stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, self._fleet, paths, self._sight, Healing())
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})

@@ -40,6 +40,16 @@ class NotUndone(Exception):
 # -- What can be undone --------------------------------------------------------------------------------------------------------------
 
 
+class Place(Struct, frozen=True):
+    """What stands at ``path``; a path that hangs on somebody's working directory would be another one for whoever recovers."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not Path(self.path).is_absolute():
+            raise ValueError(f"path: has to be absolute (got {self.path!r})")
+
+
 class Cookie(Struct, frozen=True, tag=True):
     """Processes of the run may be started: any that carries its cookie. Written before the first one, whose pid nobody knows yet."""
 
@@ -77,10 +87,8 @@ class Stopped(Struct, frozen=True, tag=True):
                 os.kill(self.identified.pid, signal.SIGCONT)
 
 
-class Group(Struct, frozen=True, tag=True):
+class Group(Place, frozen=True, tag=True):
     """A control group may be made at ``path``."""
-
-    path: str
 
     def undo(self) -> None:
         group = Path(self.path)
@@ -110,19 +118,15 @@ class Impaired(Struct, frozen=True, tag=True):
                 server.restore(self.proxy)
 
 
-class File(Struct, frozen=True, tag=True):
+class File(Place, frozen=True, tag=True):
     """A file that something reads as a command, or a socket, is made at ``path``."""
-
-    path: str
 
     def undo(self) -> None:
         Path(self.path).unlink(missing_ok=True)
 
 
-class Mount(Struct, frozen=True, tag=True):
+class Mount(Place, frozen=True, tag=True):
     """A file system is mounted at ``path``."""
-
-    path: str
 
     def undo(self) -> None:
         umount = shutil.which("umount")

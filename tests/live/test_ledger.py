@@ -49,8 +49,8 @@ def test_an_entry_is_on_disk_before_it_is_acted_on(tmp_path: Path, monkeypatch: 
     synced: list[bytes] = []
     monkeypatch.setattr(os, "fsync", lambda _file: synced.append((tmp_path / ledger.FILE).read_bytes()))
     book = a_ledger(tmp_path)
-    (entry,) = book.intend(File("somewhere"))
-    assert ledger.read(tmp_path / ledger.FILE).open == {entry: File("somewhere")}
+    (entry,) = book.intend(File("/somewhere"))
+    assert ledger.read(tmp_path / ledger.FILE).open == {entry: File("/somewhere")}
     assert b"somewhere" in synced[-1]
     book.settle([entry, entry])
     assert ledger.read(tmp_path / ledger.FILE).open == {}
@@ -104,12 +104,17 @@ def test_toxics_are_taken_out_of_a_server_that_lives_and_forgotten_with_one_that
     assert ledger.undo(story) == ()
 
 
+def test_a_path_means_the_same_to_whoever_recovers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="absolute"):
+        a_ledger(tmp_path).intend(File("out/command"))
+
+
 def test_a_torn_line_was_never_acted_on(tmp_path: Path) -> None:
     book = a_ledger(tmp_path)
-    book.intend(File("one"))
+    book.intend(File("/one"))
     with (tmp_path / ledger.FILE).open("ab") as lines:
         lines.write(b'{"type":"Intended","entry":2,"un')
-    assert ledger.read(tmp_path / ledger.FILE).open == {1: File("one")}
+    assert ledger.read(tmp_path / ledger.FILE).open == {1: File("/one")}
     ledger.mark_closed(tmp_path / ledger.FILE)
     assert ledger.read(tmp_path / ledger.FILE).closed
 

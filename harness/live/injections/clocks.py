@@ -32,7 +32,7 @@ class ClockFault:
         self.began_ns = self.ended_ns = 0
 
     def begin(self) -> None:
-        self.entries = self.stage.ledger.intend(*(File(str(clock.path)) for clock in self.clocks.values()))
+        self.entries = self.stage.ledger.intend(*(File(str(clock.path.resolve())) for clock in self.clocks.values()))
         self.began_ns = monotonic_ns()
 
     def readings(self, node: str, since_ns: int, until_ns: int) -> list[tuple[int, int]]:

@@ -38,7 +38,7 @@ class DiskFault:
 
     def begin(self) -> None:
         pages = (log_port.page_of(node, self.stage.directory) for node in self.switches)
-        self.entries = self.stage.ledger.intend(*(File(str(page)) for page in pages))
+        self.entries = self.stage.ledger.intend(*(File(str(page.resolve())) for page in pages))
         self.counted_before = {node: switch.counts() for node, switch in self.switches.items()}
         self.began_ns = monotonic_ns()
 
@@ -113,7 +113,7 @@ class DiskFull(NodeFault):
         self.began_ns = 0
 
     async def on(self) -> None:
-        self.entries = self.stage.ledger.intend(*(File(str(ballast)) for ballast in self.ballast.values()))
+        self.entries = self.stage.ledger.intend(*(File(str(ballast.resolve())) for ballast in self.ballast.values()))
         self.began_ns = monotonic_ns()
         for ballast in self.ballast.values():
             _fill(guard.own_path(ballast, self.stage.directory))
