@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,32 +35,42 @@ def lives_of(trace: Path) -> list[list[Step]]:
     return lives
 
 
+class Row(NamedTuple):
+    """One process's node: its role, how many events it took, and the CPU time to read and to replay them."""
+
+    role: str
+    events: int
+    read_s: float
+    replay_s: float
+
+
+def measure(file: Path) -> Row:
+    """Replay the node that the deployment record in ``file`` describes. Raises `SystemExit` if it does something else now."""
+    deployment = msgspec.json.decode(file.read_bytes(), type=Deployment)
+    began = time.process_time()
+    lives = lives_of(Path(deployment.trace))
+    read = time.process_time()
+    for life in lives:
+        differs = refold.replay(life, build.machine(deployment.config, Ed25519(deployment.private, deployment.public)))
+        if differs:
+            raise SystemExit(f"{deployment.config.node}: {differs}")
+    return Row(deployment.config.role, sum(map(len, lives)), read - began, time.process_time() - read)
+
+
+def show(name: str, rows: list[Row], remark: str = "") -> None:
+    events = sum(row.events for row in rows)
+    read_s, replay_s = sum(row.read_s for row in rows), sum(row.replay_s for row in rows)
+    print(f"{name:<12}{events:>10,}{events / max(read_s, 1e-9):>12,.0f}{events / max(replay_s, 1e-9):>12,.0f}{remark}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    run = parser.parse_args().run
+    rows = [measure(file) for file in sorted((parser.parse_args().run / "deployments").glob("*.json"))]
     print(f"{'role':<12}{'events':>10}{'read/s':>12}{'replayed/s':>12}")
-    total, spent = 0, 0.0
-    rows: dict[str, list[float]] = {}
-    for file in sorted((run / "deployments").glob("*.json")):
-        deployment = msgspec.json.decode(file.read_bytes(), type=Deployment)
-        began = time.process_time()
-        lives = lives_of(Path(deployment.trace))
-        read = time.process_time() - began
-        began = time.process_time()
-        for life in lives:
-            differs = refold.replay(life, build.machine(deployment.config, Ed25519(deployment.private, deployment.public)))
-            if differs:
-                raise SystemExit(f"{deployment.config.node}: {differs}")
-        replayed = time.process_time() - began
-        events = sum(map(len, lives))
-        row = rows.setdefault(deployment.config.role, [0, 0.0, 0.0])
-        for place, figure in enumerate((events, read, replayed)):
-            row[place] += figure
-        total, spent = total + events, spent + replayed
-    for role, (events, read, replayed) in rows.items():
-        print(f"{role:<12}{events:>10,.0f}{events / max(read, 1e-9):>12,.0f}{events / max(replayed, 1e-9):>12,.0f}")
-    print(f"{'all':<12}{total:>10,}{'':>12}{total / max(spent, 1e-9):>12,.0f}   goal {GOAL:,}")
+    for role in dict.fromkeys(row.role for row in rows):
+        show(role, [row for row in rows if row.role == role])
+    show("all", rows, f"   goal {GOAL:,}")
 
 
 if __name__ == "__main__":
