@@ -123,10 +123,10 @@ def _shared(tenants: Iterable[str]) -> str:
 # -- exporting ---------------------------------------------------------------------------------------------------------------------------
 
 
-def export(logs: Mapping[str, Sequence[Record]], tenant: str) -> Export:
+def export(logs: Mapping[str, Sequence[Record]], tenant: str, heads: Mapping[str, Sequence[str]] | None = None) -> Export:
     """The tenant's part of ``logs``: of every replica's log the tenant's records, of its own nodes' logs all. Cosigned heads are taken from
-    the records of whoever cosigned them."""
-    heads = cosigned_heads(logs.values())
+    the records of whoever cosigned them, if they are not given: {writer: notes, shortest first}."""
+    heads = cosigned_heads(logs.values()) if heads is None else heads
     chosen = [writer for writer in sorted(logs) if tenant_of(writer) in (EVERYBODY, tenant)]
     return Export(SCHEMA, tenant, tuple(_export_log(writer, logs[writer], tenant, heads.get(writer, ())) for writer in chosen))
 

@@ -48,9 +48,12 @@ class AccessLog:
             self._suppressed += 1
             return
         self._allowance -= 1
-        body: dict[str, object] = {"why": why[:500], "who": who[:200], "suppressed": self._suppressed}
+        self.note("REFUSED", {"why": why[:500], "who": who[:200], "suppressed": self._suppressed})
         self._suppressed = 0
-        task = asyncio.get_running_loop().create_task(self._try("REFUSED", body))
+
+    def note(self, kind: str, body: dict[str, object]) -> None:
+        """Append when there is time. For what may not wait for a disk, and has its own record elsewhere."""
+        task = asyncio.get_running_loop().create_task(self._try(kind, body))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 

@@ -55,7 +55,7 @@ class Credentials:
         """For the connection that is being opened."""
         return self._current()[1]
 
-    def peer(self, secured: ssl.SSLObject | None) -> str:
+    def peer(self, secured: ssl.SSLObject | ssl.SSLSocket | None) -> str:
         """The node at the other end of a connection whose handshake is complete. Raises `Stranger`."""
         certificate = secured.getpeercert() if secured is not None else None
         if not certificate:
@@ -68,7 +68,7 @@ class Credentials:
         except ValueError as error:
             raise Stranger(str(error)) from None
 
-    def expect(self, node: str, secured: ssl.SSLObject | None) -> None:
+    def expect(self, node: str, secured: ssl.SSLObject | ssl.SSLSocket | None) -> None:
         """Raises `Stranger` unless the peer is ``node``."""
         found = self.peer(secured)
         if found != node:

@@ -43,7 +43,7 @@ from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock
 from killswitch.live.log import LogFailed, SqliteLog
-from killswitch.live.trace import Raised, Released, Step, TraceWriter, monotonic_ns
+from killswitch.live.trace import Raised, Released, Step, TraceWriter, Untraced, monotonic_ns
 
 EXIT_BUG = 70
 EXIT_DISK = 74
@@ -73,7 +73,13 @@ class Host:
     """Runs ``machine`` until it exits. ``checkpoints`` only for agents."""
 
     def __init__(
-        self, machine: Machine, log: SqliteLog, clock: Clock, trace: TraceWriter, around: Surroundings, checkpoints: Checkpoints | None = None
+        self,
+        machine: Machine,
+        log: SqliteLog,
+        clock: Clock,
+        trace: TraceWriter | Untraced,
+        around: Surroundings,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._machine = machine
         self._log = log

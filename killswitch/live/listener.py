@@ -71,6 +71,16 @@ class Listener:
     async def _let_in(self, connected: socket.socket, address: str) -> None:
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
+        transport = await self.secure(connected, protocol, address)
+        if transport is not None:
+            writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+            try:
+                await self._serve(reader, writer)
+            finally:
+                writer.transport.abort()
+
+    async def secure(self, connected: socket.socket, protocol: asyncio.Protocol, address: str) -> asyncio.Transport | None:
+        """``protocol`` connected over ``connected``, after a handshake if there are credentials; None if that failed, which has been told."""
         context = None if self._credentials is None else self._credentials.server()
         timeout_s = None if context is None else HANDSHAKE_S
         try:
@@ -80,12 +90,8 @@ class Listener:
         except (OSError, EOFError) as error:  # what TLS makes of a bad handshake are OSErrors
             self._refused(f"handshake: {getattr(error, 'reason', None) or error or type(error).__name__}", address)
             connected.close()
-            return
+            return None
         except asyncio.CancelledError:
             connected.close()
             raise
-        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
-        try:
-            await self._serve(reader, writer)
-        finally:
-            writer.transport.abort()
+        return transport

@@ -42,6 +42,7 @@ class SqliteLog:
             raise LogFailed(f"{path}: {error}") from error
         if mode != "wal" or synchronous != FULL:
             raise LogFailed(f"{path}: durability: need journal_mode=wal and synchronous={FULL} (got {mode} and {synchronous})")
+        self._path = path
         self._failed = ""
 
     def append(self, records: Sequence[Record]) -> None:
@@ -69,6 +70,17 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise LogFailed(f"recovery: {error}") from error
         return records, tail_bytes
+
+    def read_apart(self) -> tuple[Record, ...]:
+        """The longest valid prefix of what is committed, from any thread and while the writer goes on. Raises `LogFailed`."""
+        apart = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=1.0)
+        try:
+            rows = apart.execute("SELECT body FROM record ORDER BY seq").fetchall()
+        except sqlite3.Error as error:
+            raise LogFailed(f"{self._path}: {error}") from error
+        finally:
+            apart.close()
+        return audit.readable(body for (body,) in rows)[0]
 
     def close(self) -> None:
         self._database.close()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +32,12 @@ from killswitch.live.access import AccessLog
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock, NodeClock, boot_id
 from killswitch.live.credentials import Credentials, Files
+from killswitch.live.door import Door
 from killswitch.live.host import Host
 from killswitch.live.listener import LOOPBACK
 from killswitch.live.log import SqliteLog
 from killswitch.live.process import ProcessTree
-from killswitch.live.trace import Started, TraceWriter, monotonic_ns
+from killswitch.live.trace import Started, TraceWriter, Untraced, monotonic_ns
 from killswitch.live.transport import Transport
 from killswitch.live.upstream import Counter, Handed
 
@@ -52,6 +54,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     ``directory``: state of this node alone. ``port``: where it listens (0: nowhere). ``dials``: {peer: port}, on the loopback interface if
     ``hosts`` does not say otherwise. ``credentials``: for mutual TLS; without them nothing but the loopback interface is spoken to.
     ``trace`` "": none is kept. ``upstream``: path of the desk's socket ("" for none). ``program``: a sidecar's command for its agent's process.
+    ``door``: path of the socket at which that program may speak, if it is not a node itself. ``restart`` never: the sidecar ends with it.
     """
 
     config: NodeConfig
@@ -68,6 +71,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     host: str = LOOPBACK
     hosts: dict[str, str] = {}
     credentials: Files | None = None
+    door: str = ""
+    restart: str = "always"
 
     def save(self, path: Path) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -92,8 +97,9 @@ class Node:
         self._deployment = deployment
         self._token = token
         directory = Path(deployment.directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._trace = TraceWriter(Path(deployment.trace))
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._trace = TraceWriter(Path(deployment.trace)) if deployment.trace else Untraced()
+        self._lock = _lock(directory / "lock")
         self._log = fittings.log(directory / "log.db")
         self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
         machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))
@@ -103,12 +109,18 @@ class Node:
         self._transport = Transport(
             config.node, config.tenant, deployment.cell, self._host.receive, credentials=credentials, refused=self._access.refused
         )
+        self._asked_to_end = False
         self._reading_out: asyncio.Task[None] | None = None  # held, or it might be collected before it is done
+        self._door = self._make_door(directory, clock) if deployment.door else None
         self._tree = ProcessTree(config.agent, directory / "process", adopts=True) if config.role == "sidecar" else None
         self._counter = Counter(config.node, Path(deployment.upstream), self._take) if deployment.upstream else None
 
-    async def run(self, guard: socket.socket | None) -> int:
-        """Be the node until it exits or is told to stop. ``guard``: an agent's socket to its sidecar."""
+    def stop(self) -> None:
+        """End in order."""
+        self._host.stop(0)
+
+    async def run(self, guard: socket.socket | None = None, ready: Callable[[], None] = lambda: None) -> int:
+        """Be the node until it exits or is told to stop. ``guard``: an agent's socket to its sidecar. ``ready`` is called once it can be reached."""
         loop = asyncio.get_running_loop()
         containment = self._tree.containment if self._tree else ""
         self._trace.write(Started(monotonic_ns(), self._deployment.config.node, os.getpid(), containment))
@@ -122,6 +134,9 @@ class Node:
             await self._transport.listen(self._deployment.port, self._deployment.host)
         for peer, port in self._deployment.dials.items():
             self._transport.dial(peer, port, self._deployment.hosts.get(peer, LOOPBACK))
+        if self._door:
+            await self._door.open()
+        ready()
         serving = asyncio.create_task(self._counter.serve()) if self._counter else None
         records, cut_bytes = self._log.load()
         slots = self._checkpoints.load() if self._checkpoints else ()
@@ -134,8 +149,15 @@ class Node:
             await self._transport.close()
             if self._tree:
                 self._tree.kill()
+            if self._door:
+                await self._door.close()
             self._log.close()
             self._access.close()
+            os.close(self._lock)
+
+    def _make_door(self, directory: Path, clock: Clock) -> Door:
+        config = self._deployment.config
+        return Door(config.agent, tuple(config.sinks), Path(self._deployment.door), directory / "agent", clock, self._host.receive)
 
     def _take(self, handed: Handed) -> None:
         self._host.offer(handed)
@@ -143,40 +165,80 @@ class Node:
     # -- What the host asks for (`killswitch.live.host.Surroundings`) ----------------------------------------------------------------
 
     def send(self, to: str, message: Message) -> None:
-        self._transport.send(to, message)
+        if self._door and to.startswith("agent/"):
+            self._door.hear(message)
+        else:
+            self._transport.send(to, message)
 
     def acknowledge(self, task: str, outcome: str) -> None:
         if self._counter:
             self._counter.tell_ended(task, outcome)
 
     def spawn(self, token: Token, on_gone: Callable[[int], None]) -> None:
-        """Start the agent, with one end of a socket pair as its only way out. It is gone once all that it wrote has been read."""
+        """Start the agent. It is gone once its tree is, and all that it said has been read."""
         assert self._tree is not None, "only a sidecar starts a process"
-        ours, theirs = socket.socketpair()
+        if self._door:
+            self._door.begin()
+            reading = self._door.read_out
+            self._start(self._deployment.program, (), self._door.environment, reading, on_gone)
+            return
+        ours, theirs = socket.socketpair()  # one end is the only way out of an agent that is a node itself
         talk = self._transport.adopt(f"agent/{self._deployment.config.agent}", ours)
 
-        async def read_out(status: int) -> None:
+        async def read_to_the_end() -> None:
             await asyncio.wait([talk], timeout=READ_OUT_S)  # a stray child may hold its end open: that must not hold us up
-            on_gone(status)
-
-        def gone(status: int) -> None:
-            self._reading_out = asyncio.get_running_loop().create_task(read_out(status))
 
         with theirs:
-            argv = [*self._deployment.program, "--guard", str(theirs.fileno()), "--token", msgspec.json.encode(token).decode()]
-            self._tree.spawn(argv, os.environ, (theirs.fileno(),), gone)
+            argv = (*self._deployment.program, "--guard", str(theirs.fileno()), "--token", msgspec.json.encode(token).decode())
+            self._start(argv, (theirs.fileno(),), {}, read_to_the_end, on_gone)
+
+    def _start(
+        self, argv: tuple[str, ...], handed: tuple[int, ...], variables: dict[str, str], read_out: Callable[[], Awaitable[None]],
+        on_gone: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        assert self._tree is not None
+
+        async def conclude(status: int) -> None:
+            await read_out()
+            on_gone(status)
+            if self._deployment.restart == "never" and not self._asked_to_end:
+                await asyncio.sleep(FLUSH_S)  # its end is put on record, and told
+                self._host.stop(status if status >= 0 else 128 - status)
+
+        def gone(status: int) -> None:
+            self._reading_out = asyncio.get_running_loop().create_task(conclude(status))
+
+        self._asked_to_end = False
+        self._tree.spawn(argv, {**os.environ, **variables}, handed, gone)
 
     def terminate(self) -> None:
         assert self._tree is not None, "only a sidecar has a process"
+        self._asked_to_end = True
         self._tree.terminate()
 
     def kill(self) -> None:
         assert self._tree is not None, "only a sidecar has a process"
+        self._asked_to_end = True
         self._tree.kill()
 
     def reap_orphans(self) -> bool:
         assert self._tree is not None, "only a sidecar has a process"
         return self._tree.reap_orphans()
+
+
+class AlreadyRunning(Exception):
+    """Another process is this node already."""
+
+
+def _lock(file: Path) -> int:
+    """A lock that ends with the process, so that one directory never has two writers. Raises `AlreadyRunning`."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise AlreadyRunning(f"{file.parent}: another process is this node already") from None
+    return handle
 
 
 def main(arguments: list[str] | None = None, fittings: Fittings | None = None) -> int:

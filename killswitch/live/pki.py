@@ -34,6 +34,7 @@ CERTIFICATE_VALID = datetime.timedelta(days=1)
 BACKDATED = datetime.timedelta(minutes=5)  # clocks of one cell differ, and a certificate that is not valid yet stops nobody
 
 PEM = serialization.Encoding.PEM
+PUBLIC = "public.json"
 
 
 class Pki:
@@ -67,12 +68,11 @@ class Pki:
                 private, fresh = Ed25519.generate([name])
                 _write_private(place / "signing.key", private[name])
                 public |= fresh
-        _write(self._directory / "public.json", msgspec.json.format(msgspec.json.encode(dict(sorted(public.items()))), indent=1))
+        _write(self._directory / PUBLIC, msgspec.json.format(msgspec.json.encode(dict(sorted(public.items()))), indent=1))
 
     def public(self) -> dict[str, bytes]:
         """{name: public signing key} of everybody."""
-        file = self._directory / "public.json"
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, bytes]) if file.exists() else {}
+        return public_keys(self._directory) if (self._directory / PUBLIC).exists() else {}
 
     def place(self, node: str) -> Path:
         return place(self._directory, node)
@@ -130,6 +130,11 @@ def files(directory: Path, domain: str, node: str) -> Files:
     """Where the credentials of ``node`` lie in a PKI's folder."""
     own = place(directory, node)
     return Files(domain=domain, certificate=str(own / "certificate.pem"), key=str(own / "key.pem"), roots=str(directory / "roots.pem"))
+
+
+def public_keys(directory: Path) -> dict[str, bytes]:
+    """{name: public signing key} of everybody. Raises `OSError`."""
+    return msgspec.json.decode((directory / PUBLIC).read_bytes(), type=dict[str, bytes])
 
 
 def signing_name(node: str) -> str:

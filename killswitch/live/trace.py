@@ -77,6 +77,16 @@ class TraceWriter:
         os.close(self._file)
 
 
+class Untraced:
+    """Keeps nothing: what a deployed node did is in its log; a trace is for experiments, and grows without bound."""
+
+    def write(self, entry: Entry) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class TraceReader:
     """Reads a trace while it grows. A torn entry at the end is left for the next call; a file that does not exist yet is empty."""
 

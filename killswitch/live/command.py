@@ -1,0 +1,341 @@
+"""The ``killswitch`` command: the processes of a cell, and what people do to it.
+
+Owns the words of the command line. Everything that it does is done elsewhere, and imported only by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from killswitch.live.exits import Exit, Wrong
+
+Flag = Annotated[bool, Parameter(negative=())]
+Config = Annotated[Path, Parameter(env_var="KILLSWITCH_CONFIG")]
+Who = Annotated[str, Parameter(name="--as", env_var="KILLSWITCH_AS")]
+Command = Annotated[str, Parameter(allow_leading_hyphen=True)]
+HERE = Path("cell.yaml")
+
+app = App(name="killswitch", help="Stop autonomous agents, and prove that they stopped.", help_format="plaintext", version="0.1.0")
+audit_app = App(name="audit", help="Export a tenant's audit trail from a replica, and check such an export.", help_format="plaintext")
+app.command(audit_app)
+
+
+# -- Setting up ------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def pki(directory: Path, *, config: Config | None = None, valid: str = "24h") -> int:
+    """Make keys and certificates for everybody in a cell; with none yet, write an example cell on this machine first. Again: renew certificates.
+
+    Parameters
+    ----------
+    directory
+        The folder of the cell; its file is DIRECTORY/cell.yaml unless --config names another.
+    config
+        The cell's file.
+    valid
+        How long certificates are valid; running processes take up renewed ones by themselves.
+    """
+    import datetime
+
+    from killswitch.live import config as cells
+    from killswitch.live.pki import Pki
+
+    file = config or directory / HERE
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        file.write_text(cells.EXAMPLE, "utf-8")
+        print(f"{file}: an example cell on this machine")
+    loaded = cells.load(file)
+    try:
+        lasting = datetime.timedelta(microseconds=cells.duration_ns(valid) // 1000)
+    except ValueError as error:
+        raise Wrong(f"--valid: {error} (got {valid!r})") from None
+    made = Pki(loaded.pki, loaded.cell.trust_domain)
+    made.issue(loaded.nodes, lasting)
+    print(f"{loaded.pki}: {len(loaded.nodes)} certificates of {loaded.cell.trust_domain}, valid for {valid}")
+    return Exit.DONE
+
+
+# -- Serving ---------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def control_plane(*, replica: str = "", config: Config = HERE) -> int:
+    """Be a replica of the control plane; without --replica all of them, each a process of its own.
+
+    Parameters
+    ----------
+    replica
+        Which one, by its name in the file.
+    config
+        The cell's file.
+    """
+    from killswitch.live import serving
+
+    loaded = _load(config)
+    if not replica:
+        return serving.all_replicas(loaded)
+    _among(replica, loaded.cell.replicas, "--replica")
+    return serving.replica(loaded, replica)
+
+
+@app.command
+def sink(*, sink: str = "", config: Config = HERE) -> int:
+    """Be a sink: where effects take place, exactly once each for class F.
+
+    Parameters
+    ----------
+    sink
+        Which one, as TENANT/NAME; may be left out where there is but one.
+    config
+        The cell's file.
+    """
+    from killswitch.live import serving
+
+    loaded = _load(config)
+    return serving.sink(loaded, _among(sink, [f"{tenant}/{name}" for tenant, part in loaded.cell.tenants.items() for name in part.sinks], "--sink"))
+
+
+@app.command
+def sidecar(*command: Command, agent: str = "", config: Config = HERE) -> int:
+    """Guard an agent: start COMMAND once a quorum lets it, stop it when told or when nobody can be asked, kill all of it if it will not.
+
+    Parameters
+    ----------
+    command
+        The agent's program and its arguments, after --.
+    agent
+        Which one, as TENANT/NAME; may be left out where there is but one.
+    config
+        The cell's file.
+    """
+    from killswitch.live import serving
+
+    if not command:
+        raise Wrong("sidecar: a command is missing; killswitch sidecar --agent acme/a1 -- python agent.py")
+    loaded = _load(config)
+    names = [f"{tenant}/{name}" for tenant, part in loaded.cell.tenants.items() for name in part.agents]
+    return serving.sidecar(loaded, _among(agent, names, "--agent"), command)
+
+
+# -- What people do --------------------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Who = "", request: str = "", wait: str = "", config: Config = HERE,
+          json: Flag = False) -> int:  # fmt: skip
+    """Stop something: soft, hard, isolate or quiesce.
+
+    Parameters
+    ----------
+    severity
+        soft: finish what is begun within the grace, checkpoint, exit. hard: kill now. isolate: close the gate, leave the process. quiesce: both.
+    scope
+        TENANT/AGENT, TENANT, TENANT:KEY=VALUE for a label, or everything.
+    reason
+        Why; it goes into the audit trail.
+    grace
+        How long a soft stop may take.
+    who
+        As whom, by name; may be left out where only one person's keys are at hand.
+    request
+        The name of this request, to ask again under; drawn if left out.
+    wait
+        Wait this long for every agent's stop to be proven; exit code 2 if some is not.
+    config
+        The cell's file.
+    json
+        Print one JSON document.
+    """
+    from killswitch.live import operator
+
+    return operator.order(_person(config, who), severity, scope, reason, grace, request, wait, as_json=json)
+
+
+@app.command
+def status(*, tenant: str = "", lifted: Flag = False, replica: str = "", who: Who = "", config: Config = HERE, json: Flag = False) -> int:
+    """Orders in force, what is proven of each agent, and by when it is bounded. Exit code 2 while a stop is unconfirmed.
+
+    Parameters
+    ----------
+    tenant
+        One tenant; all that you may see if left out.
+    lifted
+        Show orders that were lifted, too.
+    replica
+        Whom to ask; whoever answers first if left out.
+    who
+        As whom.
+    config
+        The cell's file.
+    json
+        Print one JSON document.
+    """
+    from killswitch.live import operator
+
+    return operator.status(_person(config, who), tenant, replica, lifted=lifted, as_json=json)
+
+
+@app.command
+def resume(scope: str = "", *, reason: str = "", approvers: str = "", draft: Path | None = None, submit: Path | None = None, who: Who = "",
+           config: Config = HERE, json: Flag = False) -> int:  # fmt: skip
+    """Lift what is in force in a scope. It takes approvals of others: by --approvers whose keys are here, or by files from hand to hand.
+
+    Parameters
+    ----------
+    scope
+        TENANT/AGENT, TENANT, TENANT:KEY=VALUE or everything; must be that of the order, or the whole tenant.
+    reason
+        Why.
+    approvers
+        Names, separated by commas, whose keys this machine holds.
+    draft
+        Write what is to be approved into this file, and stop there; each approver then adds to it by killswitch approve FILE.
+    submit
+        Hand in such a file.
+    who
+        As whom.
+    config
+        The cell's file.
+    json
+        Print one JSON document.
+    """
+    from killswitch.live import operator
+
+    person = _person(config, who)
+    if submit is not None:
+        return operator.submit(person, submit, as_json=json)
+    if not scope or not reason:
+        raise Wrong("resume: needs a SCOPE and a --reason, or a file to --submit")
+    return operator.resume(person, scope, reason, [name for name in approvers.split(",") if name], draft, as_json=json)
+
+
+@app.command
+def approve(file: Path, *, who: Who = "", config: Config = HERE) -> int:
+    """Show what a draft would lift, and add your approval to it.
+
+    Parameters
+    ----------
+    file
+        What killswitch resume --draft wrote.
+    who
+        As whom.
+    config
+        The cell's file.
+    """
+    from killswitch.live import operator
+
+    return operator.approve(_person(config, who), file)
+
+
+@audit_app.command
+def export(*, tenant: str, out: Path, replica: str = "", who: Who = "", config: Config = HERE) -> int:
+    """Fetch a tenant's part of a replica's log, with proofs.
+
+    Parameters
+    ----------
+    tenant
+        Whose records.
+    out
+        The file to write.
+    replica
+        Whose log; that of whoever answers first if left out.
+    who
+        As whom; it takes the role of an auditor.
+    config
+        The cell's file.
+    """
+    from killswitch.live import operator
+
+    return operator.export(_person(config, who), tenant, replica, out)
+
+
+@audit_app.command
+def verify(file: Path, *, config: Config = HERE) -> int:
+    """Check an export: every record, link, head, cosignature and proof. Exit code 1 with the first that does not hold.
+
+    Parameters
+    ----------
+    file
+        What killswitch audit export wrote.
+    config
+        The cell's file, for the public keys. Have them from somebody else than the export.
+    """
+    from killswitch.live import operator
+
+    return operator.verify(_load(config), file)
+
+
+# -- Common ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _load(config: Path) -> Any:
+    from killswitch.live import config as cells
+
+    return cells.load(config)
+
+
+def _among(name: str, names: Any, option: str) -> str:
+    known = list(names)
+    if not name and len(known) == 1:
+        return str(known[0])
+    if name not in known:
+        raise Wrong(f"{option}: {'which one is meant?' if not name else f'not in the file (got {name!r});'} there are {', '.join(known) or 'none'}")
+    return name
+
+
+def _person(config: Path, who: str) -> Any:
+    from killswitch.live import pki as keys
+    from killswitch.live.remote import Remote
+
+    loaded = _load(config)
+    at_hand = [name for name in loaded.cell.people if (keys.place(loaded.pki, f"operator/{name}") / "signing.key").is_file()]
+    if not who and len(at_hand) != 1:
+        raise Wrong(f"--as: as whom? keys are here of {', '.join(at_hand) or 'nobody; `killswitch pki` makes some'}")
+    name = _among(who or at_hand[0], loaded.cell.people, "--as")
+    try:
+        return Remote(loaded, name)
+    except OSError as error:
+        raise Wrong(f"--as {name}: {error}") from error
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command. Always raises `SystemExit`."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Carry out a command line; its exit code."""
+    from killswitch.live.config import ConfigInvalid
+
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except ConfigInvalid as invalid:
+        return _complain(str(invalid), Exit.CONFIG)
+    except Wrong as wrong:
+        return _complain(str(wrong), wrong.code)
+    except CycloptsError as error:
+        return _complain(f"{error}\n`killswitch --help` lists commands and options", Exit.USAGE)
+    except OSError as error:  # a port that is taken, a folder that cannot be written: the message names it
+        return _complain(f"killswitch: {error}", Exit.USAGE)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001  # whatever it is, it is ours
+        traceback.print_exc()
+        return _complain("killswitch: this is a bug of ours; please report it with the lines above", Exit.BUG)
+    return int(code or 0)
+
+
+def _complain(why: str, code: Exit) -> Exit:
+    print(why, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

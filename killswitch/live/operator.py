@@ -1,0 +1,238 @@
+"""What people do to a cell from the command line: order, look, approve, resume, audit.
+
+Owns the words in which the answers are given, and the exit code of each. Must not know HTTP (``remote``). An answer says what is proven, what is
+merely bounded, and what is not known, and never takes one for the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from killswitch.core import audit_export, policy
+from killswitch.core.keys import EVERY_TENANT, Ed25519
+from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
+from killswitch.core.trust import read_draft
+from killswitch.live import pki
+from killswitch.live.config import Loaded, duration_ns
+from killswitch.live.exits import Exit, Wrong
+from killswitch.live.remote import Answer, Refused, Remote, Unreachable
+
+POLL_S: Final = 0.25
+SEVERITIES: Final = tuple(mode.lower() for mode in policy.MODES if mode != "RUN")
+
+
+def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, request: str, wait: str, *, as_json: bool) -> int:
+    """Issue a stop, and wait for its proof if asked to."""
+    if severity not in SEVERITIES:
+        raise Wrong(f"severity: one of {', '.join(SEVERITIES)} (got {severity!r})")
+    tenant, within = _scope(scope)
+    gate, life = policy.MODES[severity.upper()]
+    patience_ns = _duration("--wait", wait) if wait else 0
+    named = request or f"{remote.person}-{secrets.token_hex(8)}"
+    asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
+    answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}")
+    said = answer.body
+    if said["stage"] == "ALREADY_COVERED":
+        raise Wrong(f"order: {said['why']}", Exit.REFUSED)
+    if wait:
+        said["stands"] = _wait_for(remote, said["order"], patience_ns) or said["stands"]
+    stands = said["stands"] or {}
+    confirmed = bool(stands) and all(each["confirmed"] for each in stands["agents"])
+    if as_json:
+        print(json.dumps({"schema": "killswitch/order/1", **said, "confirmed": confirmed}))
+    else:
+        print(f"order {said['order'][:12]} {said['stage'].lower()}: {said['copies']} replicas hold it")
+        _show_orders([stands] if stands else [])
+    if said["stage"] != "EFFECTIVE":
+        print(f"not yet held by enough replicas: ask again with --request {named}", file=sys.stderr)
+        return Exit.UNKNOWN
+    return Exit.UNKNOWN if wait and not confirmed else Exit.DONE
+
+
+def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: bool) -> int:
+    """What is in force and what is proven."""
+    path = f"/v1/status?tenant={tenant}&lifted={'true' if lifted else 'false'}"
+    answer = _asked(lambda: remote.ask("GET", path, replica=replica), "try another --replica")
+    shown = answer.body
+    standing = [each for each in shown["orders"] if each["stage"] != "LIFTED"]
+    open_stops = sum(not agent["confirmed"] for each in standing for agent in each["agents"])
+    if as_json:
+        print(json.dumps({"schema": "killswitch/status/1", **shown, "unconfirmed": open_stops}))
+    else:
+        print(f"{shown['replica']} of cell {shown['cell']}" + ("" if shown["vouches"] else ": its disk failed, it vouches for nothing"))
+        for agent in shown["agents"]:
+            print(f"  {agent['agent']}: {agent['in_force']}, start {agent['start'] or 'none yet'}")
+        _show_orders(shown["orders"])
+    return Exit.UNKNOWN if open_stops else Exit.DONE
+
+
+def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft: Path | None, *, as_json: bool) -> int:
+    """Draft a resume; have it approved by those whose keys are here, and hand it in; or write it down for others to approve."""
+    tenant, within = _scope(scope)
+    named = f"{remote.person}-{secrets.token_hex(8)}"
+    answer = _asked(lambda: remote.draft(ResumeDraftRequest(named, remote.person, tenant, within, reason)), "ask again")
+    if answer.body["stage"] == "NOTHING_TO_COVER":
+        print("nothing is in force there")
+        return Exit.DONE
+    drafted = {"schema": "killswitch/draft/1", **answer.body, "approvals": []}
+    if draft is not None:
+        draft.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
+        print(
+            f"{draft}: needs {drafted['approvals_needed']} approvals; killswitch approve {draft} --as NAME, then killswitch resume --submit {draft}"
+        )
+        return Exit.DONE
+    for name in approvers:
+        try:
+            drafted["approvals"].append(remote.also(name).approve(drafted["raw"]))
+        except (OSError, KeyError) as error:
+            raise Wrong(f"--approvers: the keys of {name} are not here ({error})") from error
+    return _hand_in(remote, drafted, as_json=as_json)
+
+
+def approve(remote: Remote, file: Path) -> int:
+    """Show what would be lifted, and sign exactly that."""
+    drafted = _read_draft(file)
+    body = read_draft(base64.b64decode(drafted["raw"]))
+    assert body is not None
+    print(f"{body.requester} asks to resume {body.scope.kind} {body.scope.value or 'everything'} of {body.tenant}: {body.reason}")
+    for covered in body.covers:
+        print(f"  lifts order {covered}")
+    approvals = [each for each in drafted["approvals"] if each["approver"] != remote.person]
+    drafted["approvals"] = [*approvals, remote.approve(drafted["raw"])]
+    file.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
+    print(f"{file}: approved by {', '.join(each['approver'] for each in drafted['approvals'])}; {drafted['approvals_needed']} are needed")
+    return Exit.DONE
+
+
+def submit(remote: Remote, file: Path, *, as_json: bool) -> int:
+    """Hand in a draft that others have approved."""
+    return _hand_in(remote, _read_draft(file), as_json=as_json)
+
+
+def export(remote: Remote, tenant: str, replica: str, out: Path) -> int:
+    """Fetch a tenant's part of a replica's log."""
+    answer = _asked(lambda: remote.ask("GET", f"/v1/audit/{tenant}", replica=replica), "try another --replica")
+    out.write_text(json.dumps(answer.body, indent=1) + "\n", "utf-8")
+    records = sum(len(log["records"]) for log in answer.body["logs"])
+    print(f"{out}: {records} records of {tenant} at replica {answer.replica}; killswitch audit verify {out}")
+    return Exit.DONE
+
+
+def verify(loaded: Loaded, file: Path) -> int:
+    """Check an export with public keys alone."""
+    try:
+        exported = msgspec.json.decode(file.read_bytes(), type=audit_export.Export)
+    except msgspec.DecodeError as error:
+        print(f"invalid: {file}: {error}")
+        return Exit.REFUSED
+    witnesses = [f"replica/{name}" for name in loaded.cell.replicas]
+    report = audit_export.verify(exported, Ed25519({}, pki.public_keys(loaded.pki)), witnesses)
+    if not report.sound:
+        print(f"invalid: {report.writer or file}{f': record {report.seq}' if report.seq else ''}: {report.problem}: {report.why}")
+        return Exit.REFUSED
+    covered = ", ".join(f"{writer} cosigned up to record {size}" for writer, size in report.covered.items())
+    print(f"valid: {report.records} records; {covered}")
+    return Exit.DONE
+
+
+# -- In words ------------------------------------------------------------------------------------------------------------------------
+
+
+def _show_orders(orders: list[dict[str, Any]]) -> None:
+    for each in orders:
+        where = f"{each['scope']['kind']} {each['scope']['value']}".strip()
+        print(f"  {each['severity']} {each['order'][:12]} on {where}, by {each['issuer']}: {each['reason'] or '(no reason)'}")
+        print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{_bounded(each['bounded'])}")
+        for agent in each["agents"]:
+            aside = [f"not fenced yet at {', '.join(agent['fencing'])}"] if agent["fencing"] else ["fenced"] if agent["fenced"] else []
+            aside += [f"in doubt: {', '.join(agent['in_doubt'])}"] if agent["in_doubt"] else []
+            aside += ["presumed stopped"] if agent["presumed_stopped"] and not agent["confirmed"] else []
+            print(f"    {agent['agent']}: {agent['evidence']}{', confirmed' if agent['confirmed'] else ''}{''.join(f', {word}' for word in aside)}")
+
+
+def _bounded(bound: dict[str, Any] | None) -> str:
+    if bound is None:
+        return ""
+    left_ms = bound["nothing_applied_in_ms"]
+    sure = "" if bound["guaranteed_at_every_sink"] else " (but for sinks of class U, which promise nothing)"
+    return f"; no effect can take place any more{sure}" if left_ms == 0 else f"; bounded: no effect in {left_ms / 1000:.1f} s{sure}"
+
+
+# -- Common --------------------------------------------------------------------------------------------------------------------------
+
+
+def _scope(text: str) -> tuple[str, Scope]:
+    """(tenant, scope) of ``everything``, ``acme``, ``acme/a1`` or ``acme:tier=gold``."""
+    if text == "everything":
+        return EVERY_TENANT, Scope("global")
+    tenant, label, value = text.partition(":")
+    if label and tenant and "=" in value:
+        return tenant, Scope("label", value)
+    tenant, slash, name = text.partition("/")
+    if tenant and not label and bool(slash) == bool(name):
+        return tenant, Scope("agent", text) if slash else Scope("tenant", tenant)
+    raise Wrong(f"scope: TENANT/AGENT, TENANT, TENANT:KEY=VALUE or everything (got {text!r})")
+
+
+def _duration(option: str, text: str) -> int:
+    try:
+        return duration_ns(text)
+    except ValueError as error:
+        raise Wrong(f"{option}: {error} (got {text!r})") from None
+
+
+def _asked(ask: Callable[[], Answer], remedy: str) -> Answer:
+    try:
+        return ask()
+    except Refused as refused:
+        raise Wrong(f"refused: {refused}", Exit.REFUSED) from None
+    except Unreachable as silent:
+        raise Wrong(f"no replica answered, so nothing is known: {silent}; {remedy}", Exit.UNKNOWN) from None
+
+
+def _wait_for(remote: Remote, order_id: str, patience_ns: int) -> dict[str, Any] | None:
+    """How the order stands once every agent's stop is proven, or when patience is at its end. Silent replicas are asked again."""
+    deadline = time.monotonic() + patience_ns / 1e9
+    stands: dict[str, Any] | None = None
+    while True:
+        try:
+            found = [each for each in remote.ask("GET", "/v1/status?lifted=true").body["orders"] if each["order"] == order_id]
+            stands = found[0] if found else stands
+        except (Refused, Unreachable) as silent:
+            print(f"waiting: {silent}", file=sys.stderr)
+        if (stands and all(agent["confirmed"] for agent in stands["agents"])) or time.monotonic() > deadline:
+            return stands
+        time.sleep(POLL_S)
+
+
+def _read_draft(file: Path) -> dict[str, Any]:
+    try:
+        drafted = json.loads(file.read_text("utf-8"))
+        known = drafted["schema"] == "killswitch/draft/1" and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
+    if not known:
+        raise Wrong(f"{file}: no draft of a resume; killswitch resume SCOPE --reason ... --draft FILE writes one")
+    return dict(drafted)
+
+
+def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
+    answer = _asked(lambda: remote.resume(drafted["request"], drafted["raw"], drafted["approvals"]), "hand it in again")
+    if as_json:
+        print(json.dumps({"schema": "killswitch/resume/1", **answer.body}))
+    if answer.body["stage"] == "NEEDS_CONTEXT":
+        missing = ", ".join(order_id[:12] for order_id in answer.body["missing"])
+        print(f"another order has come since the draft ({missing}): draft anew, so that approvers see it", file=sys.stderr)
+        return Exit.REFUSED
+    if not as_json:
+        print("accepted: the orders are lifted at each agent once its sidecar has the certificate; agents are started again by their sidecars")
+    return Exit.DONE

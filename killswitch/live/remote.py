@@ -1,0 +1,133 @@
+"""The operator's end of the API: a person's requests, signed with the person's key, to whichever replica answers.
+
+Owns asking one replica after the other, and knowing an answer from a refusal. Must not know the command line. Asking again is always safe: a request
+keeps its name, and the same name gives the same order everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+from typing import Any, Final
+
+from msgspec import Struct, structs
+
+from killswitch.core import trust
+from killswitch.core.keys import Ed25519
+from killswitch.core.messages import OrderRequest, ResumeDraftRequest
+from killswitch.core.trust import Trust
+from killswitch.live import pki
+from killswitch.live.config import Loaded, split
+from killswitch.live.credentials import Credentials, Stranger
+
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 10.0
+
+
+class Refused(Exception):
+    """A replica answered, and the answer is no."""
+
+
+class Unreachable(Exception):
+    """No replica answered; what was asked may have happened or not."""
+
+
+class Answer(Struct, frozen=True):
+    """A replica's answer. ``code`` is HTTP's."""
+
+    replica: str
+    code: int
+    body: Any
+
+
+class Remote:
+    """The API as ``person`` has it. Raises `OSError` if the person's credentials cannot be read, naming the file."""
+
+    def __init__(self, loaded: Loaded, person: str) -> None:
+        self.person = person
+        self._loaded = loaded
+        self._credentials = Credentials(pki.files(loaded.pki, loaded.cell.trust_domain, f"operator/{person}"))
+        self._trust = Trust(Ed25519(pki.signing_key(loaded.pki, f"operator/{person}"), {}), loaded.keyset(), 1)
+
+    def also(self, person: str) -> Remote:
+        """The same for somebody else whose keys are here. Raises `OSError`."""
+        return Remote(self._loaded, person)
+
+    # -- Signed requests -------------------------------------------------------------------------------------------------------------
+
+    def order(self, asked: OrderRequest) -> Answer:
+        """Issue a stop. Raises `Refused` or `Unreachable`."""
+        return self.ask("POST", "/v1/orders", _form(trust.sign_request(self._trust, asked)))
+
+    def draft(self, asked: ResumeDraftRequest) -> Answer:
+        """Ask what a resume would lift. Raises `Refused` or `Unreachable`."""
+        return self.ask("POST", "/v1/resumes/drafts", _form(trust.sign_request(self._trust, asked)))
+
+    def approve(self, raw: str) -> dict[str, str]:
+        """This person's signature over a draft, as the API takes it. Raises `ValueError` for what is no draft."""
+        body = base64.b64decode(raw, validate=True)
+        if trust.read_draft(body) is None:
+            raise ValueError("not a draft of a resume")
+        approval = trust.sign_approval(self._trust, self.person, body)
+        return {"approver": approval.approver, "signature": base64.b64encode(approval.signature).decode()}
+
+    def resume(self, request: str, raw: str, approvals: list[dict[str, str]]) -> Answer:
+        """Hand in a draft with its approvals. Raises `Refused` or `Unreachable`."""
+        return self.ask("POST", "/v1/resumes", {"request": request, "raw": raw, "approvals": approvals})
+
+    # -- Asking ----------------------------------------------------------------------------------------------------------------------
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, replica: str = "") -> Answer:
+        """Ask ``replica``, or each in turn until one answers for good. Raises `Refused` or `Unreachable`."""
+        silent = []
+        for name, part in self._loaded.cell.replicas.items():
+            if replica not in ("", name):
+                continue
+            try:
+                answer = self._ask_one(name, part.api, method, path, body)
+            except (OSError, http.client.HTTPException, Stranger) as error:
+                silent.append(f"replica {name} at {part.api}: {error}")
+                continue
+            if answer.code == 503:  # it cannot say; another can
+                silent.append(f"replica {name}: {answer.body.get('detail', 'no answer')}")
+                continue
+            if answer.code >= 400 and answer.code != 409:
+                raise Refused(_why(answer))
+            return answer
+        raise Unreachable("; ".join(silent) or f"there is no replica {replica}")
+
+    def _ask_one(self, name: str, address: str, method: str, path: str, body: dict[str, Any] | None) -> Answer:
+        host, port = split(address)
+        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._credentials.client())
+        try:
+            connection.connect()
+            secured = connection.sock
+            assert isinstance(secured, ssl.SSLSocket)
+            self._credentials.expect(f"replica/{name}", secured)
+            secured.settimeout(ANSWER_S)
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"content-type": "application/json"} if content else {})
+            response = connection.getresponse()
+            said = response.read()
+            form = response.headers.get_content_type()
+            return Answer(name, response.status, json.loads(said) if form == "application/json" else said.decode())
+        finally:
+            connection.close()
+
+
+def _form(asked: OrderRequest | ResumeDraftRequest) -> dict[str, Any]:
+    """A signed request as the API takes it: whose it is, the certificate says."""
+    form = structs.asdict(asked)
+    del form["principal"]
+    form["scope"] = {"kind": asked.scope.kind, "value": asked.scope.value}
+    form["signature"] = base64.b64encode(asked.signature).decode()
+    return form
+
+
+def _why(answer: Answer) -> str:
+    detail = answer.body.get("detail", answer.body) if isinstance(answer.body, dict) else answer.body
+    if isinstance(detail, list):  # what the form of the request does not allow
+        detail = "; ".join(f"{'.'.join(str(part) for part in each.get('loc', ())[1:])}: {each.get('msg', '')}" for each in detail)
+    return f"replica {answer.replica}: {detail}"

@@ -1,0 +1,88 @@
+"""The processes of a cell, as the ``killswitch`` command runs them.
+
+Owns the start and the end of a process: which node it is, what it says when it is up, how it is asked to end. Must not know what a node does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from killswitch.live import tether
+from killswitch.live.config import Loaded
+from killswitch.live.exits import Exit
+from killswitch.live.log import LogFailed
+from killswitch.live.node import AlreadyRunning, Fittings, Node
+
+STOP_S = 5.0
+
+
+def replica(loaded: Loaded, name: str) -> int:
+    """Be a replica until asked to end."""
+    from killswitch.live.api import application  # half a second that no sidecar has to wait for
+    from killswitch.live.plane import ControlPlane
+
+    part = loaded.cell.replicas[name]
+    return _serve(lambda: ControlPlane(loaded, name, application), f"replica/{name}: nodes at {part.listen}, people at https://{part.api}")
+
+
+def sink(loaded: Loaded, name: str) -> int:
+    """Be a sink until asked to end."""
+    tenant, _, own = name.partition("/")
+    part = loaded.cell.tenants[tenant].sinks[own]
+    return _serve(
+        lambda: Node(loaded.deployment(f"sink/{name}"), Fittings(loaded.make_machine), None), f"sink/{name}: class {part.kind} at {part.listen}"
+    )
+
+
+def sidecar(loaded: Loaded, agent: str, command: tuple[str, ...]) -> int:
+    """Guard an agent until asked to end, which ends the agent, too."""
+    tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
+    return _serve(
+        lambda: Node(loaded.deployment(f"sidecar/{agent}", command), Fittings(loaded.make_machine), None), f"sidecar/{agent}: guards {command[0]}"
+    )
+
+
+def all_replicas(loaded: Loaded) -> int:
+    """Every replica as a child, until asked to end or one of them ends. Meant for a cell on one machine."""
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: asked.append(got))
+    argv = [sys.executable, "-m", "killswitch.live.command", "control-plane", "--config", str(loaded.file), "--replica"]
+    children = {name: subprocess.Popen(tether.command_line([*argv, name]), start_new_session=True) for name in loaded.cell.replicas}
+    while not asked and all(child.poll() is None for child in children.values()):
+        time.sleep(0.1)
+    ended = {name: child.poll() for name, child in children.items()}
+    for child in children.values():
+        child.terminate()
+    deadline = time.monotonic() + STOP_S
+    for child in children.values():
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    for name, code in ended.items():
+        if code is not None:
+            print(f"replica/{name} ended with {code}; the others were ended with it", file=sys.stderr)
+            return code or 1
+    return 0
+
+
+def _serve(make: Callable[[], Node], up: str) -> int:
+    return asyncio.run(_run(make, up))
+
+
+async def _run(make: Callable[[], Node], up: str) -> int:
+    try:
+        node = make()
+    except (AlreadyRunning, LogFailed) as error:
+        print(error, file=sys.stderr)
+        return Exit.DISK
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, node.stop)
+    return await node.run(ready=lambda: print(up, flush=True))

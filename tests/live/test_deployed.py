@@ -1,0 +1,184 @@
+"""The runtime as it is deployed, end to end: real processes, real programs, people at a command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from killswitch.core import audit
+from killswitch.live.log import SqliteLog
+from killswitch.live.process import identify
+from tests.live.cells import Cell, cell, until
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+# Forks a child that leaves the session and stops itself, and a grandchild; all of them ignore SIGTERM. Each leaves its pid.
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for depth in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        open(f"{sys.argv[1]}/pid-{os.getpid()}", "w").close()
+        if depth == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        break
+open(f"{sys.argv[1]}/pid-{os.getpid()}", "w").close()
+print("stubborn is up", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Cell]:
+    with cell(tmp_path / "c") as made:
+        yield made
+    assert made.left() == []
+
+
+def agents() -> list[object]:
+    node = shutil.which("node")
+    return [
+        pytest.param([sys.executable, "examples/agent.py"], id="python"),
+        pytest.param([node or "node", "examples/agent.js"], id="javascript", marks=[] if node else pytest.mark.skip("no Node.js here")),
+    ]
+
+
+@pytest.mark.parametrize("program", agents())
+def test_a_soft_kill_drains_checkpoints_and_exits_and_a_resume_goes_on_from_there(running: Cell, program: list[str]) -> None:
+    running.guard(*program)
+    until(lambda: running.said("acme-a1", "begins at task 0"), 30)
+    until(lambda: applied(running) >= 4)
+    stopped = running.document("order", "soft", "acme/a1", "--grace", "5s", "--reason", "deploy", "--wait", "15s")
+    assert (stopped["stage"], stopped["confirmed"]) == ("EFFECTIVE", True)
+    assert stopped["stands"]["agents"][0]["evidence"] == "STOPPED_CLEAN"
+    assert running.said("acme-a1", r"leaves before task [1-9]")
+    done = running.run("resume", "acme/a1", "--reason", "deployed", "--approvers", "bob,carol")
+    assert done.returncode == 0, done.stderr
+    until(lambda: running.said("acme-a1", r"begins at task [1-9]"), 30)
+    until(lambda: running.run("status").returncode == 0)
+
+
+def applied(running: Cell) -> int:
+    log = SqliteLog(running.directory / "state" / "sink-acme-ledger" / "log.db")
+    try:
+        return sum(record.kind == "APPLIED" for record in log.read_apart())
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("severity", ["soft", "hard"])
+def test_a_program_that_forks_and_ignores_sigterm_is_killed_with_its_whole_tree(running: Cell, tmp_path: Path, severity: str) -> None:
+    running.guard(sys.executable, "-c", STUBBORN, str(tmp_path))
+    until(lambda: running.said("acme-a1", "stubborn is up", 2) and len(pids(tmp_path)) == 3, 30)
+    assert all(identify(pid) for pid in pids(tmp_path))
+    stopped = running.document("order", severity, "acme/a1", "--grace", "1s", "--reason", "runaway", "--wait", "15s")
+    assert stopped["confirmed"]
+    assert stopped["stands"]["agents"][0]["evidence"] == "STOPPED_FORCED"
+    assert not any(identify(pid) for pid in pids(tmp_path))
+
+
+def pids(directory: Path) -> list[int]:
+    return [int(path.name.removeprefix("pid-")) for path in directory.glob("pid-*")]
+
+
+def test_a_sidecar_that_is_killed_takes_its_agent_along_and_its_successor_goes_on(running: Cell) -> None:
+    first = running.guard(sys.executable, "examples/agent.py")
+    until(lambda: applied(running) >= 4, 30)
+    first.kill()
+    first.wait()
+    until(lambda: len([pid for pid in running.left() if "agent.py" in Path(f"/proc/{pid}/cmdline").read_text()]) == 0)
+    running.guard(sys.executable, "examples/agent.py")
+    until(lambda: running.said("acme-a1", r"begins at task \d", 2), 30)
+    before = applied(running)
+    until(lambda: applied(running) > before)
+    log = SqliteLog(running.directory / "state" / "sink-acme-ledger" / "log.db")
+    effects = [audit.content(record) for record in log.read_apart() if record.kind == "APPLIED"]
+    log.close()
+    fresh = [effect["key"] for effect in effects if not effect["again"]]
+    assert len(fresh) == len(set(fresh))
+
+
+def test_two_sidecars_of_one_agent_are_refused_and_one_that_runs_once_ends_as_its_program_did(running: Cell) -> None:
+    running.guard("sleep", "600")
+    until(lambda: running.said("acme-a1", "guards sleep"), 30)
+    second = running.guard("sleep", "600")
+    assert second.wait(20) == 74
+    assert running.said("acme-a1", "another process is this node already")
+    once = running.guard("sh", "-c", "exit 7", agent="acme/once")
+    assert once.wait(30) == 7
+
+
+def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> None:
+    running.guard("sleep", "600")
+    for person, *words in (
+        ("mallory", "order", "hard", "acme/a1", "--reason", "mischief"),
+        ("bob", "order", "hard", "acme/a1", "--reason", "not an operator"),
+        ("alice", "order", "hard", "everything", "--reason", "not hers to stop"),
+        ("mallory", "status", "--tenant", "acme"),
+        ("alice", "audit", "export", "--tenant", "acme", "--out", str(tmp_path / "export.json")),
+        ("mallory", "audit", "export", "--tenant", "acme", "--out", str(tmp_path / "export.json")),
+    ):
+        done = running.run(*words, person=person)
+        assert (done.returncode, done.stdout) == (1, ""), (person, words, done)
+        assert "may not" in done.stderr
+    assert running.document("status", person="mallory")["agents"] == []
+    assert running.document("order", "isolate", "acme:tier=gold", "--reason", "look", "--wait", "10s")["confirmed"]
+    assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob").returncode == 1  # one of two
+    assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob,mallory").returncode == 1  # of another tenant
+    draft = tmp_path / "draft.json"
+    assert running.run("resume", "acme:tier=gold", "--reason", "x", "--draft", str(draft)).returncode == 0
+    assert all(running.run("approve", str(draft), person=name).returncode == 0 for name in ("bob", "carol"))
+    assert running.run("resume", "--submit", str(draft)).returncode == 0
+    log = SqliteLog(running.directory / "state" / "replica-1" / "access.db")
+    records = log.read_apart()
+    log.close()
+    assert audit.verify(records) == len(records)
+    denied = [body["person"] for record in records if record.kind == "DECISION" and not (body := audit.content(record))["allowed"]]
+    assert denied == ["mallory", "alice", "mallory"]
+
+
+def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, tmp_path: Path) -> None:
+    running.guard("sleep", "600")
+    assert running.run("order", "hard", "acme/a1", "--reason", "audit me", "--wait", "10s").returncode == 0
+    file = tmp_path / "export.json"
+
+    def covered() -> bool:
+        assert running.run("audit", "export", "--tenant", "acme", "--out", str(file), person="carol").returncode == 0
+        checked = running.run("audit", "verify", str(file))
+        assert checked.returncode == 0, checked.stdout
+        return "up to record 0" not in checked.stdout
+
+    until(covered, 20)
+    sound = json.loads(file.read_text())
+    records = sound["logs"][0]["records"]
+    assert "ORDER_ACCEPTED" in {record[2] for record in records}
+    changes: dict[str, Callable[[Any], object]] = {
+        "edited": lambda log: log["records"][1].__setitem__(3, log["records"][1][3] + 1),
+        "deleted": lambda log: (log["records"].pop(1), log["proofs"].pop(1), log["hashes"].pop(1)),
+        "reordered": lambda log: log["records"].reverse(),
+        "truncated": cut_below_its_last_head,
+    }
+    for name, change in changes.items():
+        broken = json.loads(json.dumps(sound))
+        change(broken["logs"][0])
+        file.write_text(json.dumps(broken))
+        checked = running.run("audit", "verify", str(file))
+        assert checked.returncode == 1, name
+        assert checked.stdout.startswith("invalid: replica/1"), checked.stdout
+
+
+def cut_below_its_last_head(log: dict[str, Any]) -> None:
+    """What lies after the last cosigned head can be cut off unseen: for that, somebody has to have seen it."""
+    size = int(log["heads"][-1].splitlines()[1].split()[0])
+    kept = [number for number, record in enumerate(log["records"]) if record[0] < size]
+    log["hashes"] = log["hashes"][: size - 1]
+    log["records"], log["proofs"] = [log["records"][number] for number in kept], [log["proofs"][number] for number in kept]

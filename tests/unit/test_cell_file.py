@@ -1,0 +1,92 @@
+"""The file of a cell: every problem at once and in its place, and nobody with more than a line of it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from killswitch.core import keys
+from killswitch.live import config
+from killswitch.live.config import ConfigInvalid, Loaded
+from killswitch.live.pki import Pki
+
+
+def loaded(directory: Path, text: str = config.EXAMPLE) -> Loaded:
+    file = directory / "cell.yaml"
+    file.write_text(text)
+    return config.load(file)
+
+
+def problems(directory: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigInvalid) as caught:
+        loaded(directory, text)
+    return [problem.removeprefix(f"{directory / 'cell.yaml'}:") for problem in caught.value.problems]
+
+
+def test_the_example_is_valid_and_says_who_is_who(tmp_path: Path) -> None:
+    cell = loaded(tmp_path)
+    assert cell.nodes == (
+        "replica/1", "replica/2", "replica/3", "sink/acme/ledger", "sidecar/acme/a1", "operator/alice", "operator/bob", "operator/carol",
+    )  # fmt: skip
+    Pki(cell.pki, cell.cell.trust_domain).issue(cell.nodes)
+    sidecar = cell.deployment("sidecar/acme/a1", ("true",))
+    assert (sidecar.config.kill_quorum, sidecar.config.quorum) == (2, 2)
+    assert set(sidecar.dials) == {"replica/1", "replica/2", "replica/3", "sink/acme/ledger"}
+    assert set(sidecar.private) == {"sidecar/acme/a1"}
+    assert set(cell.deployment("sink/acme/ledger").private) == set(cell.deployment("sink/acme/ledger").dials) == set()
+    assert cell.deployment("replica/2").port == 7102
+
+
+def test_all_problems_are_told_at_once_with_line_and_column(tmp_path: Path) -> None:
+    text = (
+        config.EXAMPLE.replace("lease: 5s", "lease: 5")
+        .replace("class: F", "class: G")
+        .replace("labels:", "lables:")
+        .replace('"127.0.0.1:7102"', "7102")
+    )
+    found = problems(tmp_path, text)
+    assert [problem.split(": ")[1] for problem in found] == [
+        "times.lease", "replicas.2.listen", "tenants.acme.sinks.ledger.class", "tenants.acme.agents.a1.lables",
+    ]  # fmt: skip
+    assert found[0] == "4:9: times.lease: not a duration such as 30s, 250ms, 5m or 1h (got 5)"
+    assert found[3] == "16:29: tenants.acme.agents.a1.lables: no such setting"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("replicas:", "kill-quorum: 1\nreplicas:", "k + q > 3 and 2 q > 3 have to hold (got k = 1, q = 2)"),
+        ("replicas:", "quorum: 1\nkill-quorum: 3\nreplicas:", "have to hold (got k = 3, q = 1)"),
+        ("sinks: [ledger]", "sinks: [books]", "no such sink of acme (got books)"),
+        ("tenants: [acme]", "tenants: [acne]", "no such tenant (got acne)"),
+        ("  acme:\n", "  system:\n", "system is the name of the cell's own part"),
+        ("renew: 1s", "renew: 5s", "renew: has to be shorter than lease"),
+        ("cell: demo", "cell: demo\ncell: other", "duplicate key"),
+        ("cell: demo", "cell: ../demo", "not a name"),
+        ("cell: demo\n", "", "Field required"),
+        ("replicas:", "policy: none.cedar\nreplicas:", "cannot be read"),
+        ("cell: demo", "cell: [", "but got"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert any(said in problem for problem in problems(tmp_path, config.EXAMPLE.replace(old, new)))
+
+
+def test_a_policy_that_does_not_parse_is_refused_before_it_is_in_force(tmp_path: Path) -> None:
+    (tmp_path / "p.cedar").write_text("permit (principal")
+    with pytest.raises(ConfigInvalid, match="policy: "):
+        loaded(tmp_path, config.EXAMPLE.replace("replicas:", "policy: p.cedar\nreplicas:"))
+
+
+def test_nobody_has_more_than_a_line_gives(tmp_path: Path) -> None:
+    keyset = loaded(tmp_path).keyset()
+
+    def may(person: str, action: str, tenant: str = "acme", scope: str = "tenant") -> bool:
+        return keys.authorised(keyset, person, action, tenant, scope)
+
+    assert may("alice", keys.REQUEST) and may("bob", keys.APPROVE_RESUME)
+    assert not may("alice", keys.REQUEST, "globex") and not may("alice", keys.REQUEST, scope="global")
+    assert not may("alice", keys.APPROVE_RESUME) and not may("bob", keys.REQUEST)
+    assert not any(may(person, keys.SIGN_ORDER) for person in ("alice", "bob", "carol", "sidecar/acme/a1", "sink/acme/ledger"))
+    assert keys.speaks_for(keyset, "sidecar/acme/a1", "acme/a1") and not keys.speaks_for(keyset, "sidecar/acme/a1", "acme/a2")
