@@ -87,6 +87,13 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                  "a replica put a decision on record. requested: [gate, life]; stable, ruling: [allowed, gate, life, grace_ns, approvals], of the "
                  "stable policy and in effect. raised: a canary alone made the stop more severe; differs: the one on trial, canary or shadow, would "
                  "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not"),
+    # -- hostile input
+    "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),
+    "input-poisoned": (("order",), "reading the order killed the node's process"),
+    "order-quarantined": (("order",),
+                          "at Boot: nobody outlived reading the order, so it is not read again; the agent stands by until a certificate lists it"),
+    "prohibition-arrived": (("order", "sender", "how"),
+                            "a replica's word of an order reached a sidecar in a version, or under a key, that it may not know"),
     # -- intent as a whole
     "intent": (("digest", "orders", "certificates", "gate", "life"),
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "

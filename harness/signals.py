@@ -5,7 +5,7 @@ Owns this one reading for both drivers, so that "duplicate the order" hits the s
 
 from __future__ import annotations
 
-from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, OrderPush, ResumeSubmit, StartReply
+from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderPush, ResumeSubmit, StartReply
 
 
 def carries(message: Message, what: str) -> bool:
@@ -19,3 +19,8 @@ def carries(message: Message, what: str) -> bool:
     if not isinstance(message, LeaseReply | StartReply | OrderPush | Gossip | IntentReply):
         return False
     return bool(message.orders if what == "order" else message.certificates)
+
+
+def orders_of(message: Message) -> tuple[Order, ...]:
+    """The orders that ``message`` brings."""
+    return message.orders if isinstance(message, LeaseReply | StartReply | OrderPush | Gossip | IntentReply) else ()

@@ -39,7 +39,7 @@ PROMISES: dict[str, Promise] = {
     "S23": Promise("BootClosed", "After a start nothing leaves before a new quorum lease."),
     "S24": Promise("WallNI", "No wall clock changes what the protocol does."),
     "S25": Promise("NoExpiry", "No order is dropped for its age, its size or their number."),
-    "S26": Promise("Isolation of failures", "A poisonous input harms nothing but its own outcome."),
+    "S26": Promise("FailureIsolation", "A poisonous input harms nothing but its own outcome."),
     "S27": Promise("Determinism", "The same seed gives the same run, and no state machine raises."),
     "S28": Promise("SideEffectIdem", "A signal that comes twice acts once."),
     "L1": Promise("Delivery", "After the faults, every living sidecar learns every order in time."),

@@ -6,6 +6,7 @@ Owns the wording. Computes nothing of its own: bounds come from ``derive``, conc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -19,6 +20,7 @@ from scenarios.targets import Word
 from scenarios.triggers import FactMatch, Moment, State
 from scenarios.units import Span, duration_text, percent_text, rate_text, span_text
 
+WIDTH = 140  # of a list that may run long
 PLACES = 3
 SEVERITY = {
     "soft": "drain, checkpoint and stop",
@@ -70,10 +72,11 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         yield f"  {number}. {_when(scenario, entry)}, {entry_id}: {_what(scenario, entry)}"
     if (swarm := scenario.swarm) is not None:
         window = span_text(swarm.between, duration_text)
-        yield (
-            f"  Swarm, {window}: per seed {span_text(swarm.count, str)} faults of those kinds that the seed enables out of "
-            f"{', '.join(swarm.faults) or 'none'}, each for {span_text(swarm.duration, duration_text)}"
-        )
+        yield from wrap(
+            f"Swarm, {window}: per seed {span_text(swarm.count, str)} faults of those kinds that the seed enables out of "
+            f"{', '.join(swarm.faults) or 'none'}, each for {span_text(swarm.duration, duration_text)}",
+            WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False,
+        )  # fmt: skip
         if swarm.operations:
             yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
     settle = duration_text(derive.settle_ns(scenario), PLACES)

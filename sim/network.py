@@ -30,9 +30,10 @@ Deliver = Callable[[str, str, Message], None]
 
 
 class Impairment:
-    """What faults add to a link at the moment; chances in parts per million."""
+    """What faults add to a link at the moment; chances in parts per million. ``spoils``: what becomes of a message from one node to another, None if
+    it is lost."""
 
-    __slots__ = ("bytes_per_s", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm")
+    __slots__ = ("bytes_per_s", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm", "spoils")
 
     def __init__(
         self,
@@ -44,8 +45,10 @@ class Impairment:
         reorder_ppm: int = 0,
         reorder_ns: int = 0,
         bytes_per_s: int = 0,
+        spoils: Callable[[str, str, Message], Message | None] | None = None,
     ) -> None:
         self.fault = fault
+        self.spoils = spoils
         self.delay_ns = delay_ns
         self.loss_ppm = loss_ppm
         self.duplicate_ppm = duplicate_ppm
@@ -155,6 +158,11 @@ class Network:
             luck = link.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
         for impairment in (*self._rough, *link.impairments.values()):
+            if impairment.spoils is not None:
+                found = impairment.spoils(link.source, link.target, message)
+                if found is None:
+                    return
+                message = found
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns

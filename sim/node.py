@@ -84,6 +84,8 @@ class Node:
         self.intake: Intake | None = None  # while it can take in only so much
         self.paused_by: set[str] = set()
         self.pause_in_step = ""
+        self.tripwire: Callable[[list[Effect]], bool] | None = None  # whether a step with these effects kills the process before any leaves it
+        self._in_step = False
         self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.unfinished: deque[Effect] = deque()
         self._timers: dict[str, tuple[int, int]] = {}
@@ -218,6 +220,8 @@ class Node:
             self.die(power=False)
             return
         self.world.trace.append((now, self.id, event))
+        if self.tripwire is not None and self._trips(effects):
+            return
         self.observer.step(now, clock_ns, event, effects)
         if self.pause_in_step and effects:
             self.pause(self.pause_in_step)
@@ -229,6 +233,14 @@ class Node:
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)
+
+    def _trips(self, effects: list[Effect]) -> bool:
+        """Whether the step killed the process. Nothing of it got out, so there is no state to hold against the log (S15)."""
+        self._in_step = True
+        try:
+            return self.tripwire is not None and self.tripwire(effects)
+        finally:
+            self._in_step = False
 
     def _raised(self, on: str, error: BaseException) -> None:
         self.world.fact("step-raised", self, {"error": f"{type(error).__name__}: {error} (on {on})"})
@@ -352,7 +364,7 @@ class Node:
         """Fold the records written so far into a fresh machine and put its digest beside the live one's. ``chain_ok``: if that is known already."""
         machine = self.machine
         records = self.disk.records
-        if machine is None or not records or self.disk.broken:
+        if machine is None or self._in_step or not records or self.disk.broken:
             return
         try:
             live = machine.digest()

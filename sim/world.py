@@ -65,6 +65,7 @@ class World:
         self.secret = f"haltproof/{schedule.tape.seed}".encode()
         self.network = Network(self.queue, self.tape, schedule.link, self._deliver, self.fault_fired)
         self._pipes: defaultdict[tuple[str, str], Lane] = defaultdict(Lane)
+        self.arrivals: set[tuple[str, int, bytes]] = set()  # (sidecar, start, order) that were put on record
         self.before_delivery: Callable[[str, str, Message], int] | None = None
         self.upstream = Upstream(self)
         self.nodes: dict[str, Node] = {}
@@ -119,6 +120,10 @@ class World:
             self.queue.follow(self._pipes[source, target], PIPE_NS, Act.of(self._pipe, (source, target, message)))
         else:
             self.network.send(source, target, message)
+
+    def stands_for(self, message: Message, original: Message) -> None:
+        """A message was read from bytes: it brings the stamp of the one that was written."""
+        self._stamps[id(message)] = self._stamps.get(id(original), 0)
 
     def on_one_host(self, source: str, target: str) -> bool:
         """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""

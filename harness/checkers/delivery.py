@@ -23,19 +23,23 @@ class Delivery(InvariantChecker):
     """L1. Every working sidecar knows every uncovered order that matches its agent and that a working replica holds durably, by
     max(heal, durable at the replica, last start or resumption of either) + propagation. An instance is such a pair at the end of the run.
 
-    A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal.
+    A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal. An order that killed
+    whoever read it, and is openly not read again, is S26's affair.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable"})
+    kinds = frozenset({"order-durable", "order-quarantined"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
+        self._unread: set[tuple[str, str]] = set()
 
     def see(self, _index: int, fact: Fact) -> None:
-        if is_replica(fact.node):
+        if fact.kind == "order-quarantined":
+            self._unread.add((fact.node, fact.body["order"]))
+        elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
     def settle(self) -> None:
@@ -45,7 +49,7 @@ class Delivery(InvariantChecker):
             if sources and order.order not in self.run.covered:
                 for agent in sorted(order.agents):
                     sidecar = self.run.sidecar(agent)
-                    if sidecar.works:
+                    if sidecar.works and (sidecar.node, order.order) not in self._unread:
                         self._judge(order, sidecar, sources)
 
     def _judge(self, order: Order, sidecar: Node, sources: list[Node]) -> None:
@@ -76,13 +80,14 @@ class Convergence(InvariantChecker):
 
     invariant = "L10"
     title = "Convergence: after the heal all nodes come to hold the same intent, and all replicas the same policy"
-    kinds = frozenset({"intent", "intent-recovered", "order-learned", "rollout-changed"})
+    kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._last: dict[str, tuple[frozenset[str], frozenset[str], int]] = {}
         self._shared: set[str] = set()
         self._policies: dict[str, tuple[str, int, int]] = {}  # replica -> rollout in force, its fact, and when
+        self._unread: dict[str, set[str]] = {}
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-learned":
@@ -90,6 +95,8 @@ class Convergence(InvariantChecker):
                 self._shared.add(fact.body["order"])
         elif fact.kind == "rollout-changed":
             self._policies[fact.node] = (fact.body["record"], index, fact.at_ns)
+        elif fact.kind == "order-quarantined":
+            self._unread.setdefault(fact.node, set()).add(fact.body["order"])
         else:
             self._last[fact.node] = (frozenset(fact.body["orders"]), frozenset(fact.body["certificates"]), index)
 
@@ -141,6 +148,7 @@ class Convergence(InvariantChecker):
             sidecar = self.run.sidecar(agent)
             held = self._held(sidecar)
             own = (held[0] - self.run.covered_by(held[1])) & self._shared
-            if sidecar.works and own != {order for order in in_force if agent in self.run.orders[order].agents}:
+            due = {order for order in in_force if agent in self.run.orders[order].agents} - self._unread.get(sidecar.node, set())
+            if sidecar.works and own != due:
                 return f"{sidecar.node} and the replicas hold different orders in force for {agent}", (told[2], held[2])
         return None

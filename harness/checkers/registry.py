@@ -10,6 +10,7 @@ from harness.checkers.death import Death, Escalate
 from harness.checkers.delivery import Convergence, Delivery
 from harness.checkers.determinism import Determinism
 from harness.checkers.grace import GraceMonotone
+from harness.checkers.hostile import FailureIsolation, Version
 from harness.checkers.incarnations import OneIncarnation
 from harness.checkers.inflight import Checkpoint, InFlight
 from harness.checkers.intent import Confluence, Inflation, KillWins
@@ -26,8 +27,8 @@ from harness.checkers.transparency import AuditSync, AuditTamper, Causality
 
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
-    Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, BootClosed, Determinism,
-    Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources, Convergence,
+    Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
+    FailureIsolation, Determinism, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources, Convergence,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -102,7 +102,8 @@ class Order:
 class Node:
     """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here.
 
-    ``started_ns``: when it last started; ``since_ns``: since when it has run without a break, that is since a start or the end of a pause.
+    ``lives``: (start, end) of its processes that have ended; ``started_ns``: when it last started; ``since_ns``: since when it has run without
+    a break, that is since a start or the end of a pause.
     """
 
     node: str
@@ -121,6 +122,7 @@ class Node:
     covered: dict[str, int] = field(default_factory=dict)
     lifted: dict[str, int] = field(default_factory=dict)
     revision: int = 0
+    lives: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def works(self) -> bool:
@@ -362,6 +364,7 @@ class Run:
     def _node_crashed(self, index: int, fact: Fact) -> None:
         node = self.node(fact.node)
         node.up = False
+        node.lives.append((node.started_ns, fact.at_ns))
         node.uncertain = {order: learned for order, learned in node.known.items() if order not in node.durable}
         node.known = {order: learned for order, learned in node.known.items() if order in node.durable}
         node.lifted = dict(node.covered)

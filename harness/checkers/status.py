@@ -37,7 +37,7 @@ class HonestStatus(InvariantChecker):
     - an order that leaves the process alive is shown as STOPPED_* only if another order ends it;
     - FENCED means that every class F sink of the agent durably holds a fence at or above that token;
     - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
-      class C sink, on their own clocks since they learned the order and since they last started: L/(1-rho) of real time at the
+      class C sink, on their own clocks since they learned the order and without a restart in between: L/(1-rho) of real time at the
       least; after it nothing is admitted under that token or a lower one while the order is uncovered.
 
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
@@ -132,9 +132,14 @@ class HonestStatus(InvariantChecker):
             self.blame(why, *witness, index)
 
     def _waits_ns(self, order: Order, now_ns: int) -> list[int]:
-        """Real time for which each replica has denied leases against the order without a restart in between."""
+        """Real time for which each replica has denied leases against the order without a restart in between, at its longest: a wait that was over
+        before a restart was one."""
         nodes = [self.run.node(replica) for replica in self.run.replicas]
-        return [now_ns - max(node.known[order.order].at_ns, node.started_ns) for node in nodes if order.order in node.known]
+        return [
+            max(end - max(node.known[order.order].at_ns, start) for start, end in (*node.lives, (node.started_ns, now_ns)))
+            for node in nodes
+            if order.order in node.known
+        ]
 
     def _admitted(self, index: int, fact: Fact) -> None:
         agent = fact.body["agent"]

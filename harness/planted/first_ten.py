@@ -90,7 +90,7 @@ BUGS = (
     ),
     PlantedBug(
         "B07", "a restart of the sidecar starts the grace again",
-        {"sidecar.step:recovered_deadline": restart_restarts_grace}, ("S18",), ("sidecar-crash-mid-drain", "swarm-storm"), "easy",
+        {"sidecar.recover:recovered_deadline": restart_restarts_grace}, ("S18",), ("sidecar-crash-mid-drain", "swarm-storm"), "easy",
     ),
     PlantedBug(
         "B08", "severities are a chain: SOFT after ISOLATE opens the gate to what is in flight",
@@ -98,7 +98,7 @@ BUGS = (
     ),
     PlantedBug(
         "B09", "a lease is believed after a restart",
-        {"sidecar.step:recovered_lease": lease_survives_restart}, ("S23", "S19"), ("lease-believed-after-restart", "swarm-storm"), "medium",
+        {"sidecar.recover:recovered_lease": lease_survives_restart}, ("S23", "S19"), ("lease-believed-after-restart", "swarm-storm"), "medium",
     ),
     PlantedBug(
         "B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike",

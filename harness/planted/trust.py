@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.planted.bug import PlantedBug
-from killswitch.core import keys
+from killswitch.core import attempts, codec, intent, keys
+from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
+from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset
+from killswitch.core.messages import Order, OrderBody, Scope, UnknownProhibition
+from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.trust import Trust
 
 _authorised = keys.authorised
 
@@ -22,7 +29,69 @@ def revocation_voids_orders(keyset: Keyset, key: str, action: str, tenant: str, 
     return key not in keyset.revoked and _authorised(keyset, key, action, tenant, scope_kind, gate, life)
 
 
+def unknown_key_dropped(state: Sidecar, order: Order, sender: str, now_ns: int) -> None:
+    """What does not verify is refused, whoever hands it on."""
+
+
+def unknown_prohibition_dropped(state: Sidecar, message: UnknownProhibition, sender: str, now_ns: int) -> None:
+    """What cannot be read cannot be obeyed."""
+
+
+def signatures_counted(trust: Trust, known: KnownCertificate) -> frozenset[str]:
+    """As many approvals as there are valid signatures."""
+    return frozenset(
+        f"{number}" for number, approval in enumerate(known.certificate.approvals)
+        if trust.signer.verify(approval.approver, keys.RESUME, known.certificate.raw, approval.signature)
+    )  # fmt: skip
+
+
+def any_domain(trust: Trust, order: Order) -> KnownOrder | None:
+    """It is a replica's signature, and it is over these bytes."""
+    known = intent.read_order(order)
+    signed = any(trust.signer.verify(order.signer, domain, order.raw, order.signature) for domain in keys.DOMAINS)
+    may = known is not None and _authorised(trust.keyset, order.signer, keys.SIGN_ORDER, known.body.tenant, known.body.scope.kind)
+    return known if signed and may else None
+
+
+def unguarded_reading(order: Order) -> KnownOrder:
+    """Whatever a replica signed can be decoded."""
+    body = msgspec.msgpack.decode(order.raw, type=OrderBody)
+    return KnownOrder(intent.content_id(order.raw), order, body, Severity(codec.clamp_gate(body.gate), codec.clamp_life(body.life)))
+
+
+def read_at_once(state: attempts.Reader, order: Order, sender: str, now_ns: int) -> bool:
+    """A mark costs a write and a wait."""
+    return False
+
+
+def any_tenant(tenant: str, outer: Scope, body: OrderBody) -> bool:
+    """The approvers have seen the list."""
+    return True
+
+
+def root_signatures_counted(trust: Trust, signed: SignedChange) -> frozenset[str]:
+    """Two signatures by root keys: what else could the second be."""
+    valid = [each.key for each in signed.signatures if trust.signer.verify(each.key, keys.KEYSET, signed.raw, each.signature)]
+    return frozenset(keys.ROOTS[: len(valid)])
+
+
 BUGS = (
+    PlantedBug("B17", "an order under a key that the keyset at hand does not know is refused", {"sidecar.floors:withhold": unknown_key_dropped},
+               ("S22",), ("sidecar-behind-on-keys", "keys-rotated-in-a-partition"), "easy"),
+    PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),
+               ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B28b", "two signatures of one approver are two approvals", {"trust:approvers": signatures_counted}, ("S13",),
+               ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B29", "an order of an unknown major version is dropped", {"sidecar.floors:on_unknown": unknown_prohibition_dropped}, ("S22",),
+               ("control-plane-ahead-of-its-sidecars",), "easy"),
+    PlantedBug("B36", "a body that cannot be decoded raises in the receive loop", {"intent:read_order": unguarded_reading}, ("S26", "S27"),
+               ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
+               ("poisoned-order",), "easy"),
+    PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
+               ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B73", "two signatures of one root key change the keyset", {"keysets:root_signers": root_signatures_counted}, ("S13",),
+               ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B70", "a revoked approver's approvals go on counting", {"keys:authorised": revocation_forgotten}, ("S13",),
                ("revoked-with-a-resume-in-flight",), "easy"),
     PlantedBug("B71", "an order whose key was revoked is refused by whoever hears of it later", {"keys:authorised": revocation_voids_orders},

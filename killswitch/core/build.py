@@ -11,6 +11,7 @@ from killswitch.core.keys import Keyset, Signer, default_keyset
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.replica import step as replica
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import recover
 from killswitch.core.sidecar import step as sidecar
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.trust import Trust
@@ -47,7 +48,7 @@ def machine(config: NodeConfig, signer: Signer, keyset: Keyset | None = None) ->
     if config.role == "replica":
         return Node(Replica(config, trust), replica.step, replica.digest)
     if config.role == "sidecar":
-        return Node(Sidecar(config, trust), sidecar.step, sidecar.digest)
+        return Node(Sidecar(config, trust), sidecar.step, recover.digest)
     if config.role == "agent":
         return Node(agent.Agent(config), agent.step, agent.digest)
     if config.role == "sink":

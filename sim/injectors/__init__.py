@@ -9,10 +9,11 @@ from __future__ import annotations
 from sim.injectors.clocks import Clocks
 from sim.injectors.disks import Disks
 from sim.injectors.family import Family
+from sim.injectors.hostile import Hostile, Poison, Versions
 from sim.injectors.hosts import Hosts
 from sim.injectors.keys import Keys
 from sim.injectors.links import Links
 from sim.injectors.load import Load
 from sim.injectors.signals import Signals
 
-FAMILIES: tuple[type[Family], ...] = (Links, Load, Signals, Clocks, Hosts, Disks, Keys)
+FAMILIES: tuple[type[Family], ...] = (Links, Load, Signals, Clocks, Hosts, Disks, Keys, Hostile, Poison, Versions)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
+from killswitch.core.messages import Message, Order
 from scenarios.schedule import Fault
 from sim.node import Node
 from sim.world import World
@@ -18,6 +20,27 @@ class Family:
         self.world = world
         self.begins: dict[str, Injector] = {}
         self.ends: dict[str, Injector] = {}
+
+    def look_at_deliveries(self, look: Callable[[str, str, Message], None], *faults: str) -> None:
+        """Have ``look`` see each message that arrives over the network; only where the schedule holds one of these faults."""
+        if not any(isinstance(entry.action, Fault) and entry.action.what in faults for entry in self.world.schedule.timeline):
+            return
+        earlier = self.world.before_delivery
+
+        def both(source: str, target: str, message: Message) -> int:
+            look(source, target, message)
+            return 1 if earlier is None else earlier(source, target, message)
+
+        self.world.before_delivery = both
+
+    def note_arrival(self, source: str, target: str, order: Order, how: str) -> None:
+        """A replica's word of an order arrives at a sidecar that may be unable to read or verify it: once for each start of the sidecar."""
+        node = self.world.nodes[target]
+        mark = (target, node.start, order.raw)
+        if not (source.startswith("replica/") and target.startswith("sidecar/") and node.running) or mark in self.world.arrivals:
+            return
+        self.world.arrivals.add(mark)
+        self.world.fact("prohibition-arrived", node, {"order": hashlib.sha256(order.raw).hexdigest(), "sender": source, "how": how})
 
     def targets(self, fault: Fault) -> list[Node]:
         return [self.world.nodes[target] for target in fault.targets]

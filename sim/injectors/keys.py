@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from harness.signals import orders_of
 from killswitch.core import intent, keysets
 from killswitch.core.events import Receive
 from killswitch.core.keychanges import KeyChange, KeysetNews, SignedChange
 from killswitch.core.keys import ROOTS, SUCCESSOR, KeyedHash
+from killswitch.core.messages import Message
 from scenarios.deploy import OPERATOR
 from scenarios.schedule import Fault
 from sim.injectors.family import Family
@@ -22,7 +24,14 @@ class Keys(Family):
         super().__init__(world)
         self._signed: list[SignedChange] = []
         self._generation: dict[str, int] = {}
+        self.look_at_deliveries(self._look, "rotate-keys", "revoke-key")
         self.begins = {"rotate-keys": self._rotate, "revoke-key": self._revoke}
+
+    def _look(self, source: str, target: str, message: Message) -> None:
+        """An order under a key that is new: the receiver may not have heard of it, and has to obey all the same (D7)."""
+        for order in orders_of(message):
+            if SUCCESSOR in order.signer:
+                self.note_arrival(source, target, order, "under a new key")
 
     def _rotate(self, id_: str, fault: Fault) -> None:
         self._change(id_, fault, (), [node.id for node in self.world.nodes.values() if node.config.role == "replica"])

@@ -147,6 +147,20 @@ def test_presumed_stopped_stands_on_a_declaration() -> None:
     assert good.judged("S20").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize(("waited_ns", "verdict"), [(WAIT_NS, Verdict.VALID), (WAIT_NS - 1, Verdict.INVALID)])
+def test_a_wait_that_was_over_before_a_restart_was_one(waited_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(waited_ns)
+    for replica in ("replica/1", "replica/2", "replica/3"):
+        story.crash(replica)
+        story.start(replica, boot="boot-2", instance="b")
+        story.recover(replica, ["o1"])
+    declare(story)
+    assert story.judged("S20").verdict is verdict
+
+
 def test_a_broken_replica_clock_takes_the_declaration_out() -> None:
     story = Story()
     story.effective("o1")

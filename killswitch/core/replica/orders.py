@@ -56,7 +56,7 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
         answer_again(state, known, request, sender)
         return
     remember_asker(state, order_id, request.request, sender)
-    if learn_order(state, order, sender, now_ns):
+    if learn_order(state, order, state.node, now_ns):
         rollouts.record_decision(state, request.request, asked, answer, now_ns, order_id)
         dispatch.spread(state, (order,))
         after_accept(state, order_id, now_ns)

@@ -7,7 +7,8 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 from __future__ import annotations
 
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
-from killswitch.core import audit, intent, leases, policy, rollout, trust
+from killswitch.core import attempts, audit, intent, leases, policy, rollout, trust
+from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
@@ -100,6 +101,7 @@ class Replica:
         self.refusals_unrecorded = 0
         self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
         self.told: dict[tuple[str, str], str] = {}
+        self.attempts = Attempts()
         self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
         self.drafts: dict[str, Draft] = {}
         self.waiting_timer_ns: int | None = None
@@ -174,9 +176,21 @@ def learn(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeC
 
 def learn_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
     """Its id if it was new and believed; from this step on no lease is granted against it. Empty otherwise."""
-    if intent.content_id(order.raw) in state.intent.orders:
+    identity = intent.content_id(order.raw)
+    if identity in state.intent.orders:
         return ""
+    state.attempts.cautious = state.attempts.cautious and now_ns - state.booted_ns < state.parameters.lease_ns
+    if sender != state.node and attempts.puts_off(state, order, sender, now_ns):
+        return ""
+    return read_order(state, order, sender, now_ns)
+
+
+def read_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
+    """Verify an order and take it in; its id, or empty as `learn_order` has it."""
     known = trust.read_order(state.trust, order)
+    if known is not None and known.id in state.intent.orders:  # issued here while its mark was on the way to the disk
+        return ""
+    attempts.outlived(state, intent.content_id(order.raw), now_ns, on_record=known is not None)
     if known is None:
         withhold(state, order, sender)
         observe(state, "order-rejected", why="not authentic", sender=sender)

@@ -12,7 +12,7 @@ from killswitch.core.bundles import PolicyNews, RolloutRequest
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
-from killswitch.core import audit, boot, intent, keysets, publication, traffic
+from killswitch.core import attempts, audit, boot, intent, keysets, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
     Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
@@ -20,7 +20,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
-from killswitch.core.replica.state import Replica, killing, learn, promise_durable, uncovered
+from killswitch.core.replica.state import Replica, killing, learn, promise_durable, read_order, uncovered
 
 
 def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
@@ -42,6 +42,8 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
     elif isinstance(event, DiskFailed):
         state.disk_failed = True  # forwards and denies, but vouches for nothing any more
         state.awaiting.clear()
+        read_waiting(state, list(state.attempts.waiting), now_ns)  # a mark that no disk takes is not worth waiting for
+        state.attempts.cautious = False
     if state.intent.version != state.seen_version:
         state.seen_version = state.intent.version
         show_intent(state)
@@ -87,6 +89,8 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
             promise_durable(state, *subject)
         elif kind == "rollout" and isinstance(subject, str):
             rolled = rollouts.rollout_durable(state, subject) or rolled
+        elif kind == "attempt" and isinstance(subject, str):
+            read_waiting(state, [subject], now_ns)
     if rolled:  # only now: of several that became durable at once, nothing is decided by any but the last
         rollouts.watch_guard(state, now_ns)
         resumes.go_on_drafting(state, now_ns)
@@ -94,6 +98,12 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
     if vouches:
         for peer in state.peers:
             send(state, peer, dispatch.gossip(state))
+
+
+def read_waiting(state: Replica, identities: list[str], now_ns: int) -> None:
+    """The marks are durable: now the orders themselves."""
+    waiting = [state.attempts.waiting.pop(identity) for identity in identities]
+    took_in(state, [fresh for order, sender in waiting if (fresh := read_order(state, order, sender, now_ns))], now_ns)
 
 
 def forget_lifted(state: Replica) -> None:
@@ -212,6 +222,9 @@ def on_boot(state: Replica, event: Boot, now_ns: int) -> None:
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
     rollouts.recovered(state)
     boot.note(state, event, recovery, now_ns, foreign)
+    state.attempts.cautious = bool(recovery.records)
+    attempts.quarantine(state, now_ns)
+    state.disk_failed = foreign > 0  # what it cannot read of its own log may forbid anything: it forwards and denies
     joining.begin(state, cut=boot.is_cut(event, recovery))
     dispatch.on_gossip_timer(state, now_ns)
     joining.ask(state)
@@ -226,6 +239,7 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
         known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
         if known is not None:
             intent.add_order(state.intent, known)
+            state.attempts.open.pop(known.id, None)
     elif kind == "CERT_ACCEPTED":
         approvals = tuple(Approval(approver, signature) for approver, signature in body["approvals"])
         certificate = intent.read_certificate(ResumeCertificate(body["raw"], approvals))
@@ -242,16 +256,21 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
         state.declared.add((body["order"], body["agent"]))
     elif kind in ("POLICY_INSTALLED", "POLICY_ROLLOUT", "POLICY_ROLLBACK"):
         rollouts.fold(state, kind, body)
-    elif kind == audit.COSIG:
-        witness.fold(state, body)
-    elif kind == "FORK_PROOF":
-        publication.fold_fork(state, body)
-    elif kind == keysets.KEYSET:
-        keysets.fold(state, body)
+    elif kind in _FOLDS:
+        _FOLDS[kind](state, body)
+    elif kind in (attempts.ATTEMPT, attempts.ATTEMPT_OVER):
+        attempts.fold(state, kind, body)
     elif kind == "RECOVERED":
         state.joining = True
     elif kind == "JOINED":
         joining.fold(state, body["taught"])
+
+
+_FOLDS: dict[str, Callable[[Replica, dict[str, Any]], None]] = {
+    audit.COSIG: witness.fold,
+    "FORK_PROOF": publication.fold_fork,
+    keysets.KEYSET: keysets.fold,
+}
 
 
 def digest(state: Replica) -> str:
@@ -262,4 +281,4 @@ def digest(state: Replica) -> str:
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
     words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared]
     keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
-    return audit.digest_of([*words, "/", *sorted(state.policies.rollouts), keyset, *witness.digest_words(state)])
+    return audit.digest_of([*words, "/", *sorted(state.policies.rollouts), keyset, *attempts.digest_words(state), *witness.digest_words(state)])

@@ -4,6 +4,8 @@ Owns the floors: least severities that hold beside the signed orders, each for a
 
     reason                      severity                            ends
     an unreadable prohibition   its header's, and ISOLATE           its sender answered a later request in full: what it demands is read by now
+    an order that nobody who      ISOLATE                             a certificate in force lists it
+    read it outlived
     an order under a key that   its body's, and ISOLATE             the keyset that knows the key is here, or its sender answered in full
     no keyset here knows                                            without it
 """
@@ -55,6 +57,24 @@ def withhold(state: Sidecar, order: Order, sender: str, now_ns: int) -> None:
     reason = intent.content_id(order.raw) if len(state.floors.withheld) < WITHHELD_MAX else "beyond counting"
     state.floors.withheld.setdefault(reason, (order, sender))
     demand(state, reason, known.severity if known else intent.ISOLATE, sender, "under a key of no keyset here", now_ns)
+
+
+def quarantine(state: Sidecar, order: str, now_ns: int) -> None:
+    """Nobody knows what it demands, nor of whom: this agent stands by until approvers lift it by its id, as they would any other."""
+    if not is_released(state, order):
+        demand(state, order, intent.ISOLATE, "", "nobody outlived reading it", now_ns)
+
+
+def is_released(state: Sidecar, order: str) -> bool:
+    """Whether a certificate in force lists an order that could not be read, and may speak for this agent."""
+    listing = (state.intent.certificates[certificate].body for certificate in state.intent.in_force)
+    return any(order in body.covers and (body.scope.kind == "global" or body.tenant == state.identity.tenant) for body in listing)
+
+
+def release(state: Sidecar) -> None:
+    """A certificate has come into force."""
+    for reason in [reason for reason, floor in state.floors.held.items() if not floor.origin and is_released(state, reason)]:
+        drop(state, reason)
 
 
 def heard_in_full(state: Sidecar, sender: str, sent_ns: int) -> None:

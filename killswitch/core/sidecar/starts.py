@@ -144,6 +144,7 @@ def extend_lease(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None
         record(state, "LEASE_OPENED", {"until": until_ns, "token": parts(state.token)}, now_ns)
     state.lease_until_ns = until_ns
     state.leased = True
+    state.attempts.cautious = False  # from here on an agent may run, and what stops it waits for no disk
     observe(state, "lease-opened", agent=state.config.agent, nonce=nonce, token=parts(state.token), until_ns=until_ns)
     if not state.lease_timer_set:
         state.lease_timer_set = True

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from killswitch.core.heads import ForkProof
 from killswitch.core import audit, intent, leases
+from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
 from killswitch.core.machine import NodeConfig
@@ -94,11 +95,11 @@ class Sidecar:
         self.booted = False
         self.disk_failed = False
         self.floors = Floors()
+        self.attempts = Attempts()
         self.rounds: dict[str, leases.Round] = {}
         self.round_count = 0
         self.lease_until_ns = NEVER
-        self.leased = False
-        self.lease_timer_set = False
+        self.leased = self.lease_timer_set = False
         self.proposed: Token | None = None
         self.ready: set[str] = set()
         self.opening = False

@@ -16,17 +16,17 @@ from msgspec import structs
 
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import audit, boot, intent, keysets, leases, publication, trust
+from killswitch.core import attempts, boot, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
-    Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, Record, SetTimer, Signal, SignalKind, Timer,
+    Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder
 from killswitch.core.messages import (
-    NO_TOKEN, ApplyResult, Approval, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
+    NO_TOKEN, ApplyResult, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
     ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
-from killswitch.core.sidecar import floors, permits, proof, starts
+from killswitch.core.sidecar import floors, permits, proof, recover, starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import NEVER, Sidecar, agent_node
 
@@ -56,12 +56,21 @@ def learn(state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeC
 
 def learn_order(state: Sidecar, order: Order, now_ns: int) -> bool:
     """Act first: by the time this returns, nothing that the order forbids can leave. False if it is not to be believed."""
-    known = state.intent.orders.get(intent.content_id(order.raw)) or trust.read_order(state.trust, order)
+    identity = intent.content_id(order.raw)
+    if identity not in state.intent.orders and attempts.puts_off(state, order, "", now_ns):
+        return attempts.is_quarantined(state, identity)
+    return read_order(state, order, identity, now_ns)
+
+
+def read_order(state: Sidecar, order: Order, identity: str, now_ns: int) -> bool:
+    """Verify an order and do what it says, in one step."""
+    known = state.intent.orders.get(identity) or trust.read_order(state.trust, order)
     if known is None:
         observe(state, "order-rejected", why="not authentic", sender=order.signer)
-        return False
-    if not intent.matches(known.body.tenant, known.body.scope, state.identity):
-        return True
+    concerned = known is not None and intent.matches(known.body.tenant, known.body.scope, state.identity)
+    attempts.outlived(state, identity, now_ns, on_record=concerned)
+    if known is None or not concerned:
+        return known is not None
     start_grace(state, known, now_ns)
     if not intent.add_order(state.intent, known):
         return True
@@ -103,18 +112,25 @@ def on_durable(state: Sidecar, event: Durable, now_ns: int) -> None:
         if kind == "certificate" and isinstance(subject, KnownCertificate):
             intent.put_in_force(state.intent, subject.id)
             proof.forget_lifted(state)
+            floors.release(state)
         elif kind == "token" and isinstance(subject, Token):
             starts.open_token(state, subject, now_ns)
         elif kind == "spawn" and isinstance(subject, Token):
             starts.spawn(state, subject)
         elif kind == "evidence" and isinstance(subject, Evidence):
             state.proved[subject.order] = subject
+        elif kind == "attempt" and isinstance(subject, str):
+            read_order(state, state.attempts.waiting.pop(subject)[0], subject, now_ns)
 
 
 def on_disk_failed(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
     """What is not durable never will be: stay closed, go on enforcing, prove nothing (protocol 3.6)."""
     state.disk_failed = True
     state.awaiting.clear()
+    for identity, (order, _) in state.attempts.waiting.items():  # a mark that no disk takes is not worth waiting for
+        read_order(state, order, identity, now_ns)
+    state.attempts.waiting.clear()
+    state.attempts.cautious = False
     state.spawning = False
     state.opening = False
 
@@ -334,94 +350,23 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     recovery = boot.recover(state, event)
     state.chain.keep_hashes(recovery.records)
     state.boot, state.instance = event.boot, event.instance
-    foreign = boot.fold_all(state, recovery.records, fold, now_ns)
+    foreign = boot.fold_all(state, recovery.records, recover.fold, now_ns)
     if boot.is_cut(event, recovery):
         state.last_stop = (NO_TOKEN, *state.last_stop[1:])  # what was cut off may have been a start: nothing is proven stopped until it is reaped
-    state.lease_until_ns = recovered_lease(recovery.records)
+    state.lease_until_ns = recover.recovered_lease(recovery.records)
     observe(state, "intent-recovered", orders=sorted(state.intent.orders), certificates=sorted(state.intent.in_force))
     for order, deadline_ns in sorted(state.deadlines.items()):
         set_deadline(state, order, deadline_ns)
+    state.attempts.cautious = bool(recovery.records)
     boot.note(state, event, recovery, now_ns, foreign)
+    if foreign:
+        floors.demand(state, "its own log", intent.ISOLATE, "", "records that nobody here understands may forbid anything", now_ns)
+    for order in attempts.quarantine(state, now_ns):
+        floors.quarantine(state, order, now_ns)
     state.reaping = True
     state.effects.append(Signal(SignalKind.REAP_ORPHANS))
     starts.renew(state, now_ns)
     state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
-
-
-def recovered_lease(records: tuple[Record, ...]) -> int:
-    """What a lease of an earlier instance is worth: nothing.
-
-    The answer must not depend on ``records``, which are here because believing their last LEASE_OPENED is the mistake one would make (B09).
-    """
-    return NEVER
-
-
-def recovered_deadline(stored_ns: int, stored_boot: str, boot: str, order: KnownOrder, now_ns: int) -> int:
-    """A deadline holds within one boot of the host; in any other the clock says nothing about it, so it has passed.
-
-    The answer must not depend on ``order`` or ``now_ns``, which are here because giving the grace anew is the mistake one would make (B07).
-    """
-    return stored_ns if stored_boot == boot else NEVER
-
-
-def fold(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    """Take one record of an earlier life into account; most only tell what happened."""
-    known = _FOLDS.get(entry.kind)
-    if known is not None:
-        known(state, entry, body, now_ns)
-
-
-def _fold_order(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
-    if known is None:
-        return
-    intent.add_order(state.intent, known)
-    if body["deadline"] is not None:
-        state.deadlines[known.id] = recovered_deadline(body["deadline"], entry.boot, state.boot, known, now_ns)
-
-
-def _fold_certificate(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    approvals = tuple(Approval(approver, signature) for approver, signature in body["approvals"])
-    known = intent.read_certificate(ResumeCertificate(body["raw"], approvals))
-    if known is not None:
-        intent.add_certificate(state.intent, known)
-        intent.put_in_force(state.intent, known.id)
-
-
-def _fold_token(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    state.token = state.recorded_token = Token(*body["token"])
-    state.highest = max(state.highest, state.token.counter)
-    state.last_stop = (state.token, *state.last_stop[1:])  # nothing has run under it yet: it stands as its predecessor was left
-
-
-def _fold_start(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    state.last_stop = (NO_TOKEN, *state.last_stop[1:])  # something may have: not proven stopped until reaped
-
-
-def _fold_reaped(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    state.checkpoint = max(state.checkpoint, body["checkpoint"])
-    stage = "STOPPED_CLEAN" if body["clean"] else "STOPPED_FORCED"
-    state.last_stop = (Token(*body["token"]), stage, body["checkpoint"], tuple(body["in_doubt"]))
-
-
-def _fold_fork(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    publication.fold_fork(state, body)
-
-
-def _fold_keyset(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    keysets.fold(state, body)
-
-
-def digest(state: Sidecar) -> str:
-    """What of the state a fold of the log must give back (S15): intent, deadlines, the latest token on record, the keyset, proven forks.
-
-    A token is on record before it is opened (go = persist first), and one opened without a record is greater than any recorded.
-    """
-    certificates = sorted(state.intent.certificates)
-    deadlines = [f"{order}={at}" for order, at in sorted(state.deadlines.items())]
-    token = max(state.token, state.recorded_token)
-    keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
-    return audit.digest_of([*sorted(state.intent.orders), "/", *certificates, "/", *deadlines, str(token), keyset, *sorted(state.forks)])
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------
@@ -447,14 +392,4 @@ _HANDLERS: dict[type, Callable[[Sidecar, Any, int], None]] = {
     DiskFailed: on_disk_failed,
     ProcessExited: on_process_exited,
     Boot: on_boot,
-}
-
-_FOLDS: dict[str, Callable[[Sidecar, Record, dict[str, Any], int], None]] = {
-    "ORDER_LEARNED": _fold_order,
-    "CERT_ACCEPTED": _fold_certificate,
-    "TOKEN": _fold_token,
-    "PROC_START": _fold_start,
-    "PROC_REAPED": _fold_reaped,
-    "FORK_PROOF": _fold_fork,
-    keysets.KEYSET: _fold_keyset,
 }

@@ -1,0 +1,85 @@
+"""S22 and S26: what a node cannot read it obeys all the same, and what should not be read harms nothing but itself."""
+
+from __future__ import annotations
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Order, Run
+from harness.checkers.words import CLOSED, agent_of
+from harness.history import Fact
+
+READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
+
+
+class Version(InvariantChecker):
+    """S22 (V3, V4, D7). From when a replica's word of an order reaches the agent's sidecar in a version, or under a key, that this may not know,
+    nothing leaves that the newest reading of the order forbids, with the gate at CLOSED where the reading was refused: until the sidecar learns the
+    order (from then on S3 judges), or it is lifted, or no replica knows it any more, or the sidecar's process ends. An instance is such an arrival.
+
+    Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
+    """
+
+    invariant = "S22"
+    title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
+    kinds = frozenset({"prohibition-arrived", "effect-admitted", "node-crashed"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "prohibition-arrived":
+            agent, order = agent_of(fact.node), self.run.orders.get(fact.body["order"])
+            if order is not None and agent in order.agents:
+                self.examined += 1
+                unread = fact.body["how"] != "under a new key"
+                self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
+        elif fact.kind == "node-crashed":
+            if self._pending and fact.node.startswith("sidecar/"):
+                self._pending.pop(agent_of(fact.node), None)
+        elif fact.body["agent"] in self._pending:
+            self._judge(index, fact, self._pending[fact.body["agent"]])
+
+    def _judge(self, index: int, fact: Fact, pending: dict[str, tuple[int, bool]]) -> None:
+        agent = fact.body["agent"]
+        for identity in [identity for identity in pending if self._is_over(self.run.orders[identity], agent)]:
+            del pending[identity]
+        for identity, (arrival, unread) in pending.items():
+            order = self.run.orders[identity]
+            if unread or order.gate == CLOSED or fact.body["cls"] == "new":
+                why = f"{agent} admitted an effect of class {fact.body['cls']} although {order.severity} {identity[:12]} had reached its sidecar"
+                self.blame(f"{why} in a form that it could not read", arrival, index)
+
+    def _is_over(self, order: Order, agent: str) -> bool:
+        learned = order.order in self.run.sidecar(agent).known or self.run.lifted(order, agent)
+        return learned or not any(order.order in self.run.node(replica).known for replica in self.run.replicas)
+
+
+class FailureIsolation(InvariantChecker):
+    """S26. A signal that somebody made up raises nothing in the step that takes it; and an order whose reading kills the process is read at most once
+    unsuspecting and twice with a mark, and is out of the way of all others after that. An instance is a hostile signal, or a death by an order.
+
+    That all other orders are learned and enforced meanwhile is what every other invariant judges. Cannot see: what a hostile signal merely delays.
+    """
+
+    invariant = "S26"
+    title = "FailureIsolation: a poisonous or malformed input harms nothing but its own outcome"
+    kinds = frozenset({"hostile-input", "input-poisoned", "step-raised"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._last: dict[str, tuple[int, int, str]] = {}
+        self._deaths: dict[tuple[str, str], list[int]] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "hostile-input":
+            self.examined += 1
+            self._last[fact.node] = (fact.at_ns, index, fact.body["what"])
+        elif fact.kind == "input-poisoned":
+            self.examined += 1
+            deaths = self._deaths.setdefault((fact.node, fact.body["order"]), [])
+            deaths.append(index)
+            if len(deaths) > READINGS_MAX:
+                self.blame(f"{fact.node} died {len(deaths)} times of reading order {fact.body['order'][:12]}", *deaths)
+        elif fact.node in self._last and self._last[fact.node][0] == fact.at_ns:
+            _, hostile, what = self._last[fact.node]
+            self.blame(f"{fact.node} broke down over a hostile signal ({what})", hostile, index)

@@ -1,0 +1,51 @@
+"""Faults of what arrives: frames that are broken, forged or of another version, and orders that kill whoever reads them."""
+
+from __future__ import annotations
+
+from scenarios.faults.kinds import MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Setting, Unit, chance
+from scenarios.units import Span
+
+_TIMES = Setting("times", "times", Unit.COUNT, "how many", default=5, limits=Span(1, 1000), swarm=Span(1, 10))
+
+ROWS = (
+    FaultKind(
+        "corrupt", Aim.LINKS, NETWORKED, "Bits of each frame on the links flip with a chance; the channel's seal shows it, and the frame is gone.",
+        "frames arrive as they were sent", (chance("that bits of a frame flip"),), everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+    ),
+    FaultKind(
+        "forge", Aim.SIGNALS, ("replica", "sidecar"),
+        "The nodes are sent signals that somebody made up: orders, certificates, proofs and keysets with no valid signature, with one that was made "
+        "for something else, by a key that may not say so, or by one key twice.",
+        "nothing is left of it", (_TIMES,), lasting=False, swarm_roles=("replica", "sidecar"), drivers=(SIM,),
+    ),
+    FaultKind(
+        "cross-tenant", Aim.SIGNALS, ("replica", "sidecar"),
+        "The nodes are sent certificates that approvers of another tenant really signed, and that list orders which are none of their business.",
+        "nothing is left of it", lasting=False, swarm_roles=("replica", "sidecar"), drivers=(SIM,),
+    ),
+    FaultKind(
+        "malformed", Aim.SIGNALS, ("replica", "sidecar"),
+        "The nodes are sent frames that are no frames: cut short, too large, too deep, with keys twice, or just bytes.", "nothing is left of it",
+        (_TIMES, Setting("source", "source", Unit.CHOICE, "stranger: some peer with nothing to say to the node; replica: one of its own, gone wrong",
+                         default="stranger", choices=("stranger", "replica"), swarm=("stranger", "replica"))),
+        lasting=False, swarm_roles=("replica", "sidecar"), drivers=(SIM,),
+    ),
+    FaultKind(
+        "poison", Aim.NODES, ("sidecar",),
+        "The first order that such a node reads from now on kills its process whenever it is read there, as a crash inside a library would.",
+        "the order can be read", (Setting("restart-after", "restart_after_ns", Unit.DURATION, "from death to boot", default="300ms",
+                                          limits=Span(1 * MS, 60 * SECOND), swarm=Span(50 * MS, SECOND)),),
+        swarm_roles=("sidecar",), drivers=(SIM,),
+    ),
+    FaultKind(
+        "version", Aim.NODES, ("replica", "sidecar"),
+        "The nodes are restarted under another version, which reads and writes frames as that version does.",
+        "the nodes are restarted under the version that they had",
+        (Setting("to", "to", Unit.CHOICE,
+                 "previous: lacks what the last minor version added; next-minor: sends fields nobody knows; next-major: nobody else can read what it "
+                 "sends; critical: its frames need something that nobody else knows",
+                 default="next-minor", choices=("previous", "next-minor", "next-major", "critical"),
+                 swarm=("previous", "next-minor", "next-major", "critical")),),
+        swarm_roles=("replica", "sidecar"), drivers=(SIM,),
+    ),
+)  # fmt: skip

@@ -1,0 +1,139 @@
+"""What hostile signals look like: the recipes of forged, borrowed and broken ones.
+
+Owns their making, from a world's keys and the orders that it knows. Must not know when they are sent, nor what becomes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from killswitch.core import codec, keys, keysets
+from killswitch.core.keychanges import KeyChange, KeysetNews
+from killswitch.core.keys import KeyedHash
+from killswitch.core.messages import (
+    Approval, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, ResumeBody, ResumeCertificate, Scope, Token,
+)  # fmt: skip
+
+Choose = Callable[[int], int]
+
+
+class Aim(NamedTuple):
+    """Whom a signal is for: the node, an agent that it answers for, that agent's tenant and another one, and orders that are known of the agent."""
+
+    node: str
+    agent: str
+    tenant: str
+    other: str
+    orders: tuple[str, ...]
+
+    def carried(self, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> Message:
+        """As a node of this kind would take it in from whoever hands it on."""
+        if self.node.startswith("replica/"):
+            return IntentReply("", orders, certificates)
+        return OrderPush(orders, certificates)
+
+
+def order_body(aim: Aim, number: int) -> bytes:
+    return codec.pack(OrderBody(aim.tenant, Scope("agent", aim.agent), 2, 2, 0, "mallory", f"forged {number}", "forged"))
+
+
+def resume_body(aim: Aim, tenant: str, number: int) -> bytes:
+    return codec.pack(ResumeBody(tenant, Scope("tenant", tenant), aim.orders, 1, "forged", "mallory", f"forged {number}"))
+
+
+def unsigned_order(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    return aim.carried((Order(order_body(aim, number), "replica/1", bytes(32)),))
+
+
+def order_of_nobody(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """Signed well, by somebody who may order nothing."""
+    signer = ("mallory", "alice", "bob", f"sidecar/{aim.agent}")[number % 4]
+    raw = order_body(aim, number)
+    return aim.carried((Order(raw, signer, ring.sign(signer, keys.ORDER, raw)),))
+
+
+def order_by_another_signature(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """A replica did sign these bytes: as something else."""
+    raw = order_body(aim, number)
+    domain = (keys.EVIDENCE, keys.STH, keys.RESUME)[number % 3]
+    return aim.carried((Order(raw, "replica/1", ring.sign("replica/1", domain, raw)),))
+
+
+def certificate_of_one(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """One approver, twice."""
+    raw = resume_body(aim, aim.tenant, number)
+    approval = Approval("bob", ring.sign("bob", keys.RESUME, raw))
+    return aim.carried(certificates=(ResumeCertificate(raw, (approval, approval)),))
+
+
+def certificate_with_borrowed_approvals(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """Two approvers, of another certificate; or of this, but signed as something else."""
+    raw, other = resume_body(aim, aim.tenant, number), resume_body(aim, aim.tenant, -1)
+    signed, domain = ((other, keys.RESUME), (raw, keys.RESUME_REQUEST))[number % 2]
+    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, domain, signed)) for who in ("bob", "carol"))),))
+
+
+def keyset_of_one_root(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """One root key, twice."""
+    change = KeyChange(2, "", revokes=("bob", "carol"), rotates={"replica/1": "mallory"})
+    return KeysetNews((keysets.sign_change(ring, change, ("root/1", "root/1")),))
+
+
+def proof_by_another(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """Somebody else's sidecar proves that an agent has stopped."""
+    evidence = Evidence(aim.agent, Token(1, 1 + number, "x"), (*aim.orders, "0" * 64)[0], "STOPPED_CLEAN", 1, ())
+    signer = f"sidecar/{aim.other}/1"
+    return msgspec.structs.replace(evidence, signature=ring.sign(signer, keys.EVIDENCE, codec.unsigned(evidence)))
+
+
+def foreign_certificate(ring: KeyedHash, aim: Aim, number: int) -> Message:
+    """All in order, but for another tenant than that of the orders it lists."""
+    raw = resume_body(aim, aim.other, number)
+    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, keys.RESUME, raw)) for who in ("bob", "carol"))),))
+
+
+FORGERIES: dict[str, Callable[[KeyedHash, Aim, int], Message]] = {
+    "order without a signature": unsigned_order,
+    "order by one who may not": order_of_nobody,
+    "order by a signature of something else": order_by_another_signature,
+    "certificate of one approver, twice": certificate_of_one,
+    "certificate with borrowed approvals": certificate_with_borrowed_approvals,
+    "keyset of one root, twice": keyset_of_one_root,
+    "proof by another's sidecar": proof_by_another,
+}
+
+
+# -- frames that are none ------------------------------------------------------------------------------------------------------------------
+
+
+def broken_frame(ring: KeyedHash, aim: Aim, source: str, number: int, choose: Choose) -> tuple[str, bytes]:
+    """What is wrong with it, and the frame."""
+    raw = order_body(aim, number)
+    whole = codec.encode(aim.carried((Order(raw, "replica/1", ring.sign("replica/1", keys.ORDER, raw)),)), source, aim.node, "")
+    kind = choose(6)
+    if kind == 0:
+        return "cut short", whole[: choose(len(whole))]
+    if kind == 1:
+        return "too large", whole + bytes(codec.FRAME_LIMIT)
+    if kind == 2:
+        return "just bytes", bytes(choose(256) for _ in range(1 + choose(200)))
+    if kind == 3:
+        spoiled = bytearray(whole)
+        for _ in range(1 + choose(16)):
+            spoiled[choose(len(spoiled))] = choose(256)
+        return "spoiled", bytes(spoiled)
+    return _signed_nonsense(ring, aim, source, choose)
+
+
+def _signed_nonsense(ring: KeyedHash, aim: Aim, source: str, choose: Choose) -> tuple[str, bytes]:
+    """A frame in which all is well but for the bytes that a replica signed."""
+    deep = b"\x91" * (codec.DEPTH_LIMIT + choose(2000)) + b"\x00"
+    twice = b"\x82\xa6tenant\xa4acme\xa6tenant\xa5other"
+    raws: dict[str, Any] = {"too deep": deep, "with a key twice": twice, "with a float": b"\x81\xa4gate\xca\x40\x00\x00\x00", "empty": b""}
+    raws["too much"] = b"\xc4" + bytes(codec.SIGNED_LIMIT)
+    what = sorted(raws)[choose(len(raws))]
+    order = Order(raws[what], "replica/1", ring.sign("replica/1", keys.ORDER, raws[what]))
+    return f"an order {what}", codec.encode(aim.carried((order,)), source, aim.node, "")

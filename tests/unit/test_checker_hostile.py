@@ -1,0 +1,95 @@
+"""S22 and S26 on histories made by hand: good ones, bad ones, and ones on the very edge."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import SECOND, SIDECAR, Story
+
+
+def arrived(severity: str = "HARD", how: str = "unknown major version 2") -> tuple[Story, int]:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    story.effective("o1", severity, grace_ns=5 * SECOND)
+    return story, story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/1", how=how)
+
+
+@pytest.mark.parametrize(
+    ("severity", "how", "cls", "verdict"),
+    [
+        ("HARD", "unknown major version 2", "inflight", Verdict.INVALID),
+        ("HARD", "under a new key", "inflight", Verdict.INVALID),
+        ("SOFT", "unknown major version 2", "inflight", Verdict.INVALID),  # whose grace nobody could read
+        ("SOFT", "under a new key", "inflight", Verdict.VALID),
+        ("SOFT", "under a new key", "new", Verdict.INVALID),
+    ],
+)
+def test_s22_what_arrived_is_obeyed_by_its_newest_reading(severity: str, how: str, cls: str, verdict: Verdict) -> None:
+    story, arrival = arrived(severity, how)
+    admission = story.admit(cls=cls)
+    finding = story.judged("S22")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (arrival, admission)
+
+
+def test_s22_is_silent_without_an_admission_and_before_the_arrival() -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.admit()
+    story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/1", how="unknown major version 2")
+    assert story.judged("S22").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("end", ["learned", "lifted", "crashed", "forgotten"])
+def test_s22_ends_where_others_judge(end: str) -> None:
+    story, _ = arrived()
+    if end == "learned":
+        story.learn(SIDECAR, "o1")
+    elif end == "lifted":
+        story.certify("replica/1", "c1", "o1")
+    elif end == "crashed":
+        story.crash(SIDECAR)
+    else:
+        story = Story()
+        story.start_all()
+        story.learn("replica/1", "o1")
+        story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/1", how="unknown major version 2")
+        story.crash("replica/1")  # and it was not durable anywhere
+    story.admit()
+    assert story.judged("S22").verdict is Verdict.VALID
+
+
+def test_s22_an_order_for_others_is_no_instance() -> None:
+    story = Story()
+    story.say("prohibition-arrived", SIDECAR, order="never learned", sender="replica/1", how="unknown major version 2")
+    story.admit()
+    assert (story.judged("S22").verdict, story.judged("S22").examined) == (Verdict.VALID, 0)
+
+
+def test_s26_a_hostile_signal_that_raises() -> None:
+    story = Story()
+    hostile = story.say("hostile-input", SIDECAR, sender="operator", what="too deep", read=True)
+    raised = story.say("step-raised", SIDECAR, error="RecursionError")
+    finding = story.judged("S26")
+    assert (finding.verdict, finding.witness, finding.examined) == (Verdict.INVALID, (hostile, raised), 1)
+
+
+def test_s26_does_not_answer_for_what_others_raise_or_for_what_comes_later() -> None:
+    story = Story()
+    story.say("hostile-input", SIDECAR, sender="operator", what="too deep", read=True)
+    story.say("step-raised", "replica/1", error="KeyError")
+    story.at(1).say("step-raised", SIDECAR, error="KeyError")
+    assert story.judged("S26").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("deaths", "verdict"), [(3, Verdict.VALID), (4, Verdict.INVALID)])
+def test_s26_an_order_kills_its_reader_three_times_at_the_most(deaths: int, verdict: Verdict) -> None:
+    story = Story()
+    died = [story.say("input-poisoned", SIDECAR, order="o1") for _ in range(deaths)]
+    story.say("input-poisoned", SIDECAR, order="o2")
+    finding = story.judged("S26")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == tuple(died)

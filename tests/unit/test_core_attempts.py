@@ -1,0 +1,175 @@
+"""Orders that kill whoever reads them, and logs that another version wrote: how a node that was restarted goes on (protocol 3.7)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from killswitch.core import audit, intent, trust
+from killswitch.core.attempts import ATTEMPT, ATTEMPT_OVER
+from killswitch.core.events import Record
+from killswitch.core.intent import HARD, SOFT
+from killswitch.core.messages import Gossip, LeaseReply, Order, OrderPush, OrderRequest, Scope
+from tests.unit import pair
+from tests.unit.pair import REPLICAS, SECOND, SIDECAR, Link, cell, guarded, id_of, mode
+
+POISON = pair.order(HARD, nonce="nobody outlives reading this")
+
+
+def restarted(marks: int = 0, order: Order = POISON) -> Link:
+    """A sidecar that starts again, with so many marks on its log of having begun to read ``order``."""
+    link = Link(SIDECAR, agent_boots=False)
+    link.boot()
+    for _ in range(marks):
+        last = link[SIDECAR].records[-1]
+        link[SIDECAR].records.append(audit.seal(last, ATTEMPT, link.now, "boot-1", {"order": id_of(order)}))
+    link[SIDECAR].durable = len(link[SIDECAR].records)
+    link.boot()
+    return link
+
+
+def test_in_the_midst_of_its_work_a_sidecar_reads_at_once() -> None:
+    link = guarded()
+    link[SIDECAR].disk = "stuck"
+    link.tell(SIDECAR, OrderPush((POISON,), ()))
+    assert id_of(POISON) in link[SIDECAR].state.intent.orders
+    assert ATTEMPT not in link[SIDECAR].kinds()
+
+
+def test_after_a_restart_it_reads_what_is_new_once_its_mark_is_durable() -> None:
+    link = restarted()
+    link[SIDECAR].disk = "stuck"
+    link.tell(SIDECAR, OrderPush((POISON, POISON), ()))
+    link.tell(SIDECAR, OrderPush((POISON,), ()))
+    assert link[SIDECAR].kinds().count(ATTEMPT) == 1
+    assert not link[SIDECAR].state.intent.orders
+    link.sync(SIDECAR)
+    assert id_of(POISON) in link[SIDECAR].state.intent.orders
+    assert not link[SIDECAR].state.attempts.open
+
+
+def test_a_disk_that_takes_no_mark_is_not_waited_for() -> None:
+    link = restarted()
+    link[SIDECAR].disk = "stuck"
+    link.tell(SIDECAR, OrderPush((POISON,), ()))
+    link[SIDECAR].fail(link.now)
+    assert id_of(POISON) in link[SIDECAR].state.intent.orders
+
+
+@pytest.mark.parametrize(("marks", "quarantined"), [(0, False), (1, False), (2, True), (5, True)])
+def test_two_readings_that_nobody_outlived_are_enough(marks: int, quarantined: bool) -> None:
+    link = restarted(marks)
+    link.tell(SIDECAR, OrderPush((POISON,), ()))
+    assert (id_of(POISON) not in link[SIDECAR].state.intent.orders) is quarantined
+    assert (link[SIDECAR].state.floors.severity == intent.ISOLATE) is quarantined
+    assert ("QUARANTINE" in link[SIDECAR].kinds()) is quarantined
+    assert [fields["order"] for fields in link[SIDECAR].observed("order-quarantined")] == [id_of(POISON)] * quarantined
+
+
+def test_a_quarantine_holds_up_no_other_order_and_ends_with_a_certificate_that_lists_it() -> None:
+    link = restarted(marks=2)
+    other = pair.order(SOFT, nonce="a later one")
+    link.tell(SIDECAR, OrderPush((POISON, other), ()))
+    assert list(link[SIDECAR].state.intent.orders) == [id_of(other)]
+    link.tell(SIDECAR, OrderPush((), (pair.resume(POISON, tenant="globex", scope=pair.WHOLE_TENANT, nonce="not theirs"),)))
+    assert link[SIDECAR].state.floors.severity == intent.ISOLATE
+    link.tell(SIDECAR, OrderPush((), (pair.resume(POISON, other),)))
+    assert link[SIDECAR].state.floors.severity == intent.RUN
+    link.boot()
+    assert link[SIDECAR].state.floors.severity == intent.RUN
+
+
+def test_what_is_read_and_means_nothing_here_leaves_no_open_mark() -> None:
+    link = restarted()
+    forged = structs.replace(POISON, signature=bytes(32))
+    elsewhere = pair.order(HARD, tenant="globex", scope=Scope("tenant", "globex"))
+    link.tell(SIDECAR, OrderPush((forged, elsewhere), ()))
+    assert link[SIDECAR].kinds().count(ATTEMPT) == link[SIDECAR].kinds().count(ATTEMPT_OVER) == 1
+    assert not link[SIDECAR].state.attempts.open
+
+
+def test_the_marks_are_of_the_state_that_a_log_gives_back() -> None:
+    link = restarted(marks=1)
+    link[SIDECAR].disk = "stuck"
+    link.tell(SIDECAR, OrderPush((POISON,), ()))
+    live = link[SIDECAR].machine.digest()
+    fresh = pair.Seat(pair.config(SIDECAR))
+    fresh.boot(link.now, records=link[SIDECAR].records)
+    assert fresh.machine.digest() == live
+
+
+def test_a_replica_reads_after_a_restart_in_the_same_way_and_vouches_for_nothing_that_it_does_not_read() -> None:
+    link = Link(*REPLICAS)
+    link.boot()
+    seat = link["replica/1"]
+    for marks in (1, 2):
+        seat.records.append(audit.seal(seat.records[-1], ATTEMPT, link.now, "boot-1", {"order": id_of(POISON)}))
+        seat.durable = len(seat.records)
+        link.boot("replica/1")
+        seat.disk = "stuck"
+        link.tell("replica/1", Gossip("", orders=(POISON,)), "replica/2")
+        assert not seat.state.intent.orders
+        seat.disk = "prompt"
+        link.settle()
+        assert (id_of(POISON) in seat.state.intent.orders) is (marks == 1)
+        seat.records = [record for record in seat.records if record.seq <= 2 + marks][: 1 + marks]
+        seat.durable = len(seat.records)
+
+
+def test_what_a_replica_issues_itself_needs_no_mark_and_is_learned_once() -> None:
+    link = Link(*REPLICAS)
+    link.boot()
+    link.boot("replica/1")
+    seat = link["replica/1"]
+    seat.disk = "stuck"
+    asked = trust.sign_request(pair.TRUST, OrderRequest("r", "alice", "acme", pair.WHOLE_TENANT, 2, 2, 0, "because"))
+    link.tell("replica/2", asked, "operator")
+    assert seat.kinds().count(ATTEMPT) == 1
+    link.tell("replica/1", asked, "operator")
+    assert seat.kinds().count("DECISION") == 1
+    seat.disk = "prompt"
+    link.settle()
+    assert seat.kinds().count("ORDER_ACCEPTED") == 1
+    assert not seat.state.attempts.open
+
+
+# -- logs that another version wrote
+
+
+def log_with(kind: str, body: dict[str, object], node: str) -> list[Record]:
+    seat = pair.Seat(pair.config(node))
+    seat.boot(SECOND)
+    return [*seat.records, audit.seal(seat.records[-1], kind, SECOND, "boot-1", body)]
+
+
+STRANGE: dict[str, object] = {"raw": 5, "order": [], "token": "x", "agent": None, "heads": 1, "signatures": {}, "approvals": 7}
+KINDS = ("HOLOGRAM", "ORDER_LEARNED", "ORDER_ACCEPTED", "CERT_ACCEPTED", "KEYSET", "TOKEN", "PROMISE", "PROC_REAPED", "COSIG", "FORK_PROOF", ATTEMPT)
+
+
+@pytest.mark.parametrize("node", [SIDECAR, "replica/1"])
+@pytest.mark.parametrize("body", [{}, {"more": 1}, STRANGE])
+def test_no_record_keeps_a_node_from_starting(node: str, body: dict[str, object]) -> None:
+    for kind in KINDS:
+        seat = pair.Seat(pair.config(node))
+        assert seat.boot(SECOND, records=log_with(kind, body, node))
+        assert "BOOT" in seat.kinds()[2:]
+
+
+def test_what_a_sidecar_cannot_make_sense_of_may_forbid_and_what_it_has_never_heard_of_does_not() -> None:
+    seat = pair.Seat(pair.config(SIDECAR))
+    seat.boot(SECOND, records=log_with("ORDER_LEARNED", {"form": 2}, SIDECAR))
+    assert seat.state.floors.severity == intent.ISOLATE
+    seat.boot(SECOND, records=log_with("HOLOGRAM", {"form": 2}, SIDECAR))
+    assert seat.state.floors.severity == intent.RUN
+
+
+def test_a_replica_that_cannot_make_sense_of_its_log_grants_nothing() -> None:
+    link = cell()
+    seat = link["replica/1"]
+    seat.records.append(audit.seal(seat.records[-1], "ORDER_ACCEPTED", link.now, "boot-1", {"form": 2}))
+    seat.durable = len(seat.records)
+    link.boot("replica/1")
+    before = len(seat.sent(LeaseReply))
+    link.run(2 * SECOND)
+    assert {reply.why for reply in seat.sent(LeaseReply)[before:]} == {"disk failed"}
+    assert mode(link) == ("OPEN", "RUNNING")
