@@ -21,11 +21,12 @@ MESSAGES_AN_ORDER = 64
 
 
 class BoundedResources(InvariantChecker):
-    """L8. (1) One request gives one order, and one soft order one child for each agent: intent grows with what people ask for, and with nothing
-    else. (2) A replica's or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for
-    each order and agent. (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64
-    for each order (where the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing
-    else troubles learns an order within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back.
+    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard of
+    each other's; and one soft order one child for each agent: intent grows with what people ask for, and with nothing else. (2) A replica's or
+    sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and agent. (3) After
+    the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where the driver
+    counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order within
+    (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
@@ -34,12 +35,18 @@ class BoundedResources(InvariantChecker):
 
     invariant = "L8"
     title = "BoundedResources: intent, logs and messages stay bounded, and a kill is on time under load"
-    kinds = frozenset({"order-requested", "order-learned", "order-status", "log-verified", "messages-heard", "fault-on", "fault-off", "lease-lost"})
+    kinds = frozenset({
+        "order-requested", "order-learned", "order-status", "log-verified", "messages-heard", "fault-on", "fault-off", "lease-lost", "decision",
+        "rollout-changed",
+    })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._asked: dict[str, tuple[int, int]] = {}  # request -> (index, when)
         self._requests: set[tuple[str, str]] = set()
+        self._rulings: set[tuple[str, int, str, str]] | None = None  # further ones: request, rollout, policy, canary; once there are rollouts
+        self._first: dict[str, tuple[int, str, str]] = {}  # request -> what it was first ruled on under
+        self._surplus = 0  # the last order that was one too many, as far as its ruling was seen
         self._roots: dict[str, int] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._requested: dict[str, str] = {}  # order -> request
@@ -52,7 +59,7 @@ class BoundedResources(InvariantChecker):
         self._steps = {
             "order-requested": self._order_requested, "order-learned": self._order_learned, "order-status": self._order_status,
             "log-verified": self._log, "messages-heard": self._heard, "fault-on": self._fault_on, "fault-off": self._fault_off,
-            "lease-lost": self._lease_lost,
+            "lease-lost": self._lease_lost, "decision": self._decision, "rollout-changed": self._rolled_out,
         }  # fmt: skip
 
     def see(self, index: int, fact: Fact) -> None:
@@ -75,8 +82,28 @@ class BoundedResources(InvariantChecker):
             known = self._children.setdefault((parent, body["scope"][1]), order)
             if known != order:
                 self.blame(f"the soft order {parent[:12]} has two children for {body['scope'][1]}", self._roots[known], index)
-        elif len(self._roots) - len(self._children) > len(self._requests):
-            self.blame(f"{len(self._roots) - len(self._children)} orders came of {len(self._requests)} requests", index)
+        elif self._too_many():
+            self._surplus = index
+            if self._rulings is None:
+                self._blame_surplus()
+
+    def _rolled_out(self, _index: int, _fact: Fact) -> None:
+        """From here on a ruling has to be waited for, which comes on record right after its order."""
+        if self._rulings is None:
+            self._rulings = set()
+
+    def _decision(self, _index: int, fact: Fact) -> None:
+        body = fact.body
+        if body["action"] == "order" and body["order"]:
+            self._first.setdefault(body["request"], (body["seq"], body["policy"], body["canary"]))
+            if self._rulings is not None and self._first[body["request"]] != (body["seq"], body["policy"], body["canary"]):
+                self._rulings.add((body["request"], body["seq"], body["policy"], body["canary"]))
+
+    def _too_many(self) -> bool:
+        return len(self._roots) - len(self._children) > len(self._requests) + len(self._rulings or ())
+
+    def _blame_surplus(self) -> None:
+        self.blame(f"{len(self._roots) - len(self._children)} orders came of {len(self._requests)} requests", self._surplus)
 
     def _order_status(self, _index: int, fact: Fact) -> None:
         self._requested.setdefault(fact.body["order"], fact.body["request"])
@@ -122,6 +149,8 @@ class BoundedResources(InvariantChecker):
         (self._loads if of_load else self._troubles).append((since_ns, fact.at_ns))
 
     def settle(self) -> None:
+        if self._too_many():
+            self._blame_surplus()
         if not self._loads:
             return
         for lost_ns, index, node in self._lost:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
 
@@ -105,3 +107,20 @@ def test_after_the_heal_nobody_hears_more_than_others_have_to_say() -> None:
         story.heal()
         story.at(20 * SECOND).say("messages-heard", "replica/1", since_heal=heard)
         assert story.judged("L8").verdict is verdict
+
+
+@pytest.mark.parametrize(("seq", "verdict"), [(2, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_request_gives_one_order_under_each_rollout_that_it_was_ruled_on_under(seq: int, verdict: Verdict) -> None:
+    """Found by the swarm: a retry reached a replica that had heard of a newer policy and not of the order."""
+    story = Story()
+    story.start_all()
+    asked(story)
+    story.learn("replica/1", "o1", "SOFT")
+    story.decide("replica/1", request="r", order="o1")
+    story.say("rollout-changed", "replica/2", record="r2", seq=2, stage="STABLE", stable="q", canary="")
+    surplus = story.learn("replica/2", "o2", "HARD")
+    story.decide("replica/2", request="r", order="o2", seq=seq)
+    story.at(60 * SECOND).end()
+    finding = story.judged("L8")
+    assert finding.verdict is verdict
+    assert finding.witness == (() if verdict is Verdict.VALID else (surplus,))
