@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from harness.live import small_disks
+from harness.live import small_disks, wall_port
 from harness.live.server import ServerMissing, locate
 from killswitch.live import process
 from scenarios.faults import FAULTS, MECHANISMS
@@ -69,6 +69,7 @@ TRIALS: dict[str, Callable[[], str]] = {
     "processes": processes,
     "clock-port": built_in,
     "log-port": built_in,
+    "wall-shim": wall_port.why_not,
     "tmpfs": small_disks.why_not,
     "cgroup": cgroup,
 }

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from harness.live import clock_port, log_port
+from harness.live import clock_port, log_port, wall_port
 from harness.live.clock_port import BentClock
 from harness.live.log_port import DiskSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
+from harness.live.wall_port import WallSwitch
 from killswitch.core.keys import Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
@@ -49,7 +50,7 @@ class Route(Struct, frozen=True):
 class Cell(Struct, frozen=True):
     """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
 
-    ``clocks`` and ``disks``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
+    ``clocks``, ``disks`` and ``walls``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
     ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up.
     """
 
@@ -57,6 +58,7 @@ class Cell(Struct, frozen=True):
     conduits: dict[Link, Conduit]
     clocks: dict[str, BentClock] = {}
     disks: dict[str, DiskSwitch] = {}
+    walls: dict[str, WallSwitch] = {}
     small: dict[str, Path] = {}
 
     def clock(self, node: str) -> Clock:
@@ -149,7 +151,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     }  # fmt: skip
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
-    return Cell(deployments, conduits, clocks, disks, small)
+    walls = {node: WallSwitch(wall_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "wall-shim"))}
+    return Cell(deployments, conduits, clocks, disks, walls, small)
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

@@ -90,7 +90,7 @@ class Fleet:
         argv = [*node_command(node, self._directory, self._implementation), *(["--hold"] if held else [])]
         self._processes[node] = subprocess.Popen(
             tether.command_line(argv),
-            env=self._environment,
+            env={**self._environment, **(self._cell.walls[node].environment if node in self._cell.walls else {})},
             stdin=subprocess.PIPE if held else subprocess.DEVNULL,
             stdout=subprocess.PIPE if held else log,
             stderr=log,

@@ -1,6 +1,6 @@
 """One node of a live run: ``python -m harness.live.node IMPLEMENTATION DEPLOYMENT.json ...``.
 
-Owns nothing but the choice of the implementation that the node is, and the ports that faults of its clock and its log go through; the rest is
+Owns nothing but the choice of the implementation that the node is, and the ports that faults of its clocks and its log go through; the rest is
 `killswitch.live.node`'s, as it would be deployed. A node that no such fault is aimed at has no port either.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from harness import implementation
+from harness.live import wall_port
 from harness.live.clock_port import clock_of
 from harness.live.log_port import log_at
 from killswitch.live import node
@@ -17,6 +18,7 @@ from killswitch.live.node import Fittings
 
 def main() -> int:
     chosen = implementation.load(sys.argv[1])
+    wall_port.report()
     with chosen.installed():
         return node.main(sys.argv[2:], Fittings(chosen.machine, clock_of, log_at))
 

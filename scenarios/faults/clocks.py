@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -27,6 +27,6 @@ ROWS = (
         "the wall clock runs on from where it jumped to",
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-CENTURY, CENTURY),
                  swarm=Span(-DAY, DAY)),),
-        lasting=False, swarm_roles=CLOCKED, drivers=(SIM,),
+        lasting=False, swarm_roles=CLOCKED, live=Live("wall-shim", "each process's own readings of both clocks"),
     ),
 )  # fmt: skip

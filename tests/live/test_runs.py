@@ -18,7 +18,7 @@ import pytest
 
 from harness.checkers.jury import Jury
 from harness.history import VOCABULARY, Fact, History
-from harness.live import ledger, lever, recovery, small_disks
+from harness.live import ledger, lever, recovery, small_disks, wall_port
 from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
@@ -38,7 +38,7 @@ PLAYABLE = (
     "agent-killed-mid-checkpoint", "disk-fails-at-work", "disk-full-at-a-kill", "drain-near-its-end", "duplicated-and-replayed-signals",
     "flapping-link-under-a-kill", "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-with-effects-in-flight",
     "minority-grants-nothing", "paused-across-its-lease", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "sidecar-crash-mid-drain",
-    "soft-in-peace", "soft-overtaken-by-hard",
+    "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
 )  # fmt: skip
 LIVE_SCENARIOS = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain")
 
@@ -181,6 +181,21 @@ def test_disks_that_are_full_and_disks_that_are_lost_are_measured(tmp_path: Path
     assert (tmp_path / "nodes" / "sidecar-acme-1" / "log.db").exists()  # what was on it is kept
 
 
+@pytest.mark.skipif(bool(wall_port.why_not()), reason="no wall clock can be set here")
+def test_a_wall_clock_that_jumps_is_measured_in_the_process_and_moves_nothing_else(tmp_path: Path, mark: str) -> None:
+    schedule = short(
+        fault("back", "wall-step", 400 * MS, targets=(SIDECAR, "replica/1"), by_ns=-30 * 365 * 86_400 * SECOND),
+        fault("on", "wall-step", 900 * MS, targets=(SIDECAR,), by_ns=7 * 3600 * SECOND),
+        order("soft", SECOND),
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
+    assert seen == {"back": {"jumped": 2, "without_process": 0}, "on": {"jumped": 1, "without_process": 0}}
+    assert all(abs(fact.clock_ns - fact.at_ns) < 60 * SECOND for fact in played.history if fact.node == SIDECAR and fact.kind == "lease-opened")
+    assert "STOPPED_CLEAN" in {fact.body["stage"] for fact in played.history.of("evidence-sent") if fact.node == SIDECAR}
+
+
 def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> None:
     schedule = short(
         fault("flaps", "flapping-partition", 300 * MS, 2 * SECOND, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=600 * MS),
@@ -190,7 +205,7 @@ def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> No
     assert_sound(played)
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
     assert seen["flaps"] == {"paths": 1, "silent": 1}
-    assert seen["narrow"]["least_trip_ms"] >= 1800  # there and back
+    assert seen["narrow"]["least_trip_ms"] >= 450 and seen["narrow"]["measured"] == 3  # a quarter of a second there, and as much back
 
 
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +226,7 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        (fault("x", "wall-step", 0, targets=(SIDECAR,), by_ns=5), "live driver has"),
+        (fault("x", "disk-lie", 0, targets=(SIDECAR,)), "live driver has"),
         (fault("x", "crash", 0, targets=(SIDECAR,), power=1, restart_after_ns=0), "power"),
         (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="cut"), "one way"),
         (fault("x", "flapping-partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=10 * MS), "period"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.live.injections import messages
-from harness.live.injections.clocks import ClockDrift, ClockStep
+from harness.live.injections.clocks import ClockDrift, ClockStep, WallStep
 from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause
@@ -34,6 +34,7 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "crash": Crash,
     "clock-step": ClockStep,
     "clock-drift": ClockDrift,
+    "wall-step": WallStep,
     "disk-fail": DiskFail,
     "disk-slow": DiskSlow,
     "disk-full": DiskFull,
