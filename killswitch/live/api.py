@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from killswitch.core import audit_export
+from killswitch.core.bundles import TEXT_MAX, RolloutRequest, RolloutStatus
 from killswitch.core.messages import (
     GRACE_MAX_NS,
     Approval,
@@ -118,6 +119,19 @@ class ResumeForm(Form):
     approvals: Annotated[list[ApprovalForm], Field(max_length=16)]
 
 
+class PolicyForm(Form):
+    """A step of a policy's way into force. ``text``: Cedar, to try it; left out, the one on trial is meant. ``guard``: how many stops a canary may
+    make alone before it is taken back. ``signature``: as of an order, with ``ksp/1/rollout-request``."""
+
+    request: Name
+    stage: Annotated[str, Field(pattern="^(SHADOW|CANARY|STABLE|ROLLED_BACK)$")]
+    text: Annotated[str, Field(max_length=TEXT_MAX)] = ""
+    tests: Annotated[str, Field(max_length=64, pattern="^[0-9a-f]*$")] = ""
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    guard: Annotated[int, Field(ge=0, le=1 << 31)] = 0
+    signature: Bytes
+
+
 class Problem(BaseModel):
     """Why a request was not carried out."""
 
@@ -132,6 +146,7 @@ def application(plane: ControlPlane) -> FastAPI:
     api = FastAPI(title="Kill switch operator API", version="1", docs_url=None, redoc_url=None)
     _handle_problems(api)
     _stops_and_resumes(api, plane)
+    _policies(api, plane)
     _readings(api, plane)
     return api
 
@@ -194,6 +209,18 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
             raise NotAllowed(answer.why)
         response.status_code = 409 if answer.stage == "NEEDS_CONTEXT" else 200
         return {"request": answer.request, "certificate": answer.certificate, "stage": answer.stage, "missing": list(answer.missing)}
+
+
+def _policies(api: FastAPI, plane: ControlPlane) -> None:
+    @api.post("/v1/policies", responses=REFUSALS)
+    async def policy(form: PolicyForm, who: Person) -> dict[str, Any]:
+        """Try a policy, promote it, or take it back, in the whole cell. It takes an operator of every tenant."""
+        asked = RolloutRequest(form.request, who, form.stage, form.text, form.tests, form.percent, form.guard, _bytes(form.signature))
+        answer = await plane.ask(who, asked)
+        assert isinstance(answer, RolloutStatus)
+        if answer.stage == "REFUSED":
+            raise NotAllowed(answer.why)
+        return {"request": answer.request, "stage": answer.stage, "rollout": answer.seq}
 
 
 def _readings(api: FastAPI, plane: ControlPlane) -> None:

@@ -217,6 +217,35 @@ def resume(scope: str = "", *, reason: str = "", approvers: str = "", draft: Pat
 
 
 @app.command
+def policy(
+    stage: str, file: Path | None = None, *, percent: int = 10, guard: int = 3, who: Who = "", config: Config = HERE, json: Flag = False
+) -> int:
+    """Bring a policy into force step by step, in the whole cell: shadow, canary, stable; or take it back: rolled-back.
+
+    Parameters
+    ----------
+    stage
+        shadow: note what it would have decided. canary: decide by it as well, for a part, where it can only stop more and resume less.
+        stable: for all. rolled-back: take back what is on trial, or else the last that became stable.
+    file
+        The policy to try, in Cedar; the one on trial if left out.
+    percent
+        Of a canary: how much of the cell.
+    guard
+        Of a canary: how many stops it may make alone before it is taken back by itself.
+    who
+        As whom; it takes an operator of every tenant.
+    config
+        The cell's file.
+    json
+        Print one JSON document.
+    """
+    from killswitch.live import operator
+
+    return operator.policy_step(_person(config, who), stage, file, percent, guard, as_json=json)
+
+
+@app.command
 def approve(file: Path, *, who: Who = "", config: Config = HERE) -> int:
     """Show what a draft would lift, and add your approval to it.
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from killswitch.core import audit_export, policy
+from killswitch.core.bundles import RolloutRequest, Stage
 from killswitch.core.keys import EVERY_TENANT, Ed25519
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
 from killswitch.core.trust import read_draft
@@ -39,7 +40,7 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     patience_ns = _duration("--wait", wait) if wait else 0
     named = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
-    answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}")
+    answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns)
     said = answer.body
     if said["stage"] == "ALREADY_COVERED":
         raise Wrong(f"order: {said['why']}", Exit.REFUSED)
@@ -69,10 +70,34 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
         print(json.dumps({"schema": "killswitch/status/1", **shown, "unconfirmed": open_stops}))
     else:
         print(f"{shown['replica']} of cell {shown['cell']}" + ("" if shown["vouches"] else ": its disk failed, it vouches for nothing"))
+        now = shown["policy"]
+        trial = f", {now['stage']} {now['canary'][:12]} at {now['percent']} %" if now["canary"] else ""
+        print(f"  policy {now['stable'][:12]}, rollout {now['rollout']}{trial}")
         for agent in shown["agents"]:
             print(f"  {agent['agent']}: {agent['in_force']}, start {agent['start'] or 'none yet'}")
         _show_orders(shown["orders"])
     return Exit.UNKNOWN if open_stops else Exit.DONE
+
+
+def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, guard: int, *, as_json: bool) -> int:
+    """Bring a policy a step further, or take it back."""
+    named = stage.upper().replace("-", "_")
+    if named not in Stage.__members__:
+        raise Wrong(f"stage: one of {', '.join(each.lower().replace('_', '-') for each in Stage)} (got {stage!r})")
+    text = ""
+    if file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Wrong(f"{file}: cannot be read ({error})") from error
+        wrong = policy.problems(text)
+        if wrong:
+            raise Wrong("\n".join(f"{file}: {problem}" for problem in wrong))
+    asked = RolloutRequest(f"{remote.person}-{secrets.token_hex(8)}", remote.person, named, text, "", percent, guard)
+    answer = _asked(lambda: remote.policy(asked), "look at killswitch status before asking again")
+    words = f"rollout {answer.body['rollout']} is durable at replica {answer.replica}, and on its way to the others"
+    print(json.dumps({"schema": "killswitch/policy/1", **answer.body}) if as_json else words)
+    return Exit.DONE
 
 
 def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft: Path | None, *, as_json: bool) -> int:
@@ -190,13 +215,18 @@ def _duration(option: str, text: str) -> int:
         raise Wrong(f"{option}: {error} (got {text!r})") from None
 
 
-def _asked(ask: Callable[[], Answer], remedy: str) -> Answer:
-    try:
-        return ask()
-    except Refused as refused:
-        raise Wrong(f"refused: {refused}", Exit.REFUSED) from None
-    except Unreachable as silent:
-        raise Wrong(f"no replica answered, so nothing is known: {silent}; {remedy}", Exit.UNKNOWN) from None
+def _asked(ask: Callable[[], Answer], remedy: str, patience_ns: int = 0) -> Answer:
+    """The first answer. What was asked keeps its name, so that asking again for as long as patience lasts asks for nothing more."""
+    deadline = time.monotonic() + patience_ns / 1e9
+    while True:
+        try:
+            return ask()
+        except Refused as refused:
+            raise Wrong(f"refused: {refused}", Exit.REFUSED) from None
+        except Unreachable as silent:
+            if time.monotonic() >= deadline:
+                raise Wrong(f"no replica answered, so nothing is known: {silent}; {remedy}", Exit.UNKNOWN) from None
+        time.sleep(POLL_S)
 
 
 def _wait_for(remote: Remote, order_id: str, patience_ns: int) -> dict[str, Any] | None:

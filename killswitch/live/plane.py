@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from killswitch.core import audit, audit_export, policy, transparency
+from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.events import Append, Boot, Effect, Input, Receive, Record
 from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.keys import EVERY_TENANT, Keyset
@@ -33,8 +34,8 @@ HEADS_MAX: Final = 16
 ACCESS: Final = policy.Bundle(resources.files("killswitch.live").joinpath("policies/access.cedar").read_text("utf-8"))
 SYSTEM: Final = "system"
 
-Asked = OrderRequest | ResumeDraftRequest | ResumeSubmit
-Answer = OrderStatus | ResumeDraft | ResumeStatus
+Asked = OrderRequest | ResumeDraftRequest | ResumeSubmit | RolloutRequest
+Answer = OrderStatus | ResumeDraft | ResumeStatus | RolloutStatus
 
 
 class NotAllowed(Exception):
@@ -128,7 +129,7 @@ class ControlPlane(Node):
         """What the core tells people is handed to whoever waits for it; nobody does any more: they ask again."""
         if not to.startswith("operator/"):
             super().send(to, message)
-        elif isinstance(message, OrderStatus | ResumeDraft | ResumeStatus):
+        elif isinstance(message, Answer):
             for queue in self._open.get(message.request, ()):
                 queue.put_nowait(message)
 
@@ -203,6 +204,7 @@ class ControlPlane(Node):
         return {
             "replica": self.node,
             "cell": self._deployment.cell,
+            "policy": view.policy(state),
             "vouches": not state.disk_failed,  # a replica whose disk failed forwards and denies, and is no witness of anything
             "orders": view.orders(state, tenants, self._watched.effective_ns, now_ns, lifted=lifted),
             "agents": view.agents(state, tenants),

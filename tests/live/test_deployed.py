@@ -176,6 +176,24 @@ def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, 
         assert checked.stdout.startswith("invalid: replica/1"), checked.stdout
 
 
+def test_a_policy_is_tried_and_taken_back(running: Cell, tmp_path: Path) -> None:
+    running.guard("sleep", "600")
+    until(lambda: running.said("acme-a1", '"PROC_START"'), 30)
+    harsh = "scenarios/policies/every-stop-is-hard.cedar"
+    assert running.run("policy", "canary", harsh, person="alice").returncode == 1  # of one tenant, not of all
+    (tmp_path / "broken.cedar").write_text("permit (")
+    assert running.run("policy", "canary", str(tmp_path / "broken.cedar"), person="root").returncode == 64
+    tried = running.run("policy", "canary", harsh, "--percent", "100", person="root")
+    assert tried.returncode == 0, tried.stderr
+    assert running.document("status")["policy"]["stage"] == "CANARY"
+    assert running.document("order", "soft", "acme/a1", "--reason", "x", "--wait", "10s")["stands"]["severity"] == "HARD"
+    assert running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol").returncode == 0
+    assert running.run("policy", "rolled-back", person="root").returncode == 0
+    assert running.document("status")["policy"]["canary"] == ""
+    until(lambda: running.said("acme-a1", '"PROC_START"', 2), 30)
+    assert running.document("order", "soft", "acme/a1", "--grace", "2s", "--reason", "x", "--wait", "10s")["stands"]["severity"] == "SOFT"
+
+
 def cut_below_its_last_head(log: dict[str, Any]) -> None:
     """What lies after the last cosigned head can be cut off unseen: for that, somebody has to have seen it."""
     size = int(log["heads"][-1].splitlines()[1].split()[0])
