@@ -32,8 +32,9 @@ class Fact(NamedTuple):
 VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- the run
     "run-started": (("scenario", "seed", "driver"), "first fact of every history"),
-    "topology": (("replicas", "quorum", "kill_quorum", "agents", "sinks", "parameters"),
-                 "second fact. agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
+    "topology": (("replicas", "quorum", "kill_quorum", "cells", "agents", "sinks", "parameters"),
+                 "second fact. cells: [{replicas, quorum, kill_quorum, agents}] where there are several; "
+                 "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
                  "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns}"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
@@ -56,6 +57,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                       "the signer may give orders for that scope, by the world's own keyring"),
     "order-durable": (("order",), "the record of the order became durable at this node. The k-th replica's is t0 (EFFECTIVE)"),
     "order-status": (("request", "order", "stage", "copies"), "what the operator's client was told about an order"),
+    "cell-status": (("request", "order", "cell", "stage", "copies"),
+                    "the same, of one of several cells by its number; order-status is then of all that the order concerns"),
     "agent-status": (("order", "agent", "token", "stage"), "what the operator's client was told about an agent"),
     "order-rejected": (("why", "sender"), "a node refused an order"),
     "escalated": (("parent", "child", "agent"), "a replica issued the child order of a soft stop that did not complete"),

@@ -20,6 +20,7 @@ from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
 from harness.rulings import Rulings
 from killswitch.core.bundles import RolloutStatus
+from killswitch.core.cells import CellStatus
 from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
@@ -137,7 +138,10 @@ class Observer:
         message = event.message
         if self.node != "operator":
             return
-        if isinstance(message, OrderStatus):
+        if isinstance(message, CellStatus):
+            fields = {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies}
+            self.emit("cell-status", {**fields, "cell": int(message.cell.removeprefix("cell-"))})
+        elif isinstance(message, OrderStatus):
             self.emit("order-status", {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies})
         elif isinstance(message, AgentStatus):
             token = _parts(message.token)

@@ -13,6 +13,7 @@ from killswitch.core.bundles import Stage
 from killswitch.core.events import Command
 from killswitch.core.messages import Gate, Life
 from scenarios import bundles
+from scenarios.deploy import cells
 from scenarios.schedule import Operation, Schedule
 
 
@@ -67,6 +68,10 @@ def topology_fact(schedule: Schedule) -> dict[str, Any]:
         "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
         "quorum": topology.quorum,
         "kill_quorum": topology.kill_quorum,
+        "cells": [
+            {"replicas": list(cell.replicas), "quorum": cell.quorum, "kill_quorum": cell.kill_quorum, "agents": list(cell.agents)}
+            for cell in (cells(topology) if topology.cells else ())
+        ],
         "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
         "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
         "parameters": structs.asdict(schedule.parameters),

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from harness.history import Fact
 from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS, Aim
-from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Topology, Trigger
+from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Trigger
 from sim.network import stream_of
 
 APART_NS = 1_000
@@ -62,8 +62,8 @@ def _without(schedule: Schedule, gone: str) -> Schedule:
     topology = schedule.topology
     return replace(
         schedule,
-        topology=Topology(
-            replicas=topology.replicas, kill_quorum=topology.kill_quorum, quorum=topology.quorum,
+        topology=replace(
+            topology,
             agents=tuple(agent for agent in topology.agents if agent.tenant != gone),
             sinks=tuple(sink for sink in topology.sinks if sink.tenant != gone),
         ),

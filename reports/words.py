@@ -42,6 +42,7 @@ SENTENCES: dict[str, str] = {
     "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",
     "order-durable": "Holds the order {order} durably.",
     "order-status": "The operator is told: order {order} is {stage}, {copies} durable copies.",
+    "cell-status": "The operator is told: in cell {cell} order {order} is {stage}, {copies} durable copies there.",
     "agent-status": "The operator is told: {agent} is {stage} under order {order}.",
     "order-rejected": "Refuses an order from {sender}: {why}.",
     "escalated": "The soft order {parent} did not complete for {agent}: issues the hard order {child}.",

@@ -13,13 +13,14 @@ from typing import NamedTuple
 from scenarios import bundles, derive
 from scenarios.document import Steps
 from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, writer
-from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
+from scenarios.model import CellForm, EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.problems import known_or_meant
 from scenarios.targets import REST, Roster, Word, role
 from scenarios.triggers import Moment
 from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text
 
 AGENTS_LIMIT = 200
+REPLICAS_LIMIT = 9
 TASKS_LIMIT = 50_000
 STEPS_LIMIT = 100
 SWARM_LIMIT = 50
@@ -68,20 +69,30 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
 
 def _quorums(scenario: Scenario) -> Iterator[Complaint]:
     form = scenario.topology
+    for number, cell in enumerate(form.federation()):
+        yield from _quorum(cell, ("topology", "cells", number) if form.cells else ("topology",))
+    if form.cells:
+        for key in sorted({"replicas", "quorum", "kill_quorum"} & form.model_fields_set):
+            yield Complaint(("topology", key.replace("_", "-")), "`cells` says that of each cell", "keep one of them")
+        if form.all_replicas() > REPLICAS_LIMIT:
+            yield Complaint(("topology", "cells"), f"more than {REPLICAS_LIMIT} replicas in all", "make cells smaller", str(form.all_replicas()))
+
+
+def _quorum(form: CellForm, at: Steps) -> Iterator[Complaint]:
     n, k, q = form.replicas, form.order_quorum(), form.lease_quorum()
     for key, value in (("kill-quorum", form.kill_quorum), ("quorum", form.quorum)):
         if value is not None and value > n:
-            yield Complaint(("topology", key), f"more than the {n} replicas", f"use at most {n}", str(value))
+            yield Complaint((*at, key), f"more than the {n} replicas", f"use at most {n}", str(value))
             return
     got = f"replicas {n}, kill-quorum {k}, quorum {q}"
     key = "quorum" if form.quorum is not None else "kill-quorum"
     if 2 * q <= n:
         problem = "two lease quorums may share no replica: 2 * quorum must be above replicas"
-        yield Complaint(("topology", key), problem, f"use {n // 2 + 1} or more", got)
+        yield Complaint((*at, key), problem, f"use {n // 2 + 1} or more", got)
     if k + q <= n:
         remedy = "raise one of them: else a lease is granted by replicas that have never heard of the order"
         problem = "a lease quorum may miss every replica that holds an order: kill-quorum + quorum must be above replicas"
-        yield Complaint(("topology", key), problem, remedy, got)
+        yield Complaint((*at, key), problem, remedy, got)
 
 
 def _fleet(scenario: Scenario) -> Iterator[Complaint]:
@@ -91,6 +102,10 @@ def _fleet(scenario: Scenario) -> Iterator[Complaint]:
         for name, times in Counter(sink.name for sink in form.sinks).items():
             if times > 1:
                 yield Complaint(("topology", "tenants", tenant, "sinks"), f"{times} sinks of one name", "give each its own name", repr(name))
+        for number, group in enumerate(form.agents):
+            if group.cell > len(scenario.topology.federation()):
+                got, there = str(group.cell), len(scenario.topology.federation())
+                yield Complaint(("topology", "tenants", tenant, "agents", number, "cell"), f"there are only {there} cells", "use a lower number", got)
     if not 1 <= total <= AGENTS_LIMIT:
         problem = "no agents at all" if total == 0 else f"more than {AGENTS_LIMIT} agents"
         yield Complaint(("topology", "tenants"), problem, "for example acme: {workers: 2}", str(total))
@@ -243,8 +258,8 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
 
 
 def _asked_first(scenario: Scenario, form: OperationForm | PolicyForm, at: Steps) -> Iterator[Complaint]:
-    if form.replica is not None and form.replica > scenario.topology.replicas:
-        yield Complaint((*at, "replica"), f"there are only {scenario.topology.replicas} replicas", "use a lower number", str(form.replica))
+    if form.replica is not None and form.replica > scenario.topology.all_replicas():
+        yield Complaint((*at, "replica"), f"there are only {scenario.topology.all_replicas()} replicas", "use a lower number", str(form.replica))
 
 
 def _rollout(verb: str, form: PolicyForm, at: Steps) -> Iterator[Complaint]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from killswitch.core.machine import Parameters
 from scenarios.faults import DRIVERS, FAULTS, LIVE, MECHANISMS, SIM
 from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, PolicyForm, Profile, Scenario, TopologyForm
-from scenarios.schedule import AgentSpec, SinkSpec, Topology
+from scenarios.schedule import AgentSpec, CellSpec, SinkSpec, Topology
 from scenarios.triggers import FactMatch, Moment
 from scenarios.units import MILLION, SECOND_NS, Span
 
@@ -54,8 +54,13 @@ def topology(form: TopologyForm) -> Topology:
             labels = tuple(sorted(f"{key}={value}" for key, value in group.labels.items()))
             for _ in range(group.count):
                 number += 1
-                agents.append(AgentSpec(agent=f"{tenant}/{number}", tenant=tenant, kind=group.kind, labels=labels, sinks=own))
-    return Topology(replicas=form.replicas, kill_quorum=form.order_quorum(), quorum=form.lease_quorum(), agents=tuple(agents), sinks=tuple(sinks))
+                agents.append(AgentSpec(agent=f"{tenant}/{number}", tenant=tenant, kind=group.kind, labels=labels, sinks=own, cell=group.cell))
+    first = form.federation()[0]
+    cells = (CellSpec(replicas=cell.replicas, kill_quorum=cell.order_quorum(), quorum=cell.lease_quorum()) for cell in form.cells)
+    return Topology(
+        replicas=form.all_replicas(), kill_quorum=first.order_quorum(), quorum=first.lease_quorum(), agents=tuple(agents), sinks=tuple(sinks),
+        cells=tuple(cells),
+    )  # fmt: skip
 
 
 def parameters(form: ParametersForm) -> Parameters:
@@ -184,6 +189,8 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
 def drivers(scenario: Scenario) -> tuple[str, ...]:
     """The drivers that have every fault of the scenario, with the settings it is given. Only a simulated network is bad by itself."""
     network = scenario.network
+    if scenario.topology.cells:
+        return (SIM,)
     able = (SIM,) if network.loss.high or network.duplicate.high or network.reorder.high else DRIVERS
     return tuple(driver for driver in able if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
 
@@ -193,6 +200,7 @@ def simulated_only(scenario: Scenario) -> list[str]:
     missing = sorted({f"fault {name}" for name, form in _faults(scenario) if LIVE not in playable_by(name, form)})
     network = scenario.network
     chances = {"network loss": network.loss, "network duplicate": network.duplicate, "network reorder": network.reorder}
+    missing += ["several cells"] if scenario.topology.cells else []
     return missing + [name for name, chance in chances.items() if chance.high]
 
 

@@ -205,7 +205,7 @@ def _rollout(scenario: Scenario, verb: str, form: PolicyForm, request: str, dice
 
 def _replica(scenario: Scenario, form: OperationForm | PolicyForm, dice: Dice, entry_id: str) -> str:
     """The replica that is asked first."""
-    number = form.replica or 1 + dice.stream(f"entry/{entry_id}/replica").below(scenario.topology.replicas)
+    number = form.replica or 1 + dice.stream(f"entry/{entry_id}/replica").below(scenario.topology.all_replicas())
     return f"replica/{number}"
 
 

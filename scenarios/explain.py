@@ -51,8 +51,10 @@ def explain(scenario: Scenario, schedule: Schedule | None = None) -> str:
 
 def _fleet(scenario: Scenario) -> Iterator[str]:
     topology = derive.topology(scenario.topology)
-    n, k, q = topology.replicas, topology.kill_quorum, topology.quorum
-    yield f"  {n} replica{'s' * (n > 1)}: an order is effective when {k} hold{'s' * (k == 1)} it durably, a lease needs {q} to grant it"
+    for number, cell in enumerate(scenario.topology.federation(), start=1):
+        n, k, q = cell.replicas, cell.order_quorum(), cell.lease_quorum()
+        name = f"cell {number}: " if scenario.topology.cells else ""
+        yield f"  {name}{n} replica{'s' * (n > 1)}: an order is effective when {k} hold{'s' * (k == 1)} it durably, a lease needs {q} to grant it"
     for tenant, form in scenario.topology.tenants.items():
         agents = [agent for agent in topology.agents if agent.tenant == tenant]
         kinds = {agent.kind for agent in agents}

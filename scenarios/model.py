@@ -37,11 +37,29 @@ def default(written: Any, **more: Any) -> Any:
 # -- Topology -----------------------------------------------------------------------------------------------------------------------
 
 
+class CellForm(Form):
+    """One cell of several. Both quorums default to a majority."""
+
+    replicas: int = Field(default=3, ge=1, le=9)
+    quorum: int | None = Field(default=None, ge=1, description="replicas that must grant a lease")
+    kill_quorum: int | None = Field(default=None, ge=1, description="replicas that must hold an order durably for it to be effective")
+
+    def majority(self) -> int:
+        return self.replicas // 2 + 1
+
+    def lease_quorum(self) -> int:
+        return self.majority() if self.quorum is None else self.quorum
+
+    def order_quorum(self) -> int:
+        return self.majority() if self.kill_quorum is None else self.kill_quorum
+
+
 class AgentGroup(Form):
     """Several agents alike. Agents of a tenant are numbered on from 1 over its groups."""
 
     count: int = Field(default=1, ge=0, le=200)
     kind: Kind = "worker"
+    cell: int = Field(default=1, ge=1, description="the number of the cell that is its home, where there are several")
     labels: dict[forms.Name, Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]] = {}
 
 
@@ -79,22 +97,17 @@ class Tenant(Form):
         return (AgentGroup(count=self.workers), *self.agents) if self.workers else self.agents
 
 
-class TopologyForm(Form):
-    """One cell. Both quorums default to a majority."""
+class TopologyForm(CellForm):
+    """One cell, or with ``cells`` several, whose replicas are numbered on. Both quorums default to a majority."""
 
-    replicas: int = Field(default=3, ge=1, le=9)
-    quorum: int | None = Field(default=None, ge=1, description="replicas that must grant a lease")
-    kill_quorum: int | None = Field(default=None, ge=1, description="replicas that must hold an order durably for it to be effective")
+    cells: tuple[CellForm, ...] = Field(default=(), max_length=4, description="instead of replicas and quorums: each cell's own")
     tenants: dict[forms.Name, Tenant] = Field(min_length=1, max_length=20)
 
-    def majority(self) -> int:
-        return self.replicas // 2 + 1
+    def federation(self) -> tuple[CellForm, ...]:
+        return self.cells or (self,)
 
-    def lease_quorum(self) -> int:
-        return self.majority() if self.quorum is None else self.quorum
-
-    def order_quorum(self) -> int:
-        return self.majority() if self.kill_quorum is None else self.kill_quorum
+    def all_replicas(self) -> int:
+        return sum(cell.replicas for cell in self.federation())
 
 
 # -- The world ----------------------------------------------------------------------------------------------------------------------

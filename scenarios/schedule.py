@@ -22,13 +22,17 @@ PROBLEMS_SHOWN = 20
 
 
 class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One agent and its sidecar. ``agent`` is ``tenant/name``; ``kind`` names a workload profile, never a branch in the core."""
+    """One agent and its sidecar. ``agent`` is ``tenant/name``; ``kind`` names a workload profile, never a branch in the core.
+
+    ``cell``: the number of its home, where there are several.
+    """
 
     agent: str
     tenant: str
     kind: str = "worker"
     labels: tuple[str, ...] = ()
     sinks: tuple[str, ...] = ()
+    cell: int = 1
 
 
 class SinkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,14 +43,26 @@ class SinkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sink_class: str = "F"
 
 
+class CellSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One cell of several: its replicas come after those of the cells before it."""
+
+    replicas: int
+    kill_quorum: int
+    quorum: int
+
+
 class Topology(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One cell: ``replicas`` replicas of which ``kill_quorum`` make an order effective and ``quorum`` grant a lease."""
+    """One cell: ``replicas`` replicas of which ``kill_quorum`` make an order effective and ``quorum`` grant a lease.
+
+    ``cells``: where there are several, each of them; then ``replicas`` counts the replicas of all, and the quorums are the first cell's.
+    """
 
     replicas: int
     kill_quorum: int
     quorum: int
     agents: tuple[AgentSpec, ...]
     sinks: tuple[SinkSpec, ...]
+    cells: tuple[CellSpec, ...] = ()
 
 
 class ClockSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

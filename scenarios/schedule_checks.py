@@ -126,10 +126,16 @@ def _header(schedule: Schedule) -> Problems:
 def _topology(topology: Topology) -> Problems:
     n, k, q = topology.replicas, topology.kill_quorum, topology.quorum
     yield from _within("topology.replicas", n, 1, REPLICAS_MAX)
-    if not quorums_intersect(n, k, q):
+    if not topology.cells and not quorums_intersect(n, k, q):
         got = f"quorum {q} and kill_quorum {k} of {n}"
         remedy = "each is 1 to replicas, quorum + kill_quorum must be above replicas, and 2 * quorum too"
         yield _problem("topology.quorum", "quorums that need not meet", got, remedy)
+    if topology.cells and sum(cell.replicas for cell in topology.cells) != n:
+        yield _problem("topology.cells", "their replicas are not those of the topology", n, "let replicas be the sum over the cells")
+    for number, cell in enumerate(topology.cells):
+        if not quorums_intersect(cell.replicas, cell.kill_quorum, cell.quorum):
+            got = f"quorum {cell.quorum} and kill_quorum {cell.kill_quorum} of {cell.replicas}"
+            yield _problem(f"topology.cells[{number}]", "quorums that need not meet", got, "as for a single cell")
     yield from _at_most("topology.agents", len(topology.agents), AGENTS_MAX)
     yield from _at_most("topology.sinks", len(topology.sinks), SINKS_MAX)
     yield from _unique("topology.agents[{}].agent", (agent.agent for agent in topology.agents))
@@ -139,6 +145,7 @@ def _topology(topology: Topology) -> Problems:
         field = f"topology.agents[{number}]"
         yield from _text(f"{field}.agent", agent.agent, AGENT_PATTERN, "acme/1")
         yield from _tenant(f"{field}.tenant", agent.tenant, agent.agent)
+        yield from _within(f"{field}.cell", agent.cell, 1, max(1, len(topology.cells)))
         yield from _text(f"{field}.kind", agent.kind, NAME_PATTERN, "worker")
         for label in agent.labels:
             yield from _text(f"{field}.labels", label, SCOPES["label"], "tier=gold")

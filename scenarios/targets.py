@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 AGENT_PATTERN = rf"{NAME_PATTERN}/[a-z0-9-]{{1,32}}"
 WORD_PATTERN = (
-    rf"replicas|replica [1-9]|sidecars( {NAME_PATTERN})?|sidecar {AGENT_PATTERN}|agents( {NAME_PATTERN})?|agent {AGENT_PATTERN}"
+    rf"replicas|replica [1-9]|cell [1-9]|sidecars( {NAME_PATTERN})?|sidecar {AGENT_PATTERN}|agents( {NAME_PATTERN})?|agent {AGENT_PATTERN}"
     rf"|sinks( {NAME_PATTERN})?|sink {AGENT_PATTERN}|operator|rest"
 )
 
@@ -80,8 +80,18 @@ class Roster:
         self.agents = tuple(f"agent/{agent.agent}" for agent in topology.agents)
         self.sinks = tuple(sink.sink for sink in topology.sinks)
         self.operator = "operator"
+        self.cells = self._cells(topology)
         self.nodes = (*self.replicas, *self.sidecars, *self.agents, *self.sinks, self.operator)
         self.links = self._links(topology)
+
+    def _cells(self, topology: Topology) -> tuple[tuple[str, ...], ...]:
+        """The replicas and sidecars of each cell."""
+        found, left = [], list(self.replicas)
+        for number, size in enumerate([cell.replicas for cell in topology.cells] or [len(left)], start=1):
+            sidecars = (f"sidecar/{agent.agent}" for agent in topology.agents if agent.cell == number)
+            found.append((*left[:size], *sidecars))
+            del left[:size]
+        return tuple(found)
 
     def _links(self, topology: Topology) -> tuple[Link, ...]:
         pairs = [(one, other) for number, one in enumerate(self.replicas) for other in self.replicas[number + 1 :]]
@@ -100,6 +110,9 @@ class Roster:
         if target.kind in _GROUPS:
             prefix = f"{_GROUPS[target.kind]}/" + (f"{target.name}/" if target.name else "")
             return tuple(node for node in self.nodes if node.startswith(prefix))
+        if target.kind == "cell":
+            number = int(target.name)
+            return self.cells[number - 1] if number <= len(self.cells) else ()
         node = f"{target.kind}/{target.name}" if target.name else target.kind
         return (node,) if node in self.nodes else ()
 

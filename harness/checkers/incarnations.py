@@ -124,9 +124,10 @@ class OneIncarnation(InvariantChecker):
             rounds.setdefault(nonce, _Round(token, fact.at_ns, index))
         elif nonce in rounds:
             round_ = rounds[nonce]
-            round_.granters.add(fact.node)
+            if fact.node in self.run.cell_of(agent).replicas:
+                round_.granters.add(fact.node)
             latest = self._leased.get((agent, token))
-            if len(round_.granters) >= self.run.quorum and (latest is None or latest.at_ns < round_.at_ns):
+            if len(round_.granters) >= self.run.cell_of(agent).quorum and (latest is None or latest.at_ns < round_.at_ns):
                 self._leased[agent, token] = round_
 
     def _start(self, index: int, fact: Fact, agent: str, token: Token) -> None:
@@ -136,7 +137,7 @@ class OneIncarnation(InvariantChecker):
         leased = self._leased.get((agent, predecessor))
         if predecessor == NO_TOKEN or leased is None or (agent, predecessor) in self._stopped or self._fenced(agent, predecessor):
             return
-        if self._doubled(agent) or any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas)):
+        if self._doubled(agent) or any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.cell_of(agent).replicas)):
             self.skipped += 1
             return
         waited_ns, wait_ns = fact.at_ns - leased.at_ns, self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))

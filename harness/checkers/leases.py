@@ -30,7 +30,7 @@ class LeaseSound(InvariantChecker):
             best, reaches_ns = self.run.rounds.best(agent, token, fact.body["instance"]), fact.clock_ns
         what = "holds a lease" if fact.kind == "lease-opened" else "admitted an effect"
         if best is None:
-            self.blame(f"{fact.node} {what} without {self.run.quorum} grants of one round under its token", index)
+            self.blame(f"{fact.node} {what} without {self.run.cell_of(agent).quorum} grants of one round under its token", index)
             return
         until_ns, round_ = best
         if fact.kind == "effect-admitted":

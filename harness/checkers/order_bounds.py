@@ -24,8 +24,9 @@ class _Watch(NamedTuple):
 
 
 class StopBound(InvariantChecker):
-    """S1 (T1). With t0 the k-th replica's durable copy and o uncovered: gate CLOSED, nothing later than t0 + L/(1-rho); gate DRAIN, no new
-    task later than that, and nothing at all later than t0 + max(L, G)/(1-rho). An instance is an effective order and a matching agent.
+    """S1 (T1). With t0 the durable copy of the k-th replica of the agent's home cell and o uncovered: gate CLOSED, nothing later than
+    t0 + L/(1-rho); gate DRAIN, no new task later than that, and nothing at all later than t0 + max(L, G)/(1-rho). An instance is an
+    effective order and a matching agent.
 
     An order counts as covered as soon as an authentic certificate is durable anywhere or learned by the agent's sidecar; admissions
     after that belong to S6 and S7. Where a clock was broken that the bound leans on, or where quorums may have
@@ -45,8 +46,9 @@ class StopBound(InvariantChecker):
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-durable":
             order = self.run.orders[fact.body["order"]]
-            if order.effective_index == index and order.gate != OPEN:
-                self._watch(order, fact.at_ns)
+            cell = order.became_effective(index)
+            if cell is not None and order.gate != OPEN:
+                self._watch(order, cell, fact.at_ns)
             return
         agent = fact.body["agent"]
         watches = self._watches.get(agent)
@@ -58,10 +60,12 @@ class StopBound(InvariantChecker):
     def settle(self) -> None:
         self.skipped = len(self._exempt)
 
-    def _watch(self, order: Order, effective_ns: int) -> None:
+    def _watch(self, order: Order, cell: int, effective_ns: int) -> None:
         bounds = self.run.bounds
         any_within_ns = bounds.hard_ns if order.gate == CLOSED else bounds.soft_ns(order.grace_ns) if order.life >= STOP else None
         for agent in order.agents:
+            if self.run.home(agent) != cell:
+                continue  # what another cell holds binds nobody here
             self.examined += 1
             self._watches.setdefault(agent, []).append(_Watch(order, effective_ns, bounds.hard_ns, any_within_ns))
 

@@ -208,7 +208,7 @@ class NoFalseStop(InvariantChecker):
             return
         for agent in sorted(self._opened):
             asked = list(self._rounds.get(agent, {}).values())[:-2]
-            if any(len(round_.answered) < len(self.run.replicas) for round_ in asked):
+            if any(len(round_.answered) < len(self.run.cell_of(agent).replicas) for round_ in asked):
                 continue
             self.examined += 1
             if agent in self._stops:
@@ -240,9 +240,11 @@ class Resume(InvariantChecker):
         run = self.run
         held = (run.node(replica) for replica in run.replicas if replica not in run.custody)  # an id may be burnt with its disk (protocol 3.7)
         replicas = [node for node in held if node.works]
-        if run.healed_ns is None or len(replicas) < run.quorum:
+        if run.healed_ns is None:
             return
         for agent, orders in run.orders_of.items():
+            if sum(node.node in run.cell_of(agent).replicas for node in replicas) < run.cell_of(agent).quorum:
+                continue
             needed = [run.sidecar(agent), *(run.node(sink) for sink in run.agents[agent]["sinks"])]
             covered = run.covered_by(each for node in replicas for each in node.certificates if each not in run.forged and not run.is_void(each))
             released = all(order.order in covered for order in orders)

@@ -53,7 +53,7 @@ class NoResurrection(InvariantChecker):
         rounds = self.run.rounds.live(agent, token_of(fact.body["token"]), fact.clock_ns)
         for round_ in rounds:
             willing = [grant for grant in round_.grants.values() if not any(self._forbids(order, agent, gate) for order in grant.known)]
-            if len(willing) >= self.run.quorum:
+            if len(willing) >= self.run.cell_of(agent).quorum:
                 return
         if rounds:
             self.blame(f"{fact.node} opened its gate on grants of replicas that know an uncovered order against it", *rounds[-1].proof(), index)

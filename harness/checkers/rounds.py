@@ -9,6 +9,7 @@ A grant whose reply was lost on the way still counts here, for nobody but the si
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.checkers.words import Token
@@ -50,8 +51,8 @@ class Round:
 class Rounds:
     """All rounds of all agents since their sidecars last started: no lease survives a restart."""
 
-    def __init__(self, quorum: int) -> None:
-        self.quorum = quorum
+    def __init__(self, quorum: Callable[[str], int]) -> None:
+        self.quorum = quorum  # of an agent's home cell
         self._rounds: dict[str, dict[str, Round]] = {}
         self._best: dict[str, dict[tuple[Token, str], tuple[int, Round]]] = {}
 
@@ -76,7 +77,7 @@ class Rounds:
         earlier = round_.grants.get(replica)
         if earlier is None or earlier.len_ns < len_ns:
             round_.grants[replica] = Grant(len_ns, index, known)
-        until_ns = round_.until_ns(self.quorum)
+        until_ns = round_.until_ns(self.quorum(agent))
         if until_ns is not None:
             best = self._best.setdefault(agent, {})
             key = (token, round_.instance)
@@ -98,5 +99,5 @@ class Rounds:
 
     def live(self, agent: str, token: Token, clock_ns: int) -> list[Round]:
         """Rounds of the token with a quorum whose lease is not out at ``clock_ns``."""
-        rounds = self._rounds.get(agent, {}).values()
-        return [r for r in rounds if r.token == token and (until := r.until_ns(self.quorum)) is not None and until >= clock_ns]
+        rounds, quorum = self._rounds.get(agent, {}).values(), self.quorum(agent)
+        return [r for r in rounds if r.token == token and (until := r.until_ns(quorum)) is not None and until >= clock_ns]

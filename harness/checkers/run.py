@@ -57,7 +57,10 @@ class Covered:
 
 @dataclass(slots=True)
 class Order:
-    """An order, and how far the run took it. ``holders``: {replica: index of its order-durable}; the k-th makes it effective."""
+    """An order, and how far the run took it. ``holders``: {replica: index of its order-durable}; a cell's k-th makes it effective there.
+
+    ``cells``: those that it concerns, by index: an agent's home, or for anything wider all. ``effective``: {cell: (when, index of the fact)}.
+    """
 
     order: str
     tenant: str
@@ -69,8 +72,8 @@ class Order:
     first_index: int
     first_ns: int
     holders: dict[str, int] = field(default_factory=dict)
-    effective_ns: int | None = None
-    effective_index: int | None = None
+    cells: tuple[int, ...] = (0,)
+    effective: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def severity(self) -> str:
@@ -91,11 +94,33 @@ class Order:
             return True
         return self.tenant == tenant and self.scope[0] != "global" and scope in (("tenant", scope[1]), self.scope)
 
+    @property
+    def effective_ns(self) -> int | None:
+        """When it first was effective in a cell that it concerns."""
+        return min((self.effective[cell][0] for cell in self.cells if cell in self.effective), default=None)
+
+    def effective_in(self, cell: int) -> int | None:
+        """t0 for the agents whose home is that cell."""
+        return self.effective[cell][0] if cell in self.effective else None
+
+    def became_effective(self, index: int) -> int | None:
+        """The cell in which this very fact made it effective, if any."""
+        return next((cell for cell, (_, made) in self.effective.items() if made == index), None)
+
     def proof(self) -> tuple[int, ...]:
-        """The facts that make it effective: the first k replicas' durable copies."""
-        if self.effective_index is None:
-            return (self.first_index,)
-        return tuple(index for index in self.holders.values() if index <= self.effective_index)
+        """The facts that make it effective: the durable copies up to the last that did, in whichever cell."""
+        last = max((index for _, index in self.effective.values()), default=None)
+        return (self.first_index,) if last is None else tuple(index for index in self.holders.values() if index <= last)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A group of replicas with quorums of its own, and the agents whose home it is."""
+
+    replicas: tuple[str, ...]
+    quorum: int
+    kill_quorum: int
+    agents: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -150,6 +175,8 @@ class Run:
         self.quorum = int(body["quorum"])
         self.kill_quorum = int(body["kill_quorum"])
         self.agents: dict[str, dict[str, Any]] = dict(body["agents"])
+        self.cells = _cells(body)
+        self._home = {agent: number for number, cell in enumerate(self.cells) for agent in cell.agents}
         self.sinks: dict[str, str] = dict(body["sinks"])
         self.orders: dict[str, Order] = {}
         self.orders_of: dict[str, list[Order]] = {agent: [] for agent in self.agents}
@@ -160,7 +187,7 @@ class Run:
         self.revoked: set[str] = set()
         self.nodes: dict[str, Node] = {}
         self.processes: dict[str, Process] = {}
-        self.rounds = Rounds(self.quorum)
+        self.rounds = Rounds(lambda agent: self.cell_of(agent).quorum)
         self.clock_suspects: dict[str, int] = {}
         self.wall_suspects: set[str] = set()
         self.custody: dict[str, int] = {}
@@ -207,6 +234,17 @@ class Run:
         if found is None:
             found = self.nodes[name] = Node(name)
         return found
+
+    def home(self, agent: str) -> int:
+        """The index of an agent's home cell."""
+        return self._home.get(agent, 0)
+
+    def cell_of(self, agent: str) -> Cell:
+        return self.cells[self.home(agent)]
+
+    def held_in(self, order: Order, cell: int) -> int:
+        """How many replicas of a cell hold an order durably."""
+        return len(order.holders) if len(self.cells) == 1 else sum(replica in self.cells[cell].replicas for replica in order.holders)
 
     def sidecar(self, agent: str) -> Node:
         return self.node(f"sidecar/{agent}")
@@ -271,6 +309,9 @@ class Run:
             grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
             first_index=index, first_ns=fact.at_ns,
         )  # fmt: skip
+        if len(self.cells) > 1:
+            wide = kind != "agent" or value not in self._home
+            order.cells = tuple(range(len(self.cells))) if wide else (self._home[value],)
         self.orders[order.order] = order
         self.news_ns = fact.at_ns
         for agent in sorted(order.agents):
@@ -293,8 +334,9 @@ class Run:
         self.node(fact.node).durable.setdefault(order.order, index)
         if is_replica(fact.node) and fact.node not in order.holders:
             order.holders[fact.node] = index
-            if len(order.holders) == self.kill_quorum:
-                order.effective_ns, order.effective_index = fact.at_ns, index
+            number = next((number for number, cell in enumerate(self.cells) if fact.node in cell.replicas), 0)
+            if self.held_in(order, number) == self.cells[number].kill_quorum:
+                order.effective[number] = (fact.at_ns, index)
 
     def _certificate_learned(self, index: int, fact: Fact) -> None:
         certificate = fact.body["certificate"]
@@ -405,6 +447,8 @@ class Run:
 
     def _lease_granted(self, index: int, fact: Fact) -> None:
         body = fact.body
+        if fact.node not in self.cell_of(body["agent"]).replicas:
+            return  # whatever another cell grants is no part of a quorum
         known = tuple(order.order for order, _ in self.in_force(self.node(fact.node), body["agent"]))
         self.rounds.granted(body["agent"], body["nonce"], fact.node, token_of(body["token"]), int(body["len_ns"]), known, index)
 
@@ -465,3 +509,9 @@ def _replica_nodes(replicas: Any) -> tuple[str, ...]:
     if isinstance(replicas, int):
         return tuple(f"replica/{number}" for number in range(1, replicas + 1))
     return tuple(replicas)
+
+
+def _cells(body: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """The cells of a topology: one of everybody, where it does not name several."""
+    told = body.get("cells") or [{**body, "replicas": _replica_nodes(body["replicas"])}]
+    return tuple(Cell(tuple(cell["replicas"]), int(cell["quorum"]), int(cell["kill_quorum"]), tuple(cell["agents"])) for cell in told)

@@ -78,10 +78,11 @@ class SinkBound(InvariantChecker):
             self._disturbed.add(fact.node)
 
     def _judge_fence_due(self, index: int, fact: Fact, agent: str, order: Order) -> None:
-        if order.effective_ns is None or order.life != KILL or self.run.lifted(order, agent) or fact.node in self._disturbed:
+        effective_ns = order.effective_in(self.run.home(agent))
+        if effective_ns is None or order.life != KILL or self.run.lifted(order, agent) or fact.node in self._disturbed:
             return
         token = token_of(fact.body["token"])
-        for replica in self.run.replicas:
+        for replica in self.run.cell_of(agent).replicas:
             learned = self.run.node(replica).known.get(order.order)
             promised = any(held >= token and since < learned.index for held, since in self._promised.get((replica, agent), ())) if learned else False
             if learned is None or not promised or replica in self.run.touched:
@@ -89,13 +90,14 @@ class SinkBound(InvariantChecker):
             self.examined += 1
             bounds = self.run.bounds
             limit_ns = bounds.hard_ns + stretch(4 * bounds.gossip_ns, bounds.drift_ppm) + FENCE_ARRIVES_NS
-            elapsed_ns = fact.at_ns - max(learned.at_ns, order.effective_ns)
+            elapsed_ns = fact.at_ns - max(learned.at_ns, effective_ns)
             if elapsed_ns > limit_ns:
                 why = f"{fact.node} applied an effect of {agent} {elapsed_ns} ns after {order.severity} {order.order[:12]}, which {replica} had to "
                 self.blame(why + f"fence off there within {limit_ns} ns", *order.proof(), learned.index, index)
 
     def _judge_challenge(self, index: int, fact: Fact, agent: str, order: Order) -> None:
-        if order.effective_ns is None or order.gate == OPEN or self.run.lifted(order, agent):
+        effective_ns = order.effective_in(self.run.home(agent))
+        if effective_ns is None or order.gate == OPEN or self.run.lifted(order, agent):
             return
         bounds = self.run.bounds
         new = fact.body["cls"] == NEW
@@ -109,7 +111,7 @@ class SinkBound(InvariantChecker):
             return
         self.examined += 1
         stop_ns = bounds.hard_ns if new or order.gate == CLOSED else bounds.soft_ns(order.grace_ns)
-        elapsed_ns, limit_ns = fact.at_ns - order.effective_ns, stop_ns + bounds.challenge_residue_ns + HOST_LAG_NS
+        elapsed_ns, limit_ns = fact.at_ns - effective_ns, stop_ns + bounds.challenge_residue_ns + HOST_LAG_NS
         self.measure(elapsed_ns, limit_ns)
         if elapsed_ns > limit_ns:
             why = f"{fact.body['sink']} applied an effect of {agent} {elapsed_ns} ns after {order.severity} {order.order[:12]} became effective; "

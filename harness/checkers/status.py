@@ -48,7 +48,8 @@ class HonestStatus(InvariantChecker):
 
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
-    kinds = frozenset({"order-status", "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
+    kinds = frozenset({"order-status", "cell-status",
+                       "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
                        "draft-sent"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -59,6 +60,7 @@ class HonestStatus(InvariantChecker):
         self._resumes: dict[str, _Resume] = {}
         self._by_kind = {
             "order-status": self._order_status,
+            "cell-status": self._cell_status,
             "agent-status": self._agent_status,
             "evidence-sent": self._evidence_sent,
             "declared": self._declaration,
@@ -78,10 +80,25 @@ class HonestStatus(InvariantChecker):
         self.examined += 1
         order = self.run.orders.get(identity)
         holders = tuple(order.holders.values()) if order is not None else ()
-        if stage == "EFFECTIVE" and len(holders) < self.run.kill_quorum:
+        if stage == "EFFECTIVE" and not self._effective(order):
             self.blame(f"told EFFECTIVE of order {identity[:12]} with {len(holders)} durable copies", *holders, index)
         elif stage in ("ACCEPTED", "EFFECTIVE") and len(holders) < copies:
             self.blame(f"told of {copies} copies of order {identity[:12]}, of which {len(holders)} are durable", *holders, index)
+
+    def _effective(self, order: Order | None) -> bool:
+        """In every cell that it concerns."""
+        return order is not None and all(self.run.held_in(order, cell) >= self.run.cells[cell].kill_quorum for cell in order.cells)
+
+    def _cell_status(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        cell, stage, order = int(fact.body["cell"]), fact.body["stage"], self.run.orders.get(fact.body["order"])
+        held = 0 if order is None else self.run.held_in(order, cell - 1)
+        least = self.run.cells[cell - 1].kill_quorum if stage == "EFFECTIVE" else 0
+        holders = () if order is None else tuple(order.holders.values())
+        if held < max(least, int(fact.body["copies"])):
+            told = f"told {stage} of order {fact.body['order'][:12]} in cell {cell}"
+            why = f"{told}, with {fact.body['copies']} copies there, of which {held} are durable"
+            self.blame(why, *holders, index)
 
     def _evidence_sent(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -124,17 +141,18 @@ class HonestStatus(InvariantChecker):
             self.skipped += 1
             return
         wait_ns = self.run.bounds.declare_ns(challenged=bool(self.run.sinks_of(agent, "C")))
-        waits_ns = sorted(self._waits_ns(order, fact.at_ns), reverse=True)
-        witness = [self.run.node(replica).known[order.order].index for replica in self.run.replicas if order.order in self.run.node(replica).known]
-        kth_ns = waits_ns[self.run.kill_quorum - 1] if len(waits_ns) >= self.run.kill_quorum else 0
+        home = self.run.cell_of(agent)
+        waits_ns = sorted(self._waits_ns(order, home.replicas, fact.at_ns), reverse=True)
+        witness = [self.run.node(replica).known[order.order].index for replica in home.replicas if order.order in self.run.node(replica).known]
+        kth_ns = waits_ns[home.kill_quorum - 1] if len(waits_ns) >= home.kill_quorum else 0
         if kth_ns < wait_ns:
             why = f"{fact.node} declared {agent} stopped when k replicas had waited {kth_ns} ns of real time; T4 needs {wait_ns} ns"
             self.blame(why, *witness, index)
 
-    def _waits_ns(self, order: Order, now_ns: int) -> list[int]:
+    def _waits_ns(self, order: Order, replicas: tuple[str, ...], now_ns: int) -> list[int]:
         """Real time for which each replica has denied leases against the order without a restart in between, at its longest: a wait that was over
         before a restart was one."""
-        nodes = [self.run.node(replica) for replica in self.run.replicas]
+        nodes = [self.run.node(replica) for replica in replicas]
         return [
             max(end - max(node.known[order.order].at_ns, start) for start, end in (*node.lives, (node.started_ns, now_ns)))
             for node in nodes
@@ -168,4 +186,4 @@ class HonestStatus(InvariantChecker):
                 self.blame(why, *order.proof(), index)
 
     def _clocks_broken(self, agent: str) -> bool:
-        return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.replicas))
+        return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.cell_of(agent).replicas))

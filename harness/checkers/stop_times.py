@@ -42,8 +42,9 @@ def stop_times(history: Iterable[Fact]) -> tuple[StopTime, ...]:
         match fact.kind:
             case "order-durable":
                 order = run.orders[fact.body["order"]]
-                if order.effective_index == index and order.gate != OPEN:
-                    for agent in sorted(order.agents):
+                cell = order.became_effective(index)
+                if cell is not None and order.gate != OPEN:
+                    for agent in sorted(agent for agent in order.agents if run.home(agent) == cell):
                         stops.setdefault(agent, []).append(_begin(order, agent, fact.at_ns, reaped.get(agent), run))
             case "effect-admitted":
                 for stop in stops.get(fact.body["agent"], ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.checkers.bounds import BACKOFF_CAP_NS, Bounds, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
+from harness.checkers.words import agent_of, is_replica
 from harness.history import Fact
 
 
@@ -149,8 +150,14 @@ class AuditSync(InvariantChecker):
             if writer in self._forked or writer in self.run.custody or not self.run.node(writer).works:
                 continue
             for witness in witnesses:
-                if witness != writer:
+                if witness != writer and self._peers(writer, witness):
                     self._judge(writer, witness, growths)
+
+    def _peers(self, writer: str, witness: str) -> bool:
+        """A log is witnessed by the replicas of its own cell."""
+        if is_replica(writer):
+            return any(writer in cell.replicas and witness in cell.replicas for cell in self.run.cells)
+        return witness in self.run.cell_of(agent_of(writer)).replicas
 
     def _judge(self, writer: str, witness: str, growths: list[tuple[int, int, int]]) -> None:
         bound_ns = cosigned_within_ns(self.run.bounds)

@@ -5,7 +5,7 @@ Owns the collection. A bug replaces named functions of the core from outside; th
 
 from __future__ import annotations
 
-from harness.planted import controls, disks, durability, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed
+from harness.planted import controls, disks, durability, federation, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed
 from harness.planted.bug import PlantedBug
 
 _FAMILIES = (
@@ -15,6 +15,7 @@ _FAMILIES = (
     gaps.BUGS,
     load.BUGS,
     policies.BUGS,
+    federation.BUGS,
     unnoticed.BUGS,
     overlooked.BUGS,
     trust.BUGS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from killswitch.core import agent, operator, sink
+from killswitch.core import agent, federation, operator, sink
 from killswitch.core.events import Effect, Input
 from killswitch.core.keys import Keyset, Signer, default_keyset
 from killswitch.core.machine import Machine, NodeConfig
@@ -38,8 +38,8 @@ class Node:
 
 
 def keyset_of(config: NodeConfig) -> Keyset:
-    """The keyset by convention of a cell: its replicas, the sidecars of its fleet, and the people of `keys.default_keyset`."""
-    return default_keyset(config.replicas, [f"sidecar/{agent_name}" for agent_name in config.fleet])
+    """The keyset by convention of a federation: the replicas of its cells, the sidecars of its fleet, and the people of `keys.default_keyset`."""
+    return default_keyset(federation.everyone(config), [f"sidecar/{agent_name}" for agent_name in config.fleet])
 
 
 def machine(config: NodeConfig, signer: Signer, keyset: Keyset | None = None) -> Machine:

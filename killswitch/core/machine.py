@@ -34,6 +34,16 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     approvals: int = 2
 
 
+class Cell(Struct, frozen=True):
+    """One group of replicas with quorums of its own, and the agents whose home it is (``cells``)."""
+
+    name: str
+    replicas: tuple[str, ...]
+    kill_quorum: int
+    quorum: int
+    agents: tuple[str, ...] = ()
+
+
 class NodeConfig(Struct, frozen=True, kw_only=True):
     """A node's deployment record: its identity and labels come from here, never from a message.
 
@@ -41,6 +51,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     ``labels``: ``key=value``. ``sinks``: {sink node: class F, C or U} that the tenant may use; a sink finds itself there.
     ``joins``: a replica that takes the place of one whose disk was lost.
     ``fleet``: for a replica, every deployed agent as {agent: labels}. ``policy``: Cedar text; empty takes the default bundle.
+    ``replicas``, ``kill_quorum``, ``quorum``: of the node's own cell. ``cells``: all cells, where there is more than one.
     """
 
     node: str
@@ -56,6 +67,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     fleet: dict[str, tuple[str, ...]] = {}
     policy: str = ""
     joins: bool = False
+    cells: tuple[Cell, ...] = ()
 
 
 class Machine(Protocol):

@@ -1,7 +1,6 @@
 """Every message of the protocol, as data.
 
-Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it (``keys``, ``policy``) or what
-it causes (``replica``, ``sidecar``, ``agent``, ``sink``).
+Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it, or what it causes.
 
 Frozen structs of integers, strings, bytes, booleans and tuples: no floats, so that an encoding is canonical. What is signed travels as it was.
 """
@@ -13,6 +12,7 @@ from enum import IntEnum, StrEnum
 from msgspec import Struct
 
 from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
+from killswitch.core.cells import CellStatus
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -472,8 +472,8 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 
 
 Message = (
-    Order | ResumeCertificate | OrderRequest | OrderStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit | ResumeStatus
-    | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
+    Order | ResumeCertificate | OrderRequest | OrderStatus | CellStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit
+    | ResumeStatus | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
     | HeadNotice | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson | RolloutRequest | RolloutStatus | PolicyNews
     | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
     | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition

@@ -6,10 +6,11 @@ policy does. Holds the keys of the people who use it.
 
 from __future__ import annotations
 
-from killswitch.core import codec, trust
+from killswitch.core import codec, federation, trust
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
-from killswitch.core.machine import NodeConfig
+from killswitch.core.cells import CellStatus
+from killswitch.core.machine import Cell, NodeConfig
 from killswitch.core.messages import (
     GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
 )  # fmt: skip
@@ -24,13 +25,14 @@ OPEN_MAX = 256
 class Errand:
     """One command under way: what to send next, to which replica (by index), and how long to wait before asking again."""
 
-    __slots__ = ("command", "message", "replica", "wait_ns")
+    __slots__ = ("command", "effective", "message", "replica", "wait_ns")
 
     def __init__(self, command: Command, message: Message) -> None:
         self.command = command
         self.message = message
         self.replica = 0
         self.wait_ns = RETRY_NS
+        self.effective: dict[str, int] = {}  # cell -> copies, where it is effective
 
 
 class Operator:
@@ -95,8 +97,10 @@ def sign(state: Operator, request: trust.AnyRequest) -> trust.AnyRequest:
 
 
 def go(state: Operator, errand: Errand, now_ns: int) -> None:
-    """Send, and be ready to try the next replica."""
-    state.effects.append(Send(state.config.replicas[errand.replica], errand.message))
+    """Send, and be ready to try the next replica. An order is asked for in each cell that it concerns; a resume in one, or there would be two."""
+    asked = homes(state, errand)
+    for cell in asked if isinstance(errand.message, OrderRequest) else asked[:1]:
+        state.effects.append(Send(cell.replicas[errand.replica % len(cell.replicas)], errand.message))
     errand.replica = (errand.replica + 1) % len(state.config.replicas)
     state.effects.append(SetTimer(errand.command.request, now_ns + errand.wait_ns))
     errand.wait_ns = min(errand.wait_ns * 3 // 2, RETRY_MAX_NS)
@@ -111,10 +115,29 @@ def on_timer(state: Operator, request: str, now_ns: int) -> None:
 def on_receive(state: Operator, message: Message, now_ns: int) -> None:
     if isinstance(message, RolloutStatus) or (isinstance(message, OrderStatus) and message.stage != "ACCEPTED"):
         settle(state, message.request)
+    elif isinstance(message, CellStatus) and message.stage == "EFFECTIVE":
+        on_cell_status(state, message)
     elif isinstance(message, ResumeDraft):
         on_draft(state, message, now_ns)
     elif isinstance(message, ResumeStatus):
         on_resume_status(state, message, now_ns)
+
+
+def on_cell_status(state: Operator, status: CellStatus) -> None:
+    """Effective in one cell; that is final once it is said of every cell that the order concerns."""
+    errand = state.errands.get(status.request)
+    if errand is None:
+        return
+    errand.effective[status.cell] = max(status.copies, errand.effective.get(status.cell, 0))
+    if all(cell.name in errand.effective for cell in homes(state, errand)):
+        everywhere = {"request": status.request, "order": status.order, "stage": "EFFECTIVE", "copies": sum(errand.effective.values())}
+        state.effects.append(Observe("order-status", everywhere))
+        settle(state, status.request)
+
+
+def homes(state: Operator, errand: Errand) -> tuple[Cell, ...]:
+    """The cells that an errand concerns."""
+    return federation.concerned(state.config, Scope(errand.command.scope_kind, errand.command.scope_value))
 
 
 def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:

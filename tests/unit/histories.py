@@ -39,8 +39,8 @@ class Story:
         self.say("run-started", "world", scenario="hand-made", seed=0, driver="sim")
         deployed = {agent: {"tenant": agent.partition("/")[0], "labels": ["tier=gold"], "sinks": list(self.sinks)} for agent in agents}
         self.say(
-            "topology", "world", replicas=["replica/1", "replica/2", "replica/3"], quorum=2, kill_quorum=2, agents=deployed, sinks=self.sinks,
-            parameters={**PARAMETERS, **parameters},
+            "topology", "world", replicas=["replica/1", "replica/2", "replica/3"], quorum=2, kill_quorum=2, cells=[],
+            agents=deployed, sinks=self.sinks, parameters={**PARAMETERS, **parameters},
         )  # fmt: skip
 
     # -- the teller's own words

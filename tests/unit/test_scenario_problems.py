@@ -95,6 +95,24 @@ def test_quorums_that_intersect_are_taken(quorums: str) -> None:
     assert form.order_quorum() + form.lease_quorum() > form.replicas < 2 * form.lease_quorum()
 
 
+@pytest.mark.parametrize(
+    ("topology", "told"),
+    [
+        ("{cells: [{}, {replicas: 4, quorum: 2}]", "topology.cells[1].quorum: two lease quorums may share no replica"),
+        ("{replicas: 3, cells: [{}, {}]", "topology.replicas: `cells` says that of each cell"),
+        ("{cells: [{replicas: 5}, {replicas: 5}]", "topology.cells: more than 9 replicas in all (got 10)"),
+    ],
+)
+def test_each_cell_has_quorums_of_its_own(topology: str, told: str) -> None:
+    found = problems(f"{HEAD}topology: {topology}, tenants: {{acme: {{workers: 1}}}}}}\n")
+    assert any(told in line for line in found), found
+
+
+def test_an_agents_home_is_a_cell_that_there_is() -> None:
+    found = problems(f"{HEAD}topology: {{cells: [{{}}, {{}}], tenants: {{acme: {{agents: [{{count: 1, cell: 3}}]}}}}}}\n")
+    assert any("there are only 2 cells (got 3); use a lower number" in line for line in found), found
+
+
 SINGLE = {
     "parameters: {lease: 1s, renew: 1s}\n": [
         "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6ms) must be under "

@@ -22,7 +22,7 @@ ORDERS_MAX = 1024  # of one reply: they have to fit into a frame
 
 def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> None:
     """Hand news to every peer and to the sidecars concerned, at once: for an order even before it is durable here, which is harmless."""
-    for peer in state.peers:
+    for peer in state.others:
         send(state, peer, gossip(state, orders=orders, certificates=certificates))
     push(state, orders, certificates)
 
@@ -59,7 +59,7 @@ def on_gossip_timer(state: Replica, now_ns: int) -> None:
     """Say to each peer and sink what it may not have heard yet, if it is its turn."""
     message = gossip(state)
     news = (message.digest, message.durable, message.waited)
-    for peer in state.peers:
+    for peer in state.others:
         if is_turn(state, peer, news, now_ns):
             send(state, peer, message)
     for (sink, agent), (token, order) in sorted(state.fences.items()):

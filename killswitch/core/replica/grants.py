@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from killswitch.core import intent, keysets, leases
+from killswitch.core import federation, intent, keysets, leases
 from killswitch.core.intent import View
 from killswitch.core.messages import (
     COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest,
@@ -47,7 +47,7 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
 
 def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
     """How long this replica vouches for the agent, and why not if 0."""
-    if why := unfit(state):
+    if why := unfit(state, request.agent):
         return 0, why
     promised = state.promised.get(request.agent, NO_TOKEN)
     if request.token < promised:
@@ -62,11 +62,18 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
     return length, "" if length else "ordered"
 
 
-def unfit(state: Replica) -> str:
-    """Why this replica vouches for nobody at present; empty if it does."""
+def unfit(state: Replica, agent: str) -> str:
+    """Why this replica does not vouch for an agent at present, whatever is ordered; empty if it does."""
+    if not is_ours(state, agent):
+        return "foreign cell"
     if state.disk_failed:
         return "disk failed"
     return "forked" if state.node in state.forks else "joining" if state.joining else ""
+
+
+def is_ours(state: Replica, agent: str) -> bool:
+    """Whether this cell speaks for the agent: a lease from anywhere else would not meet the orders that are effective at its home."""
+    return federation.at_home(state.config, agent)
 
 
 def lacking(
@@ -110,7 +117,7 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     note_stopped(state, request, now_ns)
     view = view_of(state, request.agent)
     promised = state.promised.get(request.agent, NO_TOKEN)
-    why = "ordered" if view.uncovered or is_withheld_from(state, request.agent) else unfit(state)
+    why = "ordered" if view.uncovered or is_withheld_from(state, request.agent) else unfit(state, request.agent)
     if why:
         reply(state, request, view, granted=False, why=why)
     elif request.token < promised or request.token.counter >= COUNTER_MAX:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from killswitch.core import codec, intent, keys, leases, policy, trust
+from killswitch.core import codec, federation, intent, keys, leases, policy, trust
 from killswitch.core.events import SetTimer
+from killswitch.core.cells import CellStatus
 from killswitch.core.intent import KnownOrder
+from killswitch.core.machine import Cell
 from killswitch.core.messages import (
     NO_TOKEN, AgentStatus, Evidence, Gate, Life, OrderBody, OrderRequest, OrderStatus, Scope, Token,
 )  # fmt: skip
@@ -131,7 +133,8 @@ def note_durable(state: Replica, order: str, replica: str, now_ns: int) -> None:
     if replica in holders:
         return
     holders.add(replica)
-    if order in state.intent.orders and len(holders) >= state.config.kill_quorum and order not in state.effective:
+    here = federation.own(state.config)
+    if order in state.intent.orders and copies(state, order, here) >= here.kill_quorum and order not in state.effective:
         state.effective.add(order)
         record(state, "ORDER_EFFECTIVE", {"order": order, "holders": sorted(holders)}, now_ns)
     if state.node in holders:
@@ -141,13 +144,22 @@ def note_durable(state: Replica, order: str, replica: str, now_ns: int) -> None:
 
 
 def tell_order(state: Replica, order: str) -> None:
-    """Tell whoever asked here how far the order is."""
-    asker = state.asked.get(order)
-    if asker is None:
+    """Tell whoever asked here how far the order is, in each cell that it concerns: what one holds says nothing of another."""
+    asker, known = state.asked.get(order), state.intent.orders.get(order)
+    if asker is None or known is None:
         return
-    copies = len(state.durable.get(order, ()))
-    stage = "EFFECTIVE" if order in state.effective else "ACCEPTED"
-    send(state, asker[1], OrderStatus(asker[0], order, stage, copies))
+    here = federation.own(state.config)
+    for cell in federation.concerned(state.config, known.body.scope):
+        held = copies(state, order, cell)
+        effective = order in state.effective if cell == here else held >= cell.kill_quorum
+        stage = "EFFECTIVE" if effective else "ACCEPTED"
+        status = CellStatus(asker[0], order, cell.name, stage, held) if cell.name else OrderStatus(asker[0], order, stage, held)
+        send(state, asker[1], status)
+
+
+def copies(state: Replica, order: str, cell: Cell) -> int:
+    """How many replicas of a cell are known to hold an order durably."""
+    return sum(replica in cell.replicas for replica in state.durable.get(order, ()))
 
 
 def tell_agent(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:

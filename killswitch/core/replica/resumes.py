@@ -7,7 +7,7 @@ it arrives (D1).
 
 from __future__ import annotations
 
-from killswitch.core import codec, intent, keys, policy, trust
+from killswitch.core import federation, codec, intent, keys, policy, trust
 from killswitch.core.messages import IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.outlet import send
 from killswitch.core.replica import dispatch, rollouts
@@ -22,7 +22,7 @@ def on_draft_request(state: Replica, request: ResumeDraftRequest, sender: str, n
     while len(state.drafts) >= DRAFTS_MAX:
         del state.drafts[next(iter(state.drafts))]
     state.drafts[request.request] = Draft(sender, request, state.node)
-    for peer in state.peers:
+    for peer in state.others:
         send(state, peer, IntentRead(request.request))
     finish_draft(state, request.request, now_ns)
 
@@ -45,7 +45,7 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
     """A peer told what it knows; the ids of orders that were new here. Only a complete answer counts towards a draft."""
     fresh = learn(state, reply.orders, reply.certificates, sender, now_ns)
     draft = state.drafts.get(reply.nonce)
-    if draft is not None and sender in state.peers and reply.complete:
+    if draft is not None and sender in state.others and reply.complete:
         draft.heard.add(sender)
         draft.policy_seq = max(draft.policy_seq, reply.policy_seq)
         finish_draft(state, reply.nonce, now_ns)
@@ -87,8 +87,11 @@ def next_epoch(state: Replica, tenant: str) -> int:
 
 
 def heard_enough(state: Replica, draft: Draft) -> bool:
-    """n-k+1 of them meet every k that can have made an order effective; one that may have forgotten is none of them, nor can it draft."""
-    return not state.joining and len(draft.heard) > len(state.config.replicas) - state.config.kill_quorum
+    """n-k+1, of each cell concerned, meet every k that can have made an order effective; one that may have forgotten does not count, nor draft."""
+    return not state.joining and all(
+        sum(replica in draft.heard for replica in cell.replicas) > len(cell.replicas) - cell.kill_quorum
+        for cell in federation.concerned(state.config, draft.request.scope)
+    )
 
 
 def is_behind(state: Replica, draft: Draft) -> bool:

@@ -163,7 +163,7 @@ def canary_only_stops(state: Replica, now: Snapshot) -> int:
 
 def tell_all(state: Replica) -> None:
     """Everything that is known of policies, to every peer, once it is durable here."""
-    for peer in state.peers:
+    for peer in state.others:
         send(state, peer, news(state), after_lsn=state.chain.seq)
 
 
@@ -171,13 +171,13 @@ def on_gossip_timer(state: Replica) -> None:
     """A digest with each round of gossip, as soon as there is anything to tell at all."""
     if state.policies.rollouts:
         notice = PolicyNews(rollout.digest(state.policies))
-        for peer in state.peers:
+        for peer in state.others:
             send(state, peer, notice)
 
 
 def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> None:
     """Learn what a peer knows; answer a digest that is not one's own with all one knows, or with one's own digest if that is nothing."""
-    if sender not in state.peers:
+    if sender not in state.others:
         return
     for bundle in message.bundles:
         learn_bundle(state, bundle, now_ns)

@@ -7,7 +7,7 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 from __future__ import annotations
 
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
-from killswitch.core import attempts, audit, intent, leases, policy, rollout, trust
+from killswitch.core import attempts, audit, federation, intent, leases, policy, rollout, trust
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
@@ -66,7 +66,10 @@ class Replica:
         self.parameters = config.parameters
         self.trust = trust
         self.peers = tuple(replica for replica in config.replicas if replica != config.node)
-        self.fleet = {agent: Identity(agent, agent.partition("/")[0], labels) for agent, labels in config.fleet.items()}
+        self.others = tuple(replica for replica in federation.everyone(config) if replica != config.node)  # peers, and the replicas of other cells
+        self.fleet = {
+            agent: Identity(agent, agent.partition("/")[0], labels) for agent, labels in config.fleet.items() if federation.at_home(config, agent)
+        }
         self.effects: list[Effect] = []
         # -- durable (folded from the log at Boot)
         self.chain = audit.Chain("")
@@ -205,7 +208,7 @@ def read_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
 def withhold(state: Replica, order: Order, sender: str) -> None:
     """A peer believes an order under a key that this keyset has never heard of: nothing is granted against it until the keyset is here (D7)."""
     known = intent.read_order(order)
-    if known is not None and sender in state.peers and trust.is_stranger(state.trust, order.signer) and len(state.withheld) < WITHHELD_MAX:
+    if known is not None and sender in state.others and trust.is_stranger(state.trust, order.signer) and len(state.withheld) < WITHHELD_MAX:
         state.withheld[known.id] = (known, sender)
 
 

@@ -96,7 +96,7 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
         resumes.go_on_drafting(state, now_ns)
         joining.conclude(state, now_ns)
     if vouches:
-        for peer in state.peers:
+        for peer in state.others:
             send(state, peer, dispatch.gossip(state))
 
 
@@ -122,12 +122,13 @@ def forget_lifted(state: Replica) -> None:
 
 
 def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None:
-    if sender not in state.peers:
+    """Intent knows no cells, and is joined across them; who has outwaited which lease is a cell's own matter (T4)."""
+    if sender not in state.others:
         return
     took_in(state, learn(state, message.orders, message.certificates, sender, now_ns), now_ns)
     for order in message.durable:
         orders.note_durable(state, order, sender, now_ns)
-    for order in message.waited:
+    for order in message.waited if sender in state.peers else ():
         orders.note_waited(state, order, sender, now_ns)
     dispatch.answer_gossip(state, message, sender)
     if message.keyset < state.trust.keyset.version:
@@ -151,7 +152,7 @@ def on_keyset_news(state: Replica, message: KeysetNews, sender: str, now_ns: int
     before = state.trust.keyset.version
     if not keysets.learn(state, message, now_ns):
         return
-    for peer in state.peers:
+    for peer in state.others:
         send(state, peer, keysets.since(state, before))
     held, state.withheld = state.withheld, {}
     for known, peer in held.values():
@@ -169,7 +170,7 @@ def on_fence_ack(state: Replica, message: FenceAck, sender: str, now_ns: int) ->
 
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:
-    if sender in state.peers:
+    if sender in state.others:
         dispatch.on_intent_read(state, message, sender)
 
 

@@ -54,7 +54,7 @@ def propose(state: Sidecar, now_ns: int) -> None:
         state.highest += 1
         state.proposed = Token(EPOCH, state.highest, f"{state.instance}.{state.highest}")
         state.ready.clear()
-    request_start(state, state.config.replicas)
+    request_start(state, sidecar.granters(state))
 
 
 def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None = None) -> None:
@@ -127,7 +127,7 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
         request_start(state, (reply.replica,), state.token)
         return
     round_ = state.rounds.get(reply.nonce)
-    if round_ is None or reply.len_ns <= 0 or not reply.complete or reply.replica not in state.config.replicas:
+    if round_ is None or reply.len_ns <= 0 or not reply.complete or reply.replica not in sidecar.granters(state):
         return
     round_.grants[reply.replica] = min(reply.len_ns, state.parameters.lease_ns)  # by replica: a duplicate cannot add up to a quorum
     if leases.enough(round_.grants, state.config.quorum):

@@ -186,8 +186,13 @@ def admit(state: Sidecar, cls: str, now_ns: int) -> bool:
 # -- the ways out ----------------------------------------------------------------------------------------------------------------------
 
 
+def granters(state: Sidecar) -> tuple[str, ...]:
+    """Who may vouch for this agent: the replicas of its home cell, and no others however near they are."""
+    return state.config.replicas
+
+
 def send_replicas(state: Sidecar, message: Message, after_lsn: int = 0) -> None:
-    for replica in state.config.replicas:
+    for replica in granters(state):
         send(state, replica, message, after_lsn)
 
 

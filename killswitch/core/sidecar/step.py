@@ -150,7 +150,7 @@ def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
         learn(state, message.orders, message.certificates, sender, now_ns)
     elif isinstance(message, KeysetNews):
         on_keyset_news(state, message, now_ns)
-    elif sender in state.config.replicas:
+    elif sender in sidecar.granters(state):
         on_replica(state, message, sender, now_ns)
     elif sender in state.config.sinks:
         on_sink(state, message, sender, now_ns)

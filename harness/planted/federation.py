@@ -1,0 +1,29 @@
+"""Planted bugs of a federation: what counts in which cell."""
+
+from __future__ import annotations
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import federation
+from killswitch.core.machine import Cell
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar.state import Sidecar
+
+
+def copies_anywhere(state: Replica, order: str, cell: Cell) -> int:
+    return len(state.durable.get(order, ()))
+
+
+def whoever_answers(state: Sidecar) -> tuple[str, ...]:
+    return federation.everyone(state.config)
+
+
+def everybody_is_ours(state: Replica, agent: str) -> bool:
+    return True
+
+
+BUGS = (
+    PlantedBug("B45", "copies are counted across cells", {"replica.orders:copies": copies_anywhere}, ("S20",), ("two-cells-split-and-heal",), "easy"),
+    PlantedBug("B46", "a lease is taken from whatever cell answers first",
+               {"sidecar.state:granters": whoever_answers, "replica.grants:is_ours": everybody_is_ours},
+               ("S19", "S1", "S6", "S8"), ("home-cell-out-of-reach",), "easy"),
+)  # fmt: skip
