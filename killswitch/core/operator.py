@@ -97,10 +97,12 @@ def sign(state: Operator, request: trust.AnyRequest) -> trust.AnyRequest:
 
 
 def go(state: Operator, errand: Errand, now_ns: int) -> None:
-    """Send, and be ready to try the next replica. An order is asked for in each cell that it concerns; a resume in one, or there would be two."""
-    asked = homes(state, errand)
-    for cell in asked if isinstance(errand.message, OrderRequest) else asked[:1]:
-        state.effects.append(Send(cell.replicas[errand.replica % len(cell.replicas)], errand.message))
+    """Send, and be ready to try the next replica. An order is asked for in each cell that it concerns, too, so that each can tell of its agents."""
+    asked = [state.config.replicas[errand.replica]]
+    if isinstance(errand.message, OrderRequest) and state.config.cells:
+        asked += [cell.replicas[errand.replica % len(cell.replicas)] for cell in homes(state, errand)]
+    for replica in dict.fromkeys(asked):
+        state.effects.append(Send(replica, errand.message))
     errand.replica = (errand.replica + 1) % len(state.config.replicas)
     state.effects.append(SetTimer(errand.command.request, now_ns + errand.wait_ns))
     errand.wait_ns = min(errand.wait_ns * 3 // 2, RETRY_MAX_NS)

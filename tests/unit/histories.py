@@ -30,16 +30,30 @@ ALLOWED = [True, 1, 1, SECOND, 1]
 
 
 class Story:
-    """A history under construction. Every word returns the index of the (last) fact that it added; ``at_ns`` is the time of the next one."""
+    """A history under construction, of one cell; or of two, the second being home to ``homes``.
 
-    def __init__(self, agents: Iterable[str] = (AGENT,), sinks: dict[str, str] | None = None, **parameters: int) -> None:
+    Every word returns the index of the (last) fact that it added; ``at_ns`` is the time of the next one.
+    """
+
+    def __init__(
+        self, agents: Iterable[str] = (AGENT,), sinks: dict[str, str] | None = None, *, homes: tuple[str, ...] = (), **parameters: int
+    ) -> None:
         self.sinks = {LEDGER: "F", BANK: "C"} if sinks is None else sinks
         self.at_ns = 0
         self.facts: list[Fact] = []
         self.say("run-started", "world", scenario="hand-made", seed=0, driver="sim")
         deployed = {agent: {"tenant": agent.partition("/")[0], "labels": ["tier=gold"], "sinks": list(self.sinks)} for agent in agents}
+        replicas, abroad = [f"replica/{number}" for number in (1, 2, 3)], [f"replica/{number}" for number in (4, 5, 6)]
+        cells = (
+            [
+                {"replicas": replicas, "quorum": 2, "kill_quorum": 2, "agents": [agent for agent in agents if agent not in homes]},
+                {"replicas": abroad, "quorum": 2, "kill_quorum": 2, "agents": list(homes)},
+            ]
+            if homes
+            else []
+        )
         self.say(
-            "topology", "world", replicas=["replica/1", "replica/2", "replica/3"], quorum=2, kill_quorum=2, cells=[],
+            "topology", "world", replicas=replicas + abroad if homes else replicas, quorum=2, kill_quorum=2, cells=cells,
             agents=deployed, sinks=self.sinks, parameters={**PARAMETERS, **parameters},
         )  # fmt: skip
 
