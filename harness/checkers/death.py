@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from harness.checkers.bounds import stretch
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Learned, Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Learned, Order
 from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, agent_of, token_of
 from harness.history import Fact
 

@@ -7,7 +7,8 @@ nodes concerned. A run that ends before that is over is undecided, unless all ha
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Node, Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Node, Order
 from harness.checkers.words import is_replica
 from harness.history import Fact
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Learned, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Learned
 from harness.history import Fact
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, agent_of, gate_of, is_replica, life_of
 from harness.history import Fact
 

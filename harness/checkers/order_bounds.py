@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, DRAIN, NEW, OPEN, STOP, agent_of, token_of
 from harness.history import Fact
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import NEVER_NS, STOP, agent_of
 from harness.history import Fact
 

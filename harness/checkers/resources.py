@@ -7,7 +7,8 @@ be found is growth with traffic, which leaves any bound behind, and not a factor
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import is_replica
 from harness.history import Fact
 

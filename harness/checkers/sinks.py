@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from harness.checkers.bounds import HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, Token, is_replica, token_of
 from harness.history import Fact
 
