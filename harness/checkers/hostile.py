@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.run import Order, Run
+from harness.checkers.run import Run
+from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, agent_of
 from harness.history import Fact
 
