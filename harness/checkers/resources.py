@@ -45,6 +45,7 @@ class BoundedResources(InvariantChecker):
         super().__init__(run)
         self._asked: dict[str, tuple[int, int]] = {}  # request -> (index, when)
         self._requests: set[tuple[str, str]] = set()
+        self._people: set[str] = set()  # who asked for anything; what is signed in anybody else's name came of no request, and is S13's matter
         self._rulings: set[tuple[str, int, str, str]] | None = None  # further ones: request, rollout, policy, canary; once there are rollouts
         self._first: dict[str, tuple[int, str, str]] = {}  # request -> what it was first ruled on under
         self._surplus = 0  # the last order that was one too many, as far as its ruling was seen
@@ -69,13 +70,14 @@ class BoundedResources(InvariantChecker):
     # -- intent
 
     def _order_requested(self, index: int, fact: Fact) -> None:
+        self._people.add(fact.body["principal"])
         self._requests.add((fact.body["principal"], fact.body["request"]))
         self._asked.setdefault(fact.body["request"], (index, fact.at_ns))
 
     def _order_learned(self, index: int, fact: Fact) -> None:
         body = fact.body
         order, parent = body["order"], body["parent"]
-        if order in self._roots or not body["authentic"]:
+        if order in self._roots or not body["authentic"] or body["issuer"] not in self._people:
             return
         self._roots[order] = index
         self.examined += 1

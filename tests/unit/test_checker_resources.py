@@ -88,6 +88,14 @@ def test_one_request_gives_one_order() -> None:
     assert (finding.verdict, finding.witness) == (Verdict.INVALID, (second,))
 
 
+def test_an_order_in_the_name_of_somebody_who_asked_for_nothing_is_not_counted() -> None:
+    story = Story()
+    asked(story)
+    story.learn("replica/1", "o1", "HARD")
+    story.learn("replica/1", "o2", "HARD", issuer="mallory")
+    assert story.judged("L8").verdict is Verdict.VALID
+
+
 def log(story: Story, records: int) -> int:
     return story.say("log-verified", "replica/1", writer="replica/1", records=records, cosigned=0, sound=True, why="")
 
