@@ -46,6 +46,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "node-resumed": ((), ""),
     "step-raised": (("error",), "a state machine raised: always a violation"),
     "disk-failed": (("lsn",), "a sync failed"),
+    "disk-full": (("lsn",), "there was no room for a record, or none but the reserve"),
+    "disk-freed": ((), "there is room again"),
     "over-share": (("sender", "dropped"),
                    "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
     "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),

@@ -25,7 +25,7 @@ from killswitch.core.heads import HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
+    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
@@ -123,6 +123,12 @@ class Observer:
 
     def on_disk_failed(self, event: DiskFailed) -> None:
         self.emit("disk-failed", {"lsn": event.lsn})
+
+    def on_disk_full(self, event: DiskFull) -> None:
+        self.emit("disk-full", {"lsn": event.lsn})
+
+    def on_disk_freed(self, event: DiskFreed) -> None:
+        self.emit("disk-freed", {})
 
     def on_process_exited(self, event: ProcessExited) -> None:
         if self._process is not None:
@@ -380,6 +386,8 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     Boot: Observer.on_boot,
     Durable: Observer.on_durable,
     DiskFailed: Observer.on_disk_failed,
+    DiskFull: Observer.on_disk_full,
+    DiskFreed: Observer.on_disk_freed,
     ProcessExited: Observer.on_process_exited,
     CheckpointDurable: Observer.on_checkpoint_durable,
     Receive: Observer.on_receive,

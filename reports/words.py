@@ -33,6 +33,8 @@ SENTENCES: dict[str, str] = {
     "node-paused": "The process is paused.",
     "node-resumed": "The process goes on.",
     "step-raised": "The state machine raised: {error}.",
+    "disk-full": "The disk is full: there is no room for record {lsn}, or none but the reserve.",
+    "disk-freed": "There is room on the disk again.",
     "disk-failed": "A sync fails; record {lsn} and all after it will never be durable.",
     "messages-heard": "Has heard {since_heal} messages since the heal.",
     "over-share": "Has now dropped {dropped} requests of {sender}, which are over its share.",

@@ -2,7 +2,8 @@
 
 Owns what is written, what is durable, and what a crash leaves. A process that dies leaves everything it wrote in the page cache; a host that
 loses power loses an arbitrary suffix of what was not synced, and a checkpoint between rename and directory sync may be either slot.
-A failed sync is final for the process that saw it: the pages are dropped, and nothing after counts as durable (protocol 3.10).
+A failed sync is final for the process that saw it: the pages are dropped, and nothing after counts as durable (protocol 3.10). What finds no
+room is not written at all, so it can be tried again: it waits with its process, and is gone with it.
 
 Records are kept as the objects that they are. Bytes come into it only where some of them are not what was written (``damaged``): then the log
 is read back the way the live driver reads its own, by `audit.readable`, and is cut where that says.
@@ -10,11 +11,11 @@ is read back the way the live driver reads its own, by `audit.readable`, and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from killswitch.core import audit
-from killswitch.core.events import CheckpointDurable, DiskFailed, Durable, Input, Record, WriteCheckpoint
+from killswitch.core.events import CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Input, Record, WriteCheckpoint
 from scenarios.schedule import DiskSpec
 from sim.queue import Queue
 from sim.tape import Tape
@@ -33,6 +34,7 @@ class Loss(StrEnum):
 class Disk:
     """``give`` hands the node an input. ``slow_ns``: {fault: added to each sync}; ``failing``: faults that make every sync fail; ``lying``:
     {fault: told of each sync that was not one}. ``durable`` is what syncs have covered, ``safe`` what a power loss cannot take.
+    ``full``: {fault: told of each record that finds it full}; ``reserve``: how many records find room all the same; ``refused``: those that wait.
     """
 
     def __init__(self, node: str, queue: Queue, tape: Tape, spec: DiskSpec, give: Callable[[Input], None]) -> None:
@@ -47,6 +49,10 @@ class Disk:
         self.slow_ns: dict[str, int] = {}
         self.failing: set[str] = set()
         self.lying: dict[str, Callable[[str], None]] = {}
+        self.full: dict[str, Callable[[str], None]] = {}
+        self.reserve = 0
+        self.refused: list[Record] = []
+        self._said_full = False
         self.loss = Loss.SUFFIX
         self.safe = 0
         self.damaged: dict[int, bytes] = {}  # lsn -> what is left of its record
@@ -59,12 +65,26 @@ class Disk:
     # -- the log
 
     def append(self, record: Record) -> None:
-        """Take a record into the page cache and see that a sync that covers it follows."""
+        """Take a record into the page cache, if there is room, and see that a sync that covers it follows."""
         if self.broken:
             return
-        self.records.append(record)
+        if not self.full:
+            self._write((record,))
+            return
+        self.refused.append(record)
+        self._say_full(record)
+        if record.kind in audit.RESERVED and len(self.refused) <= self.reserve:  # with what waits before it: a log has no gaps
+            self.reserve -= len(self.refused)
+            self._write_refused()
+
+    def _write(self, records: Iterable[Record]) -> None:
+        self.records.extend(records)
         if not self._syncing:
             self._sync()
+
+    def _write_refused(self) -> None:
+        refused, self.refused = self.refused, []
+        self._write(refused)
 
     def _sync(self) -> None:
         self._syncing = len(self.records)
@@ -81,6 +101,7 @@ class Disk:
         if self.failing:
             self.broken = True
             del self.records[self.durable :]
+            self.refused.clear()
             self._give(DiskFailed(covered))
             return
         self.durable = covered
@@ -89,6 +110,36 @@ class Disk:
         if len(self.records) > covered:
             self._sync()
         self._give(Durable(covered))
+
+    # -- room
+
+    def fill(self, fault: str, reserve: int, tell: Callable[[str], None]) -> None:
+        """From now on there is no room but for ``reserve`` records of `audit.RESERVED`; if it was full before, for what is left of those."""
+        self.reserve = min(self.reserve, reserve) if self.full else reserve
+        self.full[fault] = tell
+
+    def free(self, fault: str) -> None:
+        """There is room again; what has waited is written, and synced after the process has heard of it."""
+        self.full.pop(fault, None)
+        if self.full:
+            return
+        if self.refused:
+            self._write_refused()
+        if self._said_full:
+            self._said_full = False
+            self._give(DiskFreed())
+
+    def _say_full(self, record: Record) -> None:
+        for fault, tell in self.full.items():
+            tell(fault)
+        if not self._said_full:  # once for all that waits, and not in the middle of a step
+            self._said_full = True
+            self._queue.at(self._queue.now + self._sync_ns(), self._found_full, (self._life, record.seq))
+
+    def _found_full(self, ticket: tuple[int, int]) -> None:
+        life, lsn = ticket
+        if life == self._life and self.full and not self.broken:
+            self._give(DiskFull(lsn))
 
     # -- checkpoints: the steps CK1 to CK4
 
@@ -142,6 +193,8 @@ class Disk:
         self._syncing = 0
         self._writing = None
         self.broken = False
+        self._said_full = False
+        self.refused.clear()
         self.durable = len(self.records)
         if not self.lying:
             self.safe = self.durable

@@ -363,7 +363,7 @@ class Node:
     def _fold_log(self, chain_ok: bool | None = None) -> None:
         """Fold the records written so far into a fresh machine and put its digest beside the live one's. ``chain_ok``: if that is known already."""
         machine = self.machine
-        records = self.disk.records
+        records = [*self.disk.records, *self.disk.refused]  # what waits for room is part of the log that the process goes by
         if machine is None or self._in_step or not records or self.disk.broken:
             return
         try:

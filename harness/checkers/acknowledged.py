@@ -23,22 +23,22 @@ class AckDurable(InvariantChecker):
     """S11. A sidecar that sent evidence about an order holds the order after every later Boot. When the operator was told ACCEPTED or
     EFFECTIVE with so many copies, at most the others of those who knew the order then come back from a crash without it.
 
-    And whoever could not keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, a replica
-    grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6, 3.11).
+    And whoever cannot keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, and from one that
+    carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
 
     A promise of a token leaves a replica only when the token is durably promised there: a promise that a crash can take back has told q replicas'
     worth of a lie (S8 judges that it is kept).
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
-    after an acknowledgement, a promise, or a failed disk. Cannot see: which replicas a status counted; so it blames only when the count cannot be
-    met any more.
+    after an acknowledgement, a promise, or a disk that failed or was full. Cannot see: which replicas a status counted; so it blames only when
+    the count cannot be met any more.
     """
 
     invariant = "S11"
-    title = "AckDurable: an order that was acknowledged is held again after every crash; a failed disk vouches for nothing"
+    title = "AckDurable: an order that was acknowledged is held again after every crash; whose disk keeps nothing vouches for nothing"
     kinds = frozenset({
-        "evidence-sent", "order-status", "intent-recovered", "disk-failed", "lease-granted", "effect-admitted", "gate-changed", "node-crashed",
-        "token-promised", "promise-sent",
+        "evidence-sent", "order-status", "intent-recovered", "disk-failed", "disk-full", "lease-granted", "effect-admitted", "gate-changed",
+        "node-crashed", "token-promised", "promise-sent",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -49,7 +49,7 @@ class AckDurable(InvariantChecker):
         self._failed: dict[str, int] = {}
         self._promised: set[tuple[str, str, Token]] = set()
         self._gates: dict[str, int] = {}
-        self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed with the gate open, until it shows the gate closed
+        self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed or was full with the gate open, until it shows the gate closed
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "gate-changed":
@@ -61,7 +61,7 @@ class AckDurable(InvariantChecker):
             self._proven.setdefault(fact.node, {}).setdefault(fact.body["order"], index)
         elif fact.kind == "order-status":
             self._tell(index, fact)
-        elif fact.kind == "disk-failed":
+        elif fact.kind in ("disk-failed", "disk-full"):
             self.examined += 1
             self._failed[fact.node] = index
             if self._gates.get(fact.node, CLOSED) != CLOSED:
@@ -83,13 +83,18 @@ class AckDurable(InvariantChecker):
         """The step that carries the failed sync closes the gate, whether or not anybody asks for anything."""
         gate = self._gates[fact.node] = gate_of(fact.body["gate"])
         self._shut_in_time(fact.node, fact.at_ns)
-        if gate != CLOSED and self.run.node(fact.node).disk_failed and fact.node in self._failed:
-            self.blame(f"{fact.node} opened its gate after its disk had failed", self._failed[fact.node], index)
+        if gate != CLOSED and (trouble := self._trouble(fact.node)):
+            self.blame(f"{fact.node} opened its gate after its disk {trouble}", self._failed[fact.node], index)
+
+    def _trouble(self, node: str) -> str:
+        """What is the matter with the node's disk; empty if it keeps what it is given."""
+        state = self.run.node(node)
+        return "" if node not in self._failed else "had failed" if state.disk_failed else "was full" if state.disk_full else ""
 
     def _shut_in_time(self, node: str, at_ns: int) -> None:
         index, failed_ns = self._ajar.pop(node, (0, at_ns))
         if at_ns > failed_ns:
-            self.blame(f"{node} left its gate open when its disk failed", index)
+            self.blame(f"{node} left its gate open when its disk could keep nothing", index)
 
     def _tell(self, index: int, fact: Fact) -> None:
         order, stage = fact.body["order"], fact.body["stage"]
@@ -120,9 +125,9 @@ class AckDurable(InvariantChecker):
             self.blame(f"{fact.node} told {agent} that token {token} is promised before that was durable", index)
 
     def _judge_vouching(self, index: int, fact: Fact) -> None:
-        if self.run.node(fact.node).disk_failed and fact.node in self._failed:
+        if trouble := self._trouble(fact.node):
             did = "granted a lease" if fact.kind == "lease-granted" else "let an effect out"
-            self.blame(f"{fact.node} {did} after its disk had failed", self._failed[fact.node], index)
+            self.blame(f"{fact.node} {did} after its disk {trouble}", self._failed[fact.node], index)
 
     def _judge_copies(self, index: int, replica: str, held: set[str]) -> None:
         for order, told in self._told.items():

@@ -79,6 +79,8 @@ class Run:
             "node-paused": self._node_paused,
             "node-resumed": self._node_resumed,
             "disk-failed": self._disk_failed,
+            "disk-full": self._disk_full,
+            "disk-freed": self._disk_full,
             "lease-requested": self._lease_requested,
             "lease-granted": self._lease_granted,
             "process-started": self._process_started,
@@ -265,7 +267,7 @@ class Run:
 
     def _node_started(self, index: int, fact: Fact) -> None:
         node = self.node(fact.node)
-        node.up, node.paused, node.disk_failed = True, False, False
+        node.up, node.paused, node.disk_failed, node.disk_full = True, False, False, False
         node.boot, node.instance = fact.body["boot"], fact.body["instance"]
         node.started_index, node.started_ns, node.since_ns = index, fact.at_ns, fact.at_ns
         node.revision += 1
@@ -299,6 +301,9 @@ class Run:
     def _disk_failed(self, index: int, fact: Fact) -> None:
         self.node(fact.node).disk_failed = True
         self._disturb(index, fact)
+
+    def _disk_full(self, _index: int, fact: Fact) -> None:
+        self.node(fact.node).disk_full = fact.kind == "disk-full"
 
     def _process_started(self, index: int, fact: Fact) -> None:
         self.processes[fact.body["agent"]] = Process(token_of(fact.body["token"]), index, fact.at_ns)

@@ -116,6 +116,7 @@ class Node:
     started_ns: int = 0
     since_ns: int = 0
     disk_failed: bool = False
+    disk_full: bool = False
     known: dict[str, Learned] = field(default_factory=dict)
     uncertain: dict[str, Learned] = field(default_factory=dict)
     durable: dict[str, int] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Node:
 
     @property
     def works(self) -> bool:
-        """Up, running, started by the driver, and with a disk that syncs."""
+        """Up, running, started by the driver, and with a disk that syncs. One that is full keeps nobody from stopping, so it is none to excuse."""
         return self.up and not self.paused and not self.disk_failed and self.started_index is not None
 
 

@@ -1,4 +1,4 @@
-"""Planted bugs of disks: what is torn, flipped, lost or buffered, and believed all the same."""
+"""Planted bugs of disks: what is torn, flipped, lost or buffered, and believed all the same; what a full one holds up."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import audit
 from killswitch.core.audit import Chain, Recovery
 from killswitch.core.checkpoints import Checkpoint
-from killswitch.core.events import Append, Effect, Record
+from killswitch.core.events import Append, DiskFull, Effect, Record
 from killswitch.core.outlet import Writer
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import step as sidecar_step
+from killswitch.core.sidecar.state import Sidecar
 
 GATHERED = 3
+
+_kill = sidecar_step.kill
 
 
 def always_the_same_slot(last: int, whole_slot: int | None) -> int:
@@ -52,6 +56,16 @@ def gathered(state: Writer, kind: str, body: Mapping[str, object], now_ns: int) 
     return effect.record.seq
 
 
+def kill_when_there_is_room(state: Sidecar, now_ns: int) -> None:
+    """Nothing that leaves no record, and a kill above all."""
+    if not state.disk_full:
+        _kill(state, now_ns)
+
+
+def a_full_disk_is_no_failure(state: Sidecar, event: DiskFull, now_ns: int) -> None:
+    """Somebody will clean up, and until then it all fits into memory."""
+
+
 BUGS = (
     PlantedBug("B33", "records are gathered and written a few at a time, and a crash takes those that wait",
                {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
@@ -63,4 +77,8 @@ BUGS = (
                ("S15", "S16"), ("power-loss-mid-checkpoint", "bit-rot"), "easy"),
     PlantedBug("B71", "a replica that lost its disk grants at once", {"replica.joining:begin": grant_at_once},
                ("S1", "S6"), ("replica-lost-its-disk",), "easy"),
+    PlantedBug("B77", "a full disk holds up the kill", {"sidecar.step:kill": kill_when_there_is_room},
+               ("L2",), ("disk-full-at-a-hard-kill",), "easy"),
+    PlantedBug("B78", "a sidecar goes on letting effects out that it has no room to record", {"sidecar.step:on_disk_full": a_full_disk_is_no_failure},
+               ("S11",), ("disk-full-at-a-hard-kill",), "easy"),
 )  # fmt: skip

@@ -13,7 +13,9 @@ A driver owes the core:
 4. ``Boot`` is the first input, with exactly the records that survived, truncated to the last valid one;
 5. a failed sync is final: ``DiskFailed``, and no later ``Durable`` for that lsn or any after it (fsync cannot be tried again);
 6. effects of one step are carried out before the next input of that node;
-7. ``ProcessExited`` comes after every message that the process still sent, and answers every ``REAP_ORPHANS``, whether or not there were any.
+7. ``DiskFull`` when a record first finds no room but the reserve, ``DiskFreed`` when there is room again. Records wait meanwhile, in their
+   order; one of `audit.RESERVED` is written to the reserve at once, with those that wait before it, for a log has no gaps;
+8. ``ProcessExited`` comes after every message that the process still sent, and answers every ``REAP_ORPHANS``, whether or not there were any.
 """
 
 from __future__ import annotations
@@ -82,6 +84,16 @@ class DiskFailed(Struct, frozen=True, tag=True):
     lsn: int
 
 
+class DiskFull(Struct, frozen=True, tag=True):
+    """There was no room for the record ``lsn``, or none but the reserve. Nothing is lost, and nothing is half written: it waits."""
+
+    lsn: int
+
+
+class DiskFreed(Struct, frozen=True, tag=True):
+    """There is room again; ``Durable`` follows for what had waited."""
+
+
 class ProcessExited(Struct, frozen=True, tag=True):
     """The agent's whole process tree is gone. ``code`` 0 is an exit by itself; ``signalled`` that it was killed."""
 
@@ -127,7 +139,7 @@ class Command(Struct, frozen=True, tag=True):
     guard: int = 0
 
 
-Input = Boot | Receive | Timer | Durable | DiskFailed | ProcessExited | CheckpointDurable | Submit | Command
+Input = Boot | Receive | Timer | Durable | DiskFailed | DiskFull | DiskFreed | ProcessExited | CheckpointDurable | Submit | Command
 
 
 # -- Effects -------------------------------------------------------------------------------------------------------------------------

@@ -21,9 +21,13 @@ ROWS = (
     ),
     FaultKind(
         "disk-full", Aim.NODES, ("replica", "sidecar", "sink"),
-        "Nothing more fits on the node's disk: every sync fails, and a failed sync is final for the process that saw it.",
-        "there is room again, for processes started from then on", swarm_roles=("replica", "sidecar"), swarms=False,
-        live=Live("tmpfs", "no block free by statvfs, and failures that the node's trace shows"),
+        "Nothing more fits on the node's disk but a reserve, which only records of prohibitions may use, with what waits before them. Without a "
+        "reserve every sync fails, and a failed sync is final for the process that saw it.",
+        "there is room again: what has waited is written; without a reserve, for processes started from then on",
+        (Setting("reserve", "reserve", Unit.COUNT, "records that fit all the same; 0: the node keeps no reserve", default=0, limits=Span(0, 10_000),
+                 swarm=Span(0, 64), live=(0,)),),
+        swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("tmpfs", "no block free by statvfs, and failures that the node's trace shows", "only nodes that keep no reserve"),
     ),
     FaultKind(
         "disk-torn", Aim.NODES, STORING,

@@ -21,11 +21,10 @@ class Disks(Family):
         torn: Injector = partial(self._lose_power, Loss.TORN)
         reordered: Injector = partial(self._lose_power, Loss.REORDERED)
         self.begins = {
-            "disk-fail": self._fail, "disk-full": self._fail,
-            "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
-            "bit-flip": self._flip, "disk-lost": self._lose,
+            "disk-fail": self._fail, "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
+            "bit-flip": self._flip, "disk-lost": self._lose, "disk-full": self._fill,
         }  # fmt: skip
-        self.ends = {"disk-fail": self._mend, "disk-full": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth}
+        self.ends = {"disk-fail": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth, "disk-full": self._free}
 
     def _fail(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -44,6 +43,20 @@ class Disks(Family):
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.disk.slow_ns.pop(id_, None)
+
+    def _fill(self, id_: str, fault: Fault) -> None:
+        """A node that keeps a reserve knows what did not fit; to one that keeps none a write that does not fit is a disk that failed."""
+        reserve = whole(fault, "reserve")
+        if not reserve:
+            self._fail(id_, fault)
+            return
+        for node in self.targets(fault):
+            node.disk.fill(id_, reserve, self.world.fault_fired)
+
+    def _free(self, id_: str, fault: Fault) -> None:
+        self._mend(id_, fault)
+        for node in self.targets(fault):
+            node.disk.free(id_)
 
     def _host(self, node: Node) -> tuple[Node, ...]:
         """All whose disk is the node's: a sidecar and its agent share a host."""

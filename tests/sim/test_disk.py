@@ -6,7 +6,7 @@ import pytest
 
 from killswitch.core import audit
 from killswitch.core.audit import Chain
-from killswitch.core.events import CheckpointDurable, DiskFailed, Durable, Input, Record, WriteCheckpoint
+from killswitch.core.events import CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Input, Record, WriteCheckpoint
 from scenarios.schedule import DiskSpec
 from scenarios.schedule import Tape as TapeSpec
 from sim.disk import Disk, Loss
@@ -75,6 +75,31 @@ def test_a_failed_sync_is_final_for_the_process_that_saw_it() -> None:
     assert bench.play(100 * MS) == [(SYNC_NS, Durable(1)), (25 * MS, DiskFailed(2))]
     assert bench.disk.records == made  # the pages of a failed sync are dropped, and what comes after is not taken
     assert bench.disk.broken
+
+
+def test_a_full_disk_takes_prohibitions_into_its_reserve_with_what_waits_before_them_and_the_rest_when_there_is_room() -> None:
+    chain, bench, fired = Chain("boot-1"), Bench(), list[str]()
+    made = [chain.append(kind, {"n": 0}, 0).record for kind in ("INTENT", "ORDER_LEARNED", "EVIDENCE", "INTENT")]
+    bench.disk.fill("f", 2, fired.append)
+    for record in made[:3]:
+        bench.disk.append(record)
+    assert bench.disk.records == made[:2]  # the third finds the reserve used up, whatever it is
+    assert bench.play(15 * MS) == [(SYNC_NS, DiskFull(1)), (SYNC_NS, Durable(2))]
+    bench.disk.append(made[3])
+    bench.queue.at(20 * MS, bench.disk.free, "f")
+    assert bench.play(100 * MS)[2:] == [(20 * MS, DiskFreed()), (20 * MS + SYNC_NS, Durable(4))]
+    assert bench.disk.records == made
+    assert fired == ["f"] * 4
+
+
+def test_what_waits_for_room_is_gone_with_its_process() -> None:
+    bench = Bench()
+    bench.disk.fill("f", 0, lambda fault: None)
+    bench.append(2)
+    bench.disk.process_died()
+    assert bench.disk.recover() == ((), 0)
+    bench.disk.free("f")
+    assert bench.play(100 * MS) == []  # nor is a new process told of what only the old one had asked for
 
 
 def test_after_a_failure_a_new_process_may_write_again() -> None:

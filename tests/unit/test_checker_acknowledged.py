@@ -1,4 +1,4 @@
-"""S11 on hand-made histories: what a node vouches for when its disk has failed."""
+"""S11 on hand-made histories: what a node vouches for when its disk has failed, or is full."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def test_a_failed_disk_vouches_for_nothing(node: str) -> None:
     failed = story.say("disk-failed", node, lsn=4)
     vouched = story.grant("replica/1") if node == "replica/1" else story.admit(key="k2")
     assert (story.judged("S11").verdict, story.judged("S11").witness) == (Verdict.INVALID, (failed, vouched))
+
+
+@pytest.mark.parametrize(("freed", "verdict"), [(False, Verdict.INVALID), (True, Verdict.VALID)])
+@pytest.mark.parametrize("node", ["replica/1", SIDECAR])
+def test_a_full_disk_vouches_for_nothing_before_there_is_room(node: str, freed: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.lease()
+    story.say("disk-full", node, lsn=4)
+    if freed:
+        story.say("disk-freed", node)
+    if node == "replica/1":
+        story.grant("replica/1")
+    else:
+        story.admit()
+    assert story.judged("S11").verdict is verdict
 
 
 def test_others_go_on_when_a_disk_fails() -> None:

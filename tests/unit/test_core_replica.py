@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import intent, trust
-from killswitch.core.events import DiskFailed, Send
+from killswitch.core.events import DiskFailed, DiskFreed, DiskFull, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
 from killswitch.core.messages import (
     NO_TOKEN,
@@ -74,6 +74,27 @@ def test_a_replica_whose_disk_failed_forwards_and_never_vouches() -> None:
     assert id_of_request(link) not in link[ONE].state.durable
     assert all(not gossip.durable for gossip in link[ONE].sent(Gossip))
     assert ask_lease(link).len_ns == 0
+
+
+def test_a_replica_whose_disk_is_full_records_stops_permits_nothing_and_works_again_when_there_is_room() -> None:
+    link = control_plane()
+    promise(link)
+    link.give(ONE, DiskFull(9))
+    link.tell(ONE, request(), "operator")
+    link.run(SECOND)
+    assert statuses(link)[-1] == ("EFFECTIVE", 3)
+    assert ask_lease(link).why == "disk full"
+    known = len(link[ONE].records)
+    link.tell(ONE, structs.replace(request(), principal="mallory", request="refused"), "operator")
+    certificate = pair.resume(*(known.order for known in link[ONE].state.intent.orders.values()))
+    link.tell(ONE, ResumeSubmit("r", certificate), "operator")
+    link.tell(ONE, Gossip("", certificates=(certificate,)), TWO)
+    assert link[ONE].kinds()[known:] == []
+    assert link[ONE].sent(ResumeStatus) == []
+    link.give(ONE, DiskFreed())
+    link.tell(ONE, ResumeSubmit("r", certificate), "operator")
+    assert [status.stage for status in link[ONE].sent(ResumeStatus)] == ["ACCEPTED"]
+    assert ask_lease(link).why != "disk full"
 
 
 def id_of_request(link: Link) -> str:

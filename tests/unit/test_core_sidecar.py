@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from killswitch.core.events import Append, DiskFailed, ProcessExited, Send, Signal, SignalKind, Timer
+from killswitch.core.events import Append, DiskFailed, DiskFreed, DiskFull, ProcessExited, Send, Signal, SignalKind, Timer
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
 from killswitch.core.messages import (
     Apply,
@@ -63,6 +63,18 @@ def disk_failed() -> Link:
     return link
 
 
+def disk_full() -> Link:
+    link = guarded()
+    link.give(SIDECAR, DiskFull(99))
+    return link
+
+
+def disk_freed() -> Link:
+    link = disk_full()
+    link.give(SIDECAR, DiskFreed())
+    return link
+
+
 def exited() -> Link:
     link = guarded()
     link.give(SIDECAR, ProcessExited(0, signalled=False))
@@ -77,6 +89,8 @@ def exited() -> Link:
         (after(pair.order(ISOLATE)), "CLOSED", "STANDBY"),
         (lease_lost, "CLOSED", "STANDBY"),
         (disk_failed, "CLOSED", "STANDBY"),
+        (disk_full, "CLOSED", "STANDBY"),
+        (disk_freed, "OPEN", "RUNNING"),
         (after(pair.order(SOFT)), "DRAIN", "DRAINING"),
         (after(pair.order(SOFT), then_ns=LEASE), "CLOSED", "QUIESCING"),
         (after(pair.order(QUIESCE)), "CLOSED", "QUIESCING"),

@@ -68,6 +68,8 @@ def unfit(state: Replica, agent: str) -> str:
         return "foreign cell"
     if state.disk_failed:
         return "disk failed"
+    if state.disk_full:
+        return "disk full"
     return "forked" if state.node in state.forks else "joining" if state.joining else ""
 
 
@@ -135,7 +137,7 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
 
 
 def note_stopped(state: Replica, request: StartRequest, now_ns: int) -> None:
-    if request.stopped > state.stopped.get(request.agent, NO_TOKEN):
+    if not state.disk_full and request.stopped > state.stopped.get(request.agent, NO_TOKEN):
         state.stopped[request.agent] = request.stopped
         record(state, "PREDECESSOR_STOPPED", {"agent": request.agent, "token": parts(request.stopped)}, now_ns)
 

@@ -102,6 +102,8 @@ def is_behind(state: Replica, draft: Draft) -> bool:
 def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:
     """Verify and store. An order of the scope that approvers were not shown, or a policy that is more than one rollout old, sends them back (the
     first for their convenience: D1 is what keeps it safe)."""
+    if state.disk_full:
+        return  # there is no room for a permission: its sender asks the next replica
     certificate = submit.certificate
     certificate_id = intent.content_id(certificate.raw)
     known = trust.read_certificate(state.trust, certificate)

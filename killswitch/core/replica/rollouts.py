@@ -49,8 +49,9 @@ def record_decision(state: Replica, request: str, asked: policy.Request, answer:
 
 
 def record_refusal(state: Replica, request: str, asked: policy.Request, answer: Answer, sender: str, now_ns: int) -> None:
-    """A refusal is put on record within its sender's share of the log; the others are counted: nobody fills a disk by being refused."""
-    if state.refusals.take(traffic.share_of(sender), now_ns):
+    """A refusal is put on record within its sender's share of the log, and where there is room; the others are counted: nobody fills a disk, or the
+    last of it, by being refused."""
+    if not state.disk_full and state.refusals.take(traffic.share_of(sender), now_ns):
         record_decision(state, request, asked, answer, now_ns)
     else:
         state.refusals_unrecorded += 1
@@ -68,7 +69,7 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
     """Authenticate, take the next step, record, and say so once that is durable. The same request is one rollout, here and at every replica."""
     name = f"{request.principal}/{request.request}"
     known = next((each for each in state.policies.rollouts.values() if each.body.request == name), None)
-    if state.disk_failed:
+    if state.disk_failed or state.disk_full:
         return  # another replica may be able to keep it
     body: RolloutBody | str = refusal(state, request)
     if known is not None and not body:

@@ -88,7 +88,7 @@ class Replica:
         self.lessons = Lessons()
         self.booted = False
         self.booted_ns = 0
-        self.disk_failed = False
+        self.disk_failed = self.disk_full = False
         self.awaiting: dict[int, tuple[str, object]] = {}
         self.seen: dict[str, int] = {}  # order -> when first learned; unknown after a restart
         self.durable: dict[str, set[str]] = {}  # order -> replicas known to hold it durably
@@ -223,8 +223,8 @@ def is_withheld_from(state: Replica, agent: str) -> bool:
 
 
 def learn_certificate(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
-    """The lsn of its record if it was new and believed, else 0. It lifts nothing before that is durable."""
-    if intent.content_id(certificate.raw) in state.intent.certificates:
+    """The lsn of its record if it was new and believed, else 0. It lifts nothing before that is durable. Without room for it it comes again."""
+    if state.disk_full or intent.content_id(certificate.raw) in state.intent.certificates:
         return 0
     known = trust.read_certificate(state.trust, certificate)
     if known is None:

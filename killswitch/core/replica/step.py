@@ -13,7 +13,7 @@ from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
 from killswitch.core import attempts, audit, boot, intent, keysets, publication, traffic
-from killswitch.core.events import Boot, DiskFailed, Durable, Effect, Input, Receive, Record, Timer
+from killswitch.core.events import Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
     Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
     ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
@@ -44,6 +44,8 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
         state.awaiting.clear()
         read_waiting(state, list(state.attempts.waiting), now_ns)  # a mark that no disk takes is not worth waiting for
         state.attempts.cautious = False
+    elif isinstance(event, DiskFull | DiskFreed):
+        state.disk_full = kind is DiskFull  # permissions wait for room, prohibitions have the reserve
     if state.intent.version != state.seen_version:
         state.seen_version = state.intent.version
         show_intent(state)

@@ -55,7 +55,7 @@ def answer(state: Replica, now_ns: int) -> None:
             on_fork_proof(state, judgement.proof, state.node, now_ns)
         elif judgement.answer is Answer.REPEAT and last is not None:
             repeated.append(last)
-        elif judgement.answer is Answer.COSIGN and not state.disk_failed and compare(state, notice.head, now_ns):
+        elif judgement.answer is Answer.COSIGN and not state.disk_failed and not state.disk_full and compare(state, notice.head, now_ns):
             state.cosigned[origin] = notice.head
             fresh.append(notice.head)
     state.notices.clear()

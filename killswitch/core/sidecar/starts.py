@@ -22,8 +22,8 @@ EPOCH = 1
 
 def may_start(state: Sidecar) -> bool:
     """A start needs: nothing running or left over, nothing ordered, a disk that holds."""
-    busy = state.process or state.reaping or state.spawning or state.disk_failed
-    return state.booted and not busy and sidecar.ordered(state) == intent.RUN
+    busy = state.process or state.reaping or state.spawning
+    return state.booted and not busy and not state.disk_failed and not state.disk_full and sidecar.ordered(state) == intent.RUN
 
 
 def renew(state: Sidecar, now_ns: int) -> None:
@@ -175,7 +175,7 @@ def spawn_when_ready(state: Sidecar, now_ns: int) -> None:
 def spawn(state: Sidecar, token: Token) -> None:
     """The start is on record; if it is still wanted, carry it out."""
     state.spawning = False
-    if state.token != token or sidecar.ordered(state) != intent.RUN or state.disk_failed:
+    if state.token != token or sidecar.ordered(state) != intent.RUN or state.disk_failed or state.disk_full:
         abandon_start(state)
         return
     state.process = True

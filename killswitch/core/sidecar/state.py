@@ -6,7 +6,7 @@ forgotten update can leave a gate open. Must not know how facts arrive (``step``
     mode        when                                               gate             agent's process
     BOOT        before the first quorum lease of this instance     CLOSED           none
     RUNNING     nothing ordered, lease live                        OPEN             running
-    STANDBY     ISOLATE, or no lease, or the disk failed           CLOSED           kept
+    STANDBY     ISOLATE, or no lease, or a disk failed or full     CLOSED           kept
     DRAINING    SOFT, drain lease live, before the deadline        DRAIN            asked to stop
     QUIESCING   to stop with the gate closed                       CLOSED           asked to stop
     KILLING     HARD, or the deadline has passed                   CLOSED           killed until reaped
@@ -93,7 +93,7 @@ class Sidecar:
         # -- of this instance only
         self.boot = self.instance = ""
         self.booted = False
-        self.disk_failed = False
+        self.disk_failed = self.disk_full = False
         self.floors = Floors()
         self.attempts = Attempts()
         self.rounds: dict[str, leases.Round] = {}
@@ -155,7 +155,7 @@ def gate(state: Sidecar, now_ns: int) -> Gate:
     demanded = ordered(state).gate
     if state.stopping:
         demanded = max(demanded, Gate.DRAIN)
-    if state.disk_failed or state.killing or not state.process or not lease_live(state, demanded, now_ns):
+    if state.disk_failed or state.disk_full or state.killing or not state.process or not lease_live(state, demanded, now_ns):
         return Gate.CLOSED
     if demanded is Gate.DRAIN and drain_over(state, now_ns):
         return Gate.CLOSED

@@ -18,7 +18,7 @@ from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core import attempts, boot, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
-    Boot, DiskFailed, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
+    Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder
 from killswitch.core.messages import (
@@ -92,8 +92,8 @@ def set_deadline(state: Sidecar, order: str, deadline_ns: int) -> None:
 
 
 def learn_certificate(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
-    """A permission: verified here again, whoever handed it on, and without force until it is durable."""
-    if intent.content_id(certificate.raw) in state.intent.certificates:
+    """A permission: verified here again, whoever handed it on, and without force until it is durable. Without room for it it comes again."""
+    if state.disk_full or intent.content_id(certificate.raw) in state.intent.certificates:
         return
     known = trust.read_certificate(state.trust, certificate)
     if known is None:
@@ -133,6 +133,15 @@ def on_disk_failed(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
     state.attempts.cautious = False
     state.spawning = False
     state.opening = False
+
+
+def on_disk_full(state: Sidecar, event: DiskFull, now_ns: int) -> None:
+    """Nothing is lost, so nothing is given up: permissions wait for room, prohibitions have the reserve, and acting on them needs none."""
+    state.disk_full = True
+
+
+def on_disk_freed(state: Sidecar, event: DiskFreed, now_ns: int) -> None:
+    state.disk_full = False
 
 
 # -- messages --------------------------------------------------------------------------------------------------------------------------
@@ -390,6 +399,8 @@ _HANDLERS: dict[type, Callable[[Sidecar, Any, int], None]] = {
     Timer: on_timer,
     Durable: on_durable,
     DiskFailed: on_disk_failed,
+    DiskFull: on_disk_full,
+    DiskFreed: on_disk_freed,
     ProcessExited: on_process_exited,
     Boot: on_boot,
 }
