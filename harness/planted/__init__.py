@@ -8,7 +8,7 @@ from __future__ import annotations
 from harness.planted import controls, disks, durability, federation, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed
 from harness.planted.bug import PlantedBug
 
-_FAMILIES = (
+FAMILIES = (
     first_ten.BUGS,
     durability.BUGS,
     transparency.BUGS,
@@ -23,4 +23,4 @@ _FAMILIES = (
     controls.CONTROLS,
 )
 
-COLLECTION: dict[str, PlantedBug] = {bug.name: bug for family in _FAMILIES for bug in family}
+COLLECTION: dict[str, PlantedBug] = {bug.name: bug for family in FAMILIES for bug in family}

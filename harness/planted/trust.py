@@ -92,8 +92,8 @@ BUGS = (
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B73", "two signatures of one root key change the keyset", {"keysets:root_signers": root_signatures_counted}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
-    PlantedBug("B70", "a revoked approver's approvals go on counting", {"keys:authorised": revocation_forgotten}, ("S13",),
+    PlantedBug("B74", "a revoked approver's approvals go on counting", {"keys:authorised": revocation_forgotten}, ("S13",),
                ("revoked-with-a-resume-in-flight",), "easy"),
-    PlantedBug("B71", "an order whose key was revoked is refused by whoever hears of it later", {"keys:authorised": revocation_voids_orders},
+    PlantedBug("B75", "an order whose key was revoked is refused by whoever hears of it later", {"keys:authorised": revocation_voids_orders},
                ("L1", "L10"), ("revoked-with-a-resume-in-flight", "keys-rotated-in-a-partition"), "easy"),
 )  # fmt: skip

@@ -94,6 +94,10 @@ def test_a_bug_whose_place_is_gone_says_so_and_leaves_nothing_behind() -> None:
     assert leases.until is original
 
 
+def test_no_planted_bug_hides_another_of_its_name() -> None:
+    assert len(planted.COLLECTION) == sum(len(family) for family in planted.FAMILIES)
+
+
 @pytest.mark.parametrize("name", planted.COLLECTION)
 def test_every_planted_bug_finds_its_place_in_the_core(name: str) -> None:
     bug = planted.COLLECTION[name]
