@@ -87,6 +87,8 @@ class Node:
         self.tripwire: Callable[[list[Effect]], bool] | None = None  # whether a step with these effects kills the process before any leaves it
         self._in_step = False
         self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self.slow_ns: dict[str, int] = {}  # fault -> how long each input takes because of it
+        self._at_work = self._in_turn = False  # a slow process: on what is next in the inbox, and whether that has had its time
         self.unfinished: deque[Effect] = deque()
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
@@ -152,6 +154,7 @@ class Node:
             self.intake.forget()
         self.paused_by.clear()
         self.pause_in_step = ""
+        self._at_work = False
         self.inbox.clear()
         self.unfinished.clear()
         self._timers.clear()
@@ -191,9 +194,49 @@ class Node:
         self._release()
         while self.unfinished and not self.paused_by:
             self._carry_out(self.unfinished.popleft())
-        while self.inbox and not self.paused_by and self.machine is not None:
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take what has arrived meanwhile: all of it now, or one by one if the process is slow."""
+        while self.inbox and not self.paused_by and not self.slow_ns and self.machine is not None:
             act, argument = self.inbox.popleft()
             act(argument)
+        self._work()
+
+    def slow_down(self, by: str, each_ns: int) -> None:
+        """From now on every input takes ``each_ns`` longer, and those that come meanwhile wait."""
+        self.slow_ns[by] = each_ns
+
+    def speed_up(self, by: str) -> None:
+        """``by`` slows it down no longer."""
+        self.slow_ns.pop(by, None)
+        if not self.slow_ns:
+            self._catch_up()
+
+    def _work(self) -> None:
+        if self.slow_ns and self.inbox and not self._at_work and not self.paused_by:
+            self._at_work = True
+            self.world.queue.at(self.world.queue.now + sum(self.slow_ns.values()), self._worked, self.start)
+
+    def _worked(self, start: int) -> None:
+        """What is next has had its time: it happens now, by what the clock shows now."""
+        if start != self.start or not self._at_work:
+            return
+        self._at_work = False
+        if self.inbox and not self.paused_by:
+            act, argument = self.inbox.popleft()
+            self._in_turn = True
+            act(argument)
+            self._in_turn = False
+        self._work()
+
+    def _waits(self, act: Callable[[Any], None], argument: Any) -> bool:
+        """Whether something has to wait, in a process that stands still or is slow; it is next in the inbox then. Boot is first, always."""
+        if type(argument) is Boot or (self._in_turn and not self.paused_by):
+            return False
+        self.inbox.append((act, argument))
+        self._work()
+        return True
 
     # -- inputs
 
@@ -202,8 +245,7 @@ class Node:
         machine = self.machine
         if machine is None:
             return
-        if self.stands_still():
-            self.inbox.append((self.take, event))
+        if (self.paused_by or self.slow_ns) and self._waits(self.take, event):
             return
         if type(event) is Durable:
             self._durable = max(self._durable, event.lsn)
@@ -349,9 +391,8 @@ class Node:
         entry = self._timers.get(name)
         if entry is None or entry[0] != number or start != self.start:
             return
-        if self.stands_still():
-            self.inbox.append((self._timer_due, ticket))  # what comes before it may still cancel it
-            return
+        if (self.paused_by or self.slow_ns) and self._waits(self._timer_due, ticket):
+            return  # what comes before it may still cancel it
         if self.clock.read(self.world.queue.now) < entry[1]:
             self._schedule_timer(name, number, entry[1])  # the clock has slowed down meanwhile; never early
             return

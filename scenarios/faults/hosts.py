@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import HOSTED, RESTART_AFTER, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.units import Span
 
 ROWS = (
     FaultKind(
@@ -18,5 +19,11 @@ ROWS = (
         "pause", Aim.NODES, HOSTED, "The node's process stands still (SIGSTOP, a long collection, a frozen host); its clock runs on.",
         "the process goes on where it stood, with everything that has arrived since", swarm_roles=("replica", "sidecar", "agent", "sink"),
         live=Live("processes", "state T in /proc/PID/stat"),
+    ),
+    FaultKind(
+        "slow-node", Aim.NODES, HOSTED, "The node takes its inputs one after another, each after a time; those that come meanwhile wait.",
+        "what waits is taken at once",
+        (Setting("by", "by_ns", Unit.DURATION, "how long each input takes", default="10ms", limits=Span(0, 1000 * MS), swarm=Span(MS, 15 * MS)),),
+        swarm_roles=("replica", "sidecar", "sink"), swarms=False, drivers=(SIM,),
     ),
 )  # fmt: skip

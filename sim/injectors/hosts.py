@@ -1,9 +1,9 @@
-"""Faults of processes and the hosts that they run on: they die, or stand still."""
+"""Faults of processes and the hosts that they run on: they die, stand still, or are slow."""
 
 from __future__ import annotations
 
 from scenarios.schedule import Fault
-from sim.injectors.family import Family
+from sim.injectors.family import Family, whole
 from sim.world import World
 
 
@@ -12,8 +12,8 @@ class Hosts(Family):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self.begins = {"crash": self._crash, "pause": self._pause}
-        self.ends = {"pause": self._resume}
+        self.begins = {"crash": self._crash, "pause": self._pause, "slow-node": self._slow}
+        self.ends = {"pause": self._resume, "slow-node": self._speed}
 
     def _crash(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -35,3 +35,13 @@ class Hosts(Family):
     def _resume(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.resume(id_)
+
+    def _slow(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            if node.running:
+                self.world.fault_fired(id_)
+            node.slow_down(id_, whole(fault, "by_ns"))
+
+    def _speed(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            node.speed_up(id_)

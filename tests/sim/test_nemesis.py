@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from harness.checkers import check
 from harness.implementation import Killswitch
 from harness.signals import carries
 from harness.verdict import Verdict
-from killswitch.core.events import Receive
+from killswitch.core.events import Durable, Receive
 from killswitch.core.messages import Message
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Tape, Trigger
@@ -45,6 +46,7 @@ EACH: dict[str, Entry] = {
     "wall-step": fault("f", "wall-step", SECOND, targets=(SIDECAR, "replica/2"), by_ns=-40 * 365 * 86_400 * SECOND),
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
+    "slow-node": fault("f", "slow-node", SECOND, SECOND, targets=(SIDECAR,), by_ns=20 * MS),
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
     "corrupt": fault("f", "corrupt", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "forge": fault("f", "forge", SECOND, targets=(SIDECAR, "replica/1"), times=12),
@@ -189,6 +191,17 @@ def test_a_paused_sidecar_admits_nothing_and_goes_on_afterwards(style: int) -> N
     stood = [at for at, node, _ in run.trace if node == SIDECAR and paused < at < resumed]
     assert stood == []
     assert any(at >= resumed for at, node, _ in run.trace if node == SIDECAR)
+
+
+def test_a_slow_node_takes_one_input_after_another_in_their_order_and_loses_none() -> None:
+    run = played(EACH["slow-node"])
+    taken = [at for at, node, _ in run.trace if node == SIDECAR]
+    slow = [at for at in taken if SECOND < at < 2 * SECOND]
+    assert len(slow) > 5
+    assert all(after - before >= 20 * MS for before, after in pairwise(slow))
+    durable = [event.lsn for _, node, event in run.trace if node == SIDECAR and isinstance(event, Durable)]
+    assert durable == sorted(durable)
+    assert any(at > 2500 * MS for at in taken)
 
 
 def test_overlapping_drifts_follow_the_latest_and_end_at_the_clocks_own_rate() -> None:
