@@ -138,6 +138,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),
     # -- processes
     "process-started": (("agent", "token"), ""),
+    "process-continued": (("agent", "token"), "SIGCONT sent"),
     "process-termed": (("agent", "token"), "asked to stop"),
     "process-killed": (("agent", "token"), "SIGKILL sent"),
     "process-reaped": (("agent", "token", "code", "signalled"), "the whole tree is gone"),
@@ -149,18 +150,23 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
     # -- tasks
     "task-submitted": (("agent", "task", "steps", "sink"), "upstream handed it over"),
+    "task-expired": (("agent", "task"), "upstream goes on without it: the round that it was for is closed. Simulation only"),
     "task-intent": (("agent", "task", "step", "key"), "intent appended"),
     "task-intent-durable": (("agent", "task", "step", "key"), ""),
     "task-result": (("agent", "task", "step", "key", "status"), ""),
     "task-done": (("agent", "task"), "TASK_DONE appended"),
     "task-done-durable": (("agent", "task"), ""),
     "task-rolled-back": (("agent", "task"), ""),
+    "task-undoing": (("agent", "task"), "from here on its steps are undone, the last first"),
+    "task-compensated": (("agent", "task"), "COMPENSATED appended: all that took place of it is undone"),
+    "task-absent": (("agent", "task", "key"), "found not to have taken place: the step is to be done again"),
     "task-in-doubt": (("agent", "task", "key"), ""),
     "task-acknowledged": (("agent", "task"), "upstream was told that it is done"),
-    "task-returned": (("agent", "task"), "upstream was told that it was rolled back"),
+    "task-returned": (("agent", "task"), "upstream was told that nothing of it stands: rolled back, or compensated"),
     # -- checkpoints
     "checkpoint-begun": (("agent", "generation", "lsn"), ""),
     "checkpoint-durable": (("agent", "generation", "lsn"), "CK1-CK4 done, told to the agent"),
+    "checkpoint-found": (("agent", "generation"), "the newest whole checkpoint that was found, and made durable, when an agent's tree was gone"),
     "checkpoint-acknowledged": (("agent", "generation"), "the sidecar was told"),
     "checkpoint-recovered": (("agent", "generation", "lsn", "intact", "journal"),
                              "what a starting agent recovered from; generation 0: none. intact: a slot holds, byte for byte, what was "

@@ -18,6 +18,7 @@ import msgspec
 
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
+from killswitch.core import checkpoints
 from harness.rulings import Rulings
 from killswitch.core.bundles import RolloutStatus
 from killswitch.core.cells import CellStatus
@@ -29,7 +30,7 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeDraft, ResumeStatus, StartReply,
+    COUNTER_MAX, AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeDraft, ResumeStatus, StartReply,
     StartRequest, StopAck, Token,
 )  # fmt: skip
 
@@ -134,6 +135,9 @@ class Observer:
         if self._process is not None:
             token, self._process = self._process, None
             self.emit("process-reaped", {"agent": self.agent, "token": token, "code": event.code, "signalled": event.signalled})
+            found = checkpoints.choose(event.checkpoints, COUNTER_MAX)
+            if found is not None:
+                self.emit("checkpoint-found", {"agent": self.agent, "generation": found.generation})
 
     def on_checkpoint_durable(self, event: CheckpointDurable) -> None:
         lsn = self._checkpoint_lsn.get(event.generation, 0)
@@ -179,8 +183,7 @@ class Observer:
 
     def on_signal(self, effect: Signal) -> None:
         if self._process is not None:
-            kind = "process-termed" if effect.kind is SignalKind.TERM else "process-killed"
-            self.emit(kind, {"agent": self.agent, "token": self._process})
+            self.emit(_SIGNALS.get(effect.kind, "process-killed"), {"agent": self.agent, "token": self._process})
 
     def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self._checkpoint_lsn[effect.generation] = self._appended
@@ -294,6 +297,15 @@ class Observer:
     def on_rolled_back(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("task-rolled-back", {"agent": self.agent, "task": body["task"]})
 
+    def on_compensated(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-compensated", {"agent": self.agent, "task": body["task"]})
+
+    def on_undo(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-undoing", {"agent": self.agent, "task": body["task"]})
+
+    def on_absent(self, lsn: int, body: dict[str, Any]) -> None:
+        self.emit("task-absent", {"agent": self.agent, "task": body["task"], "key": body["key"]})
+
     def on_in_doubt(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("task-in-doubt", {"agent": self.agent, "task": body["task"], "key": body["key"]})
 
@@ -392,6 +404,7 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     CheckpointDurable: Observer.on_checkpoint_durable,
     Receive: Observer.on_receive,
 }
+_SIGNALS = {SignalKind.CONT: "process-continued", SignalKind.TERM: "process-termed"}
 _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     Append: Observer.on_append,
     Send: Observer.on_send,
@@ -419,6 +432,9 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "RESULT": Observer.on_result,
     "DONE": Observer.on_done,
     "ROLLED_BACK": Observer.on_rolled_back,
+    "UNDO": Observer.on_undo,
+    "COMPENSATED": Observer.on_compensated,
+    "ABSENT": Observer.on_absent,
     "IN_DOUBT": Observer.on_in_doubt,
     "APPLIED": Observer.on_applied,
     "REJECTED": Observer.on_rejected,

@@ -50,6 +50,7 @@ def command(operation: Operation) -> Command:
         gate=gate,
         life=life,
         grace_ns=operation.grace_ns,
+        cleanup=operation.cleanup,
         reason=operation.reason,
         approvers=operation.approvers,
         replica=operation.replica,

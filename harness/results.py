@@ -30,7 +30,7 @@ class StopTime(Struct, frozen=True, kw_only=True):
 
 class RunResult(Struct, frozen=True, kw_only=True):
     """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
-    [armed, on, fired]}."""
+    [armed, on, fired]}. ``spent``: cents, for effects that took place."""
 
     scenario: str
     seed: int
@@ -50,10 +50,12 @@ class RunResult(Struct, frozen=True, kw_only=True):
     why: str = ""
     kept: str = ""
     rarities: dict[str, int] = {}
+    spent: int = 0
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
     """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen.
+    ``spent``: cents, in all runs.
 
     ``missing``: capabilities that the scenario requires and the driver lacks; it was then not played.
     """
@@ -68,6 +70,7 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
     demanded: tuple[str, ...]
     faults: dict[str, tuple[int, int, int]]
     service_levels: tuple[str, ...] = ()
+    spent: int = 0
     missing: tuple[str, ...] = ()
     why: str = ""
 

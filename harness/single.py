@@ -69,7 +69,7 @@ def result_of(
         scenario=schedule.scenario, seed=schedule.seed, driver=driver, implementation=implementation, verdict=verdict, findings=findings,
         digest=digest, token=str(token_of(schedule, implementation)), reached=reached(schedule, history),
         faults=fault_counts(schedule, history, fired or {}), stop_times=stop_times(history), wall_s=wall_s, simulated_ns=simulated_ns,
-        facts=len(history), ended=ended, why=why, rarities=rarities.recognised(schedule, history),
+        facts=len(history), ended=ended, why=why, spent=spent(schedule, history), rarities=rarities.recognised(schedule, history),
     )  # fmt: skip
     return Judged(result=result, schedule=schedule, history=history)
 
@@ -82,6 +82,16 @@ def reached(schedule: Schedule, history: History) -> dict[str, int]:
         if match.where:
             counts[demanded] = sum(match.holds(fact.kind, fact.node, fact.body) for fact in history.of(match.kind))
     return dict(sorted(counts.items()))
+
+
+def spent(schedule: Schedule, history: History) -> int:
+    """What the effects that took place have cost, in cents. An answer repeated for a known key costs nothing; nor is undoing paid for again."""
+    costs = {work.task: work.cost for work in schedule.work if work.cost}
+    if not costs:
+        return 0
+    tasks = {(fact.body["agent"], fact.body["key"]): fact.body["task"] for fact in history.of("effect-admitted")}
+    bills = (fact.body for fact in history.of("effect-applied") if not fact.body["again"] and fact.body["cls"] != "undo")
+    return sum(costs.get(tasks.get((bill["agent"], bill["key"]), ""), 0) for bill in bills)
 
 
 def fault_counts(schedule: Schedule, history: History, fired: dict[str, int]) -> dict[str, tuple[int, int, int]]:

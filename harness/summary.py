@@ -78,7 +78,7 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         scenario=scenario.scenario, hypothesis=scenario.hypothesis, verdict=verdict, runs=len(runs), invariants=invariant_counts(runs),
         reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
-        service_levels=tuple(levels), missing=missing, why=why,
+        service_levels=tuple(levels), spent=sum(run.spent for run in runs), missing=missing, why=why,
     )  # fmt: skip
 
 

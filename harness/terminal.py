@@ -82,6 +82,8 @@ def show_campaign(campaign: Campaign) -> None:
 
 
 def show_stop_times(campaign: Campaign, out: Console) -> None:
+    if bill := sum(summary.spent for summary in campaign.scenarios):
+        out.print(f"\nspent on effects, in all runs: {bill / 100:,.2f}")
     if campaign.stop_time:
         words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
         out.print(f"\nlast forbidden admission after an order was effective: {words}")

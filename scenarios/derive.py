@@ -6,7 +6,7 @@ complains about nothing (``checks`` does).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from killswitch.core.machine import Parameters
 from scenarios.faults import DRIVERS, FAULTS, LIVE, MECHANISMS, SIM
@@ -20,6 +20,9 @@ BACKOFF_NS = 2 * SECOND_NS
 HOST_LAG_NS = SECOND_NS
 SWARM_GRACE_FACTOR = 2
 SHARE, GUARD = Span(MILLION, MILLION), Span(3, 3)  # of a canary, where the file does not say
+
+ROUNDS = frozenset({"federated"})
+"""Kinds whose tasks are rounds: all agents get one at the same time, and when the next begins it is closed, with or without them."""
 
 PROFILES: dict[str, tuple[int, Span, Span]] = {
     "worker": (SECOND_NS // 2, Span(1, 4), Span(20 * MS, 80 * MS)),
@@ -81,6 +84,22 @@ def profile(scenario: Scenario, kind: str) -> tuple[int, Span, Span]:
         steps = layer.steps or steps
         think = layer.think or think
     return period, steps, think
+
+
+def undoable(scenario: Scenario, kind: str) -> bool:
+    """Whether the tasks of agents of a kind can be undone."""
+    return bool(_own(scenario, kind, "undo"))
+
+
+def cost(scenario: Scenario, kind: str) -> int:
+    """What each effect of agents of a kind costs, in cents."""
+    return int(_own(scenario, kind, "cost") or 0)
+
+
+def _own(scenario: Scenario, kind: str, key: str) -> Any:
+    """A key of a profile, as ``kinds`` has it, else as the workload does."""
+    own = getattr(scenario.workload.kinds.get(cast(Any, kind)), key, None)
+    return getattr(scenario.workload, key) if own is None else own
 
 
 def slowest(ns: int, drift_ppm: int) -> int:

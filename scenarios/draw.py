@@ -101,23 +101,25 @@ def _drift(scenario: Scenario, pattern: str, host: str, stream: Stream) -> int:
 
 
 def _work(scenario: Scenario, dice: Dice, topology: Topology) -> tuple[Work, ...]:
-    """Tasks of each agent, from its own stream, at gaps of half to one and a half times the period."""
+    """Tasks of each agent, from its own stream, at gaps of half to one and a half times the period; rounds come to all at once, on the period."""
     work = []
     for agent in topology.agents:
         period, steps, think = derive.profile(scenario, agent.kind)
         if period == 0 or not agent.sinks:
             continue
+        undo, cost = derive.undoable(scenario, agent.kind), derive.cost(scenario, agent.kind)
         stream = dice.stream(f"work/{agent.agent}")
-        at_ns, number = stream.below(period), 0
+        rounds = agent.kind in derive.ROUNDS
+        at_ns, number = 0 if rounds else stream.below(period), 0
         while at_ns < scenario.duration:
             number += 1
             work.append(
                 Work(
-                    at_ns=at_ns, agent=agent.agent, task=f"{agent.agent}/task-{number}", sink=stream.pick(agent.sinks),
-                    steps=stream.within(steps), step_ns=stream.within(think),
+                    at_ns=at_ns, agent=agent.agent, task=f"{agent.agent}/{'round' if rounds else 'task'}-{number}", sink=stream.pick(agent.sinks),
+                    steps=stream.within(steps), step_ns=stream.within(think), undo=undo, cost=cost, expires_ns=at_ns + period if rounds else None,
                 )
             )  # fmt: skip
-            at_ns += max(1, period // 2 + stream.below(period))
+            at_ns += period if rounds else max(1, period // 2 + stream.below(period))
     return tuple(sorted(work, key=lambda each: (each.at_ns, each.agent)))
 
 
@@ -187,6 +189,7 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
         reason=form.reason,
         request=request,
         grace_ns=dice.once(f"entry/{entry_id}/grace", grace) if verb == "soft" else 0,
+        cleanup=form.cleanup if verb == "soft" else "none",
         replica=_replica(scenario, form, dice, entry_id),
         approvers=derive.approvers(form, scenario.parameters.approvals) if verb == "resume" else (),
     )

@@ -160,6 +160,8 @@ class Profile(Form):
     tasks: forms.Rate | None = None
     steps: forms.CountSpan | None = None
     think: forms.DurationSpan | None = None
+    cost: int | None = Field(default=None, ge=0, le=1_000_000, description="what each effect costs, in cents, as paid calls do")
+    undo: bool | None = Field(default=None, description="whether what its tasks have done can be undone; by default it cannot")
 
 
 class WorkloadForm(Profile):
@@ -178,6 +180,7 @@ class OperationForm(Form):
     tenant: forms.Name | None = Field(default=None, description="the tenant that a label scope belongs to")
     reason: forms.Text = "drill"
     grace: forms.DurationSpan | None = Field(default=None, description="for soft; the default is parameters.grace")
+    cleanup: Literal["none", "compensate"] = Field(default="none", description="for soft: finish what is begun, or undo it where it can be")
     principal: Principal = "alice"
     approvers: tuple[Principal, ...] | None = Field(default=None, description="for resume; the default is as many of bob, carol, dave as are needed")
     replica: int | None = Field(default=None, ge=1, description="the replica asked first; drawn per seed if left out")

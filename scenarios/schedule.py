@@ -95,7 +95,10 @@ class DiskSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Work(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task that upstream hands to ``agent`` at ``at_ns``."""
+    """A task that upstream hands to ``agent`` at ``at_ns``. ``undo``: what it has done can be undone.
+
+    ``cost``: of each of its effects, in cents. ``expires_ns``: from then on upstream goes on without it (None: never).
+    """
 
     at_ns: int
     agent: str
@@ -103,6 +106,9 @@ class Work(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sink: str
     steps: int
     step_ns: int
+    undo: bool = False
+    cost: int = 0
+    expires_ns: int | None = None
 
 
 class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +142,7 @@ class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     reason: str
     request: str
     grace_ns: int = 0
+    cleanup: str = "none"
     replica: str = "replica/1"
     approvers: tuple[str, ...] = ()
     policy: str = ""

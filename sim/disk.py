@@ -61,6 +61,7 @@ class Disk:
         self._syncing = 0
         self.broken = False
         self._writing: tuple[WriteCheckpoint, int, bytes | None] | None = None
+        self.on_checkpoint_step: Callable[[int], None] | None = None  # told how many of its steps are done
 
     # -- the log
 
@@ -161,6 +162,11 @@ class Disk:
         done += 1
         if done == 2:
             self.slots[effect.generation % 2] = effect.body  # renamed; durable with the directory
+        if self.on_checkpoint_step is not None:
+            self._writing = (effect, done, before) if done < CHECKPOINT_SYNCS else None
+            self.on_checkpoint_step(done)
+            if life != self._life:
+                return  # the process died of it
         if done < CHECKPOINT_SYNCS:
             self._writing = (effect, done, before)
             self._queue.at(self._queue.now + self._sync_ns(), self._checkpoint_step, ticket)

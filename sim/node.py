@@ -86,6 +86,11 @@ class Node:
         self.pause_in_step = ""
         self.tripwire: Callable[[list[Effect]], bool] | None = None  # whether a step with these effects kills the process before any leaves it
         self._in_step = False
+        self.undying: set[str] = set()  # faults that keep its process in a state in which no kill takes it
+        self.kill_pending: Callable[[], None] | None = None
+        self.slow_ns: dict[str, int] = {}  # fault -> added to every timer
+        self.lingers_ns = 0  # how long its children outlive it
+        self.asks_on: dict[str, Message] = {}  # fault -> what its children go on asking for
         self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.slow_ns: dict[str, int] = {}  # fault -> how long each input takes because of it
         self._at_work = self._in_turn = False  # a slow process: on what is next in the inbox, and whether that has had its time
@@ -142,6 +147,8 @@ class Node:
             self._fold_log()
             lost = self.disk.power_lost()
             self.boot += 1
+            self.undying.clear()
+            self.kill_pending = None
             self.clock.restart(self.world.queue.now, self._choose(BOOT_OFFSET_MAX_NS))
         elif self.machine is not None:
             self._fold_log()
@@ -183,10 +190,11 @@ class Node:
                 self._go_on()
 
     def continue_(self) -> None:
-        """SIGCONT: whatever stopped it, it goes on."""
+        """SIGCONT: whatever stopped it, it goes on; but for a process that hangs in the kernel, which hears nothing."""
         if self.paused_by:
-            self.paused_by.clear()
-            self._go_on()
+            self.paused_by &= self.undying
+            if not self.paused_by:
+                self._go_on()
 
     def _go_on(self) -> None:
         """Where the process stood: first what the interrupted step still had to do, then all that has arrived."""
@@ -359,14 +367,19 @@ class Node:
 
     def _signal(self, effect: Signal) -> None:
         agent = self.world.agent_of(self)
-        if effect.kind is SignalKind.TERM:
-            agent.continue_()  # SIGCONT comes with it, or a stopped process would never hear
+        if effect.kind is SignalKind.CONT:
+            agent.continue_()
             return
+        if effect.kind is SignalKind.TERM:
+            return  # the message that comes with it says how
         agent.token = None
         self.world.queue.at(self.world.queue.now + KILL_NS + self._choose(KILL_NS), self._killed, (agent, self.start))
 
     def _killed(self, ticket: tuple[Node, int]) -> None:
         agent, start = ticket
+        if agent.undying:
+            agent.kill_pending = lambda: self._killed(ticket)
+            return
         alive = agent.running
         agent.die(power=False)
         if self.start == start:
@@ -384,6 +397,8 @@ class Node:
 
     def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
         at = self.clock.when(at_ns, self.world.queue.now) + self._lag(TIMER_LAG_NS)
+        if self.slow_ns:
+            at += sum(self.slow_ns.values())
         self.world.queue.at(at, self._timer_due, (name, number, self.start))
 
     def _timer_due(self, ticket: tuple[str, int, int]) -> None:

@@ -35,11 +35,18 @@ class Upstream:
         self._open: dict[str, tuple[str, Task]] = {}
 
     def submit(self, work: Work) -> None:
-        task = Task(work.task, work.sink, work.steps, work.step_ns)
+        task = Task(work.task, work.sink, work.steps, work.step_ns, work.undo)
         self._open[work.task] = (work.agent, task)
         node = self._world.nodes[f"agent/{work.agent}"]
         self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
         node.receive(Submit(task))
+        if work.expires_ns is not None:
+            self._world.queue.at(work.expires_ns, self._expire, work)
+
+    def _expire(self, work: Work) -> None:
+        """The round is closed. Whoever has not contributed by now is not waited for, nor asked again."""
+        if self._open.pop(work.task, None) is not None:
+            self._world.fact("task-expired", self._world.nodes[f"agent/{work.agent}"], {"agent": work.agent, "task": work.task})
 
     def hand_over_again(self, node: Node) -> None:
         for agent, task in list(self._open.values()):
@@ -67,6 +74,7 @@ class World:
         self._pipes: defaultdict[tuple[str, str], Lane] = defaultdict(Lane)
         self.arrivals: set[tuple[str, int, bytes]] = set()  # (sidecar, start, order) that were put on record
         self.before_delivery: Callable[[str, str, Message], int] | None = None
+        self.before_pipe: Callable[[str, str, Message], bool] | None = None
         self.upstream = Upstream(self)
         self.nodes: dict[str, Node] = {}
         self._stamps: dict[int, int] = {}  # a message in memory is its own envelope: the sender's stamp goes beside it
@@ -135,6 +143,8 @@ class World:
 
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
+        if self.before_pipe is not None and not self.before_pipe(source, target, message):
+            return
         node = self.nodes[target]
         stamp = self._stamps.get(id(message), 0)
         if stamp > node.stamp:
@@ -167,12 +177,14 @@ class World:
         self.reap(agent, code)
 
     def reap(self, agent: Node, code: int) -> None:
-        """Tell the sidecar that its agent is gone, once everything that the agent still wrote has been read."""
-        self.queue.at(self.queue.now + 2 * PIPE_NS, self._reaped, (self.sidecar_of(agent), code))
+        """Tell the sidecar that its agent is gone, once its children are and everything that it still wrote has been read."""
+        linger_ns = agent.lingers_ns if agent.asks_on else 0
+        self.queue.at(self.queue.now + 2 * PIPE_NS + linger_ns, self._reaped, (self.sidecar_of(agent), code, agent.disk.checkpoints()))
 
-    def _reaped(self, ticket: tuple[Node, int]) -> None:
-        sidecar, code = ticket
-        sidecar.receive(ProcessExited(code, code < 0))
+    def _reaped(self, ticket: tuple[Node, int, tuple[bytes, ...]]) -> None:
+        sidecar, code, left = ticket
+        self.agent_of(sidecar).asks_on.clear()
+        sidecar.receive(ProcessExited(code, code < 0, left))
 
     def crash(self, node: Node, *, power: bool) -> None:
         """A process dies, or its host loses power. An agent's death is seen by its sidecar; a sidecar's takes its agent along, or mostly."""
@@ -187,7 +199,7 @@ class World:
             agent = self.agent_of(sidecar)
             sidecar.die(power=power)
             # PDEATHSIG ends the agent, but for the race in which it was not set yet.
-            if power or not self.tape.stream(f"orphans/{node.config.agent}")(4):
+            if power or not (agent.undying or self.tape.stream(f"orphans/{node.config.agent}")(4)):
                 agent.die(power=power)
             return
         node.die(power=power)

@@ -20,6 +20,10 @@ SECOND_NS = 1_000_000_000
 HOST_LAG_NS = SECOND_NS
 # The longest pause that a retransmission is allowed to make between two tries.
 BACKOFF_CAP_NS = 2 * SECOND_NS
+# What a fence may take to a sink and on to its disk.
+FENCE_ARRIVES_NS = 2 * SECOND_NS
+# The longest that an agent waits before it asks again about what is in doubt (protocol 4), and what it may be at until it can.
+DOUBT_RETRY_NS = 4 * SECOND_NS
 
 
 def stretch(local_ns: int, drift_ppm: int) -> int:
@@ -92,6 +96,11 @@ class Bounds:
     def death_ns(self) -> int:
         """L2, kappa: two rounds of the kill retry and one second of host lag, on the sidecar's clock."""
         return stretch(2 * self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)
+
+    @property
+    def doubt_ns(self) -> int:
+        """L9: the longest pause between two questions, two of them, four renewals in which the sidecar asks the sink, and propagation."""
+        return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns
 
     def escalation_ns(self, grace_ns: int) -> int:
         """L3 at a replica: (G + slack) / (1 - rho) and one second of lag."""

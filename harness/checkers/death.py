@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from harness.checkers.bounds import stretch
+from harness.checkers.bounds import FENCE_ARRIVES_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
@@ -67,16 +67,13 @@ class _Countdowns(InvariantChecker):
             case "certificate-durable":
                 if fact.node.startswith("sidecar/"):
                     self._lift(agent_of(fact.node))
-            case "evidence-sent":
-                if fact.body["stage"] == "KILL_FAILED":
-                    self._countdowns.pop(fact.body["agent"], None)
             case "node-paused" | "node-resumed":
                 self._pause(fact)
             case "node-crashed":
                 if fact.node.startswith(("sidecar/", "agent/")):
                     gone = fact.node.startswith("agent/")
                     self._end(agent_of(fact.node), index if gone else None, fact.at_ns)
-            case _:
+            case "process-reaped" | "process-killed":
                 self._end(fact.body["agent"], index, fact.at_ns)
 
     def settle(self) -> None:
@@ -119,15 +116,62 @@ class _Countdowns(InvariantChecker):
 
 class Death(_Countdowns):
     """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa =
-    (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or KILL_FAILED is sent. Lifted by a
-    certificate durable at the sidecar. An instance is an order and a live process; one that the run's end cuts short is not counted.
+    (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or, where a fault kept it from dying, KILL_FAILED is
+    sent in that time. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
+    KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then.
+
+    Lifted by a certificate durable at the sidecar. An instance is an order and a live process, or a KILL_FAILED; one that the run's end cuts
+    short is not counted.
     """
 
     invariant = "L2"
-    title = "Death: a process under a hard order is gone within kappa"
+    title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
+    kinds = _Countdowns.kinds | {"fault-on", "fence-durable"}
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._undying: set[str] = set()
+        self._failed: dict[tuple[str, str], tuple[Token, int, int]] = {}
+        self._fences: dict[tuple[str, str], Token] = {}
 
     def allowed_ns(self, order: Order) -> int | None:
         return self.run.bounds.death_ns if order.life == KILL else None
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "fault-on":
+            if fact.body["what"] == "unkillable":
+                self._undying.update(agent_of(node) for node in fact.body["target"])
+        elif fact.kind == "fence-durable":
+            key = (fact.body["agent"], fact.body["sink"])
+            self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
+        elif fact.kind == "evidence-sent" and fact.body["stage"] == "KILL_FAILED":
+            self._said(index, fact, fact.body["agent"])
+        else:
+            if fact.kind == "process-reaped":
+                self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
+            super().see(index, fact)
+
+    def _said(self, index: int, fact: Fact, agent: str) -> None:
+        """It is an excuse only for who had one; nobody else's countdown stops by it."""
+        self._failed[agent, fact.body["order"]] = (token_of(fact.body["token"]), fact.at_ns, index)
+        if agent in self._undying:
+            for countdown in self._countdowns.pop(agent, ()):
+                self.examined += 1
+                elapsed_ns = countdown.elapsed_ns(fact.at_ns)
+                if elapsed_ns > countdown.allowed_ns and f"sidecar/{agent}" not in self.run.clock_suspects:
+                    why = f"{fact.node} said that it cannot end {agent} {elapsed_ns} ns after it learned {countdown.order.severity}; allowed are "
+                    self.blame(f"{why}{countdown.allowed_ns} ns", countdown.index, index)
+
+    def settle(self) -> None:
+        super().settle()
+        for (agent, order), (token, at_ns, index) in self._failed.items():
+            due_ns = max(at_ns, self.run.healed_ns or 0) + self.run.bounds.propagation_ns + FENCE_ARRIVES_NS
+            if due_ns > self.run.end_ns or order in self.run.covered:
+                continue
+            self.examined += 1
+            for sink in self.run.sinks_of(agent, "F"):
+                if self._fences.get((agent, sink), NO_TOKEN) <= token:
+                    self.blame(f"{agent} could not be ended, and {sink} was never fenced above its token {token}", index)
 
 
 class Escalate(_Countdowns):

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import Token, agent_of, token_of
+from harness.checkers.words import UNDO, Token, agent_of, token_of
 from harness.history import Fact
 
 
 @dataclass(slots=True)
 class _Journal:
     """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
-    ``meant``: {key: task}; ``standing``: tasks of which an effect took place.
+    ``meant``: {key: (task, step)}; ``standing``: {task: {step that took place and is not undone: index}}.
     """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -21,21 +21,25 @@ class _Journal:
     done: dict[str, int] = field(default_factory=dict)
     rolled_back: dict[str, int] = field(default_factory=dict)
     started: set[Token] = field(default_factory=set)
-    meant: dict[str, str] = field(default_factory=dict)
-    standing: dict[str, int] = field(default_factory=dict)
+    meant: dict[str, tuple[str, int]] = field(default_factory=dict)
+    standing: dict[str, dict[int, int]] = field(default_factory=dict)
+    let_out: set[str] = field(default_factory=set)
     last_intent: int = -1
+    begun: dict[int, int] = field(default_factory=dict)
     last_checkpoint: int = -1
+    last_admission: int = -1
 
 
 class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled
-    back, nor completed after it was rolled back unless it was taken up again; of what is rolled back no effect has taken place, and none does
-    until it is taken up again; upstream is told only what is durably done; and
+    back, nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none
+    takes place until it is taken up again; steps are undone the last first; upstream is told only what is durably done; and
     STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
     younger than the last intent.
 
     An agent whose disk lied, or lost what it held, is skipped (A2).
 
+    Of an agent that a fault makes lie, only intents count of which an effect was let out: nobody but it knows of others, and they come to nothing.
     An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
     were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
     """
@@ -43,18 +47,19 @@ class InFlight(InvariantChecker):
     invariant = "S10"
     title = "InFlight: every effect is intended before and accounted for after; tasks end once; a clean stop leaves nothing open"
     kinds = frozenset({
-        "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-acknowledged",
-        "checkpoint-durable", "effect-admitted", "effect-applied", "evidence-sent", "process-started", "node-crashed",
+        "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
+        "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
+        "process-started", "node-crashed",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._journals: dict[str, _Journal] = {}
+        self._liars: set[str] = set()
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "node-crashed":
-            if fact.node.startswith("agent/"):
-                self._forget(agent_of(fact.node))
+        if fact.kind in ("node-crashed", "fault-on"):
+            self._befell(fact)
             return
         if f"agent/{fact.body['agent']}" in self.run.custody:
             self.skipped += 1
@@ -63,15 +68,15 @@ class InFlight(InvariantChecker):
         match fact.kind:
             case "task-intent":
                 journal.open[fact.body["key"]] = (fact.body["task"], index)
-                journal.meant[fact.body["key"]] = fact.body["task"]
+                journal.meant[fact.body["key"]] = (fact.body["task"], fact.body["step"])
                 journal.last_intent = index
                 journal.rolled_back.pop(fact.body["task"], None)
             case "task-intent-durable":
                 journal.intended.setdefault(fact.body["key"], index)
             case "task-result":
                 journal.open.pop(fact.body["key"], None)
-            case "checkpoint-durable":
-                journal.last_checkpoint = index
+            case "checkpoint-begun" | "checkpoint-durable" | "checkpoint-found":
+                self._saved(index, fact, journal)
             case "effect-applied":
                 self._took_place(index, fact, journal)
             case "effect-admitted":
@@ -84,20 +89,49 @@ class InFlight(InvariantChecker):
             case _:
                 self._judge_end(index, fact, journal)
 
+    def _befell(self, fact: Fact) -> None:
+        if fact.kind == "fault-on":
+            if fact.body["what"] == "lie":
+                self._liars.update(agent_of(node) for node in fact.body["target"])
+        elif fact.node.startswith("agent/"):
+            self._forget(agent_of(fact.node))
+
+    @staticmethod
+    def _saved(index: int, fact: Fact, journal: _Journal) -> None:
+        """One that is found is durable, though its writer may not have lived to hear it; it holds what there was when it was begun."""
+        generation = int(fact.body["generation"])
+        if fact.kind == "checkpoint-begun":
+            journal.begun[generation] = index
+        elif fact.kind == "checkpoint-found":
+            journal.last_checkpoint = max(journal.last_checkpoint, journal.begun.get(generation, -1))
+        else:
+            journal.last_checkpoint = index
+
     def _forget(self, agent: str) -> None:
         journal = self._journals.setdefault(agent, _Journal())
         journal.open = {key: intent for key, intent in journal.open.items() if key in journal.intended}
 
     def _judge_admission(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
+        journal.last_admission = index
+        journal.let_out.add(fact.body["key"])
         if fact.body["key"] not in journal.intended:
             self.blame(f"{fact.node} let an effect out whose intent is not durable (task {fact.body['task']}, step {fact.body['step']})", index)
 
     def _took_place(self, index: int, fact: Fact, journal: _Journal) -> None:
-        task = journal.meant.get(fact.body["key"], "")
-        journal.standing.setdefault(task, index)
+        if fact.body["key"] not in journal.meant or fact.body["again"]:
+            return
+        task, step = journal.meant[fact.body["key"]]
+        standing = journal.standing.setdefault(task, {})
+        if fact.body["cls"] == UNDO:
+            later = max(standing, default=step)
+            standing.pop(step, None)
+            if later > step:
+                self.blame(f"step {step} of task {task} of {fact.body['agent']} was undone before step {later}", standing[later], index)
+            return
+        standing[step] = index
         if task in journal.rolled_back:
-            self.blame(f"an effect of task {task} of {fact.body['agent']} took place after it was rolled back", journal.rolled_back[task], index)
+            self.blame(f"an effect of task {task} of {fact.body['agent']} took place after it had ended", journal.rolled_back[task], index)
 
     def _judge_end(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
@@ -107,11 +141,11 @@ class InFlight(InvariantChecker):
                 self.blame(f"task {task} of {agent} was completed after it was rolled back", journal.rolled_back[task], index)
             journal.done.setdefault(task, index)
             self._close(journal, task)
-        elif fact.kind == "task-rolled-back":
+        elif fact.kind in ("task-rolled-back", "task-compensated"):
             if task in journal.done:
                 self.blame(f"task {task} of {agent} was rolled back after it was completed", journal.done[task], index)
-            if task in journal.standing:
-                self.blame(f"task {task} of {agent} was rolled back, and an effect of it had taken place", journal.standing[task], index)
+            for step, effect_index in journal.standing.get(task, {}).items():
+                self.blame(f"task {task} of {agent} was rolled back or compensated, and its step {step} stands", effect_index, index)
             journal.rolled_back[task] = index
             self._close(journal, task)
         elif task not in journal.done:
@@ -127,11 +161,14 @@ class InFlight(InvariantChecker):
             return
         self.examined += 1
         agent = fact.body["agent"]
-        if journal.open:
-            key, (task, intent_index) = next(iter(journal.open.items()))
+        lies = agent in self._liars
+        still_open = {key: intent for key, intent in journal.open.items() if key in journal.let_out or not lies}
+        last = journal.last_admission if lies else journal.last_intent
+        if still_open:
+            key, (task, intent_index) = next(iter(still_open.items()))
             self.blame(f"STOPPED_CLEAN was sent for {agent} with key {key} of task {task} open", intent_index, index)
-        elif journal.last_checkpoint < journal.last_intent:
-            self.blame(f"STOPPED_CLEAN was sent for {agent} without a checkpoint after its last intent", journal.last_intent, index)
+        elif journal.last_checkpoint < last:
+            self.blame(f"STOPPED_CLEAN was sent for {agent} without a checkpoint after its last intent", last, index)
 
 
 class Checkpoint(InvariantChecker):

@@ -56,7 +56,7 @@ class CleanSoft(InvariantChecker):
     title = "CleanSoft: without faults, work that fits into the grace is finished and the stop is clean"
     kinds = frozenset({
         "order-learned", "process-killed", "evidence-sent", "lease-lost", "task-submitted", "task-intent", "task-result", "task-done",
-        "task-rolled-back", "task-in-doubt", "node-crashed",
+        "task-rolled-back", "task-compensated", "task-in-doubt", "node-crashed",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -150,6 +150,8 @@ class CleanSoft(InvariantChecker):
                 if task.begun_ns is not None:
                     task.longest_ns = max(task.longest_ns, fact.at_ns - task.begun_ns)
                 task.begun_ns, task.ended_ns = fact.at_ns, None
+                if fact.body["key"].startswith("undo/"):
+                    task.left = int(fact.body["step"]) + 1
             case "task-result":
                 task.left = max(task.left - 1, 0)
             case _:

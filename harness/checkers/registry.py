@@ -1,4 +1,4 @@
-"""All checkers, in the order in which verdicts are shown: safety S1 to S27, then liveness L1 to L10."""
+"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L10."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from harness.checkers.checker import Checker
 from harness.checkers.death import Death, Escalate
 from harness.checkers.delivery import Convergence, Delivery
 from harness.checkers.determinism import Determinism
+from harness.checkers.doubts import InDoubt, SideEffectIdem
 from harness.checkers.grace import GraceMonotone
 from harness.checkers.hostile import FailureIsolation, Version
 from harness.checkers.incarnations import OneIncarnation
@@ -28,7 +29,8 @@ from harness.checkers.transparency import AuditSync, AuditTamper, Causality
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
-    FailureIsolation, Determinism, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources, Convergence,
+    FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
+    InDoubt, Convergence,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -5,14 +5,13 @@ Judged at the sinks, where effects become real: no clock, lease or word of a sid
 
 from __future__ import annotations
 
-from harness.checkers.bounds import HOST_LAG_NS, stretch
+from harness.checkers.bounds import FENCE_ARRIVES_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, Token, is_replica, token_of
+from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, UNDO, Token, is_replica, token_of
 from harness.history import Fact
 
-FENCE_ARRIVES_NS = 2_000_000_000  # for the messages on their way and the sink's disk
 LINK_FAULTS = frozenset({"partition", "delay", "loss", "duplicate-messages", "duplicate", "reorder", "replay"})
 
 
@@ -159,7 +158,8 @@ class ExactlyOnce(InvariantChecker):
             if not body["again"]:
                 self.examined += 1
                 self._results[key] = (body["result"], index)
-                self._judge_step(index, key)
+                if body["cls"] != UNDO:  # what is undone took place before
+                    self._judge_step(index, key)
         elif not body["again"]:
             self.blame(f"{body['sink']} applied key {body['key']} of {body['agent']} twice", first[1], index)
         elif body["result"] != first[0]:

@@ -144,6 +144,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             dials={server: conduit.port for (client, server), conduit in conduits.items() if client == node},
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
+            slots=str(directory / "nodes" / f"agent/{config.agent}".replace("/", "-") / "checkpoints") if config.role == "sidecar" else "",
         )
     clocks = {
         node: BentClock(clock_port.page_of(node, directory), deployments[node].clock, deployments[node].clock.drift_ppm)

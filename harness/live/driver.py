@@ -176,7 +176,7 @@ class LiveRun:
                 nemesis.poll()
             while work and work[-1].at_ns <= self._sight.now_ns():
                 due = work.pop()
-                self._desk.submit(f"agent/{due.agent}", Task(due.task, due.sink, due.steps, due.step_ns))
+                self._desk.submit(f"agent/{due.agent}", Task(due.task, due.sink, due.steps, due.step_ns, due.undo))
                 self._sight.note("task-submitted", f"agent/{due.agent}", {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink})
             if healing is None and self._sight.now_ns() >= schedule.duration_ns:
                 healing = asyncio.create_task(nemesis.heal())

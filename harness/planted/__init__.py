@@ -5,7 +5,7 @@ Owns the collection. A bug replaces named functions of the core from outside; th
 
 from __future__ import annotations
 
-from harness.planted import controls, disks, durability, federation, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed
+from harness.planted import controls, disks, durability, federation, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed, work
 from harness.planted.bug import PlantedBug
 
 FAMILIES = (
@@ -18,6 +18,7 @@ FAMILIES = (
     federation.BUGS,
     unnoticed.BUGS,
     overlooked.BUGS,
+    work.BUGS,
     trust.BUGS,
     disks.BUGS,
     controls.CONTROLS,

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
-from killswitch.core import intent, trust
+from killswitch.core import intent, journal, trust
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import AcknowledgeTask, DiskFailed, Durable, Exit, ProcessExited
@@ -86,7 +86,7 @@ def effect_before_intent(state: Agent, now_ns: int) -> None:
     if current is None or (state.stopping and (current.done == 0 or not state.drain)):
         state.phase, state.current = "idle", None
         return
-    current.key = agents.key_of(current.task.task, current.done)
+    current.key = journal.key_of(current.task.task, current.done)
     state.open[current.task.task] = current
     agents.ask(state, now_ns)
 
@@ -105,7 +105,7 @@ def leave_without_checkpoint(state: Agent, now_ns: int) -> None:
 
 
 def clean_whatever_flies(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
-    return event.code == 0 or state.stop_ack is not None, ()
+    return event.code == 0 or state.stopping, ()
 
 
 def tenants_by_prefix(tenant: str, scope: Scope, identity: Identity) -> bool:

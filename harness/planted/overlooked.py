@@ -71,12 +71,12 @@ def ask_nobody(state: Agent, now_ns: int) -> None:
 
 def key_of_this_try(state: Agent, now_ns: int) -> None:
     """Each try has a key of its own, so that no two can be confused."""
-    of_step, try_ = agents.key_of, state.chain.seq
-    agents.key_of = lambda task, step: of_step(f"{task}@{try_}", step)
+    of_step, try_ = vars(agents)["key_of"], state.chain.seq
+    vars(agents)["key_of"] = lambda task, step: of_step(f"{task}@{try_}", step)
     try:
         _intend(state, now_ns)
     finally:
-        agents.key_of = of_step
+        vars(agents)["key_of"] = of_step
 
 
 def silence_means_no(state: Agent, message: ResolveResult, now_ns: int) -> None:

@@ -5,35 +5,39 @@ way out, answers APPLIED, DENIED or IN_DOUBT, and asks it to stop.
 
 For each step of a task:   J1 INTENT durable -> J2, J3 the sidecar performs it -> J4 RESULT -> (last step) J5 DONE durable -> J6 acknowledge.
 Checkpoint:                CK1-CK4 by the driver in slot generation % 2, then CKPT durable, and only then spoken of.
+Compensation:              UNDO, then the steps that took place, the last first, each under a key of its own, by J1 to J4; COMPENSATED -> acknowledge.
 Recovery:                  newest intact slot, replay the journal from its lsn, then ask what became of every intent without a result.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
 
+from msgspec import structs
+
 from killswitch.core import audit, boot, checkpoints
 from killswitch.core.checkpoints import Checkpoint, OpenTask
 from killswitch.core.events import (
-    AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, Record, SetTimer, Submit, Timer,
+    AcknowledgeTask, Boot, CheckpointDurable, DiskFailed, Durable, Effect, Exit, Input, Observe, Receive, SetTimer, Submit, Timer,
     WriteCheckpoint,
 )  # fmt: skip
+from killswitch.core.journal import ENDS, fold, key_of, next_step, undo_key
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
     EffectClass, EffectRequest, EffectResult, Gate, GateNotice, ResolveRequest, ResolveResult, StopAck, StopRequest, Task,
 )  # fmt: skip
 from killswitch.core.outlet import record, send
 
+DOUBT_RETRY_MAX_NS = 4_000_000_000
 CHECKPOINT_EVERY = 5  # tasks
 QUEUE_MAX = 4096
 RETRY_NS = 1_000_000_000
 
 
 class Agent:
-    """The state of one agent process. ``ended``: {task: COMPLETED or ROLLED_BACK}; ``open``: begun and not ended."""
+    """The state of one agent process. ``ended``: {task: how}; ``open``: begun and not ended."""
 
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
@@ -52,16 +56,14 @@ class Agent:
         self.awaiting: dict[int, tuple[str, str]] = {}
         self.stopping = False
         self.drain = False
+        self.compensate = False
         self.leaving = False
         self.left = False
         self.checkpointing = False
         self.since_checkpoint = 0
         self.unresolved: list[str] = []
-
-
-def key_of(task: str, step: int) -> str:
-    """The idempotency key of a step: H(task, step)."""
-    return hashlib.sha256(f"{task}/{step}".encode()).hexdigest()[:32]
+        self.doubt_wait_ns = RETRY_NS
+        self.doubt_timer_set = False
 
 
 def step(state: Agent, event: Input, now_ns: int) -> list[Effect]:
@@ -97,13 +99,13 @@ def go_on(state: Agent, now_ns: int) -> None:
 
 
 def unfinished(state: Agent) -> bool:
-    """Whether a task has had an effect and could still have its others. Tasks in doubt are nobody's to finish now."""
-    return any(task.done > 0 and not task.in_doubt for task in state.open.values())
+    """Whether a task has had an effect and could still have its others, or have it undone. Tasks in doubt are nobody's to finish now."""
+    return any((task.done > 0 or task.undoing) and not task.in_doubt for task in state.open.values())
 
 
 def take_next(state: Agent, now_ns: int) -> None:
     """First what was begun, then what is waiting; while draining only the former (subtasks and queued work are new tasks)."""
-    begun = [task for task in state.open.values() if not task.in_doubt and (task.done > 0 or not state.stopping)]
+    begun = [task for task in state.open.values() if not task.in_doubt and (task.done > 0 or task.undoing or not state.stopping)]
     if begun:
         state.current = begun[0]
     elif state.queue and not state.stopping:
@@ -114,11 +116,19 @@ def take_next(state: Agent, now_ns: int) -> None:
 
 
 def think(state: Agent, current: OpenTask, now_ns: int) -> None:
-    if current.done >= current.task.steps:  # recovered between its last result and its end
-        end(state, current, now_ns)
+    if is_to_be_undone(state, current):
+        current.undoing = True
+        record(state, "UNDO", {"task": current.task.task}, now_ns)
+    if current.done == (0 if current.undoing else current.task.steps) and current.task.task in state.open:
+        end(state, current, now_ns)  # recovered between its last result and its end
         return
     state.phase = "thinking"
     state.effects.append(SetTimer("think", now_ns + current.task.step_ns))
+
+
+def is_to_be_undone(state: Agent, current: OpenTask) -> bool:
+    """A soft stop that wants it, for a task that can be undone and is in the middle. Once begun, undoing goes on, now or in a later start."""
+    return state.stopping and state.drain and state.compensate and current.task.undo and not current.undoing and 0 < current.done < current.task.steps
 
 
 def intend(state: Agent, now_ns: int) -> None:
@@ -131,11 +141,11 @@ def intend(state: Agent, now_ns: int) -> None:
         state.phase = "idle"
         state.current = None
         return
-    task = current.task
-    current.key = key_of(task.task, current.done)
+    task, step = current.task, next_step(current)
+    current.key = undo_key(key_of(task.task, step)) if current.undoing else key_of(task.task, step)
     state.open[task.task] = current
     state.phase = "intending"
-    body = {"task": list(_task_parts(task)), "step": current.done, "key": current.key}
+    body = {"task": structs.astuple(task), "step": step, "key": current.key}
     state.awaiting[record(state, "INTENT", body, now_ns)] = ("intent", current.key)
 
 
@@ -144,9 +154,9 @@ def ask(state: Agent, now_ns: int) -> None:
     current = state.current
     if current is None or not current.key:
         return
-    cls = EffectClass.NEW if current.done == 0 else EffectClass.INFLIGHT
+    cls = EffectClass.UNDO if current.undoing else EffectClass.NEW if current.done == 0 else EffectClass.INFLIGHT
     state.phase = "asking"
-    send(state, state.sidecar, EffectRequest(current.task.task, current.done, current.key, cls, current.task.sink))
+    send(state, state.sidecar, EffectRequest(current.task.task, next_step(current), current.key, cls, current.task.sink))
 
 
 def on_effect_result(state: Agent, message: EffectResult, now_ns: int) -> None:
@@ -170,19 +180,20 @@ def on_effect_result(state: Agent, message: EffectResult, now_ns: int) -> None:
 
 def note_result(state: Agent, current: OpenTask, result: str, now_ns: int) -> None:
     """J4, and with the last step J5."""
-    record(state, "RESULT", {"task": current.task.task, "step": current.done, "key": current.key, "result": result}, now_ns)
-    current.done += 1
+    record(state, "RESULT", {"task": current.task.task, "step": next_step(current), "key": current.key, "result": result}, now_ns)
+    current.done += -1 if current.undoing else 1
     current.key = ""
-    if current.done < current.task.steps:
+    if current.done == (0 if current.undoing else current.task.steps):
+        end(state, current, now_ns)
+    else:
         state.phase = "idle"
-        return
-    end(state, current, now_ns)
 
 
 def end(state: Agent, current: OpenTask, now_ns: int) -> None:
-    """J5: all steps have results."""
+    """J5: all steps have results, or all that had one are undone."""
     state.phase = "finishing"
-    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("DONE", current.task.task)
+    kind = "COMPENSATED" if current.undoing else "DONE"
+    state.awaiting[record(state, kind, {"task": current.task.task}, now_ns)] = (kind, current.task.task)
 
 
 def finish(state: Agent, task: str, outcome: str, now_ns: int) -> None:
@@ -205,10 +216,23 @@ def roll_back(state: Agent, current: OpenTask, now_ns: int) -> None:
 
 
 def doubt(state: Agent, current: OpenTask, now_ns: int) -> None:
+    """Put down that nobody can say, once; and ask again later, for as long as it takes: it is never guessed."""
+    if not current.in_doubt:
+        record(state, "IN_DOUBT", {"task": current.task.task, "key": current.key}, now_ns)
     current.in_doubt = True
-    record(state, "IN_DOUBT", {"task": current.task.task, "key": current.key}, now_ns)
     state.current = None
     state.phase = "idle"
+    if not state.doubt_timer_set:
+        state.doubt_timer_set = True
+        state.effects.append(SetTimer("doubt", now_ns + state.doubt_wait_ns))
+
+
+def ask_about_doubts(state: Agent) -> None:
+    """The next tries come later, unless one has found something out."""
+    state.doubt_timer_set = False
+    state.doubt_wait_ns = min(2 * state.doubt_wait_ns, DOUBT_RETRY_MAX_NS)
+    doubtful = (task for task, begun in state.open.items() if begun.in_doubt and begun.key)
+    state.unresolved += sorted(task for task in doubtful if task not in state.unresolved)
 
 
 # -- recovery ------------------------------------------------------------------------------------------------------------------------------
@@ -237,12 +261,14 @@ def on_resolve_result(state: Agent, message: ResolveResult, now_ns: int) -> None
     state.unresolved.pop(0)
     state.phase = "idle"
     state.current = current
+    if message.status != "IN_DOUBT":
+        state.doubt_wait_ns = RETRY_NS
     if message.status == "APPLIED":
         current.in_doubt = False
         note_result(state, current, message.result, now_ns)
     elif message.status == "IN_DOUBT":
         doubt(state, current, now_ns)
-    elif current.done == 0:
+    elif current.done == 0 and not current.undoing:
         current.in_doubt = False
         roll_back(state, current, now_ns)
     else:
@@ -258,8 +284,10 @@ def on_resolve_result(state: Agent, message: ResolveResult, now_ns: int) -> None
 def on_stop(state: Agent, message: StopRequest, now_ns: int) -> None:
     """Finish what is begun if that is still allowed; else put down what is not known, and leave."""
     state.drain = message.drain and (state.drain or not state.stopping)
+    state.compensate = message.compensate
     state.stopping = True
-    if state.phase == "thinking" and (state.current is None or state.current.done == 0 or not state.drain):
+    begins = state.current is None or state.current.done == 0
+    if state.phase == "thinking" and (begins or not state.drain or (state.current is not None and is_to_be_undone(state, state.current))):
         state.phase, state.current = "idle", None
     if state.phase == "resolving" and not state.drain:
         state.phase = "idle"
@@ -335,8 +363,8 @@ def on_durable(state: Agent, event: Durable, now_ns: int) -> None:
         kind, subject = state.awaiting.pop(lsn)
         if kind == "intent" and state.phase == "intending" and not state.leaving:
             ask(state, now_ns)
-        elif kind in _ENDS:
-            finish(state, subject, _ENDS[kind], now_ns)
+        elif kind in ENDS:
+            finish(state, subject, ENDS[kind], now_ns)
 
 
 def on_receive(state: Agent, event: Receive, now_ns: int) -> None:
@@ -358,6 +386,8 @@ def on_timer(state: Agent, event: Timer, now_ns: int) -> None:
         intend(state, now_ns)
     elif event.name == "retry" and state.phase == "asking":
         ask(state, now_ns)
+    elif event.name == "doubt":
+        ask_about_doubts(state)
 
 
 def on_disk_failed(state: Agent, event: DiskFailed, now_ns: int) -> None:
@@ -381,44 +411,6 @@ def on_boot(state: Agent, event: Boot, now_ns: int) -> None:
     boot.note(state, event, recovery, now_ns, foreign, generation=state.generation)
 
 
-def fold(state: Agent, entry: Record, body: dict[str, Any], now_ns: int) -> None:
-    """Take one record of an earlier life into account."""
-    kind = entry.kind
-    if kind == "INTENT":
-        task = Task(*body["task"])
-        begun = state.open.setdefault(task.task, OpenTask(task))
-        begun.done, begun.key = body["step"], body["key"]
-    elif kind == "RESULT" and body["task"] in state.open:
-        begun = state.open[body["task"]]
-        begun.done, begun.key, begun.in_doubt = body["step"] + 1, "", False
-    elif kind in _ENDS:
-        state.open.pop(body["task"], None)
-        state.ended[body["task"]] = _ENDS[kind]
-    elif kind == "ABSENT" and body["task"] in state.open:
-        begun = state.open[body["task"]]
-        begun.key, begun.in_doubt = "", False
-    elif kind == "IN_DOUBT" and body["task"] in state.open:
-        state.open[body["task"]].in_doubt = True
-    elif kind == "CKPT":
-        state.generation = max(state.generation, body["generation"])
-
-
-def digest(state: Agent) -> str:
-    """What of the state a fold of journal and checkpoint must give back (S12, S15): ends, and how far each open task is.
-
-    An end that is on record and not durable yet is one in the log already; here it becomes one with `finish`.
-    """
-    ending = {subject: _ENDS[kind] for kind, subject in state.awaiting.values() if kind in _ENDS}
-    ended = [f"{task}={outcome}" for task, outcome in sorted({**state.ended, **ending}.items())]
-    begun = [f"{task}:{each.done}:{each.key}:{each.in_doubt}" for task, each in sorted(state.open.items()) if task not in ending]
-    return audit.digest_of([*ended, "/", *begun])
-
-
-def _task_parts(task: Task) -> tuple[str, str, int, int]:
-    return (task.task, task.sink, task.steps, task.step_ns)
-
-
-_ENDS = {"DONE": "COMPLETED", "ROLLED_BACK": "ROLLED_BACK"}  # record -> how the task ended
 _HANDLERS: dict[type, Callable[[Agent, Any, int], None]] = {
     Boot: on_boot,
     Receive: on_receive,

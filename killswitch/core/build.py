@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from killswitch.core import agent, federation, operator, sink
+from killswitch.core import agent, federation, journal, operator, sink
 from killswitch.core.events import Effect, Input
 from killswitch.core.keys import Keyset, Signer, default_keyset
 from killswitch.core.machine import Machine, NodeConfig
@@ -50,7 +50,7 @@ def machine(config: NodeConfig, signer: Signer, keyset: Keyset | None = None) ->
     if config.role == "sidecar":
         return Node(Sidecar(config, trust), sidecar.step, recover.digest)
     if config.role == "agent":
-        return Node(agent.Agent(config), agent.step, agent.digest)
+        return Node(agent.Agent(config), agent.step, journal.digest)
     if config.role == "sink":
         return Node(sink.Sink(config), sink.step, sink.digest)
     if config.role == "operator":

@@ -15,12 +15,14 @@ from killswitch.core.messages import Task
 
 
 class OpenTask(Struct, array_like=True):
-    """A task that was begun: steps with a result, and the key of an intent without one (empty: none). ``in_doubt``: nobody can say."""
+    """A task that was begun: steps with a result, and the key of an intent without one (empty: none). ``in_doubt``: nobody can say.
+    ``undoing``: its steps are being undone, the last first; ``done`` counts what is left of them."""
 
     task: Task
     done: int = 0
     key: str = ""
     in_doubt: bool = False
+    undoing: bool = False
 
 
 class Checkpoint(Struct, array_like=True):

@@ -95,10 +95,14 @@ class DiskFreed(Struct, frozen=True, tag=True):
 
 
 class ProcessExited(Struct, frozen=True, tag=True):
-    """The agent's whole process tree is gone. ``code`` 0 is an exit by itself; ``signalled`` that it was killed."""
+    """The agent's whole process tree is gone. ``code`` 0 is an exit by itself; ``signalled`` that it was killed.
+
+    ``checkpoints``: the slots as they were found when it was, and made durable.
+    """
 
     code: int
     signalled: bool
+    checkpoints: tuple[bytes, ...] = ()
 
 
 class CheckpointDurable(Struct, frozen=True, tag=True):
@@ -116,7 +120,7 @@ class Submit(Struct, frozen=True, tag=True):
 class Command(Struct, frozen=True, tag=True):
     """A person asks the operator's client to do something: ``verb`` is order, resume or policy, ``request`` its idempotency key.
 
-    ``gate``, ``life`` and ``grace_ns`` serve orders; ``approvers`` (names of keys at hand) serves resumes; a policy has a ``stage`` to go to, and
+    ``gate``, ``life``, ``grace_ns``, ``cleanup`` serve orders; ``approvers`` (names of keys at hand) resumes; a policy has a ``stage`` to go to, and
     where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's ``percent`` and ``guard``. ``replica``: which to ask first.
     """
 
@@ -137,6 +141,7 @@ class Command(Struct, frozen=True, tag=True):
     tests: str = ""
     percent: int = 0
     guard: int = 0
+    cleanup: str = "none"
 
 
 Input = Boot | Receive | Timer | Durable | DiskFailed | DiskFull | DiskFreed | ProcessExited | CheckpointDurable | Submit | Command
@@ -169,6 +174,7 @@ class SetTimer(Struct, frozen=True, tag=True):
 class SignalKind(StrEnum):
     """What can be done to a process tree."""
 
+    CONT = "CONT"
     TERM = "TERM"
     KILL = "KILL"
     REAP_ORPHANS = "REAP_ORPHANS"
@@ -181,7 +187,7 @@ class Spawn(Struct, frozen=True, tag=True):
 
 
 class Signal(Struct, frozen=True, tag=True):
-    """TERM asks (a stopped process is continued first); KILL ends the whole tree; REAP_ORPHANS ends what an earlier sidecar left."""
+    """CONT lets a process go on that something stopped; TERM asks; KILL ends the whole tree; REAP_ORPHANS ends what an earlier sidecar left."""
 
     kind: SignalKind
 
@@ -194,7 +200,7 @@ class WriteCheckpoint(Struct, frozen=True, tag=True):
 
 
 class AcknowledgeTask(Struct, frozen=True, tag=True):
-    """Tell upstream how the task ended (COMPLETED or ROLLED_BACK), not before ``after_lsn`` is durable."""
+    """Tell upstream how the task ended (COMPLETED, ROLLED_BACK or COMPENSATED), not before ``after_lsn`` is durable."""
 
     task: str
     after_lsn: int

@@ -31,6 +31,7 @@ class Severity(NamedTuple):
         return NAMES.get(self, f"({self.gate.name},{self.life.name})")
 
 
+COMPENSATE = "compensate"  # the cleanup of a soft order that wants what is begun undone
 RUN = Severity(Gate.OPEN, Life.ALIVE)
 ISOLATE = Severity(Gate.CLOSED, Life.ALIVE)
 SOFT = Severity(Gate.DRAIN, Life.STOP)

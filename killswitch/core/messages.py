@@ -60,8 +60,7 @@ class Token(Struct, frozen=True, array_like=True, order=True):
 
 NO_TOKEN = Token(0, 0, "")
 # Beyond these, numbers are nobody's: what is added to them still has to fit into the 64 bits of the wire.
-COUNTER_MAX = 1 << 62
-GRACE_MAX_NS = 1 << 62
+COUNTER_MAX = GRACE_MAX_NS = 1 << 62
 
 
 class Scope(Struct, frozen=True, array_like=True):
@@ -72,12 +71,13 @@ class Scope(Struct, frozen=True, array_like=True):
 
 
 class Task(Struct, frozen=True, array_like=True):
-    """A unit of upstream work: ``steps`` effects on ``sink``, ``step_ns`` of thinking before each."""
+    """A unit of upstream work: ``steps`` effects on ``sink``, ``step_ns`` of thinking before each. ``undo``: what was done can be undone."""
 
     task: str
     sink: str
     steps: int
     step_ns: int
+    undo: bool = False
 
 
 # -- Signed bodies (encoded once, signed as bytes, identified by their hash) --------------------------------------------------------
@@ -140,10 +140,7 @@ class ResumeCertificate(Struct, frozen=True, tag=True):
 
 
 class Evidence(Struct, frozen=True, tag=True):
-    """What a sidecar proves about one order: ``stage`` is GATE_CLOSED, DRAINING, STOPPED_CLEAN, STOPPED_FORCED or KILL_FAILED.
-
-    Bound to the token that it speaks of, so that a late proof of an earlier start proves nothing about this one.
-    """
+    """A proof about one order, bound to a token. ``stage``: GATE_CLOSED, DRAINING, STOPPED_CLEAN, STOPPED_FORCED or KILL_FAILED."""
 
     agent: str
     token: Token
@@ -392,10 +389,11 @@ class ApplyResult(Struct, frozen=True, tag=True):
 
 
 class Query(Struct, frozen=True, tag=True):
-    """After a fence: was ``key`` applied? At class F the answer is final once the fence is durable (D9)."""
+    """Was ``key`` applied? Final at class F behind a fence (D9), at class C as it takes its challenges back. The answer brings ``nonce`` back."""
 
     agent: str
     key: str
+    nonce: str = ""
 
 
 class QueryResult(Struct, frozen=True, tag=True):
@@ -405,6 +403,7 @@ class QueryResult(Struct, frozen=True, tag=True):
     key: str
     status: str
     result: str = ""
+    nonce: str = ""
 
 
 # -- Agent and sidecar, on one host -------------------------------------------------------------------------------------------------
@@ -444,9 +443,10 @@ class ResolveResult(Struct, frozen=True, tag=True):
 
 
 class StopRequest(Struct, frozen=True, tag=True):
-    """Stop by yourself: ``drain`` says whether in-flight work may still be completed."""
+    """Stop by yourself: ``drain`` says whether in-flight work may still be completed, ``compensate`` that it is to be undone where it can be."""
 
     drain: bool
+    compensate: bool = False
 
 
 class GateNotice(Struct, frozen=True, tag=True):
@@ -456,7 +456,7 @@ class GateNotice(Struct, frozen=True, tag=True):
 
 
 class StopAck(Struct, frozen=True, tag=True):
-    """The agent is about to exit: the generation of its final checkpoint and the tasks it could not finish."""
+    """The agent is about to exit, by its own account: its final checkpoint's generation and what it leaves open. Nothing is proven by it."""
 
     checkpoint: int
     in_doubt: tuple[str, ...]

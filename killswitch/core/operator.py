@@ -73,6 +73,7 @@ def on_command(state: Operator, command: Command, now_ns: int) -> None:
         asked = OrderRequest(
             command.request, command.principal, command.tenant, scope, codec.clamp_gate(command.gate), codec.clamp_life(command.life),
             min(max(command.grace_ns, 0), GRACE_MAX_NS), command.reason,
+            command.cleanup,
         )  # fmt: skip
         _observe(state, "order-requested", command, gate=command.gate, life=command.life, grace_ns=command.grace_ns)
         message = sign(state, asked)

@@ -134,12 +134,17 @@ def on_challenge_request(state: Sink, message: ChallengeRequest, sender: str, no
 
 
 def on_query(state: Sink, message: Query, sender: str) -> None:
-    """Whether a key was applied. Only a fence makes ABSENT final, so only class F says it; the answer waits for what it rests on."""
+    """Whether a key was applied; the answer waits for what it rests on. ABSENT has to stay true: at class F the fence sees to it, at class C
+    the challenges that are out for the key are taken back, so that whatever is still on its way with one comes too late.
+    """
     lsn = state.chain.seq if state.chain.pending else 0
-    if state.kind != SinkClass.UNBOUNDED and message.key in state.applied:
-        send(state, sender, QueryResult(state.node, message.key, "APPLIED", state.applied[message.key]), lsn)
+    if state.kind == SinkClass.UNBOUNDED:
+        send(state, sender, QueryResult(state.node, message.key, "UNKNOWN", nonce=message.nonce), lsn)
+    elif message.key in state.applied:
+        send(state, sender, QueryResult(state.node, message.key, "APPLIED", state.applied[message.key], message.nonce), lsn)
     else:
-        send(state, sender, QueryResult(state.node, message.key, "ABSENT" if state.kind == SinkClass.FENCED else "UNKNOWN"), lsn)
+        state.challenges = {nonce: challenge for nonce, challenge in state.challenges.items() if challenge[0] != message.key}
+        send(state, sender, QueryResult(state.node, message.key, "ABSENT", nonce=message.nonce), lsn)
 
 
 def on_boot(state: Sink, event: Boot, now_ns: int) -> None:

@@ -33,6 +33,19 @@ class Checkpoints:
         draft.rename(slot)  # CK3
         sync_directory(self._directory)  # CK4: until then the rename itself can be lost
 
+    def secure(self) -> tuple[bytes, ...]:
+        """What the slots hold, made durable first: whoever wrote them may have died between CK3 and CK4, or lied about both."""
+        for number in range(SLOTS):
+            slot = self._directory / f"slot{number}"
+            if slot.exists():
+                handle = os.open(slot, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        sync_directory(self._directory)
+        return self.load()
+
     def load(self) -> tuple[bytes, ...]:
         """What the slots hold, in the order of the slots; a slot that was never written is left out, a torn draft is ignored."""
         slots = (self._directory / f"slot{number}" for number in range(SLOTS))

@@ -56,9 +56,11 @@ class Surroundings(Protocol):
 
     def send(self, to: str, message: Message) -> None: ...
     def spawn(self, token: Token, on_gone: Callable[[int], None]) -> None: ...
+    def proceed(self) -> None: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def reap_orphans(self) -> bool: ...
+    def checkpoints_left(self) -> tuple[bytes, ...]: ...
     def acknowledge(self, task: str, outcome: str) -> None: ...
 
 
@@ -162,7 +164,9 @@ class Host:
             case SetTimer(name=name, at_ns=at_ns):
                 self._set_timer(name, at_ns)
             case Spawn(token=token):
-                self._around.spawn(token, lambda status: self.offer(ProcessExited(status, signalled=status < 0)))
+                self._around.spawn(token, self._gone)
+            case Signal(kind=SignalKind.CONT):
+                self._around.proceed()
             case Signal(kind=SignalKind.TERM):
                 self._around.terminate()
             case Signal(kind=SignalKind.KILL):
@@ -192,10 +196,13 @@ class Host:
             case Exit(code=code):
                 self.stop(code)
 
+    def _gone(self, status: int) -> None:
+        self.offer(ProcessExited(status, status < 0, self._around.checkpoints_left()))
+
     def _reap_orphans(self) -> None:
         """Again until nothing is left, and only then say so: the machine starts nothing before it hears that."""
         if self._around.reap_orphans():
-            self.offer(ProcessExited(-signal.SIGKILL, signalled=True))
+            self._gone(-signal.SIGKILL)
         else:
             asyncio.get_running_loop().call_later(NAP_S, self._reap_orphans)
 

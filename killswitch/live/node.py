@@ -55,6 +55,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     ``hosts`` does not say otherwise. ``credentials``: for mutual TLS; without them nothing but the loopback interface is spoken to.
     ``trace`` "": none is kept. ``upstream``: path of the desk's socket ("" for none). ``program``: a sidecar's command for its agent's process.
     ``door``: path of the socket at which that program may speak, if it is not a node itself. ``restart`` never: the sidecar ends with it.
+    ``slots``: where that keeps its checkpoints, which its sidecar looks at when it is gone.
     """
 
     config: NodeConfig
@@ -73,6 +74,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     credentials: Files | None = None
     door: str = ""
     restart: str = "always"
+    slots: str = ""
 
     def save(self, path: Path) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -211,6 +213,10 @@ class Node:
         self._asked_to_end = False
         self._tree.spawn(argv, {**os.environ, **variables}, handed, gone)
 
+    def proceed(self) -> None:
+        assert self._tree is not None, "only a sidecar has a process"
+        self._tree.proceed()
+
     def terminate(self) -> None:
         assert self._tree is not None, "only a sidecar has a process"
         self._asked_to_end = True
@@ -224,6 +230,14 @@ class Node:
     def reap_orphans(self) -> bool:
         assert self._tree is not None, "only a sidecar has a process"
         return self._tree.reap_orphans()
+
+    def checkpoints_left(self) -> tuple[bytes, ...]:
+        behind_the_door = Path(self._deployment.directory, "agent", "checkpoints") if self._door else None
+        slots = Path(self._deployment.slots) if self._deployment.slots else behind_the_door
+        try:
+            return Checkpoints(slots).secure() if slots else ()
+        except OSError:
+            return ()  # what cannot be read proves nothing
 
 
 class AlreadyRunning(Exception):

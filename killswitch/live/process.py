@@ -88,11 +88,15 @@ class ProcessTree:
         pidfd = os.pidfd_open(self._leader.pid)
         asyncio.get_running_loop().add_reader(pidfd, self._leader_exited, pidfd, on_gone)
 
-    def terminate(self) -> None:
-        """Ask the program to stop. A stopped one is continued first, or it would hear of it only when somebody continues it."""
+    def proceed(self) -> None:
+        """Let a program go on that something stopped: it would hear of anything but its kill only then."""
         if self._leader is not None:
-            for signal_number in (signal.SIGCONT, signal.SIGTERM):
-                _signal_session(self._leader.pid, signal_number)
+            _signal_session(self._leader.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Ask the program to stop."""
+        if self._leader is not None:
+            _signal_session(self._leader.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the whole tree. To be repeated until it is gone; harmless when it is."""

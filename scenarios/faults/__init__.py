@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scenarios.faults import clocks, disks, hostile, hosts, keys, links, load, signals
+from scenarios.faults import agents, clocks, disks, hostile, hosts, keys, links, load, signals
 from scenarios.faults.kinds import CENTURY, DAY, DRIVERS, LIVE, MECHANISMS, NEVER, SIM, Aim, FaultKind, Live, Setting, Shape, Unit, writer
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ __all__ = [
     "writer",
 ]
 
-FAULTS: dict[str, FaultKind] = {kind.name: kind for family in (links, load, signals, clocks, hosts, disks, keys, hostile) for kind in family.ROWS}
+_FAMILIES = (links, load, signals, clocks, hosts, disks, keys, hostile, agents)
+
+FAULTS: dict[str, FaultKind] = {kind.name: kind for family in _FAMILIES for kind in family.ROWS}
 
 
 def playable(fault: Fault) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ last. Must not know when: the nemesis does.
 
 from __future__ import annotations
 
+from sim.injectors.agents import Agents
 from sim.injectors.clocks import Clocks
 from sim.injectors.disks import Disks
 from sim.injectors.family import Family
@@ -16,4 +17,4 @@ from sim.injectors.links import Links
 from sim.injectors.load import Load
 from sim.injectors.signals import Signals
 
-FAMILIES: tuple[type[Family], ...] = (Links, Load, Signals, Clocks, Hosts, Disks, Keys, Hostile, Poison, Versions)
+FAMILIES: tuple[type[Family], ...] = (Links, Load, Signals, Clocks, Hosts, Disks, Keys, Hostile, Poison, Versions, Agents)

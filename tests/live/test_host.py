@@ -75,6 +75,12 @@ class Recorder:
         self.acts.append(("spawn", token))
         self.on_gone = on_gone
 
+    def proceed(self) -> None:
+        self.acts.append(("proceed", None))
+
+    def checkpoints_left(self) -> tuple[bytes, ...]:
+        return (b"left",)
+
     def terminate(self) -> None:
         self.acts.append(("terminate", None))
 
@@ -228,7 +234,7 @@ def test_processes_checkpoints_and_messages_come_back_as_inputs(tmp_path: Path) 
             case ProcessExited():
                 return [Spawn(token), WriteCheckpoint(1, b"body")]
             case CheckpointDurable():
-                return [Signal(SignalKind.TERM), Signal(SignalKind.KILL)]
+                return [Signal(SignalKind.CONT), Signal(SignalKind.TERM), Signal(SignalKind.KILL)]
         return []
 
     stage = Stage(tmp_path, react)
@@ -238,9 +244,9 @@ def test_processes_checkpoints_and_messages_come_back_as_inputs(tmp_path: Path) 
         return await asyncio.wait_for(stage.host.run(Boot((), "boot", "instance")), 5)
 
     assert asyncio.run(scene()) == 0
-    reaped = ProcessExited(-9, True)
+    reaped = ProcessExited(-9, True, (b"left",))
     assert [event for _, event in stage.machine.seen[1:]] == [Receive("peer", NOTICE), reaped, CheckpointDurable(1), reaped]
-    assert [act for act, _ in stage.around.acts] == ["reap_orphans", "reap_orphans", "spawn", "terminate", "kill"]
+    assert [act for act, _ in stage.around.acts] == ["reap_orphans", "reap_orphans", "spawn", "proceed", "terminate", "kill"]
     assert Checkpoints(tmp_path / "slots").load() == (b"body",)
 
 

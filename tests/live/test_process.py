@@ -88,6 +88,7 @@ def test_the_end_of_the_program_is_the_end_of_its_tree(tree: ProcessTree, tmp_pa
         await until(lambda: len(pids(tmp_path)) == 2)
         assert tree.leader is not None
         os.kill(tree.leader, signal.SIGSTOP)  # a stopped program hears SIGTERM only once it is continued
+        tree.proceed()
         tree.terminate()
         await until(lambda: bool(gone))
         assert gone == [-signal.SIGTERM]

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
-from killswitch.core import agent as work
-from killswitch.core import audit, build, checkpoints, codec, trust
+from killswitch.core import audit, build, checkpoints, codec, journal, trust
 from killswitch.core.bundles import Decision
 from killswitch.core.events import (
     Append,
@@ -62,7 +61,7 @@ NODES = ("replica/1", SIDECAR, AGENT_NODE, LEDGER, BANK, POST, "operator")
 FIRST = Token(1, 1, "boot-1.1.1")
 LARGE = st.sampled_from([-(2**63), -(2**62), -1, 0, 1, 2, 2**31, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
 NUMBERS = st.integers(-3, 9) | LARGE | st.integers(-(2**63), 2**64 - 1)
-KEYS = (work.key_of("t", 0), work.key_of("t", 1), "k")
+KEYS = (journal.key_of("t", 0), journal.key_of("t", 1), "k")
 WORDS = st.sampled_from(
     ["", "new", "inflight", "undo", "APPLIED", "DENIED", "ABSENT", "IN_DOUBT", "UNKNOWN", "REJECTED_FENCED", "REJECTED_CHALLENGE", "unpromised",
      "EFFECTIVE", "ACCEPTED", "DRAFTED", "NEEDS_CONTEXT", "STOPPED_CLEAN", "GATE_CLOSED", "agent", "label", "tenant", "global", "acme", "alice",

@@ -23,6 +23,8 @@ from tests.live.schedules import REPLICAS, SIDECAR, both_ways, fault, order, sho
 from tests.sim.worlds import MS, SECOND, facts_of, of_fault, played
 
 LINKS = both_ways(SIDECAR, *REPLICAS)
+AGENT = "agent/acme/1"
+ASKED = frozenset({"ignore-stop", "lie", "die-mid-checkpoint"})  # they show when the agent is asked to stop
 SHARE = 300_000
 FLOOD = tuple(("sidecar/acme/2", replica) for replica in REPLICAS)
 INSTANT = frozenset(what for what, kind in FAULTS.items() if not kind.lasting)
@@ -63,6 +65,12 @@ EACH: dict[str, Entry] = {
     "bit-flip": fault("f", "bit-flip", SECOND, targets=("replica/2",), slots="log"),
     "disk-lost": fault("f", "disk-lost", SECOND, targets=("replica/2",), restart_after_ns=SECOND),
     "disk-slow": fault("f", "disk-slow", SECOND, SECOND, targets=("replica/2",), by_ns=100 * MS),
+    "ignore-stop": fault("f", "ignore-stop", SECOND, SECOND, targets=(AGENT,)),
+    "drain-slowly": fault("f", "drain-slowly", SECOND, SECOND, targets=(AGENT,), by_ns=50 * MS),
+    "fork": fault("f", "fork", SECOND, SECOND, targets=(AGENT,), linger_ns=100 * MS),
+    "die-mid-checkpoint": fault("f", "die-mid-checkpoint", SECOND, SECOND, targets=(AGENT,), after="renamed", power=0),
+    "lie": fault("f", "lie", SECOND, SECOND, targets=(AGENT,), how="leaves"),
+    "unkillable": fault("f", "unkillable", SECOND, SECOND, targets=(AGENT,)),
 }
 
 
@@ -79,7 +87,7 @@ def test_every_fault_of_the_reference_can_be_played_here_and_is_tried_here() -> 
 @pytest.mark.parametrize("what", EACH)
 def test_a_fault_is_armed_on_fired_and_off_in_this_order_and_breaks_no_promise(what: str) -> None:
     entry = EACH[what]
-    run = played(entry, order("hard", 1500 * MS))
+    run = played(entry, order("soft" if what in ASKED else "hard", 1500 * MS))
     told = of_fault(run, "f")
     assert sorted(kind for kind, _ in told) == ["fault-armed", "fault-fired", "fault-off", "fault-on"]
     times = dict(told)

@@ -381,16 +381,17 @@ def test_a_kill_ends_the_agent_and_is_answered_whether_or_not_there_was_one(kind
     assert stage.did == [(KILL_NS, "reap", -9 if alive else 0)]
 
 
-def test_a_term_wakes_a_stopped_agent() -> None:
+@pytest.mark.parametrize("kind", [SignalKind.CONT, SignalKind.TERM])
+def test_only_a_continue_wakes_a_stopped_agent(kind: SignalKind) -> None:
     stage = Stage()
-    scripted(stage, Submit=[Signal(SignalKind.TERM)])
+    scripted(stage, Submit=[Signal(kind)])
     stage.node.boot_up()
     stage.agent.boot_up()
     stage.agent.pause("one")
     stage.agent.pause("two")
     stage.agent.receive(Receive("x", ASK))
     stage.node.receive(Submit(Task("t", "s", 1, 1)))
-    assert len(stage.taken(Receive)) == 1
+    assert len(stage.taken(Receive)) == (kind is SignalKind.CONT)
 
 
 # -- what must not happen

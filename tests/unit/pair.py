@@ -222,7 +222,7 @@ class Link:
                 self.carry_out(seat, seat.take(CheckpointDurable(effect.generation), self.now))
             elif isinstance(effect, Spawn) and self.agent_boots:
                 self.boot_agent(effect.token)
-            elif isinstance(effect, Signal) and (effect.kind is SignalKind.REAP_ORPHANS or (effect.kind is SignalKind.KILL and self.reaps)):
+            elif isinstance(effect, Signal) and (effect.kind in (SignalKind.REAP_ORPHANS, SignalKind.KILL) and self.reaps):
                 self._end_agent(-9)
 
     def boot_agent(self, token: Token) -> None:
@@ -245,7 +245,7 @@ class Link:
         agent.room = 1 << 30
         agent.machine = None
         agent.timers.clear()
-        self.give(SIDECAR, ProcessExited(-9, signalled=True))
+        self.give(SIDECAR, ProcessExited(-9, True, tuple(agent.slots.values())))
 
     def _let_go(self, seat: Seat, effect: Send | AcknowledgeTask | Exit) -> None:
         if isinstance(effect, Send):
@@ -265,8 +265,9 @@ class Link:
             agent.machine = None
             agent.timers.clear()
         code = code if alive or not self.agent_boots else 0
+        left = () if agent is None else tuple(agent.slots.values())
         if SIDECAR in self.seats:
-            self.carry_out(self.seats[SIDECAR], self.seats[SIDECAR].take(ProcessExited(code, code < 0), self.now))
+            self.carry_out(self.seats[SIDECAR], self.seats[SIDECAR].take(ProcessExited(code, code < 0, left), self.now))
 
     def settle(self) -> None:
         """Sync prompt disks and deliver until nothing is under way."""

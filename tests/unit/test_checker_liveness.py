@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.checkers.bounds import Bounds, stretch
-from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
+from harness.verdict import Finding, Verdict
+from tests.unit.histories import AGENT, FIRST, LEDGER, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
 BOUNDS = Bounds.of(PARAMETERS)
 GRACE_NS = 8 * SECOND
@@ -148,15 +148,13 @@ def test_the_death_of_the_agents_node_is_the_end_of_its_process() -> None:
     assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 1)
 
 
-@pytest.mark.parametrize("excuse", ["crash", "certificate", "kill failed", "soft", "dead before"])
+@pytest.mark.parametrize("excuse", ["crash", "certificate", "soft", "dead before"])
 def test_what_need_not_die_by_then(excuse: str) -> None:
     story = ordered("SOFT" if excuse == "soft" else "HARD", grace_ns=300 * SECOND)
     if excuse == "crash":
         story.crash(SIDECAR)
     elif excuse == "certificate":
         story.certify(SIDECAR, "c1", "o1")
-    elif excuse == "kill failed":
-        story.prove("o1", "KILL_FAILED")
     elif excuse == "dead before":
         story = Story()
         story.learn(SIDECAR, "o1")
@@ -358,3 +356,49 @@ def test_what_is_released_and_does_not_run_is_a_violation_once_it_is_due(end_ns:
 
 def test_one_uncovered_order_is_reason_enough_not_to_run() -> None:
     assert resumed(BOUNDS.restart_ns, runs=False, covered=False).judged("L6").examined == 0
+
+
+def unkillable(*, fault: bool = True, fenced: bool = True) -> Story:
+    story = ordered("HARD")
+    if fault:
+        story.fault("unkillable", f"agent/{AGENT}")
+    story.at(story.at_ns + SECOND).prove("o1", "KILL_FAILED")
+    if fenced:
+        story.fence(SECOND_START)
+    story.heal()
+    return story.at(60 * SECOND).end()
+
+
+def test_a_kill_that_failed_for_a_reason_is_said_and_its_sinks_are_fenced() -> None:
+    assert (unkillable().judged("L2").verdict, unkillable().judged("L2").examined) == (Verdict.VALID, 2)
+    assert unkillable(fault=False).judged("L2").verdict is Verdict.INVALID, "no excuse without a reason"
+    assert unkillable(fenced=False).judged("L2").verdict is Verdict.INVALID, "who lives on is shut out"
+
+
+def doubtful(sink: str = LEDGER, *, gate: str = "OPEN", known: str = "", until_ns: int = 90 * SECOND) -> Finding:
+    story = Story()
+    story.work("task-submitted", steps=1, sink=sink)
+    story.gate(gate)
+    doubt = story.work("task-in-doubt", key="k1")
+    assert doubt == 4
+    story.heal()
+    if known:
+        story.at(10 * SECOND).work(known, **({"key": "k1"} if known == "task-absent" else {}))
+    return story.at(until_ns).end().judged("L9")
+
+
+@pytest.mark.parametrize("known", ["task-absent", "task-rolled-back", "task-compensated", "task-done"])
+def test_a_doubt_that_is_found_out_is_none(known: str) -> None:
+    assert (doubtful(known=known).verdict, doubtful(known=known).examined) == (Verdict.VALID, 1)
+
+
+def test_a_doubt_that_stays_although_its_sink_could_say_is_a_violation() -> None:
+    assert (doubtful().verdict, doubtful().witness) == (Verdict.INVALID, (4,))
+    due_ns = Bounds.of(PARAMETERS).doubt_ns
+    assert doubtful(until_ns=due_ns).verdict is Verdict.VALID
+    assert doubtful(until_ns=due_ns + 1).verdict is Verdict.INVALID
+
+
+def test_behind_a_closed_gate_and_at_class_u_no_doubt_falls_due() -> None:
+    assert doubtful(gate="CLOSED").verdict is Verdict.VALID
+    assert doubtful("sink/acme/post").verdict is Verdict.VALID

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers.bounds import HOST_LAG_NS
-from harness.checkers.sinks import FENCE_ARRIVES_NS
+from harness.checkers.bounds import FENCE_ARRIVES_NS, HOST_LAG_NS
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, SIDECAR, Story
 

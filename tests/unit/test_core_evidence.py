@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from killswitch.core import checkpoints
 from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send, Signal
 from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
-from killswitch.core.messages import ApplyResult, Evidence, Scope, StopAck, UnknownProhibition
+from killswitch.core.messages import ApplyResult, Evidence, Scope, StopAck, Task, UnknownProhibition
 from tests.unit import pair
 from tests.unit.one_sided import ask, push, signals, stages
 from tests.unit.pair import AGENT_NODE, LEDGER, SECOND, SIDECAR, Link, guarded, mode
@@ -111,25 +112,65 @@ def test_draining_is_told_as_soon_as_nothing_new_can_leave() -> None:
     assert stages(link) == ["DRAINING"], "each stage once"
 
 
+def left_behind(generation: int = 3, *, ended: tuple[str, ...] = ("task",), open_: tuple[str, ...] = ()) -> tuple[bytes, ...]:
+    """What the agent's slots hold: one whole checkpoint, and a torn one that claims to be newer."""
+    begun = {task: checkpoints.OpenTask(Task(task, LEDGER, 2, 1), 1) for task in open_}
+    whole = checkpoints.seal(checkpoints.Checkpoint(generation, 9, dict.fromkeys(ended, "COMPLETED"), begun))
+    return (whole, checkpoints.seal(checkpoints.Checkpoint(generation + 1, 9, {}, {}))[:-1])
+
+
 @pytest.mark.parametrize(
-    ("acknowledged", "code", "in_flight", "stage"),
+    ("left", "code", "in_flight", "stage"),
     [
-        (StopAck(3, ()), 0, False, "STOPPED_CLEAN"),
-        (StopAck(3, ("t",)), 0, False, "STOPPED_FORCED"),
-        (StopAck(3, ()), 1, False, "STOPPED_FORCED"),
-        (StopAck(3, ()), 0, True, "STOPPED_FORCED"),
-        (None, 0, False, "STOPPED_FORCED"),
+        (left_behind(), 0, False, "STOPPED_CLEAN"),
+        (left_behind(open_=("t",)), 0, False, "STOPPED_FORCED"),
+        (left_behind(ended=()), 0, False, "STOPPED_FORCED"),
+        (left_behind(), 1, False, "STOPPED_FORCED"),
+        (left_behind(), 0, True, "STOPPED_FORCED"),
+        (left_behind()[1:], 0, False, "STOPPED_FORCED"),
+        ((), 0, False, "STOPPED_FORCED"),
     ],
 )
-def test_clean_is_what_the_sidecar_saw_itself(acknowledged: StopAck | None, code: int, in_flight: bool, stage: str) -> None:
+def test_clean_is_what_the_sidecar_saw_itself(left: tuple[bytes, ...], code: int, in_flight: bool, stage: str) -> None:
+    """Whatever the agent says: here it claims a later checkpoint and nothing left open, each time."""
     link = guarded()
+    ask(link)
+    link.tell(SIDECAR, ApplyResult(LEDGER, "k", "APPLIED"), LEDGER)
+    assert link[SIDECAR].state.last_applied == "task"
     if in_flight:
-        ask(link)
+        ask(link, "k2")
     push(link, pair.order(SOFT))
-    if acknowledged is not None:
-        link.tell(SIDECAR, acknowledged, AGENT_NODE)
-    link.give(SIDECAR, ProcessExited(code, signalled=False))
+    link.tell(SIDECAR, StopAck(7, ()), AGENT_NODE)
+    link.give(SIDECAR, ProcessExited(code, False, left))
     assert stages(link)[-1] == stage
+    assert link[SIDECAR].state.checkpoint == (3 if len(left) == 2 else 0)
+
+
+def unkillable() -> Link:
+    link = guarded()
+    link.reaps = False
+    push(link, pair.order(HARD))
+    return link
+
+
+def test_a_kill_that_does_not_succeed_is_said_and_its_success_too() -> None:
+    link = unkillable()
+    link.run(2 * pair.PARAMETERS.kill_retry_ns - 1)
+    assert "KILL_FAILED" not in stages(link)
+    link.run(1)
+    assert stages(link)[-1] == "KILL_FAILED"
+    link.run(3 * SECOND)
+    assert stages(link).count("KILL_FAILED") == 1
+    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    assert stages(link)[-1] == "STOPPED_FORCED"
+
+
+def test_an_orphan_that_will_not_die_is_said_to_live() -> None:
+    link = unkillable()
+    token = link[SIDECAR].state.token
+    link.boot(SIDECAR)
+    link.run(2 * pair.PARAMETERS.kill_retry_ns)
+    assert (stages(link)[-1], link[SIDECAR].sent(Evidence)[-1].token) == ("KILL_FAILED", token)
 
 
 def test_an_isolated_agent_is_never_shown_as_stopped() -> None:
@@ -169,3 +210,12 @@ def test_nothing_is_proven_of_a_start_that_is_on_its_way_to_the_disk() -> None:
     link[SIDECAR].room = 1 << 30
     link.settle()
     assert stages(link) == ["STOPPED_CLEAN"]
+
+
+def test_an_orphan_that_is_gone_was_not_seen_to_end_cleanly() -> None:
+    link = guarded()
+    push(link, pair.order(SOFT))
+    link.reaps = False
+    link.boot(SIDECAR)
+    link.give(SIDECAR, ProcessExited(0, False, left_behind()))
+    assert stages(link)[-1] == "STOPPED_FORCED"

@@ -325,8 +325,10 @@ def test_a_sinks_answer_about_an_intent(said: str, status: str) -> None:
     link.tell(SIDECAR, ResolveRequest("k", LEDGER), AGENT_NODE)
     link.run(pair.PARAMETERS.renew_ns)
     assert len(link[SIDECAR].sent(Query)) == 2, "asked until answered"
+    nonce = link[SIDECAR].sent(Query)[-1].nonce
+    link.tell(SIDECAR, QueryResult(LEDGER, "k", "APPLIED" if said == "ABSENT" else "ABSENT", "r", "an earlier question"), LEDGER)
     for _ in range(2):
-        link.tell(SIDECAR, QueryResult(LEDGER, "k", said, "r"), LEDGER)
+        link.tell(SIDECAR, QueryResult(LEDGER, "k", said, "r", nonce), LEDGER)
     assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", status, "r")]
 
 

@@ -182,13 +182,25 @@ def test_a_plain_sink_takes_everything_each_time_it_comes() -> None:
     assert tell(link, Fence(AGENT, NEWER)) == []
 
 
-def test_only_a_fenced_sink_calls_a_key_absent() -> None:
+def test_only_a_sink_that_can_keep_its_word_calls_a_key_absent() -> None:
     answers = {}
     for node in (LEDGER, BANK, POST):
         (told,) = tell(sink(node), Query(AGENT, "never"))
         assert isinstance(told, QueryResult)
         answers[node] = told.status
-    assert answers == {LEDGER: "ABSENT", BANK: "UNKNOWN", POST: "UNKNOWN"}
+    assert answers == {LEDGER: "ABSENT", BANK: "ABSENT", POST: "UNKNOWN"}
+
+
+def test_a_challenged_sink_that_called_a_key_absent_takes_no_answer_to_an_earlier_challenge() -> None:
+    bank = sink(BANK)
+    (challenge,) = tell(bank, ChallengeRequest(AGENT, "k"))
+    (other,) = tell(bank, ChallengeRequest(AGENT, "another"))
+    assert isinstance(challenge, Challenge) and isinstance(other, Challenge)
+    tell(bank, Query(AGENT, "k"))
+    late = tell(bank, Apply(AGENT, NEWER, "t", 0, "k", "new", challenge.nonce))
+    assert [message.status for message in late if isinstance(message, ApplyResult)] == ["REJECTED_CHALLENGE"]
+    prompt = tell(bank, Apply(AGENT, NEWER, "t", 0, "another", "new", other.nonce))
+    assert [message.status for message in prompt if isinstance(message, ApplyResult)] == ["APPLIED"]
 
 
 # -- who may speak, and what survives ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from killswitch.core import build
+from killswitch.core import build, checkpoints
 from killswitch.core.events import Append, Boot, DiskFailed, ProcessExited, Signal, SignalKind, Spawn, Submit, Timer
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.messages import (
@@ -25,7 +25,6 @@ from killswitch.core.messages import (
     ResumeSubmit,
     StartReply,
     StartRequest,
-    StopAck,
     Task,
     Token,
 )
@@ -163,8 +162,8 @@ def test_a_start_given_up_leaves_its_predecessors_doubts_standing() -> None:
     """Nothing ran under the new token, so what the one before left in doubt is what is left in doubt now (S10, S20)."""
     link = guarded()
     link.tell(SIDECAR, EffectRequest("in flight", 0, "k", "new", LEDGER), AGENT_NODE)
-    link.tell(SIDECAR, StopAck(1, ("begun",)), AGENT_NODE)
-    link.give(SIDECAR, ProcessExited(-9, signalled=True))
+    begun = {"begun": checkpoints.OpenTask(Task("begun", LEDGER, 2, 1), 1)}
+    link.give(SIDECAR, ProcessExited(0, False, (checkpoints.seal(checkpoints.Checkpoint(1, 9, {}, begun)),)))
     link.cut = lambda sender, to, message: isinstance(message, FenceAck)
     link.run(3 * SECOND)
     assert link[SIDECAR].state.opened

@@ -237,3 +237,22 @@ def test_settling_outlasts_every_owed_stop_and_start() -> None:
         if given.settle is None:
             assert derive.settle_ns(given) > derive.bounds(given.parameters, derive.longest_grace(given)).soft_ns + given.parameters.slack
     assert derive.settle_ns(scenario("settle: 7s\n")) == 7 * SECOND_NS
+
+
+def of_library(name: str) -> Schedule:
+    return draw(load.load(load.find(name)), 1, "0")
+
+
+def test_rounds_come_to_all_at_once_and_close_when_the_next_begins() -> None:
+    work = of_library("federated-round-under-a-kill").work
+    rounds: dict[int, set[str]] = {}
+    for each in work:
+        rounds.setdefault(each.at_ns, set()).add(each.agent)
+        assert each.expires_ns == each.at_ns + 3 * SECOND_NS
+    assert set(map(len, rounds.values())) == {4}
+    assert sorted(rounds) == [number * 3 * SECOND_NS for number in range(len(rounds))]
+
+
+def test_what_can_be_undone_and_what_it_costs_follow_the_profile() -> None:
+    assert all(each.undo and not each.cost for each in of_library("compensation-cut-short").work)
+    assert all(each.cost == 150 and not each.undo for each in of_library("runaway-trader").work)

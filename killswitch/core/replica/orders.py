@@ -181,6 +181,8 @@ def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, n
         record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
         if proof.stage.startswith("STOPPED") and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
             state.stopped[proof.agent] = proof.token
+        elif proof.stage == "KILL_FAILED" and proof.order in state.intent.orders and proof.order not in state.intent.lifted:
+            dispatch.fence(state, proof.agent, proof.order)  # what cannot be ended can be shut out
         tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
 
 

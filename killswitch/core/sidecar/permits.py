@@ -15,7 +15,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import PERMITS_A_RECORD, PERMITS_MAX, Permit, Sidecar, agent_node
+from killswitch.core.sidecar.state import PERMITS_A_RECORD, PERMITS_MAX, QUESTIONS_MAX, Permit, Question, Sidecar, agent_node
 
 
 def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
@@ -70,11 +70,13 @@ def put_on_record(state: Sidecar, now_ns: int) -> None:
 
 
 def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
+    """The sink's word on an effect that is on its way. One that took place is what the agent's last checkpoint will have to know of."""
     permit = state.permits.get(result.key)
     if permit is None or result.sink != permit.sink:
         return
     del state.permits[result.key]
     if result.status == "APPLIED":
+        state.last_applied = permit.task
         conclude(state, EffectResult(result.key, "APPLIED", result.result))
         return
     answer(state, result.key, "DENIED")
@@ -109,8 +111,8 @@ def on_permit_timer(state: Sidecar, now_ns: int) -> None:
     for permit in list(state.permits.values()):
         if now_ns - permit.tried_ns >= state.parameters.renew_ns:
             retry(state, permit, now_ns)
-    for key, sink in sorted(state.resolving.items()):
-        send(state, sink, Query(state.config.agent, key))
+    for key, question in sorted(state.resolving.items()):
+        ask_sink(state, key, question)
     if state.permits or state.resolving:
         state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
 
@@ -130,18 +132,31 @@ def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
 
 
 def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
-    """A recovering agent asks. The fence at this token was acknowledged before the process was spawned, so absent is final (D9)."""
+    """The agent asks what became of an effect. Fence first, then query, then decide (D9): the fence at this token was acknowledged before the
+    process was spawned, and class C takes its challenges back when it is asked, so absent is final.
+    """
     if state.config.sinks.get(request.sink, SinkClass.UNBOUNDED) == SinkClass.UNBOUNDED:
         send(state, agent_node(state), ResolveResult(request.key, "IN_DOUBT"))
         return
     if not state.permits and not state.resolving:
         state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
-    state.resolving[request.key] = request.sink
-    send(state, request.sink, Query(state.config.agent, request.key))
+    question = state.resolving[request.key] = Question(request.sink, f"{state.instance}/{now_ns}")
+    ask_sink(state, request.key, question)
+
+
+def ask_sink(state: Sidecar, key: str, question: Question) -> None:
+    """Once more; or, if it was asked often enough, nobody can say, and the agent has other things to do meanwhile."""
+    question.tries += 1
+    if question.tries > QUESTIONS_MAX:
+        del state.resolving[key]
+        send(state, agent_node(state), ResolveResult(key, "IN_DOUBT"))
+    else:
+        send(state, question.sink, Query(state.config.agent, key, question.nonce))
 
 
 def on_query_result(state: Sidecar, result: QueryResult) -> None:
-    if state.resolving.get(result.key) != result.sink:
+    question = state.resolving.get(result.key)
+    if question is None or (question.sink, question.nonce) != (result.sink, result.nonce):
         return
     del state.resolving[result.key]
     status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"

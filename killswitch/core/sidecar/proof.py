@@ -7,7 +7,7 @@ once they are durable. A proof is bound to the token it speaks of.
 from __future__ import annotations
 
 from killswitch.core import intent, trust
-from killswitch.core.messages import Evidence, Gate, Life
+from killswitch.core.messages import Evidence, Gate, Life, Token
 from killswitch.core.outlet import parts, record
 from killswitch.core.sidecar.state import Sidecar, send_replicas
 
@@ -17,6 +17,8 @@ def stage(state: Sidecar, severity: intent.Severity, at_gate: Gate) -> str:
 
     An order that leaves the process alive is never shown as stopped, even when the process happens to be gone.
     """
+    if state.kill_failed and severity.life is not Life.ALIVE:
+        return "KILL_FAILED"
     if state.reaping or state.spawning:
         return ""
     if state.process:
@@ -26,13 +28,18 @@ def stage(state: Sidecar, severity: intent.Severity, at_gate: Gate) -> str:
     return "GATE_CLOSED" if severity.life is Life.ALIVE else state.last_stop[1]
 
 
+def subject(state: Sidecar) -> tuple[Token, str, int, tuple[str, ...]]:
+    """What a proof speaks of: the process that is there, be it an orphan that will not die, or else how the last one was left."""
+    return (state.token, "", state.checkpoint, ()) if state.process or state.reaping else state.last_stop
+
+
 def gather(state: Sidecar, at_gate: Gate, now_ns: int) -> None:
     """Put on record, and send once durable, whatever became provable since the last look."""
     if state.disk_failed:
         return
     for known in intent.view(state.intent, state.identity).uncovered:
         reached = stage(state, known.severity, at_gate)
-        token = state.token if state.process else state.last_stop[0]
+        token = subject(state)[0]
         mark = f"{reached} {token.counter}"
         if reached and state.evidence_told.get(known.id) != mark:
             state.evidence_told[known.id] = mark
@@ -40,7 +47,7 @@ def gather(state: Sidecar, at_gate: Gate, now_ns: int) -> None:
 
 
 def prove(state: Sidecar, order: str, reached: str, now_ns: int) -> None:
-    token, _, checkpoint, in_doubt = (state.token, "", state.checkpoint, ()) if state.process else state.last_stop
+    token, _, checkpoint, in_doubt = subject(state)
     evidence = Evidence(state.config.agent, token, order, reached, checkpoint, in_doubt)
     body = {"order": order, "stage": reached, "token": parts(token), "checkpoint": checkpoint, "in_doubt": in_doubt}
     lsn = record(state, "EVIDENCE", body, now_ns)

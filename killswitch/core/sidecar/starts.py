@@ -179,7 +179,7 @@ def spawn(state: Sidecar, token: Token) -> None:
         abandon_start(state)
         return
     state.process = True
-    state.stop_ack = None
+    state.last_applied = ""
     state.effects.append(Spawn(token))
 
 

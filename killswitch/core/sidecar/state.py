@@ -31,6 +31,7 @@ from killswitch.core.trust import Trust
 ROUNDS_KEPT = 8
 PERMITS_MAX = 64
 PERMITS_A_RECORD = 64
+QUESTIONS_MAX = 3  # how often a sink is asked about a key before its agent is told that nobody can say
 NEVER = -(1 << 62)
 
 
@@ -68,6 +69,17 @@ class Permit:
         self.nonce = ""
         self.sent = False
         self.tried_ns = now_ns
+
+
+class Question:
+    """What is being asked of a sink about a key: the nonce that its answer has to bring, and how often it was asked."""
+
+    __slots__ = ("nonce", "sink", "tries")
+
+    def __init__(self, sink: str, nonce: str) -> None:
+        self.sink = sink
+        self.nonce = nonce
+        self.tries = 0
 
 
 class Sidecar:
@@ -114,14 +126,14 @@ class Sidecar:
         self.stopping = False
         self.stop_drain = False
         self.stop_by_ns: int | None = None
-        self.killing = False
-        self.next_kill_ns = NEVER
-        self.stop_ack: tuple[int, tuple[str, ...]] | None = None
+        self.killing = self.kill_failed = False
+        self.next_kill_ns = self.kill_by_ns = NEVER
+        self.last_applied = ""  # the task of the last effect that took place in this start
         self.restart_after_ns = NEVER
         self.checkpoint = 0
         self.permits: dict[str, Permit] = {}
         self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
-        self.resolving: dict[str, str] = {}  # key -> sink
+        self.resolving: dict[str, Question] = {}
         self.let_out = (0, bytes(32))  # how many admissions are not on record yet, and the hash over their keys
         # -- what was last told, to tell edges from levels
         self.told: tuple[Gate, str] = (Gate.CLOSED, "BOOT")

@@ -16,14 +16,14 @@ from msgspec import structs
 
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import attempts, boot, intent, keysets, leases, publication, trust
+from killswitch.core import attempts, boot, checkpoints, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
 from killswitch.core.intent import KnownCertificate, KnownOrder
 from killswitch.core.messages import (
-    NO_TOKEN, ApplyResult, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
-    ResolveRequest, ResumeCertificate, StartReply, StopAck, StopRequest, Token, UnknownProhibition,
+    COUNTER_MAX, NO_TOKEN, ApplyResult, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
+    ResolveRequest, ResumeCertificate, StartReply, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import floors, permits, proof, recover, starts
@@ -221,9 +221,6 @@ def on_agent(state: Sidecar, message: object, now_ns: int) -> None:
         permits.on_effect_request(state, message, now_ns)
     elif isinstance(message, ResolveRequest):
         permits.on_resolve_request(state, message, now_ns)
-    elif isinstance(message, StopAck) and state.process:  # one that comes later speaks of a process that is gone
-        state.stop_ack = (message.checkpoint, message.in_doubt)
-        state.checkpoint = max(state.checkpoint, message.checkpoint)
 
 
 # -- the agent's process ----------------------------------------------------------------------------------------------------------------
@@ -244,7 +241,7 @@ def drive_process(state: Sidecar, now_ns: int) -> None:
         ask_to_stop(state, now_ns)
     elif state.stopping and state.stop_drain and sidecar.gate(state, now_ns) is Gate.CLOSED:
         state.stop_drain = False
-        send(state, agent_node(state), StopRequest(drain=False))
+        request_stop(state)
 
 
 def stop_deadline(state: Sidecar) -> int | None:
@@ -255,27 +252,35 @@ def stop_deadline(state: Sidecar) -> int | None:
 
 
 def ask_to_stop(state: Sidecar, now_ns: int) -> None:
-    """TERM once for each token: a second soft order changes the deadline at most (S28)."""
+    """TERM once for each token: a second soft order changes the deadline at most (S28). A process that something stopped would not hear it."""
     state.stopping = True
     state.stop_drain = sidecar.gate(state, now_ns) is not Gate.CLOSED
     if state.stop_by_ns is None:  # neither a floor that could not be read nor a fence says how long a stop may take
         state.stop_by_ns = now_ns + state.parameters.stop_timeout_ns
         state.effects.append(SetTimer("grace", state.stop_by_ns))
-    state.effects.append(Signal(SignalKind.TERM))
-    send(state, agent_node(state), StopRequest(state.stop_drain))
+    state.effects += [Signal(SignalKind.CONT), Signal(SignalKind.TERM)]
+    request_stop(state)
     record(state, "PROC_TERM", {"token": parts(state.token)}, now_ns)
 
 
 def remind(state: Sidecar) -> None:
     """Ask again with each heartbeat: a process that was still starting up has not heard the first time."""
     if state.stopping and not state.killing:
-        send(state, agent_node(state), StopRequest(state.stop_drain))
+        request_stop(state)
+
+
+def request_stop(state: Sidecar) -> None:
+    """What the orders in force want of work that is begun: that it is finished, or undone. Behind a closed gate neither is possible."""
+    uncovered = intent.view(state.intent, state.identity).uncovered
+    compensate = any(known.body.cleanup == intent.COMPENSATE and known.severity.life is Life.STOP for known in uncovered)
+    send(state, agent_node(state), StopRequest(state.stop_drain, state.stop_drain and compensate))
 
 
 def kill(state: Sidecar, now_ns: int) -> None:
-    """SIGKILL, again at each retry until the whole tree is reaped."""
+    """SIGKILL, again at each retry until the whole tree is reaped. Two retries are more than it should take: then that is said (L2)."""
     if not state.killing:
         state.killing = True
+        state.kill_by_ns = now_ns + 2 * state.parameters.kill_retry_ns
         record(state, "PROC_KILL", {"token": parts(state.token)}, now_ns)
     if now_ns >= state.next_kill_ns:
         state.next_kill_ns = now_ns + state.parameters.kill_retry_ns
@@ -283,11 +288,18 @@ def kill(state: Sidecar, now_ns: int) -> None:
         state.effects.append(SetTimer("kill", state.next_kill_ns))
 
 
+def cannot_end(state: Sidecar, now_ns: int) -> bool:
+    """Whether a process tree outlives its kill by more than two retries."""
+    return (state.killing or state.reaping) and now_ns >= state.kill_by_ns
+
+
 def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None:
     """Reaped. What is left to say is whether it ended cleanly: by itself, nothing in flight, all of it in a durable checkpoint."""
     orphaned = state.reaping and state.last_stop[0] != state.token  # an earlier instance started it, and never saw its end
     if state.process or orphaned:
         clean, in_doubt = how_it_ended(state, event)
+        kept = checkpoints.choose(event.checkpoints, COUNTER_MAX)
+        state.checkpoint = state.checkpoint if kept is None else max(state.checkpoint, kept.generation)
         body = {"token": parts(state.token), "code": event.code, "signalled": event.signalled, "clean": clean}
         record(state, "PROC_REAPED", {**body, "checkpoint": state.checkpoint, "in_doubt": in_doubt}, now_ns)
         state.last_stop = (state.token, "STOPPED_CLEAN" if clean else "STOPPED_FORCED", state.checkpoint, in_doubt)
@@ -298,19 +310,25 @@ def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None
 
 
 def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
-    """Whether the stop was clean, and the tasks that are in doubt. In flight is what left here and was not answered, whatever the agent says."""
-    in_flight = {permit.task for permit in state.permits.values() if permit.sent}
-    if state.stop_ack is None:
-        return False, tuple(sorted(in_flight))
-    in_doubt = tuple(sorted(in_flight.union(state.stop_ack[1])))
-    return event.code == 0 and not event.signalled and not in_doubt, in_doubt
+    """Whether the stop was clean, and the tasks that are in doubt: by what left here and was not answered, and by the checkpoint that the
+    process is found to have left, which has to know of the last effect that took place. What the agent says of itself counts for nothing.
+    """
+    left = {permit.task for permit in state.permits.values() if permit.sent}
+    kept = checkpoints.choose(event.checkpoints, COUNTER_MAX)
+    if state.reaping:  # an orphan: nobody saw how it ended, nor what it had asked for last
+        return False, tuple(sorted(kept.open)) if kept else ()
+    if event.code != 0 or event.signalled or kept is None:
+        return False, tuple(sorted(left))
+    left.update(kept.open)
+    if state.last_applied and state.last_applied not in kept.ended:
+        left.add(state.last_applied)
+    return not left, tuple(sorted(left))
 
 
 def forget_process(state: Sidecar) -> None:
     state.process = state.stopping = state.stop_drain = state.killing = state.outdated = False
-    state.shut_out_ns = None
-    state.stop_ack = None
-    state.stop_by_ns = None
+    state.shut_out_ns = state.stop_by_ns = None
+    state.last_applied = ""
     state.next_kill_ns = NEVER
     state.permits.clear()
     state.answered.clear()
@@ -325,6 +343,7 @@ def forget_process(state: Sidecar) -> None:
 def settle(state: Sidecar, now_ns: int) -> None:
     """Do what the facts call for now, and tell what changed."""
     drive_process(state, now_ns)
+    state.kill_failed = cannot_end(state, now_ns)
     starts.spawn_when_ready(state, now_ns)
     gate = sidecar.gate(state, now_ns)
     mode = sidecar.mode(state, gate)
@@ -373,7 +392,8 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     for order in attempts.quarantine(state, now_ns):
         floors.quarantine(state, order, now_ns)
     state.reaping = True
-    state.effects.append(Signal(SignalKind.REAP_ORPHANS))
+    state.kill_by_ns = now_ns + 2 * state.parameters.kill_retry_ns
+    state.effects += [Signal(SignalKind.REAP_ORPHANS), SetTimer("kill", state.kill_by_ns)]
     starts.renew(state, now_ns)
     state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
 

@@ -1,0 +1,123 @@
+"""S28 and L9: what is done once stays done once, and what nobody could say is found out."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run
+from harness.checkers.words import OPEN, UNDO, Token, gate_of, token_of
+from harness.history import Fact
+
+Key = TypeVar("Key")
+
+
+class SideEffectIdem(InvariantChecker):
+    """S28. However often a signal comes: under one token a process is asked to stop once, and if it stands still it is made to go on, or the
+    TERM would wait for somebody else's SIGCONT; a class F or C sink undoes a step at most once; and it takes up a fence at most once.
+
+    An instance is a TERM, an undone step or a fence. Sees only what the driver carried out, and fences that rose.
+    """
+
+    invariant = "S28"
+    title = "SideEffectIdem: one TERM for a token, one undoing for a step, one fence for a token at a sink"
+    kinds = frozenset({"process-continued", "process-termed", "task-intent", "effect-applied", "fence-durable"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._termed: dict[tuple[str, Token], int] = {}
+        self._continued: dict[tuple[str, Token], int] = {}
+        self._meant: dict[tuple[str, str], tuple[str, int]] = {}
+        self._undone: dict[tuple[str, str, int], int] = {}
+        self._fenced: dict[tuple[str, str, Token], int] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        match fact.kind:
+            case "task-intent":
+                if body["key"].startswith("undo/"):
+                    self._meant[body["agent"], body["key"]] = (body["task"], body["step"])
+            case "effect-applied":
+                meant = self._meant.get((body["agent"], body["key"]))
+                if meant is not None and body["cls"] == UNDO and not body["again"] and self.run.sinks[body["sink"]] != "U":
+                    self._once(index, self._undone, (body["agent"], *meant), f"{body['sink']} undid step {meant[1]} of task {meant[0]} twice")
+            case "fence-durable":
+                key = (body["sink"], body["agent"], token_of(body["min_token"]))
+                self._once(index, self._fenced, key, f"{body['sink']} took up one fence against {body['agent']} twice")
+            case "process-continued":
+                self._continued[body["agent"], token_of(body["token"])] = fact.at_ns
+            case _:
+                self._judge_term(index, fact)
+
+    def _judge_term(self, index: int, fact: Fact) -> None:
+        agent, token = fact.body["agent"], token_of(fact.body["token"])
+        self._once(index, self._termed, (agent, token), f"{agent} was asked to stop twice under one token")
+        if self.run.node(f"agent/{agent}").paused and self._continued.get((agent, token)) != fact.at_ns:
+            self.blame(f"{agent} stood still when it was asked to stop, and nobody let it go on", index)
+
+    def _once(self, index: int, seen: dict[Key, int], key: Key, why: str) -> None:
+        self.examined += 1
+        first = seen.setdefault(key, index)
+        if first != index:
+            self.blame(why, first, index)
+
+
+class InDoubt(InvariantChecker):
+    """L9. What an agent put down as in doubt, at a sink that keeps keys (class F or C), it has found out within the bound of its retries
+    and of propagation, counted from the heal, from the doubt, and from when its gate was last opened, whichever came last.
+
+    Found out: a result, that it did not take place, or the end of its task. Behind a closed gate, or while its process is gone, nothing is
+    due. An instance is a doubt that is resolved or due. Nobody can ever say about class U.
+    """
+
+    invariant = "L9"
+    title = "InDoubt: what is in doubt is found out once its sink answers"
+    kinds = frozenset({
+        "task-submitted", "task-in-doubt", "task-result", "task-absent", "task-done", "task-rolled-back", "task-compensated", "gate-changed",
+        "node-crashed",
+    })  # fmt: skip
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._open: dict[tuple[str, str], tuple[int, int]] = {}  # (agent, task) -> (index, since)
+        self._sinks: dict[tuple[str, str], str] = {}
+        self._working_ns: dict[str, int] = {}
+
+    def see(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        if fact.kind == "gate-changed":
+            self._work(body["agent"], fact.at_ns if gate_of(body["gate"]) == OPEN else None)
+        elif fact.kind == "node-crashed":
+            if fact.node.startswith(("agent/", "sidecar/")):
+                self._work(fact.node.partition("/")[2], None)
+        elif fact.kind == "task-submitted":
+            self._sinks[body["agent"], body["task"]] = body["sink"]
+        elif fact.kind == "task-in-doubt":
+            self._open.setdefault((body["agent"], body["task"]), (index, fact.at_ns))
+        elif self._open.pop((body["agent"], body["task"]), None) is not None:
+            self.examined += 1
+
+    def _work(self, agent: str, since_ns: int | None) -> None:
+        if since_ns is None:
+            self._working_ns.pop(agent, None)
+        else:
+            self._working_ns[agent] = since_ns
+
+    def settle(self) -> None:
+        healed_ns = self.run.healed_ns
+        for (agent, task), (index, since_ns) in self._open.items():
+            working_ns = self._working_ns.get(agent)
+            sink = self._sinks.get((agent, task), "")
+            if healed_ns is None or working_ns is None or self.run.sinks.get(sink) not in ("F", "C") or not self._fit(agent, sink):
+                continue
+            waited_ns = self.run.end_ns - max(healed_ns, since_ns, working_ns)
+            if waited_ns > self.run.bounds.doubt_ns:
+                self.examined += 1
+                self.blame(f"task {task} of {agent} is still in doubt after {waited_ns} ns in which its sink could say", index)
+
+    def _fit(self, agent: str, sink: str) -> bool:
+        """Disks that failed stay failed until their node starts anew: neither can such an agent write down what it finds, nor such a sink answer.
+        And who lost what it had written down has forgotten its doubts with it (A2).
+        """
+        nodes = (f"agent/{agent}", f"sidecar/{agent}", sink)
+        return not any(self.run.node(node).disk_failed or node in self.run.custody for node in nodes)
