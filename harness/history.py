@@ -35,7 +35,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "topology": (("replicas", "quorum", "kill_quorum", "cells", "agents", "sinks", "parameters"),
                  "second fact. cells: [{replicas, quorum, kill_quorum, agents}] where there are several; "
                  "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
-                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns}"),
+                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns}"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
     "stop-condition": (("condition",), "a stop condition of the scenario held"),
@@ -123,6 +123,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "lease-denied": (("agent", "nonce", "replica", "token", "why"), ""),
     "lease-opened": (("agent", "nonce", "token", "until_ns"), "the sidecar's own view: its lease now runs to until_ns on its clock"),
     "lease-lost": (("agent", "token"), "the sidecar noticed that its lease is out"),
+    # -- clocks
+    "clock-suspected": (("peers",), "a sidecar's or replica's clock ran in a way that those of so many peers contradict that it trusts it no more"),
+    "clock-trusted": ((), "for a lease length nothing contradicted it any more"),
     # -- enforcement
     "gate-changed": (("agent", "token", "gate", "mode"), "modes: BOOT, STANDBY, RUNNING, DRAINING, QUIESCING, KILLING, STOPPED"),
     "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),

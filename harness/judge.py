@@ -13,15 +13,16 @@ import msgspec
 
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Signer
-from killswitch.core.messages import ResumeBody
+from killswitch.core.messages import OrderBody, ResumeBody
 
+KILL = 2
 APPROVERS = frozenset({"bob", "carol", "dave"})
 ROOTS = frozenset({"root/1", "root/2", "root/3"})
 ROOTS_NEEDED = 2
 
 
 class Judge:
-    """``signer`` verifies everybody's keys; ``replicas`` are the only ones who sign orders; ``approvals`` is M.
+    """``signer`` verifies everybody's keys; ``replicas`` sign orders, and a sidecar one to stop its own agent; ``approvals`` is M.
 
     An order stands whatever becomes of its key, so any key that was ever a replica's will do. A permission needs keys that are not revoked
     where it is taken in.
@@ -34,7 +35,7 @@ class Judge:
         self._approvals = approvals
 
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
-        return signer in self._order_keys and self._signer.verify(signer, "order", raw, signature)
+        return (signer in self._order_keys or _stops_its_own(raw, signer)) and self._signer.verify(signer, "order", raw, signature)
 
     def keyset(self, raw: bytes, signatures: list[tuple[str, bytes]]) -> bool:
         """Whether enough root keys signed this change; if so, the order keys that it brings count from now on."""
@@ -59,3 +60,13 @@ class Judge:
             if approver in APPROVERS - {body.requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
         }
         return len(valid) >= max(self._approvals, body.approvals)
+
+
+def _stops_its_own(raw: bytes, signer: str) -> bool:
+    """A sidecar may stop its own agent, and not kill it."""
+    try:
+        body = msgspec.msgpack.decode(raw, type=OrderBody)
+    except (msgspec.DecodeError, ValueError):
+        return False
+    agent = signer.removeprefix("sidecar/")
+    return signer != agent and (body.scope.kind, body.scope.value) == ("agent", agent) and body.tenant == agent.partition("/")[0] and body.life < KILL

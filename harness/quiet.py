@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from harness.history import Fact
 from scenarios.deploy import OPERATOR
-from scenarios.faults import FAULTS, Aim
+from scenarios.faults import FAULTS, Aim, disks
 from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Trigger
 from sim.network import stream_of
 
 APART_NS = 1_000
+DISK_FAULTS = frozenset(row.name for row in disks.ROWS)
 NODE_STREAMS = ("timer.lag", "process", "disk.sync", "disk.survives", "pause.style")
 LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold")
 
@@ -50,7 +51,7 @@ def _timed(timeline: tuple[Entry, ...], history: Iterable[Fact], shared: tuple[s
     at = {fact.body.get("fault", fact.body.get("operation")): fact.at_ns for fact in history if fact.kind in ("fault-on", "operation-played")}
     for number, entry in enumerate(timeline):
         action = entry.action
-        if isinstance(action, Fault) and (FAULTS[action.what].aim is Aim.SIGNALS or action.what.startswith("disk-")):
+        if isinstance(action, Fault) and (FAULTS[action.what].aim is Aim.SIGNALS or action.what in DISK_FAULTS):
             action = replace(action, targets=tuple(node for node in action.targets if node not in shared))
             if not action.targets:
                 continue

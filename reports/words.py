@@ -63,6 +63,8 @@ SENTENCES: dict[str, str] = {
     "intent": "Intent is now {severity}: {orders_count} orders, {certificates_count} certificates (digest {digest}).",
     "intent-recovered": "Recovers {orders_count} orders and {certificates_count} certificates from its log.",
     "log-folded": "Live state {live}, state folded from its {records} records {folded}; hash chain intact: {chain_ok}.",
+    "clock-suspected": "Trusts its own clock no more: {peers} contradict it.",
+    "clock-trusted": "Trusts its own clock again: for a lease length nothing contradicted it.",
     "lease-requested": "Asks for a lease for {agent} (round {nonce}, token {token}); the lease counts from here.",
     "lease-granted": "Grants {agent} {len} of lease (round {nonce}, token {token}).",
     "lease-denied": "Denies {agent} a lease (round {nonce}): {why}.",

@@ -113,7 +113,7 @@ def _fleet(scenario: Scenario) -> Iterator[Complaint]:
 
 def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
     form = scenario.parameters
-    for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout"):
+    for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout", "standby-max"):
         if getattr(form, key.replace("-", "_")) == 0:
             yield Complaint(("parameters", key), "must be more than nothing", "write for example 500ms", "0s")
     if form.grace > form.grace_max:

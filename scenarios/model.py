@@ -127,6 +127,7 @@ class ParametersForm(Form):
     kill_retry: forms.Duration = default("500ms")
     gossip: forms.Duration = default("500ms")
     approvals: int = Field(default=2, ge=1, le=3)
+    standby_max: forms.Duration = default("600s")
 
 
 class NetworkForm(Form):

@@ -1,12 +1,13 @@
 """A node's own clock: its reading at any real time, and back, in whole nanoseconds.
 
-Owns offset, rate and step. A clock is a straight line between changes: reading = base + (now - since) * rate / 10^6. It never runs backwards
-but where a fault steps it, and reading and real time round so that a timer fires late rather than early.
+Owns offset, rate and step. A clock is a straight line between changes: reading = base + (now - since) * rate / 10^6. A rate of nothing is a
+clock that stands. It never runs backwards but where a fault steps it, and reading and real time round so that a timer fires late rather than early.
 """
 
 from __future__ import annotations
 
 PPM = 1_000_000
+FAR_NS = 1 << 60
 
 
 class Clock:
@@ -24,6 +25,8 @@ class Clock:
 
     def when(self, reading: int, now: int) -> int:
         """The earliest real time, from ``now`` on, at which the clock will read at least ``reading`` at its present rate."""
+        if self._rate == 0:
+            return now if self.read(now) >= reading else now + FAR_NS
         at = self._since - ((self._base - reading) * PPM // self._rate)
         return max(at, now)
 

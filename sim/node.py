@@ -88,7 +88,7 @@ class Node:
         self._in_step = False
         self.undying: set[str] = set()  # faults that keep its process in a state in which no kill takes it
         self.kill_pending: Callable[[], None] | None = None
-        self.slow_ns: dict[str, int] = {}  # fault -> added to every timer
+        self.timers_late_ns: dict[str, int] = {}  # fault -> added to every timer
         self.lingers_ns = 0  # how long its children outlive it
         self.asks_on: dict[str, Message] = {}  # fault -> what its children go on asking for
         self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
@@ -397,9 +397,14 @@ class Node:
 
     def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
         at = self.clock.when(at_ns, self.world.queue.now) + self._lag(TIMER_LAG_NS)
-        if self.slow_ns:
-            at += sum(self.slow_ns.values())
+        if self.timers_late_ns:
+            at += sum(self.timers_late_ns.values())
         self.world.queue.at(at, self._timer_due, (name, number, self.start))
+
+    def clock_changed(self) -> None:
+        """The clock jumped, or runs at another rate: every timer is due at another time."""
+        for name, (number, at_ns) in list(self._timers.items()):
+            self._schedule_timer(name, number, at_ns)
 
     def _timer_due(self, ticket: tuple[str, int, int]) -> None:
         name, number, start = ticket

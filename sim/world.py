@@ -25,6 +25,7 @@ from sim.queue import TIE_BITS, Act, Lane, Queue, TooMuch
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
+BOOTTIME = "CLOCK_BOOTTIME"  # what an implementation runs on, unless it says otherwise
 
 
 class Upstream:
@@ -63,6 +64,9 @@ class World:
     def __init__(self, schedule: Schedule, implementation: Implementation) -> None:
         self.schedule = schedule
         self._implementation = implementation
+        self.runs_on_monotonic = getattr(implementation, "clock", BOOTTIME) != BOOTTIME
+        if (told := getattr(implementation, "show_wall_clocks", None)) is not None:
+            told(lambda node: self.nodes[node].wall_ms())
         self.tape = Tape(schedule.tape)
         self.queue = Queue(self.tape.bits("ties", TIE_BITS))
         self.facts: list[Fact] = []

@@ -10,6 +10,7 @@ from harness.checkers.death import Death, Escalate
 from harness.checkers.delivery import Convergence, Delivery
 from harness.checkers.determinism import Determinism
 from harness.checkers.doubts import InDoubt, SideEffectIdem
+from harness.checkers.expiry import NoExpiry
 from harness.checkers.grace import GraceMonotone
 from harness.checkers.hostile import FailureIsolation, Version
 from harness.checkers.incarnations import OneIncarnation
@@ -29,7 +30,7 @@ from harness.checkers.transparency import AuditSync, AuditTamper, Causality
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
-    FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
+    NoExpiry, FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
     InDoubt, Convergence,
 )  # fmt: skip
 

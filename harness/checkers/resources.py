@@ -22,12 +22,13 @@ MESSAGES_AN_ORDER = 64
 
 
 class BoundedResources(InvariantChecker):
-    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard of
-    each other's; and one soft order one child for each agent: intent grows with what people ask for, and with nothing else. (2) A replica's or
-    sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and agent. (3) After
-    the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where the driver
-    counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order within
-    (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back.
+    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard
+    of each other's; and one soft order one child for each agent: intent grows with what people ask for, and with nothing else but a sidecar's
+    own stop (3.5), of which there is no second while the first stands. (2) A replica's or sidecar's log has at most 256 records, 4 a lease for
+    each agent that it serves, one a round of gossip, and 16 for each order and agent. (3) After the heal a node hears at most 256 messages, 8
+    for each node that speaks to it in each renewal or gossip, and 64 for each order (where the driver counts them). (4) While others flood,
+    and after a fleet has come back at once, a sidecar that nothing else troubles learns an order within (2 R + gossip) / (1 - rho) + slack of
+    when it was asked for, or of when its link came back.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
@@ -51,6 +52,8 @@ class BoundedResources(InvariantChecker):
         self._surplus = 0  # the last order that was one too many, as far as its ruling was seen
         self._roots: dict[str, int] = {}
         self._children: dict[tuple[str, str], str] = {}
+        self._own: dict[str, str] = {}  # sidecar -> the latest order that it gave itself
+        self._own_count = 0
         self._requested: dict[str, str] = {}  # order -> request
         self._on: dict[str, tuple[bool, int]] = {}  # fault -> (of load, since)
         self._lost: list[tuple[int, int, str]] = []
@@ -77,7 +80,8 @@ class BoundedResources(InvariantChecker):
     def _order_learned(self, index: int, fact: Fact) -> None:
         body = fact.body
         order, parent = body["order"], body["parent"]
-        if order in self._roots or not body["authentic"] or body["issuer"] not in self._people:
+        own = body["signer"].startswith("sidecar/")
+        if order in self._roots or not body["authentic"] or not (own or body["issuer"] in self._people):
             return
         self._roots[order] = index
         self.examined += 1
@@ -85,6 +89,8 @@ class BoundedResources(InvariantChecker):
             known = self._children.setdefault((parent, body["scope"][1]), order)
             if known != order:
                 self.blame(f"the soft order {parent[:12]} has two children for {body['scope'][1]}", self._roots[known], index)
+        elif own:
+            self._own_order(index, body["signer"], order)
         elif self._too_many():
             self._surplus = index
             if self._rulings is None:
@@ -103,10 +109,20 @@ class BoundedResources(InvariantChecker):
                 self._rulings.add((body["request"], body["seq"], body["policy"], body["canary"]))
 
     def _too_many(self) -> bool:
-        return len(self._roots) - len(self._children) > len(self._requests) + len(self._rulings or ())
+        return self._asked_for() > len(self._requests) + len(self._rulings or ())
+
+    def _asked_for(self) -> int:
+        return len(self._roots) - len(self._children) - self._own_count
 
     def _blame_surplus(self) -> None:
-        self.blame(f"{len(self._roots) - len(self._children)} orders came of {len(self._requests)} requests", self._surplus)
+        self.blame(f"{self._asked_for()} orders came of {len(self._requests)} requests", self._surplus)
+
+    def _own_order(self, index: int, sidecar: str, order: str) -> None:
+        self._own_count += 1
+        earlier = self._own.get(sidecar)
+        if earlier is not None and earlier not in self.run.covered:
+            self.blame(f"{sidecar} stopped its agent again before anybody had lifted its first stop", self._roots[earlier], index)
+        self._own[sidecar] = order
 
     def _order_status(self, _index: int, fact: Fact) -> None:
         self._requested.setdefault(fact.body["order"], fact.body["request"])

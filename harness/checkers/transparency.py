@@ -76,7 +76,8 @@ class Causality(InvariantChecker):
     reference to a log that a fault took out of its writer's hands is skipped: the record that it means may be gone.
 
     Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16. Who may have been told a stamp too
-    far ahead of his own wall clock to believe it, since one of the two clocks jumped, is held to the order of his own records only (T5).
+    far ahead of his own wall clock to believe it, since one of the two clocks jumped, is held to the order of his own records only (T5); and
+    that a clock was made to jump back is not its log's fault.
     """
 
     invariant = "S17"
@@ -101,7 +102,7 @@ class Causality(InvariantChecker):
         for place in range(1, len(stamps)):
             if stamps[place] <= stamps[place - 1]:
                 self.blame(f"record {place + 1} of {writer} has a stamp that is not greater than its predecessor's", index)
-            if clocks[place] < clocks[place - 1] and place + 1 not in boots:
+            if clocks[place] < clocks[place - 1] and place + 1 not in boots and writer not in self.run.clock_suspects:
                 self.blame(f"the clock of {writer} went back at record {place + 1} within one boot", index)
 
     def _judge_references(self, index: int, writer: str, fact: Fact) -> None:
@@ -121,8 +122,9 @@ class AuditSync(InvariantChecker):
     durably cosigned, by max(heal, when it became durable, last start or resumption of either) + `cosigned_within_ns`. An instance is a
     growth of a log at a witness.
 
-    Left out are writers that were caught keeping two logs or whose log a fault took from them, nodes whose disk failed, growth by nothing but notes
-    of witnessing, and what was not due when the run ended: logs grow to the end of every run.
+    Left out are writers that were caught keeping two logs or whose log a fault took from them, nodes whose disk failed, those whose clock was broken
+    (a timer that was set before a clock jumped back is due late by that much, T5), growth by nothing but notes of witnessing, and what was not
+    due when the run ended: logs grow to the end of every run.
     """
 
     invariant = "L7"
@@ -145,9 +147,10 @@ class AuditSync(InvariantChecker):
                 self._forked.add(fact.body["origin"])
 
     def settle(self) -> None:
-        witnesses = [replica for replica in self.run.replicas if self.run.node(replica).works]
+        broken = self.run.clock_suspects
+        witnesses = [replica for replica in self.run.replicas if self.run.node(replica).works and replica not in broken]
         for writer, growths in self._growths.items():
-            if writer in self._forked or writer in self.run.custody or not self.run.node(writer).works:
+            if writer in self._forked or writer in self.run.custody or writer in broken or not self.run.node(writer).works:
                 continue
             for witness in witnesses:
                 if witness != writer and self._peers(writer, witness):

@@ -13,7 +13,7 @@ GATES = {"OPEN": OPEN, "DRAIN": DRAIN, "CLOSED": CLOSED}
 LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
 NEW = "new"
 UNDO = "undo"
-CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "suspend"})
+CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "clock-freeze", "clock-strobe"})
 # Faults that take durable records out of a node's hands, or make what it calls durable a lie (A2): a new fault of the kind belongs here.
 CUSTODY_FAULTS = frozenset({"bit-flip", "clone", "disk-lie", "disk-lost"})
 NEVER_NS = -(1 << 62)

@@ -5,12 +5,28 @@ Owns the collection. A bug replaces named functions of the core from outside; th
 
 from __future__ import annotations
 
-from harness.planted import controls, disks, durability, federation, first_ten, gaps, load, overlooked, policies, transparency, trust, unnoticed, work
+from harness.planted import (
+    clocks,
+    controls,
+    disks,
+    durability,
+    federation,
+    first_ten,
+    gaps,
+    load,
+    overlooked,
+    policies,
+    transparency,
+    trust,
+    unnoticed,
+    work,
+)  # fmt: skip
 from harness.planted.bug import PlantedBug
 
 FAMILIES = (
     first_ten.BUGS,
     durability.BUGS,
+    clocks.BUGS,
     transparency.BUGS,
     gaps.BUGS,
     load.BUGS,

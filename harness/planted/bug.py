@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class BugMisplaced(Exception):
 class PlantedBug:
     """``replaces``: {``module:function``: its replacement}. ``caught_by``: the invariants expected to see it, none for a control.
 
+    ``clock``: what its machines run on. ``wall_ms``: how a mistake reads a node's wall clock (`read_wall_ms`); ``notes``: what it remembers.
     ``scenarios``: where it shows, most likely first. ``difficulty``: easy, medium or hard, by the seeds it takes.
     """
 
@@ -36,7 +38,10 @@ class PlantedBug:
     caught_by: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ("swarm-storm",)
     difficulty: str = "easy"
+    clock: str = "CLOCK_BOOTTIME"
     calls: dict[str, int] = field(default_factory=dict, compare=False)
+    notes: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
+    wall_ms: list[Callable[[str], int]] = field(default_factory=list, compare=False)
 
     @property
     def is_control(self) -> bool:
@@ -45,6 +50,14 @@ class PlantedBug:
 
     def machine(self, config: NodeConfig, signer: Signer) -> Machine:
         return build.machine(config, signer)
+
+    def show_wall_clocks(self, read: Callable[[str], int]) -> None:
+        """A driver's nodes have wall clocks of their own, which no machine is given: a mistake reads them as `time.time` would be read."""
+        self.wall_ms[:] = [read]
+        self.notes.clear()
+
+    def read_wall_ms(self, node: str) -> int:
+        return self.wall_ms[0](node) if self.wall_ms else time.time_ns() // 1_000_000
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
+from killswitch.core.stamps import Stamps
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -257,6 +258,7 @@ class LeaseReply(Struct, frozen=True, tag=True):
     complete: bool = True
     orders: tuple[Order, ...] = ()
     certificates: tuple[ResumeCertificate, ...] = ()
+    boot: str = ""
 
 
 class StartRequest(Struct, frozen=True, tag=True):
@@ -289,7 +291,7 @@ class StartReply(Struct, frozen=True, tag=True):
 
 
 class OrderPush(Struct, frozen=True, tag=True):
-    """Best effort: a replica hands on what it learned without waiting to be asked. Removing it costs latency, never safety."""
+    """Best effort: news handed on without waiting to be asked. Removing it costs latency, never safety; but for a sidecar's own stop (3.5)."""
 
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
@@ -298,8 +300,8 @@ class OrderPush(Struct, frozen=True, tag=True):
 class Gossip(Struct, frozen=True, tag=True):
     """Anti-entropy between replicas. Digests first; ids and bodies only where digests differ.
 
-    ``durable``: uncovered orders that the sender holds durably. ``waited``: those it has held for the whole residue of a lease
-    on its own clock since its own accept (T4). ``evidence``: latest proofs it knows.
+    ``durable``: uncovered orders that the sender holds durably. ``waited``: those it has held for the whole residue of a lease on its own clock since
+    its own accept (T4). ``evidence``: latest proofs it knows. ``clocks``: stamps by which the receiver judges its own clock (T5).
     """
 
     digest: str
@@ -311,6 +313,7 @@ class Gossip(Struct, frozen=True, tag=True):
     certificates: tuple[ResumeCertificate, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     keyset: int = 1
+    clocks: Stamps | None = None
 
 
 class IntentRead(Struct, frozen=True, tag=True):

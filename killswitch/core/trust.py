@@ -16,7 +16,7 @@ from killswitch.core import codec, intent, keys, rollout
 from killswitch.core.bundles import BundleBody, PolicyBundle, RolloutRecord, RolloutRequest
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset, Signer
-from killswitch.core.messages import Approval, Evidence, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
+from killswitch.core.messages import Approval, Evidence, Life, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
 
 
 class Trust(NamedTuple):
@@ -38,7 +38,14 @@ def read_order(trust: Trust, order: Order) -> intent.KnownOrder | None:
         return None
     body = known.body
     allowed = keys.authorised(trust.keyset, order.signer, keys.SIGN_ORDER, body.tenant, body.scope.kind, body.gate, body.life)
-    return known if allowed else None
+    return known if allowed or stops_its_own(trust, order.signer, known) else None
+
+
+def stops_its_own(trust: Trust, signer: str, known: intent.KnownOrder) -> bool:
+    """Whether this is a sidecar's order to its own agent to stop, which takes nobody's leave (protocol 3.5). To kill, it has no order of its own."""
+    scope = known.body.scope
+    own = scope.kind == "agent" and known.body.tenant == scope.value.partition("/")[0] and keys.speaks_for(trust.keyset, signer, scope.value)
+    return own and known.severity.life is not Life.KILL
 
 
 def read_certificate(trust: Trust, certificate: ResumeCertificate) -> intent.KnownCertificate | None:

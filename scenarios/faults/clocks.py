@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -20,6 +20,21 @@ ROWS = (
         "the clock runs on at the rate it had",
         (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
         swarm_roles=CLOCKED, live=Live("clock-port", "the node's own readings beside the host's clock, in its trace"),
+    ),
+    FaultKind(
+        "clock-freeze", Aim.NODES, CLOCKED,
+        "The node's own clock stands still, while its process goes on. This breaks the promised drift: timed bounds are void there (T5).",
+        "the clock runs on from where it stood", swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
+    ),
+    FaultKind(
+        "clock-strobe", Aim.NODES, CLOCKED,
+        "The node's own clock jumps to and fro. This breaks the promised drift: timed bounds are void there (T5).",
+        "the clock runs on from where it is",
+        (Setting("by", "by_ns", Unit.DURATION, "how far it jumps, forth and then back", default="2s", limits=Span(1, DAY),
+                 swarm=Span(SECOND // 10, 4 * SECOND)),
+         Setting("every", "every_ns", Unit.DURATION, "how long it stays on either side", default="200ms", limits=Span(SECOND // 1000, DAY),
+                 swarm=Span(SECOND // 20, SECOND))),
+        swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
     ),
     FaultKind(
         "wall-step", Aim.NODES, CLOCKED,

@@ -16,6 +16,11 @@ ROWS = (
         live=Live("processes", "the status that the kernel gave, then a new pid", "a process can be killed, a host's power cannot be taken away"),
     ),
     FaultKind(
+        "suspend", Aim.NODES, ("replica", "sidecar", "sink"),
+        "The node's whole host sleeps. CLOCK_BOOTTIME counts that, as A1 asks; an implementation that runs on CLOCK_MONOTONIC does not notice (B42).",
+        "the host wakes up; what was sent to it meanwhile is gone", swarm_roles=("replica", "sidecar", "sink"), drivers=(SIM,),
+    ),
+    FaultKind(
         "pause", Aim.NODES, HOSTED, "The node's process stands still (SIGSTOP, a long collection, a frozen host); its clock runs on.",
         "the process goes on where it stood, with everything that has arrived since", swarm_roles=("replica", "sidecar", "agent", "sink"),
         live=Live("processes", "state T in /proc/PID/stat"),

@@ -67,12 +67,12 @@ class Agents(Family):
 
     def _slow(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.slow_ns[id_] = whole(fault, "by_ns")
+            node.timers_late_ns[id_] = whole(fault, "by_ns")
             self.world.fault_fired(id_)
 
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.slow_ns.pop(id_, None)
+            node.timers_late_ns.pop(id_, None)
 
     def _fork(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

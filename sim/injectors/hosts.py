@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scenarios.schedule import Fault
 from sim.injectors.family import Family, whole
+from sim.node import Node
 from sim.world import World
 
 
@@ -12,8 +13,9 @@ class Hosts(Family):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self.begins = {"crash": self._crash, "pause": self._pause, "slow-node": self._slow}
-        self.ends = {"pause": self._resume, "slow-node": self._speed}
+        self._asleep: dict[tuple[str, str], int] = {}  # (fault, node) -> the reading of its clock when it fell asleep
+        self.begins = {"crash": self._crash, "pause": self._pause, "suspend": self._suspend, "slow-node": self._slow}
+        self.ends = {"pause": self._resume, "suspend": self._wake, "slow-node": self._speed}
 
     def _crash(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -45,3 +47,28 @@ class Hosts(Family):
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.speed_up(id_)
+
+    def _suspend(self, id_: str, fault: Fault) -> None:
+        """Whatever is sent to a host that sleeps finds nobody; its own pipes keep what is in them."""
+        for node in self._hosted(fault):
+            if node.running:
+                self.world.fault_fired(id_)
+                self._asleep[id_, node.id] = node.clock.read(self.world.queue.now)
+            node.pause(id_)
+            for other in self.world.nodes:
+                self.world.network.block(other, node.id, id_, "blackhole")
+
+    def _wake(self, id_: str, fault: Fault) -> None:
+        """An implementation that runs on CLOCK_MONOTONIC finds its clock where it was when the host fell asleep."""
+        for node in self._hosted(fault):
+            began = self._asleep.pop((id_, node.id), None)
+            if began is not None and self.world.runs_on_monotonic and id_ in node.paused_by:
+                node.clock.step(self.world.queue.now, began - node.clock.read(self.world.queue.now))
+                node.clock_changed()
+            for other in self.world.nodes:
+                self.world.network.unblock(other, node.id, id_)
+            node.resume(id_)
+
+    def _hosted(self, fault: Fault) -> list[Node]:
+        """The targets, and with each sidecar the agent on its host."""
+        return [each for node in self.targets(fault) for each in ((node, self.world.agent_of(node)) if node.config.role == "sidecar" else (node,))]

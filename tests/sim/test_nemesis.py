@@ -12,7 +12,7 @@ from harness.checkers import check
 from harness.implementation import Killswitch
 from harness.signals import carries
 from harness.verdict import Verdict
-from killswitch.core.events import Durable, Receive
+from killswitch.core.events import Durable, Receive, Timer
 from killswitch.core.messages import Message
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Tape, Trigger
@@ -45,6 +45,9 @@ EACH: dict[str, Entry] = {
     "replay": fault("f", "replay", 2 * SECOND, targets=(SIDECAR,), message="any", times=3),
     "clock-step": fault("f", "clock-step", SECOND, targets=(SIDECAR,), by_ns=-200 * MS),
     "clock-drift": fault("f", "clock-drift", SECOND, SECOND, targets=(SIDECAR,), rate_ppm=-9_000),
+    "clock-freeze": fault("f", "clock-freeze", SECOND, SECOND, targets=(SIDECAR,)),
+    "clock-strobe": fault("f", "clock-strobe", SECOND, SECOND, targets=(SIDECAR,), by_ns=2 * SECOND, every_ns=70 * MS),
+    "suspend": fault("f", "suspend", SECOND, SECOND, targets=(SIDECAR,)),
     "wall-step": fault("f", "wall-step", SECOND, targets=(SIDECAR, "replica/2"), by_ns=-40 * 365 * 86_400 * SECOND),
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
@@ -248,3 +251,30 @@ def test_a_wall_clock_that_jumps_shows_in_stamps_and_nowhere_else() -> None:
     assert [each for each in jumped.trace if each[1] == SIDECAR] == [each for each in plain.trace if each[1] == SIDECAR]
     assert stamps(jumped, SIDECAR) != stamps(plain, SIDECAR)
     assert stamps(jumped, SIDECAR) == sorted(set(stamps(jumped, SIDECAR)))
+
+
+def test_a_frozen_clock_stands_and_runs_on_and_no_timer_is_due_meanwhile() -> None:
+    run = played(EACH["clock-freeze"])
+    read = {fact.at_ns: fact.clock_ns for fact in run.history if fact.node == SIDECAR}
+    frozen = {clock for at, clock in read.items() if SECOND < at < 2 * SECOND}
+    assert len(frozen) <= 1
+    (at, clock), *_ = ((at, clock) for at, clock in read.items() if at > 2 * SECOND + 100 * MS)
+    later, later_clock = max(read.items())
+    assert abs((later - at) - (later_clock - clock)) < 50 * MS
+    assert not [event for when, node, event in run.trace if node == SIDECAR and isinstance(event, Timer) and SECOND + MS < when < 2 * SECOND]
+    assert [event for when, node, event in run.trace if node == SIDECAR and isinstance(event, Timer) and when > 2 * SECOND]
+
+
+def test_a_strobing_clock_jumps_forth_and_back_until_it_ends() -> None:
+    run = played(fault("f", "clock-strobe", SECOND, SECOND, targets=("replica/2",), by_ns=2 * SECOND, every_ns=70 * MS))
+    assert run.fired["f"] == 15
+    ahead = [fact.clock_ns - fact.at_ns for fact in run.history if fact.node == "replica/2" and SECOND < fact.at_ns < 2 * SECOND]
+    assert max(ahead) - min(ahead) > SECOND
+
+
+def test_a_suspended_host_sleeps_whole_and_its_boot_time_clock_counts_the_sleep() -> None:
+    run = played(EACH["suspend"])
+    asleep = [(at, node) for at, node, _ in run.trace if SECOND < at < 2 * SECOND and node in (SIDECAR, "agent/acme/1")]
+    assert asleep == []
+    paused, resumed = facts_of(run, "node-paused", SIDECAR)[0], facts_of(run, "node-resumed", SIDECAR)[0]
+    assert resumed.clock_ns - paused.clock_ns == resumed.at_ns - paused.at_ns == SECOND

@@ -242,3 +242,34 @@ def test_only_authentic_orders_and_certificates_are_taken_in(authentic: bool) ->
         finding = story.judged("S13")
         assert finding.verdict is (Verdict.VALID if authentic else Verdict.INVALID)
         assert (finding.examined, finding.witness) == (1, () if authentic else (2,))
+
+
+# -- S25
+
+
+def test_whatever_was_learned_is_listed_until_a_certificate_covers_it() -> None:
+    story = Story()
+    story.learn("replica/1", "o1")
+    story.learn("replica/1", "o2")
+    story.intent("replica/1", ["o1", "o2"])
+    story.certify("replica/1", "c1", "o1")
+    story.intent("replica/1", ["o2"], ["c1"])
+    assert (story.judged("S25").verdict, story.judged("S25").examined) == (Verdict.VALID, 4)
+
+
+def test_an_order_that_was_heard_and_is_not_listed_has_expired() -> None:
+    story = Story()
+    learned = story.learn("replica/1", "o1")
+    story.learn("replica/1", "o2")
+    dropped = story.intent("replica/1", ["o2"])
+    finding = story.judged("S25")
+    assert (finding.verdict, finding.witness) == (Verdict.INVALID, (learned, dropped))
+
+
+def test_what_a_crash_took_before_it_was_durable_has_not_expired() -> None:
+    story = Story()
+    story.learn("replica/1", "o1")
+    story.crash("replica/1")
+    story.recover("replica/1", [])
+    story.intent("replica/1", [])
+    assert story.judged("S25").verdict is Verdict.VALID

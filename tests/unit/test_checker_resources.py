@@ -132,3 +132,22 @@ def test_a_request_gives_one_order_under_each_rollout_that_it_was_ruled_on_under
     finding = story.judged("L8")
     assert finding.verdict is verdict
     assert finding.witness == (() if verdict is Verdict.VALID else (surplus,))
+
+
+def stopped_itself(*, lifted: bool) -> Story:
+    """A sidecar gives its agent two stops of its own."""
+    story = Story()
+    story.start_all()
+    who: dict[str, Any] = {"tenant": "acme", "scope": ["agent", AGENT], "issuer": SIDECAR, "signer": SIDECAR, "parent": "", "authentic": True}
+    for number in (1, 2):
+        story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, **who)
+        if lifted:
+            story.certify(SIDECAR, f"c{number}", f"o{number}")
+    return story
+
+
+def test_a_sidecars_own_stop_takes_no_request_but_there_is_no_second_while_the_first_stands() -> None:
+    assert stopped_itself(lifted=True).judged("L8").verdict is Verdict.VALID
+    finding = stopped_itself(lifted=False).judged("L8")
+    assert finding.verdict is Verdict.INVALID
+    assert "before anybody had lifted" in finding.why

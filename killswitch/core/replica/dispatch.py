@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from msgspec import structs
+
 from killswitch.core import intent, traffic
 from killswitch.core.events import SetTimer
 from killswitch.core.messages import Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token
 from killswitch.core.outlet import parts, record, send
+from killswitch.core.stamps import Stamps
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
 from killswitch.core.traffic import Tries
 
@@ -61,7 +64,8 @@ def on_gossip_timer(state: Replica, now_ns: int) -> None:
     news = (message.digest, message.durable, message.waited)
     for peer in state.others:
         if is_turn(state, peer, news, now_ns):
-            send(state, peer, message)
+            boot, clock_ns = state.heard_clocks.get(peer, ("", 0))
+            send(state, peer, structs.replace(message, clocks=Stamps(state.boot, now_ns, boot, clock_ns)))
     for (sink, agent), (token, order) in sorted(state.fences.items()):
         if is_turn(state, (sink, agent), token, now_ns):
             send(state, sink, Fence(agent, token, order))

@@ -37,7 +37,8 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
     promised = state.promised.get(request.agent, NO_TOKEN)
     send(
         state, sender,
-        LeaseReply(request.agent, request.nonce, request.token, state.node, length, why, view.digest, promised, now_ns, complete, news, certificates),
+        LeaseReply(request.agent, request.nonce, request.token, state.node, length, why, view.digest, promised, now_ns, complete, news, certificates,
+            state.boot),
     )  # fmt: skip
     for proof in state.forks.values():
         send(state, sender, proof)
@@ -58,6 +59,8 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
         return 0, "no token"
     if is_withheld_from(state, request.agent):
         return 0, "order under an unknown key"
+    if state.clock.suspected:
+        return 0, "clock suspect"
     length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
     return length, "" if length else "ordered"
 
@@ -150,7 +153,7 @@ def predecessor_over(state: Replica, request: StartRequest, now_ns: int) -> bool
         return True
     if all(kind == SinkClass.FENCED for sink, kind in state.config.sinks.items() if sink.split("/")[1] == tenant):
         return True
-    return now_ns - state.promised_ns.get(agent, now_ns) >= residue_ns(state, agent)
+    return not state.clock.suspected and now_ns - state.promised_ns.get(agent, now_ns) >= residue_ns(state, agent)
 
 
 def reply(

@@ -205,6 +205,14 @@ def presumption_due_ns(state: Replica, known: KnownOrder) -> int:
     return state.seen.get(known.id, state.booted_ns) + residue
 
 
+def restart_waits(state: Replica, now_ns: int) -> None:
+    """What was measured on a clock that cannot be believed was not measured: all waits begin anew, as after a restart (T4, T5)."""
+    state.seen.clear()
+    state.booted_ns = now_ns
+    state.promised_ns = dict.fromkeys(state.promised_ns, now_ns)
+    set_waiting_timer(state, now_ns)
+
+
 def set_waiting_timer(state: Replica, now_ns: int) -> None:
     """One timer for the earliest thing that waiting will call for."""
     due = []
@@ -231,7 +239,7 @@ def on_waiting_timer(state: Replica, now_ns: int) -> None:
 
 def note_own_wait(state: Replica, known: KnownOrder, now_ns: int) -> None:
     """This replica has outwaited every lease that it might have granted before it denied, and holds the order durably, whichever came last."""
-    if known.severity.gate is Gate.CLOSED and now_ns >= presumption_due_ns(state, known):
+    if known.severity.gate is Gate.CLOSED and not state.clock.suspected and now_ns >= presumption_due_ns(state, known):
         note_waited(state, known.id, state.node, now_ns)
 
 

@@ -7,7 +7,7 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 from __future__ import annotations
 
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
-from killswitch.core import attempts, audit, federation, intent, leases, policy, rollout, trust
+from killswitch.core import attempts, audit, drift, federation, intent, leases, policy, rollout, trust
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
@@ -108,6 +108,8 @@ class Replica:
         self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
         self.drafts: dict[str, Draft] = {}
         self.waiting_timer_ns: int | None = None
+        self.clock = drift.Monitor()  # while this replica's own is suspected, it grants and declares nothing
+        self.heard_clocks: dict[str, tuple[str, int]] = {}  # peer -> (its boot, the latest of its clock)
         self.publication = Publication()
         self.notices: dict[str, HeadNotice] = {}  # writer -> the latest head that it showed, until it is answered
         self.heads_seen: dict[str, dict[int, Sth]] = {}  # writer -> {size: head}

@@ -12,15 +12,16 @@ from killswitch.core.bundles import PolicyNews, RolloutRequest
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
-from killswitch.core import attempts, audit, boot, intent, keysets, publication, traffic
+from killswitch.core import attempts, audit, boot, drift, intent, keysets, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
-    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderRequest, ResumeCertificate,
-    ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
+    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderPush, OrderRequest,
+    ResumeCertificate, ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
 from killswitch.core.replica.state import Replica, killing, learn, promise_durable, read_order, uncovered
+from killswitch.core.stamps import Stamps
 
 
 def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
@@ -65,6 +66,8 @@ def is_heard(state: Replica, kind: type, sender: str, now_ns: int) -> bool:
 
 def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
     if event.name == "gossip":
+        if drift.trust_again(state, now_ns):
+            orders.restart_waits(state, now_ns)
         dispatch.on_gossip_timer(state, now_ns)
         joining.ask(state)
         rollouts.on_gossip_timer(state)
@@ -127,6 +130,8 @@ def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None
     """Intent knows no cells, and is joined across them; who has outwaited which lease is a cell's own matter (T4)."""
     if sender not in state.others:
         return
+    if message.clocks is not None and sender in state.peers:
+        watch_clock(state, message.clocks, sender, now_ns)
     took_in(state, learn(state, message.orders, message.certificates, sender, now_ns), now_ns)
     for order in message.durable:
         orders.note_durable(state, order, sender, now_ns)
@@ -135,6 +140,23 @@ def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None
     dispatch.answer_gossip(state, message, sender)
     if message.keyset < state.trust.keyset.version:
         send(state, sender, keysets.since(state, message.keyset))
+
+
+def watch_clock(state: Replica, stamps: Stamps, sender: str, now_ns: int) -> None:
+    """The peer stamped this after it had heard of this clock, and before it came here. Most clocks are right: this one is if it goes with them."""
+    state.heard_clocks[sender] = (stamps.boot, stamps.sent_ns)
+    if stamps.heard_boot != state.boot:
+        return
+    sight = drift.Sight(stamps.boot, stamps.heard_ns, now_ns, stamps.sent_ns)
+    drift.compare(state.clock, sender, sight, state.parameters.drift_ppm, state.parameters.lease_ns)
+    if drift.doubt(state, len(state.peers) // 2, now_ns):
+        orders.restart_waits(state, now_ns)
+
+
+def on_order_push(state: Replica, message: OrderPush, sender: str, now_ns: int) -> None:
+    """A sidecar stopped its own agent: approvers have to be shown that, and its lease is denied."""
+    own = tuple(order for order in message.orders if order.signer == sender)
+    took_in(state, learn(state, own, (), sender, now_ns), now_ns)
 
 
 def on_intent_reply(state: Replica, message: IntentReply, sender: str, now_ns: int) -> None:
@@ -187,6 +209,7 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     IntentRead: on_intent_read,
     IntentReply: on_intent_reply,
     FenceAck: on_fence_ack,
+    OrderPush: on_order_push,
     HeadNotice: witness.on_head_notice,
     Cosigned: witness.on_cosigned,
     ForkProof: witness.on_fork_proof,

@@ -8,7 +8,7 @@ made durable; class F sinks are fenced at it; a first quorum lease opens; the st
 
 from __future__ import annotations
 
-from killswitch.core import intent, leases
+from killswitch.core import drift, intent, leases
 from killswitch.core.events import SetTimer, Spawn
 from killswitch.core.messages import (
     COUNTER_MAX, NO_TOKEN, Evidence, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token,
@@ -121,6 +121,7 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
 def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     """Count a grant. Its orders were learned before, in the same step."""
     heed(state, reply.promised.counter)
+    watch_clock(state, reply, now_ns)
     if reply.token != state.token or not state.opened or reply.agent != state.config.agent:
         return
     if reply.why == "unpromised":
@@ -135,6 +136,16 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
         # A fence came with an order. A quorum that grants after that says that the order is lifted, or never was effective;
         # but a fence never falls, so this token can do nothing any more: the process is replaced by one with a greater token.
         state.outdated |= state.shut_out_ns is not None and round_.sent_ns >= state.shut_out_ns
+
+
+def watch_clock(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """The replica stamped the request between its sending and now. A clock with which no quorum can agree is not one to measure leases by (T5)."""
+    round_ = state.rounds.get(reply.nonce)
+    if round_ is None or not reply.boot or reply.agent != state.config.agent:
+        return
+    sight = drift.Sight(reply.boot, round_.sent_ns, now_ns, reply.received_ns)
+    drift.compare(state.clock, reply.replica, sight, state.parameters.drift_ppm, state.parameters.lease_ns)
+    drift.doubt(state, len(state.config.replicas) - state.config.quorum, now_ns)
 
 
 def extend_lease(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None:

@@ -6,7 +6,7 @@ forgotten update can leave a gate open. Must not know how facts arrive (``step``
     mode        when                                               gate             agent's process
     BOOT        before the first quorum lease of this instance     CLOSED           none
     RUNNING     nothing ordered, lease live                        OPEN             running
-    STANDBY     ISOLATE, or no lease, or a disk failed or full     CLOSED           kept
+    STANDBY     ISOLATE, no lease, disk failed or full, bad clock  CLOSED           kept
     DRAINING    SOFT, drain lease live, before the deadline        DRAIN            asked to stop
     QUIESCING   to stop with the gate closed                       CLOSED           asked to stop
     KILLING     HARD, or the deadline has passed                   CLOSED           killed until reaped
@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from killswitch.core.heads import ForkProof
-from killswitch.core import audit, intent, leases
+from killswitch.core import audit, drift, intent, leases
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
@@ -82,6 +82,17 @@ class Question:
         self.tries = 0
 
 
+class Standing:
+    """How long the process has been on standby without an order: ``stood_ns`` in earlier spells, and since ``since_ns`` in this one, if it is one."""
+
+    __slots__ = ("ran_since_ns", "since_ns", "stood_ns")
+
+    def __init__(self) -> None:
+        self.since_ns: int | None = None
+        self.ran_since_ns: int | None = None
+        self.stood_ns = 0
+
+
 class Sidecar:
     """The state of one sidecar process. Times are on the sidecar's own clock, in nanoseconds."""
 
@@ -117,19 +128,19 @@ class Sidecar:
         self.opening = False
         self.opened = False
         self.fences_missing: set[str] = set()
+        self.clock = drift.Monitor()  # suspected, if no quorum of replicas agrees with it
         # -- the agent's process
         self.reaping = False  # orphans of an earlier instance
-        self.spawning = False
-        self.process = False
+        self.spawning = self.process = False
         self.shut_out_ns: int | None = None  # when a sink was found to be fenced above this token
         self.outdated = False  # and a quorum vouches for the token all the same: it is to be replaced
-        self.stopping = False
-        self.stop_drain = False
+        self.stopping = self.stop_drain = False
         self.stop_by_ns: int | None = None
         self.killing = self.kill_failed = False
         self.next_kill_ns = self.kill_by_ns = NEVER
         self.last_applied = ""  # the task of the last effect that took place in this start
         self.restart_after_ns = NEVER
+        self.standing = Standing()
         self.checkpoint = 0
         self.permits: dict[str, Permit] = {}
         self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
@@ -167,7 +178,8 @@ def gate(state: Sidecar, now_ns: int) -> Gate:
     demanded = ordered(state).gate
     if state.stopping:
         demanded = max(demanded, Gate.DRAIN)
-    if state.disk_failed or state.disk_full or state.killing or not state.process or not lease_live(state, demanded, now_ns):
+    unfit = state.disk_failed or state.disk_full or state.clock.suspected
+    if unfit or state.killing or not state.process or not lease_live(state, demanded, now_ns):
         return Gate.CLOSED
     if demanded is Gate.DRAIN and drain_over(state, now_ns):
         return Gate.CLOSED

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import attempts, boot, checkpoints, intent, keysets, leases, publication, trust
+from killswitch.core import attempts, boot, checkpoints, drift, intent, keysets, leases, publication, trust
 from killswitch.core.events import (
     Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
@@ -26,9 +26,9 @@ from killswitch.core.messages import (
     ResolveRequest, ResumeCertificate, StartReply, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
-from killswitch.core.sidecar import floors, permits, proof, recover, starts
+from killswitch.core.sidecar import floors, permits, proof, recover, standby, starts
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import NEVER, Sidecar, agent_node
+from killswitch.core.sidecar.state import NEVER, Sidecar, Standing, agent_node
 
 
 def step(state: Sidecar, event: Input, now_ns: int) -> list[Effect]:
@@ -333,6 +333,7 @@ def forget_process(state: Sidecar) -> None:
     state.permits.clear()
     state.answered.clear()
     state.resolving.clear()
+    state.standing = Standing()
     state.effects.append(SetTimer("grace", None))
     starts.drop_lease(state)
 
@@ -342,6 +343,8 @@ def forget_process(state: Sidecar) -> None:
 
 def settle(state: Sidecar, now_ns: int) -> None:
     """Do what the facts call for now, and tell what changed."""
+    if standby.over(state, now_ns):
+        learn_order(state, standby.local_stop(state), now_ns)
     drive_process(state, now_ns)
     state.kill_failed = cannot_end(state, now_ns)
     starts.spawn_when_ready(state, now_ns)
@@ -355,6 +358,7 @@ def settle(state: Sidecar, now_ns: int) -> None:
         observe(state, "gate-changed", agent=state.config.agent, token=parts(state.token), gate=gate.name, mode=mode)
         if opened:
             permits.announce_gate(state, gate)
+        standby.follow(state, mode, now_ns)
     if state.intent.orders:
         proof.gather(state, gate, now_ns)
     if state.intent.version != state.seen_version:
@@ -403,15 +407,17 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
 
 def on_timer(state: Sidecar, event: Timer, now_ns: int) -> None:
     if event.name == "renew":
+        drift.trust_again(state, now_ns)
         starts.renew(state, now_ns)
         remind(state)
+        standby.tell(state)
         publication.publish(state, state.config.replicas, now_ns)
         state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
     elif event.name == "lease":
         starts.on_lease_timer(state, now_ns)
     elif event.name == "permits":
         permits.on_permit_timer(state, now_ns)
-    # "grace" and "kill" only wake the sidecar: `settle` sees by the clock what is due
+    # "grace", "kill" and "standby" only wake the sidecar: `settle` sees by the clock what is due
 
 
 _HANDLERS: dict[type, Callable[[Sidecar, Any, int], None]] = {
