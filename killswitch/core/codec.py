@@ -45,13 +45,13 @@ from killswitch.core.messages import (
 
 MAGIC: Final = "KSP"
 MAJOR: Final = 1
-MINOR: Final = 2
+MINOR: Final = 1
 
 # What a minor version added: types, and fields of types that were there before. An earlier version neither says nor understands these; what it
 # leaves out is read as the field's default.
 TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1, "CellStatus": 1, "PolicyNews": 1, "RolloutRequest": 1, "RolloutStatus": 1}
 FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {
-    "LeaseRequest": {"keyset": 1}, "LeaseReply": {"boot": 2}, "Gossip": {"keyset": 1, "clocks": 2}, "IntentReply": {"policy_seq": 1},
+    "LeaseRequest": {"keyset": 1}, "LeaseReply": {"boot": 1}, "Gossip": {"keyset": 1, "clocks": 1}, "IntentReply": {"policy_seq": 1},
     "Query": {"nonce": 1}, "QueryResult": {"nonce": 1}, "StopRequest": {"compensate": 1},
 }  # fmt: skip
 

@@ -298,11 +298,9 @@ class OrderPush(Struct, frozen=True, tag=True):
 
 
 class Gossip(Struct, frozen=True, tag=True):
-    """Anti-entropy between replicas. Digests first; ids and bodies only where digests differ.
-
-    ``durable``: uncovered orders that the sender holds durably. ``waited``: those it has held for the whole residue of a lease on its own clock since
-    its own accept (T4). ``evidence``: latest proofs it knows. ``clocks``: stamps by which the receiver judges its own clock (T5).
-    """
+    """Anti-entropy between replicas. Digests first; ids and bodies only where digests differ. ``durable``: uncovered orders that the sender holds
+    durably; ``waited``: those it has held for the whole residue of a lease on its own clock since its own accept (T4); ``evidence``: latest proofs it
+    knows; ``clocks``: stamps by which the receiver judges its own clock (T5)."""
 
     digest: str
     durable: tuple[str, ...] = ()
@@ -476,8 +474,8 @@ class UnknownProhibition(Struct, frozen=True, tag=True):
 
 Message = (
     Order | ResumeCertificate | OrderRequest | OrderStatus | CellStatus | AgentStatus | ResumeDraftRequest | ResumeDraft | ResumeSubmit
-    | ResumeStatus | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply
-    | HeadNotice | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson | RolloutRequest | RolloutStatus | PolicyNews
-    | Fence | FenceAck | ChallengeRequest | Challenge | Apply | ApplyResult | Query | QueryResult
-    | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice | StopAck | UnknownProhibition
+    | ResumeStatus | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply | HeadNotice
+    | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson | RolloutRequest | RolloutStatus | PolicyNews | Fence | FenceAck | ChallengeRequest
+    | Challenge | Apply | ApplyResult | Query | QueryResult | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice
+    | StopAck | UnknownProhibition
 )  # fmt: skip
