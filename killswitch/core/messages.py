@@ -298,8 +298,8 @@ class OrderPush(Struct, frozen=True, tag=True):
 
 
 class Gossip(Struct, frozen=True, tag=True):
-    """Digests first; ids and bodies only where they differ. ``durable``: uncovered orders that the sender holds durably; ``waited``: those held for the
-    residue of a lease on its own clock (T4); ``evidence``: latest proofs; ``clocks``: stamps by which the receiver judges its own clock (T5)."""
+    """Digests first; ids and bodies only where they differ. ``durable``: uncovered orders that the sender holds durably; ``waited``: those held for
+    the residue of a lease on its own clock (T4); ``evidence``: latest proofs; ``clocks``: stamps by which the receiver judges its clock (T5)."""
 
     digest: str
     durable: tuple[str, ...] = ()
