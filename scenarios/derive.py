@@ -235,8 +235,13 @@ def playable_by(name: str, form: FaultForm | None) -> tuple[str, ...]:
     kind = FAULTS[name]
     given = {} if form is None else {setting.name: form.get(setting.name) for setting in kind.settings}
     restricted = [setting for setting in kind.settings if setting.live]
-    live = all(given.get(setting.name) in setting.live for setting in restricted)
+    live = all(_certain(given.get(setting.name)) in setting.live for setting in restricted)
     return tuple(driver for driver in kind.drivers if driver != LIVE or live)
+
+
+def _certain(value: object) -> object:
+    """A range of one number is that number; any wider one is none that is known before it is drawn."""
+    return value.low if isinstance(value, Span) and value.fixed else value
 
 
 def _faults(scenario: Scenario) -> list[tuple[str, FaultForm | None]]:

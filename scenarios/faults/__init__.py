@@ -41,5 +41,6 @@ FAULTS: dict[str, FaultKind] = {kind.name: kind for family in _FAMILIES for kind
 def playable(fault: Fault) -> tuple[str, ...]:
     """The drivers that can play a concrete fault, with its very settings. Raises `KeyError` for a fault that is not in the reference."""
     kind = FAULTS[fault.what]
-    beyond_live = any(setting.live and fault.settings.get(setting.key) not in setting.live for setting in kind.settings)
+    # What a hand-made schedule leaves out is 0, to the injectors as well.
+    beyond_live = any(setting.live and fault.settings.get(setting.key, 0) not in setting.live for setting in kind.settings)
     return tuple(driver for driver in kind.drivers if not (driver == LIVE and beyond_live))

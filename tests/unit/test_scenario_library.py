@@ -12,7 +12,7 @@ from scenarios.schedule import Fault
 from scenarios.units import SECOND_NS
 
 LIBRARY = load.library()
-PLAYED_LIVE = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain")
+PLAYED_LIVE = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain", "disk-full-at-a-kill")
 
 
 def test_the_library_is_there() -> None:
