@@ -29,7 +29,7 @@ COSIG: Final = "COSIG"  # the one kind of record that calls for no head of its o
 # What may use the last room on a disk: records of prohibitions, of what came of them, and of what takes trust away (protocol 3.10).
 RESERVED: Final = frozenset({
     "ORDER_ACCEPTED", "ORDER_EFFECTIVE", "ORDER_LEARNED", "DECISION", "ESCALATED", "DECLARED", "GATE_CHANGE", "PROC_TERM", "PROC_KILL", "PROC_REAPED",
-    "EVIDENCE", "FENCE", "FENCE_ACKED", "FORK_PROOF", "KEYSET", "ATTEMPT", "ATTEMPT_OVER", "QUARANTINE",
+    "EVIDENCE", "FENCE", "FENCE_ACKED", "FORK_PROOF", "KEYSET", "ATTEMPT", "ATTEMPT_OVER", "QUARANTINE", "CLOCK_SUSPECT",
 })  # fmt: skip
 _DECODER: Final = msgspec.msgpack.Decoder()
 _RECORD_ENCODER: Final = msgspec.msgpack.Encoder()
