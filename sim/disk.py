@@ -42,7 +42,7 @@ class Disk:
         self._spec = spec
         self._give = give
         self._jitter = tape.stream(f"disk.sync/{node}")
-        self._survives = tape.stream(f"disk.survives/{node}")
+        self._node, self._tape = node, tape
         self.records: list[Record] = []
         self.durable = 0
         self.slots: dict[int, bytes] = {}
@@ -62,6 +62,10 @@ class Disk:
         self.broken = False
         self._writing: tuple[WriteCheckpoint, int, bytes | None] | None = None
         self.on_checkpoint_step: Callable[[int], None] | None = None  # told how many of its steps are done
+
+    def _survives(self, ways: int) -> int:
+        """A draw of what a loss leaves. Few disks are ever lost, so few need the stream."""
+        return self._tape.stream(f"disk.survives/{self._node}")(ways)
 
     # -- the log
 

@@ -97,7 +97,7 @@ class Node:
         self.unfinished: deque[Effect] = deque()
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
-        self._held: deque[tuple[int, Effect]] = deque()
+        self._held: list[tuple[int, Effect]] = []
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
         self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
         self._wall = deque(wall)
@@ -105,7 +105,6 @@ class Node:
         self.wall_stepped_ns = 0
         self._durable = 0
         self._lag = world.tape.stream(f"timer.lag/{config.node}")
-        self._choose = world.tape.stream(f"process/{config.node}")
 
     @property
     def running(self) -> bool:
@@ -113,6 +112,10 @@ class Node:
 
     def stands_still(self) -> bool:
         return bool(self.paused_by)
+
+    def _choose(self, ways: int) -> int:
+        """A draw of what befalls the process; most nodes never need the stream."""
+        return self.world.tape.stream(f"process/{self.id}")(ways)
 
     # -- the life of the process
 
@@ -348,7 +351,7 @@ class Node:
         """What waited for the log may go now, in the order in which it was asked for."""
         machine = self.machine
         due = [effect for lsn, effect in self._held if lsn <= self._durable]
-        self._held = deque(entry for entry in self._held if entry[0] > self._durable)
+        self._held = [entry for entry in self._held if entry[0] > self._durable]
         for effect in due:
             if self.machine is machine:  # an exit may be among them
                 self._carry_out(effect)

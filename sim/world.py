@@ -33,11 +33,13 @@ class Upstream:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._open: dict[str, tuple[str, Task]] = {}
+        self._open: dict[str, dict[str, Task]] = {}  # agent -> its tasks by name
+        self._given: dict[str, str] = {}  # task -> agent
 
     def submit(self, work: Work) -> None:
         task = Task(work.task, work.sink, work.steps, work.step_ns, work.undo)
-        self._open[work.task] = (work.agent, task)
+        self._open.setdefault(work.agent, {})[work.task] = task
+        self._given[work.task] = work.agent
         node = self._world.nodes[f"agent/{work.agent}"]
         self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
         node.receive(Submit(task))
@@ -46,16 +48,15 @@ class Upstream:
 
     def _expire(self, work: Work) -> None:
         """The round is closed. Whoever has not contributed by now is not waited for, nor asked again."""
-        if self._open.pop(work.task, None) is not None:
+        if self._open[work.agent].pop(work.task, None) is not None:
             self._world.fact("task-expired", self._world.nodes[f"agent/{work.agent}"], {"agent": work.agent, "task": work.task})
 
     def hand_over_again(self, node: Node) -> None:
-        for agent, task in list(self._open.values()):
-            if agent == node.config.agent:
-                node.receive(Submit(task))
+        for task in list(self._open.get(node.config.agent, {}).values()):
+            node.receive(Submit(task))
 
     def acknowledge(self, task: str) -> None:
-        self._open.pop(task, None)
+        self._open.get(self._given.get(task, ""), {}).pop(task, None)
 
 
 class World:

@@ -39,7 +39,15 @@ class Node:
 
 def keyset_of(config: NodeConfig) -> Keyset:
     """The keyset by convention of a federation: the replicas of its cells, the sidecars of its fleet, and the people of `keys.default_keyset`."""
-    return default_keyset(federation.everyone(config), [f"sidecar/{agent_name}" for agent_name in config.fleet])
+    replicas = federation.everyone(config)
+    if not (_made and _made[0] is config.fleet and _made[1] == replicas):
+        _made[:] = config.fleet, replicas, default_keyset(replicas, [f"sidecar/{agent_name}" for agent_name in config.fleet])
+    keyset: Keyset = _made[2]
+    return keyset
+
+
+# The last one made, with what it was made of. A world makes a machine for each node of one fleet: a keyset for each would cost the square of it.
+_made: list[Any] = []
 
 
 def machine(config: NodeConfig, signer: Signer, keyset: Keyset | None = None) -> Machine:

@@ -136,4 +136,4 @@ def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> boo
     del state.fences[(ack.sink, ack.agent)]
     state.tries.pop((ack.sink, ack.agent), None)
     record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
-    return not any(agent == ack.agent for _, agent in state.fences)
+    return not any((sink, ack.agent) in state.fences for sink in state.config.sinks)

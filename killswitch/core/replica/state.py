@@ -12,7 +12,7 @@ from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, ResumeDraftRequest, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, ResumeDraftRequest, SinkClass, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.traffic import MESSAGES_A_RENEWAL, Shares, Tries
@@ -70,6 +70,7 @@ class Replica:
         self.fleet = {
             agent: Identity(agent, agent.partition("/")[0], labels) for agent, labels in config.fleet.items() if federation.at_home(config, agent)
         }
+        self.challenged = {sink.split("/")[1] for sink, kind in config.sinks.items() if kind == SinkClass.CHALLENGED}  # tenants with class C sinks
         self.effects: list[Effect] = []
         # -- durable (folded from the log at Boot)
         self.chain = audit.Chain("")
@@ -134,7 +135,9 @@ def view_of(state: Replica, agent: str) -> View:
 
 def concerned(state: Replica, known: KnownOrder) -> list[str]:
     """The deployed agents that an order matches: found when asked, never written down, so that late joiners are covered (protocol 3.7)."""
-    return [agent for agent, identity in state.fleet.items() if intent.matches(known.body.tenant, known.body.scope, identity)]
+    scope = known.body.scope
+    near = state.fleet if scope.kind != "agent" else {scope.value: state.fleet[scope.value]} if scope.value in state.fleet else {}
+    return [agent for agent, identity in near.items() if intent.matches(known.body.tenant, scope, identity)]
 
 
 def greatest_token(state: Replica, agent: str) -> Token:
@@ -164,7 +167,7 @@ def promise_durable(state: Replica, agent: str, token: Token) -> None:
 
 def residue_ns(state: Replica, agent: str) -> int:
     """How long after its last grant a replica waits for an agent's effects to be over: W, and P where sinks are challenged (T4)."""
-    challenged = any(kind == "C" for sink, kind in state.config.sinks.items() if sink.split("/")[1] == agent.partition("/")[0])
+    challenged = agent.partition("/")[0] in state.challenged
     return leases.residue_ns(state.parameters) + (state.parameters.challenge_ns if challenged else 0)
 
 
