@@ -84,12 +84,16 @@ def pause_ns(tries: int, base_ns: int, jitter: str) -> int:
 
 
 class Shares:
-    """A token bucket for each key: ``{key: [credit in ns, when it was last reckoned]}``. A message costs ``cost_ns`` of it."""
+    """A token bucket for each key: ``{key: [credit in ns, when it was last reckoned]}``. A message costs ``cost_ns`` of it.
 
-    __slots__ = ("_buckets", "cost_ns")
+    ``missed`` counts what was beyond anybody's share.
+    """
+
+    __slots__ = ("_buckets", "cost_ns", "missed")
 
     def __init__(self, cost_ns: int) -> None:
         self.cost_ns = max(1, cost_ns)
+        self.missed = 0
         self._buckets: dict[str, list[int]] = {}
 
     def take(self, key: str, now_ns: int) -> bool:
@@ -101,8 +105,10 @@ class Shares:
             bucket = self._buckets[key] = [BURST * self.cost_ns, now_ns]
         credit = min(bucket[0] + max(0, now_ns - bucket[1]), BURST * self.cost_ns)  # a clock that was set back earns nothing
         bucket[1] = now_ns
-        bucket[0] = credit - self.cost_ns if credit >= self.cost_ns else credit
-        return credit >= self.cost_ns
+        within = credit >= self.cost_ns
+        bucket[0] = credit - self.cost_ns if within else credit
+        self.missed += not within
+        return within
 
 
 def share_of(sender: str) -> str:

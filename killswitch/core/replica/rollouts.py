@@ -42,19 +42,19 @@ def record_decision(state: Replica, request: str, asked: policy.Request, answer:
         "request": request, "tenant": asked.tenant, "order": order, "facts": structs.asdict(asked), "decision": ruling.decision,
         "rollout": state.policies.in_force.record, "ruling": severity(ruling), "stable": severity(answer.stable),
         "candidate": None if answer.candidate is None else severity(answer.candidate), "errors": ruling.errors,
-        "unrecorded": state.refusals_unrecorded,
+        "unrecorded": state.refusals.missed,
     }  # fmt: skip
-    state.refusals_unrecorded = 0
+    state.refusals.missed = 0
     record(state, "DECISION", body, now_ns)
 
 
 def record_refusal(state: Replica, request: str, asked: policy.Request, answer: Answer, sender: str, now_ns: int) -> None:
     """A refusal is put on record within its sender's share of the log, and where there is room; the others are counted: nobody fills a disk, or the
     last of it, by being refused."""
-    if not state.disk_full and state.refusals.take(traffic.share_of(sender), now_ns):
+    if state.disk_full:
+        state.refusals.missed += 1
+    elif state.refusals.take(traffic.share_of(sender), now_ns):
         record_decision(state, request, asked, answer, now_ns)
-    else:
-        state.refusals_unrecorded += 1
 
 
 def severity(ruling: policy.Ruling) -> tuple[bool, int, int, int, int]:

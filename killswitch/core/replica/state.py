@@ -102,7 +102,6 @@ class Replica:
         self.shares = Shares(min(config.parameters.renew_ns, config.parameters.gossip_ns) // MESSAGES_A_RENEWAL)
         self.over_share: dict[str, int] = {}  # sender -> how much of it was dropped
         self.refusals = Shares(config.parameters.renew_ns // MESSAGES_A_RENEWAL)
-        self.refusals_unrecorded = 0
         self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
         self.told: dict[tuple[str, str], str] = {}
         self.attempts = Attempts()
