@@ -428,8 +428,8 @@ class Node:
         """Fold the records written so far into a fresh machine and put its digest beside the live one's. ``chain_ok``: if that is known already."""
         machine = self.machine
         records = [*self.disk.records, *self.disk.refused]  # what waits for room is part of the log that the process goes by
-        if machine is None or self._in_step or not records or self.disk.broken:
-            return
+        if machine is None or self._in_step or self.unfinished or not records or self.disk.broken:
+            return  # in the middle of a step the machine is ahead of what it has written
         try:
             live = machine.digest()
             fresh = self.world.make_machine(self.config)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.history import VOCABULARY
+from harness.implementation import Killswitch
 from killswitch.core.events import (
     AcknowledgeTask,
     Boot,
@@ -25,7 +26,10 @@ from killswitch.core.events import (
     Timer,
 )
 from killswitch.core.messages import StopAck, Task, Token
+from scenarios import load
+from scenarios.draw import draw
 from scenarios.schedule import Tape as TapeSpec
+from sim.driver import play
 from sim.node import INBOX_MAX, KILL_NS, SPAWN_NS, TIMER_LAG_NS
 from tests.sim.stage import BENIGN, MS, SYNC_NS, Stage
 
@@ -411,3 +415,12 @@ def test_a_step_that_raises_is_a_fact_and_the_end_of_its_process() -> None:
     assert stage.facts[0] == (0, "step-raised", {"error": "KeyError: 'mine' (on Receive)"})
     assert tuple(stage.facts[0][2]) == VOCABULARY["step-raised"][0]
     assert stage.taken(Timer) == []
+
+
+def test_who_dies_in_the_middle_of_a_step_is_not_held_against_its_log() -> None:
+    """A pause between a decision and its record, and a kill in that pause: the machine was ahead of its log, and nobody had been told (S15)."""
+    schedule = draw(load.load(load.find("paused-across-its-lease")), 7005, "test")
+    run = play(schedule, Killswitch())
+    assert [fact for fact in run.history.of("log-folded") if fact.body["live"] != fact.body["folded"]] == []
+    died = [fact for fact in run.history.of("node-crashed") if fact.node == "agent/acme/2"]
+    assert died and not any(fact.node == "agent/acme/2" and fact.at_ns == died[0].at_ns for fact in run.history.of("log-folded"))
