@@ -13,14 +13,16 @@ from msgspec.structs import replace
 
 from harness.history import Fact
 from scenarios.deploy import OPERATOR
-from scenarios.faults import FAULTS, Aim, disks
+from scenarios.faults import FAULTS, Aim, disks, load
 from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Trigger
 from sim.network import stream_of
 
 APART_NS = 1_000
 DISK_FAULTS = frozenset(row.name for row in disks.ROWS)
+# What makes tenants feel each other at the one thing that they share, or is made by somebody out of whoever is there: in neither schedule.
+SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "bandwidth", "slow-node", "forge", "cross-tenant", "malformed", "poison"})
 NODE_STREAMS = ("timer.lag", "process", "disk.sync", "disk.survives", "pause.style")
-LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold")
+LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold", "corrupt")
 
 
 def with_and_without(schedule: Schedule, history: Iterable[Fact], gone: str) -> tuple[Schedule, Schedule]:
@@ -51,6 +53,8 @@ def _timed(timeline: tuple[Entry, ...], history: Iterable[Fact], shared: tuple[s
     at = {fact.body.get("fault", fact.body.get("operation")): fact.at_ns for fact in history if fact.kind in ("fault-on", "operation-played")}
     for number, entry in enumerate(timeline):
         action = entry.action
+        if isinstance(action, Fault) and action.what in SHARED_FAULTS:
+            continue
         if isinstance(action, Fault) and (FAULTS[action.what].aim is Aim.SIGNALS or action.what in DISK_FAULTS):
             action = replace(action, targets=tuple(node for node in action.targets if node not in shared))
             if not action.targets:

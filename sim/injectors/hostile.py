@@ -15,8 +15,9 @@ from scenarios.schedule import Fault
 from sim import frames
 from sim.injectors.family import Family, whole
 from sim.injectors.forgery import FORGERIES, Aim, broken_frame, foreign_certificate
-from sim.network import Impairment
+from sim.network import Impairment, stream_of
 from sim.node import Node
+from sim.tape import PPM
 from sim.world import World
 
 GAP_NS = 1_000_000
@@ -35,8 +36,8 @@ class Hostile(Family):
         self.ends = {"corrupt": self._mend}
 
     def _forge(self, id_: str, fault: Fault) -> None:
-        choose = self.world.tape.stream("forge")
         for node in self.targets(fault):
+            choose = self.world.tape.stream(f"forge/{node.id}")
             aim = self._aim(node, choose(1 << 16))
             for number in range(whole(fault, "times")):
                 what = sorted(FORGERIES)[choose(len(FORGERIES))]
@@ -45,7 +46,7 @@ class Hostile(Family):
 
     def _cross(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            aim = self._aim(node, self.world.tape.stream("forge")(1 << 16))
+            aim = self._aim(node, self.world.tape.stream(f"forge/{node.id}")(1 << 16))
             self._made += 1
             self._send(id_, 0, aim, "certificate of another tenant", foreign_certificate(self._ring, aim, self._made))
 
@@ -68,8 +69,8 @@ class Hostile(Family):
         self._hand_over(id_, number, aim, source, what, found)
 
     def _malform(self, id_: str, fault: Fault) -> None:
-        choose = self.world.tape.stream("malform")
         for node in self.targets(fault):
+            choose = self.world.tape.stream(f"malform/{node.id}")
             aim = self._aim(node, choose(1 << 16))
             replicas = [replica for replica in node.config.replicas if replica != node.id]
             source = self._source(aim) if fault.settings.get("source") == "stranger" else replicas[choose(len(replicas))]
@@ -93,10 +94,11 @@ class Hostile(Family):
     # -- bits that flip
 
     def _corrupt(self, id_: str, fault: Fault) -> None:
-        choose, share = self.world.tape.stream("corrupt"), whole(fault, "chance_ppm")
+        share = whole(fault, "chance_ppm")
 
         def spoil(source: str, target: str, message: Message) -> Message | None:
-            if choose(1_000_000) >= share:
+            choose = self.world.tape.stream(f"corrupt/{stream_of(source, target)}")
+            if choose(PPM) < PPM - share:
                 return message
             self.world.fault_fired(id_)
             return frames.corrupted(message, source, target, choose)
