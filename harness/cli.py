@@ -292,7 +292,10 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
 
 
 @app.command
-def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
+def bugs(
+    *names: str, seeds: int = 40, jobs: int = 0, once: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:  # fmt: skip
     """Measure the harness on planted bugs: bug x invariant x seeds to find, and that nobody flags the controls.
 
     Parameters
@@ -303,6 +306,8 @@ def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Para
         Give up on a bug after so many seeds of each of its scenarios.
     jobs
         Processes to play on; 0 takes one for each core.
+    once
+        Leave a bug alone once one of its scenarios has found it.
     json
         Print one JSON document.
     """
@@ -319,7 +324,7 @@ def bugs(*names: str, seeds: int = 40, jobs: int = 0, json: Annotated[bool, Para
         raise Refused(why)
     try:
         with terminal.progress("bugs") as progress:
-            matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress)
+            matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress, everywhere=not once)
     except WorkerDied as died:
         raise Refused(str(died), Exit.UNKNOWN) from died
     if json:

@@ -53,29 +53,43 @@ class Matrix(Struct, frozen=True, kw_only=True):
     catches: tuple[Catch, ...]
 
 
-def hunt(names: Iterable[str], seeds: int, jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Matrix:
-    """Play each bug in each of its scenarios until it is found, for at most ``seeds`` seeds; a control for all of them. Raises `WorkerDied`."""
+def hunt(
+    names: Iterable[str], seeds: int, jobs: int, progress: Callable[[int, int], None] = lambda done, total: None, *, everywhere: bool = True
+) -> Matrix:
+    """Play each bug in each of its scenarios until it is found, for at most ``seeds`` seeds; a control for all of them. Raises `WorkerDied`.
+
+    ``everywhere`` False leaves out the scenarios after the first in which it is found: whether each is found, without where else.
+    """
     bugs = [planted.COLLECTION[name] for name in names]
-    errands = [(bug.name, scenario, seeds) for bug in bugs for scenario in bug.scenarios]
+    errands = [(bug.name, seeds, everywhere) for bug in bugs]
     if jobs == 1:
-        sightings = [_counted(sight(*errand), index, len(errands), progress) for index, errand in enumerate(errands)]
+        found = [_counted(sightings(*errand), index, len(errands), progress) for index, errand in enumerate(errands)]
     else:
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin_worker, initargs=worker_arguments()) as pool:
             try:
-                open_ = [pool.submit(sight, *errand) for errand in errands]
-                sightings = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
+                open_ = [pool.submit(sightings, *errand) for errand in errands]
+                found = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
             except BrokenProcessPool as error:
                 raise WorkerDied from error
             finally:
                 pool.shutdown(cancel_futures=True)
-    remaining = iter(sightings)
-    catches = tuple(_catch(bug, tuple(next(remaining) for _ in bug.scenarios)) for bug in bugs)
-    return Matrix(version=version(), seeds=seeds, catches=catches)
+    return Matrix(version=version(), seeds=seeds, catches=tuple(map(_catch, bugs, found)))
 
 
-def _counted(sighting: Sighting, index: int, total: int, progress: Callable[[int, int], None]) -> Sighting:
+def _counted(found: tuple[Sighting, ...], index: int, total: int, progress: Callable[[int, int], None]) -> tuple[Sighting, ...]:
     progress(index + 1, total)
-    return sighting
+    return found
+
+
+def sightings(name: str, seeds: int, everywhere: bool) -> tuple[Sighting, ...]:
+    """Play one bug in its scenarios, in this process: in all of them, or up to the first in which it is found."""
+    bug = planted.COLLECTION[name]
+    found: list[Sighting] = []
+    for scenario in bug.scenarios:
+        found.append(sight(name, scenario, seeds))
+        if not everywhere and set(found[-1].seeds) & set(bug.caught_by):
+            break
+    return tuple(found)
 
 
 def sight(name: str, scenario_name: str, seeds: int) -> Sighting:

@@ -73,6 +73,7 @@ def test_everything_is_undone_in_reverse_and_may_be_undone_again(tmp_path: Path,
 def test_a_pid_that_has_changed_hands_is_let_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     earlier = msgspec.structs.replace(who(sleeper.pid), start=1)
     os.kill(sleeper.pid, signal.SIGSTOP)
+    os.waitpid(sleeper.pid, os.WUNTRACED)  # it takes a moment to stop
     book = a_ledger(tmp_path)
     book.intend(Process("an earlier one", earlier), Stopped(earlier))
     assert book.undo_all() == ()
