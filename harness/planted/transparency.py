@@ -59,7 +59,7 @@ BUGS = (
     ),
     PlantedBug(
         "B51", "a head is signed over records that are not durable yet",
-        {"publication:published_size": all_that_is_written}, ("S16",), ("swarm-storm", "replica-power-loss"), "hard",
+        {"publication:published_size": all_that_is_written}, ("S16",), ("swarm-disks", "swarm-storm"), "medium",
     ),
     PlantedBug(
         "B52", "witnesses cosign without a proof of consistency, and a log that lost its end passes for itself",
