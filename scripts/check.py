@@ -60,7 +60,7 @@ PHASES = (
     Phase("types", python("mypy")),
     pytest("tests", "-m", "not live", "-n", "2"),
     Phase("clean campaign", haltproof("run", "--seeds", "20", "--twins", "--out", f"{OUT}/campaign")),
-    Phase("planted bugs", haltproof("bugs", "--once", "--seeds", "25")),
+    Phase("planted bugs", haltproof("bugs", "--once", "--seeds", "30")),
     Phase("toxiproxy server", python("harness.live.server"), tolerated=(CAPABILITY_MISSING,)),
     pytest("live", "-m", "live"),
 )
