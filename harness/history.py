@@ -32,12 +32,14 @@ class Fact(NamedTuple):
 VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- the run
     "run-started": (("scenario", "seed", "driver"), "first fact of every history"),
-    "topology": (("replicas", "quorum", "kill_quorum", "cells", "agents", "sinks", "parameters"),
-                 "second fact. cells: [{replicas, quorum, kill_quorum, agents}] where there are several; "
+    "topology": (("replicas", "quorum", "kill_quorum", "core", "cells", "agents", "sinks", "parameters"),
+                 "second fact. core: who is healed first, if not all at once; cells: [{replicas, quorum, kill_quorum, agents}] if there are several; "
                  "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
                  "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns}"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
+    "core-healed": (("members",), "these nodes, and the links among them, are free of faults from here on, and everybody else is cut off, down or "
+                                  "stopped until all is healed; liveness is due among them. Simulation only"),
     "stop-condition": (("condition",), "a stop condition of the scenario held"),
     # -- nodes
     "node-started": (("boot", "instance", "records"), "a process booted, with so many surviving log records"),

@@ -69,6 +69,7 @@ def topology_fact(schedule: Schedule) -> dict[str, Any]:
         "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
         "quorum": topology.quorum,
         "kill_quorum": topology.kill_quorum,
+        "core": list(schedule.core),
         "cells": [
             {"replicas": list(cell.replicas), "quorum": cell.quorum, "kill_quorum": cell.kill_quorum, "agents": list(cell.agents)}
             for cell in (cells(topology) if topology.cells else ())

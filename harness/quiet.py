@@ -72,6 +72,7 @@ def _without(schedule: Schedule, gone: str) -> Schedule:
             agents=tuple(agent for agent in topology.agents if agent.tenant != gone),
             sinks=tuple(sink for sink in topology.sinks if sink.tenant != gone),
         ),
+        core=tuple(node for node in schedule.core if not _of(node, gone)),
         clocks={node: clock for node, clock in schedule.clocks.items() if not _of(node, gone)},
         work=tuple(work for work in schedule.work if work.agent.partition("/")[0] != gone),
         timeline=tuple(_left(schedule.timeline, gone)),

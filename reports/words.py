@@ -27,6 +27,7 @@ SENTENCES: dict[str, str] = {
     "topology": "{replicas} replicas; {kill_quorum} make an order effective, {quorum} grant a lease.",
     "run-ended": "The run ends: {reason}.",
     "healed": "All faults are over; from here on the system has to recover within its bounds.",
+    "core-healed": "{members} are healed, and the rest is not yet: among them the system has to recover within its bounds.",
     "stop-condition": "The stop condition {condition} holds.",
     "node-started": "The process starts, with {records} records that survived (instance {instance}).",
     "node-crashed": "The process dies and loses {lost_records} records; host lost power: {power}.",

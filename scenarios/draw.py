@@ -42,6 +42,7 @@ def draw(scenario: Scenario, seed: int, version: str) -> Schedule:
     topology = derive.topology(scenario.topology)
     roster = Roster(topology)
     settle = derive.settle_ns(scenario)
+    core = _core(scenario, dice, topology)
     return Schedule(
         scenario=scenario.scenario,
         scenario_digest=scenario.digest(),
@@ -49,6 +50,8 @@ def draw(scenario: Scenario, seed: int, version: str) -> Schedule:
         seed=seed,
         duration_ns=scenario.duration,
         settle_ns=settle,
+        core=core,
+        core_ns=settle + settle // 2 if core else 0,  # what operators try again gets through first, and only then falls due
         topology=topology,
         parameters=derive.parameters(scenario.parameters),
         link=_link(scenario, dice),
@@ -72,6 +75,19 @@ def _link(scenario: Scenario, dice: Dice) -> LinkSpec:
         reorder_ppm=dice.once("network/reorder", form.reorder),
         reorder_ns=dice.once("network/reorder-by", form.reorder_by),
     )
+
+
+def _core(scenario: Scenario, dice: Dice, topology: Topology) -> tuple[str, ...]:
+    """As many replicas as any quorum takes, some agents with everything that they need, and the operator."""
+    stream = dice.stream("core")
+    wanted = scenario.core == "drawn" or (scenario.core is None and scenario.swarm is not None and stream.below(3) == 0)
+    if not wanted or topology.cells or not topology.agents:
+        return ()
+    replicas = stream.some([f"replica/{number}" for number in range(1, topology.replicas + 1)], max(topology.quorum, topology.kill_quorum))
+    agents = stream.some(topology.agents, 1 + stream.below(len(topology.agents)))
+    hosts = [node for agent in agents for node in (f"sidecar/{agent.agent}", f"agent/{agent.agent}")]
+    needed = {sink for agent in agents for sink in agent.sinks}
+    return (*replicas, *hosts, *(spec.sink for spec in topology.sinks if spec.sink in needed), "operator")
 
 
 def _clocks(scenario: Scenario, dice: Dice, roster: Roster) -> dict[str, ClockSpec]:

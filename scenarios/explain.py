@@ -82,6 +82,9 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if swarm.operations:
             yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
     settle = duration_text(derive.settle_ns(scenario), PLACES)
+    if scenario.core == "drawn" or (scenario.core is None and scenario.swarm is not None):
+        share = "" if scenario.core else " in a third of the seeds"
+        yield f"  First{share} only a quorum and some agents are healed; what is owed among them must come true while the rest is broken"
     yield f"  At {duration_text(scenario.duration)} all faults are healed; then {settle} without faults, in which everything owed must come true"
 
 

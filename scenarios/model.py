@@ -337,6 +337,10 @@ class Scenario(Form):
     )
     duration: forms.Duration = default("30s")
     settle: forms.Duration | None = Field(default=None, description="fault-free time after all is healed; the default follows from the parameters")
+    core: Literal["drawn", "none"] | None = Field(
+        default=None,
+        description="drawn: a quorum and some agents are healed first, the rest only later; left out: in a third of the seeds of a swarm",
+    )
     seeds: forms.Seeds = default(20)
 
     def digest(self) -> str:

@@ -205,7 +205,10 @@ class Tape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a driver needs. ``scenario_digest`` is of the scenario file's meaning; ``version`` of the code that drew it."""
+    """Everything a driver needs. ``core``: who is healed at ``duration_ns``, with the rest broken for another ``core_ns``; nobody: all at once.
+
+    ``scenario_digest`` is of the scenario file's meaning; ``version`` of the code that drew it.
+    """
 
     schema: str = SCHEMA
     scenario: str
@@ -214,6 +217,8 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int
     duration_ns: int
     settle_ns: int
+    core: tuple[str, ...] = ()
+    core_ns: int = 0
     topology: Topology
     parameters: Parameters
     link: LinkSpec

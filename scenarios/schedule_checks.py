@@ -113,6 +113,7 @@ def _header(schedule: Schedule) -> Problems:
     yield from _within("seed", schedule.seed, 0, SEED_MAX)
     yield from _time("duration_ns", schedule.duration_ns, 1)
     yield from _time("settle_ns", schedule.settle_ns)
+    yield from _time("core_ns", schedule.core_ns)
     for number, condition in enumerate(schedule.stop_when):
         yield from _known(f"stop_when[{number}].quantity", condition.quantity, QUANTITIES, "quantity")
         yield from _within(f"stop_when[{number}].above", condition.above, 0, ABOVE_MAX)
@@ -194,6 +195,8 @@ def _world(schedule: Schedule, roster: Roster) -> Problems:
         yield from _within(f"link.{name}", getattr(link, name), 0, MILLION)
     yield from _time("disk.sync_ns", disk.sync_ns)
     yield from _time("disk.jitter_ns", disk.jitter_ns)
+    for node in schedule.core:
+        yield from _known("core", node, roster.nodes, "node")
     for node, clock in schedule.clocks.items():
         yield from _known("clocks", node, roster.nodes, "node")
         yield from _within(f"clocks.{shown(node)}.offset_ns", clock.offset_ns, -DAY, DAY)

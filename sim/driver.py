@@ -1,6 +1,7 @@
 """Plays a schedule in the simulated world: the driver.
 
-Owns the course of a run (boot, chaos, heal, settle) and its digest. Knows the schedule and an implementation; never a checker. The same
+Owns the course of a run (boot, chaos, perhaps a core healed first, heal, settle) and its digest. Knows the schedule and an implementation;
+never a checker. The same
 schedule and implementation give the same digest on every machine, Python and hash seed.
 """
 
@@ -84,8 +85,11 @@ def _course(world: World) -> None:
     for work in schedule.work:
         world.queue.at(work.at_ns, world.upstream.submit, work)
     world.queue.play(schedule.duration_ns)
+    if schedule.core:
+        nemesis.heal_core(schedule.core)
+        world.queue.play(schedule.duration_ns + schedule.core_ns)
     nemesis.heal()
-    world.queue.play(schedule.duration_ns + schedule.settle_ns)
+    world.queue.play(schedule.duration_ns + schedule.core_ns + schedule.settle_ns)
     chains = {node.id: node.finish() for node in world.nodes.values()}
     _audit(world, chains)
     _load(world)
@@ -104,7 +108,9 @@ def _audit(world: World, chains: dict[str, bool]) -> None:
 def _load(world: World) -> None:
     """How much was said, where a flood or a storm is part of the run."""
     if any(getattr(entry.action, "what", "") in LOAD for entry in world.schedule.timeline):
-        heard = Counter(node for at_ns, node, event in world.trace if at_ns >= world.schedule.duration_ns and type(event) is Receive)
+        heard = Counter(
+            node for at_ns, node, event in world.trace if at_ns >= world.schedule.duration_ns + world.schedule.core_ns and type(event) is Receive
+        )
         for node in world.nodes.values():
             if node.config.role != "agent":
                 world.fact("messages-heard", node, {"since_heal": heard[node.id]})

@@ -6,6 +6,8 @@ a difference, and off after its time or at the heal; all of these are facts. Dec
 
 from __future__ import annotations
 
+from itertools import chain
+
 from harness import operations
 from harness.history import Fact
 from harness.triggers import POLL_NS, Triggers
@@ -13,7 +15,10 @@ from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Operation
 from sim.injectors import FAMILIES
+from sim.node import Node
 from sim.world import World
+
+LEFT_OUT = ""  # the network's own nature, as it were: no fault of the schedule does this
 
 
 class Nemesis:
@@ -40,16 +45,49 @@ class Nemesis:
         if self._triggers.waiting:
             world.queue.at(POLL_NS, self._poll)
 
+    def heal_core(self, core: tuple[str, ...]) -> None:
+        """End every fault that touches the core and bring its nodes back; break everybody else: cut off, and perhaps down or stopped besides.
+
+        Nothing new begins any more. A fault that is wholly outside goes on.
+        """
+        self._healed = True
+        members, world = frozenset(core), self._world
+        for entry in list(self._on.values()):
+            if isinstance(entry.action, Fault) and members.intersection((*entry.action.targets, *chain(*entry.action.links))):
+                self._end(entry)
+        for node in world.nodes.values():
+            if node.id in members:
+                self._bring_back(node)
+            elif node.config.role != "agent":
+                self._leave_out(node, members)
+        world.fact("core-healed", None, {"members": list(core)})
+
+    def _leave_out(self, node: Node, members: frozenset[str]) -> None:
+        world = self._world
+        for member in sorted(members):
+            for ends in ((node.id, member), (member, node.id)):
+                world.network.block(*ends, LEFT_OUT, "blackhole")
+        fate = world.tape.stream(f"left.out/{node.id}")(3)
+        if fate == 1:
+            world.crash(node, power=False)
+        elif fate == 2:
+            node.pause(LEFT_OUT)
+
     def heal(self) -> None:
         """End every fault, bring back every node, and let nothing begin any more."""
         self._healed = True
         for entry in list(self._on.values()):
             self._end(entry)
+        for ends in self._world.network.blocked(LEFT_OUT):
+            self._world.network.unblock(*ends, LEFT_OUT)
         for node in self._world.nodes.values():
-            node.continue_()
-            if not node.running and node.config.role != "agent":
-                node.boot_up()
+            self._bring_back(node)
         self._world.fact("healed", None, {})
+
+    def _bring_back(self, node: Node) -> None:
+        node.continue_()
+        if not node.running and node.config.role != "agent":
+            node.boot_up()
 
     # -- triggers
 

@@ -232,6 +232,10 @@ class Network:
             link.landed.clear()
             link.stalled.clear()
 
+    def blocked(self, fault: str) -> list[tuple[str, str]]:
+        """The links that a fault blocks."""
+        return [ends for ends, link in self._links.items() if fault in link.blocks]
+
     def unblock(self, source: str, target: str, fault: str) -> None:
         """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""
         link = self._links[source, target]

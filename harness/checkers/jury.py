@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from harness.checkers.checker import Checker
+from harness.checkers.core_phase import CorePhase, joined
 from harness.checkers.registry import CHECKERS
 from harness.checkers.run import Run
 from harness.history import Fact
@@ -30,6 +31,7 @@ class Jury:
         self._failures: dict[str, str] = {}
         self._by_kind: dict[str, list[Checker]] = {}
         self._run: Run | None = None
+        self._core: CorePhase | None = None
         self._index = -1
         self._illegible = ""
 
@@ -48,8 +50,12 @@ class Jury:
                 if fact.kind == "topology":
                     self._run = Run(fact)
                     self._seat(self._run)
+                    if fact.body.get("core"):
+                        self._core = CorePhase(fact, self._types)
                 return
             self._run.see(self._index, fact)
+            if self._core is not None:
+                self._core.see(self._index, fact)
         except Exception as error:  # noqa: BLE001 - a fact that does not fit the vocabulary leaves every checker without ground
             self._illegible = f"fact {self._index} ({fact.kind}) cannot be read: {error!r}"
             return
@@ -62,7 +68,8 @@ class Jury:
 
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each invariant, in the order of the registry. Call it once, after the last fact."""
-        return tuple(self._finding(invariant) for invariant in self._types)
+        core = self._core.findings() if self._core is not None and not self._illegible else {}
+        return tuple(joined(self._finding(invariant), core.get(invariant)) for invariant in self._types)
 
     def _seat(self, run: Run) -> None:
         for invariant, kind in self._types.items():

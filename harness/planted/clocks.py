@@ -1,9 +1,12 @@
-"""Planted bugs of time: wall clocks where none may be read, a clock that sleeps with its host, waits and stops that a restart forgets.
+"""Planted bugs of time: wall clocks where none may be read, a clock that sleeps with its host, waits and stops that a restart forgets, and what
+does not come back before everybody does.
 
 The core is given no wall clock, so a mistake that needs one reads that of the node it is made at, as `time.time` would on its host.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from msgspec import structs
 
@@ -68,6 +71,10 @@ def waits_from_the_dawn_of_time(state: Replica, known: KnownOrder) -> int:
     return state.seen.get(known.id, -(leases.PPM**2)) + residue
 
 
+def one_more_to_be_sure(grants: Mapping[str, int], quorum: int) -> bool:
+    return len(grants) > quorum
+
+
 def ones_own_stop_is_forgotten(state: Sidecar, entry: Record, body: dict[str, object], now_ns: int) -> None:
     """A stop that this sidecar gave itself was for the process that ran then."""
     if body["signer"] != state.config.node:
@@ -97,6 +104,10 @@ BUGS = (
     PlantedBug(
         "B86", "a restarted replica counts its wait as over", {"replica.orders:presumption_due_ns": waits_from_the_dawn_of_time}, ("S20", "S8"),
         ("wait-restarted-with-its-replica",), "medium",
+    ),
+    PlantedBug(
+        "B88", "a lease takes one grant more than a quorum, which nobody notices while all replicas are there",
+        {"leases:enough": one_more_to_be_sure}, ("L6",), ("half-healed-cell",), "medium",
     ),
     PlantedBug(
         "B87", "a stop for a standby that was too long does not survive a restart of the sidecar",

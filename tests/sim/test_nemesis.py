@@ -278,3 +278,24 @@ def test_a_suspended_host_sleeps_whole_and_its_boot_time_clock_counts_the_sleep(
     assert asleep == []
     paused, resumed = facts_of(run, "node-paused", SIDECAR)[0], facts_of(run, "node-resumed", SIDECAR)[0]
     assert resumed.clock_ns - paused.clock_ns == resumed.at_ns - paused.at_ns == SECOND
+
+
+CORE = ("replica/1", "replica/3", SIDECAR, "agent/acme/1", "sink/acme/ledger", "operator")
+
+
+@pytest.mark.parametrize("fate", [0, 1, 2])
+def test_a_core_is_healed_first_and_everybody_else_with_all(fate: int) -> None:
+    schedule = short(EACH["partition"], fault("g", "crash", SECOND, targets=("replica/1",), restart_after_ns=-1))
+    lasting = [replace(entry, action=replace(entry.action, for_ns=None)) if entry.id == "f" else entry for entry in schedule.timeline]
+    tape = Tape(seed="1", fixed={"left.out/replica/2": {"0": fate}})
+    run = played(schedule=replace(schedule, timeline=tuple(lasting), core=CORE, core_ns=4 * SECOND, tape=tape))
+    healed, core = facts_of(run, "healed")[0].at_ns, facts_of(run, "core-healed")[0].at_ns
+    assert (core, healed) == (schedule.duration_ns, schedule.duration_ns + 4 * SECOND)
+    assert [fact.at_ns for fact in facts_of(run, "node-started", "replica/1")][1] == core
+    alone = [fact for fact in facts_of(run, "lease-granted") if core + SECOND < fact.at_ns < healed]
+    assert {fact.node for fact in alone} == {"replica/1", "replica/3"}
+    assert {fact.kind for fact in run.history if fact.node == "replica/2" and fact.at_ns == core} & {"node-crashed", "node-paused"} == {
+        0: set(), 1: {"node-crashed"}, 2: {"node-paused"}
+    }[fate]  # fmt: skip
+    assert any(fact.node == "replica/2" and fact.at_ns > healed for fact in facts_of(run, "lease-granted"))
+    assert [finding for finding in check(run.history) if finding.verdict is not Verdict.VALID] == []

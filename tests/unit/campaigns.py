@@ -51,7 +51,19 @@ def violated_history() -> History:
     add(0, "run-started", "world", scenario="kill-during-partition", seed=7, driver="sim")
     agents = {"acme/1": {"tenant": "acme", "labels": [], "sinks": ["sink/acme/ledger"]}, "acme/2": {"tenant": "acme", "labels": [], "sinks": []}}
     parameters = {"lease_ns": 5_000 * MS, "renew_ns": 1_000 * MS, "grace_ns": 30_000 * MS, "drift_ppm": 10_000}
-    add(0, "topology", "world", replicas=3, quorum=2, kill_quorum=2, cells=[], agents=agents, sinks={"sink/acme/ledger": "F"}, parameters=parameters)
+    add(
+        0,
+        "topology",
+        "world",
+        replicas=3,
+        quorum=2,
+        kill_quorum=2,
+        core=[],
+        cells=[],
+        agents=agents,
+        sinks={"sink/acme/ledger": "F"},
+        parameters=parameters,
+    )
     for name in ("1", "2"):
         _work(recorder, f"acme/{name}", until_ms=17_400 if name == "1" else 12_060)
     for fault in ("fault-armed", "fault-on"):

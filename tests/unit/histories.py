@@ -53,7 +53,7 @@ class Story:
             else []
         )
         self.say(
-            "topology", "world", replicas=replicas + abroad if homes else replicas, quorum=2, kill_quorum=2, cells=cells,
+            "topology", "world", replicas=replicas + abroad if homes else replicas, quorum=2, kill_quorum=2, core=[], cells=cells,
             agents=deployed, sinks=self.sinks, parameters={**PARAMETERS, **parameters},
         )  # fmt: skip
 

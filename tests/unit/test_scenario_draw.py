@@ -258,3 +258,18 @@ def test_rounds_come_to_all_at_once_and_close_when_the_next_begins() -> None:
 def test_what_can_be_undone_and_what_it_costs_follow_the_profile() -> None:
     assert all(each.undo and not each.cost for each in of_library("compensation-cut-short").work)
     assert all(each.cost == 150 and not each.undo for each in of_library("runaway-trader").work)
+
+
+def test_a_core_is_a_quorum_with_some_agents_and_all_that_they_need() -> None:
+    for seed in range(1, 21):
+        schedule = draw(scenario("core: drawn\n"), seed, "0")
+        roles = Counter(role(node) for node in schedule.core)
+        assert roles["replica"] == max(schedule.topology.quorum, schedule.topology.kill_quorum)
+        assert roles["sidecar"] == roles["agent"] >= 1
+        assert roles["operator"] == 1
+        agents = [agent for agent in schedule.topology.agents if f"sidecar/{agent.agent}" in schedule.core]
+        assert {sink for agent in agents for sink in agent.sinks} == {node for node in schedule.core if role(node) == "sink"}
+        assert schedule.core_ns > schedule.settle_ns
+    assert draw(scenario(""), 1, "0").core == draw(scenario("core: none\n"), 1, "0").core == ()
+    drawn = [bool(schedule.core) for schedule in swarms(60)]
+    assert 10 < sum(drawn) < 30

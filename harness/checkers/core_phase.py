@@ -1,0 +1,66 @@
+"""The first of two phases of recovery: a part of the cell is healed while the rest stays broken, and what is owed is owed there already.
+
+Owns whom the phase concerns and which invariants are due in it. They are judged by the very checkers that judge the end of the run, on a `Run` in
+which there is nothing but the members: their facts, and as its heal the moment at which they were healed. Must not know how anything is
+judged, nor who was left out and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from harness.checkers.checker import Checker
+from harness.checkers.run import Run
+from harness.history import Fact
+from harness.verdict import Finding, Verdict
+
+DUE_IN_CORE = ("L1", "L6", "L9", "L10")
+
+
+class CorePhase:
+    """Judges ``types`` among the members that the ``topology`` fact names, from its beginning to the heal of everybody."""
+
+    def __init__(self, topology: Fact, types: Mapping[str, type[Checker]]) -> None:
+        self._members = frozenset(topology.body["core"])
+        self._agents = {agent: record for agent, record in topology.body["agents"].items() if f"sidecar/{agent}" in self._members}
+        replicas = [replica for replica in topology.body["replicas"] if replica in self._members]
+        self._run = Run(topology._replace(body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
+        self._checkers = {invariant: types[invariant](self._run) for invariant in DUE_IN_CORE if invariant in types}
+        self._began = self._over = False
+
+    def see(self, index: int, fact: Fact) -> None:
+        """Take the next fact. Raises what `Run` and checkers raise."""
+        if self._over or not self._concerns(fact):
+            return
+        if fact.kind == "healed":
+            self._over, self._run.end_ns = True, fact.at_ns
+            return
+        if fact.kind == "core-healed":
+            self._began, fact = True, fact._replace(kind="healed", body={})
+        self._run.see(index, fact)
+        for checker in self._checkers.values():
+            if fact.kind in checker.kinds:
+                checker.see(index, fact)
+
+    def _concerns(self, fact: Fact) -> bool:
+        if fact.node != "world":
+            return fact.node in self._members and fact.body.get("agent", next(iter(self._agents), None)) in self._agents
+        target = fact.body.get("target", ())
+        ends = {end for each in ((target,) if isinstance(target, str) else target) for end in each.split(" -> ")}
+        return not ends or bool(ends & self._members)
+
+    def findings(self) -> dict[str, Finding]:
+        """What was found in the phase, if there was one to its end."""
+        return {invariant: checker.finish() for invariant, checker in self._checkers.items()} if self._began and self._over else {}
+
+
+def joined(whole: Finding, core: Finding | None) -> Finding:
+    """One finding of both phases: a violation in either is one."""
+    if core is None:
+        return whole
+    worse = core.verdict is Verdict.INVALID or (core.verdict is Verdict.UNKNOWN and whole.verdict is Verdict.VALID)
+    if whole.verdict is Verdict.INVALID or not worse:
+        return replace(whole, examined=whole.examined + core.examined)
+    return replace(core, why=f"in the healed core: {core.why}", examined=core.examined + whole.examined)

@@ -1,0 +1,63 @@
+"""Two phases of recovery: what is owed among those who are healed first is owed before all are."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checkers.bounds import Bounds
+from harness.checkers.core_phase import joined
+from harness.verdict import Finding, Verdict
+from tests.unit.histories import AGENT, PARAMETERS, SECOND, SIDECAR, Story
+
+CORE = ("replica/1", "replica/2", SIDECAR, f"agent/{AGENT}", "sink/acme/ledger", "sink/acme/bank", "operator")
+HEALED_NS = 10 * SECOND
+DUE_NS = HEALED_NS + Bounds.of(PARAMETERS).propagation_ns
+
+
+def healed_in_two(learned_ns: int | None, *, holders: tuple[str, ...] = ("replica/1", "replica/2"), over_ns: int = DUE_NS + SECOND) -> Story:
+    """An order is durable at ``holders``; the core is healed, then everybody, and the sidecar hears of it then or before."""
+    story = Story()
+    topology = story.facts[-1]
+    story.facts[-1] = topology._replace(body={**topology.body, "core": list(CORE)})
+    story.start_all()
+    for replica in holders:
+        story.learn(replica, "o1")
+        story.keep(replica, "o1")
+    story.at(HEALED_NS).say("core-healed", "world", members=list(CORE))
+    if learned_ns is not None:
+        story.at(learned_ns).learn(SIDECAR, "o1")
+    story.at(over_ns).heal()
+    if learned_ns is None:
+        story.at(over_ns + 1).learn(SIDECAR, "o1")
+    return story.at(over_ns + 600 * SECOND).end()
+
+
+@pytest.mark.parametrize(("learned_ns", "verdict"), [(DUE_NS, Verdict.VALID), (DUE_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)])
+def test_delivery_is_due_in_the_core_while_the_rest_is_broken(learned_ns: int | None, verdict: Verdict) -> None:
+    finding = healed_in_two(learned_ns).judged("L1")
+    assert finding.verdict is verdict
+    assert finding.why.startswith("in the healed core: ") is (verdict is Verdict.INVALID)
+    assert finding.examined == 2
+
+
+def test_what_only_the_rest_knows_is_not_owed_in_the_core() -> None:
+    assert healed_in_two(None, holders=("replica/3",)).judged("L1").verdict is Verdict.VALID
+
+
+def test_a_phase_that_is_too_short_leaves_it_undecided_and_one_that_never_ended_says_nothing() -> None:
+    short = healed_in_two(None, over_ns=DUE_NS - SECOND).judged("L1")
+    assert short.verdict is Verdict.UNKNOWN
+    story = healed_in_two(DUE_NS)
+    story.facts = [fact for fact in story.facts if fact.kind != "healed"]
+    assert "in the healed core" not in story.judged("L1").why
+
+
+def test_a_violation_in_either_phase_is_one() -> None:
+    good, bad = (Finding(invariant="L1", verdict=verdict, why=verdict.value, examined=1) for verdict in (Verdict.VALID, Verdict.INVALID))
+    unknown = Finding(invariant="L1", verdict=Verdict.UNKNOWN)
+    assert joined(good, None) is good
+    assert (joined(good, good).verdict, joined(good, good).examined) == (Verdict.VALID, 2)
+    assert joined(good, bad).why == "in the healed core: invalid"
+    assert joined(bad, good).why == joined(bad, bad).why == "invalid"
+    assert joined(good, unknown).verdict is Verdict.UNKNOWN
+    assert joined(bad, unknown).verdict is Verdict.INVALID
