@@ -2,7 +2,7 @@
 
 Owns what is shared between tenants and is no part of the promise: replicas' disks and timers, the links among them, the moments at which a timeline
 plays. Tenants share these as they share a building, so a busy neighbour is noticed; the protocol must not make more of it. In both schedules they
-are made too good to be noticed, and whatever still differs came through the protocol.
+are made too good to be noticed, and nothing breaks them; whatever still differs came through the protocol.
 """
 
 from __future__ import annotations
@@ -13,54 +13,57 @@ from msgspec.structs import replace
 
 from harness.history import Fact
 from scenarios.deploy import OPERATOR
-from scenarios.faults import FAULTS, Aim, disks, load
+from scenarios.faults import load
 from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Trigger
 from sim.network import stream_of
 
 APART_NS = 1_000
-DISK_FAULTS = frozenset(row.name for row in disks.ROWS)
 # What makes tenants feel each other at the one thing that they share, or is made by somebody out of whoever is there: in neither schedule.
-SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "bandwidth", "slow-node", "forge", "cross-tenant", "malformed", "poison"})
+SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "forge", "cross-tenant", "malformed", "poison"})
 NODE_STREAMS = ("timer.lag", "process", "disk.sync", "disk.survives", "pause.style")
 LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold", "corrupt")
 
 
 def with_and_without(schedule: Schedule, history: Iterable[Fact], gone: str) -> tuple[Schedule, Schedule]:
     """The pair for a tenant that is there, and then is gone. ``history``: of ``schedule``, which tells when each entry of its timeline played."""
-    shared = (OPERATOR, *(f"replica/{number}" for number in range(1, schedule.topology.replicas + 1)))
+    shared = frozenset((OPERATOR, *(f"replica/{number}" for number in range(1, schedule.topology.replicas + 1))))
     there = replace(
         schedule,
+        core=(),
+        core_ns=0,
         disk=DiskSpec(sync_ns=0, jitter_ns=0),
         timeline=tuple(_timed(schedule.timeline, history, shared)),
         stop_when=(),
-        tape=replace(schedule.tape, benign=(*schedule.tape.benign, "ties", *_streams(shared)), fixed={}),
+        tape=replace(schedule.tape, benign=(*schedule.tape.benign, "ties", *_streams(sorted(shared))), fixed={}),
     )
     return there, _without(there, gone)
 
 
-def _streams(shared: tuple[str, ...]) -> Iterator[str]:
+def _streams(shared: list[str]) -> Iterator[str]:
     """The streams on which one tenant's traffic would shift another's."""
     yield from (f"{purpose}/{node}" for purpose in NODE_STREAMS for node in shared)
     links = [stream_of(source, target) for source in shared for target in shared if source != target]
     yield from (f"{purpose}/{link}" for purpose in LINK_STREAMS for link in links)
 
 
-def _timed(timeline: tuple[Entry, ...], history: Iterable[Fact], shared: tuple[str, ...]) -> Iterator[Entry]:
+def _timed(timeline: tuple[Entry, ...], history: Iterable[Fact], shared: frozenset[str]) -> Iterator[Entry]:
     """The entries that played, each at the time at which it did: facts of one tenant must not call for what befalls another.
 
-    Left out are what depends on all traffic, which signal was the last and which sync fails. No two are at one instant, where messages would queue.
+    No two are at one instant, where messages would queue. Nothing befalls what is shared: replicas that lack something hear of it with the next
+    gossip, and whoever has news brings that about.
     """
     at = {fact.body.get("fault", fact.body.get("operation")): fact.at_ns for fact in history if fact.kind in ("fault-on", "operation-played")}
     for number, entry in enumerate(timeline):
-        action = entry.action
-        if isinstance(action, Fault) and action.what in SHARED_FAULTS:
-            continue
-        if isinstance(action, Fault) and (FAULTS[action.what].aim is Aim.SIGNALS or action.what in DISK_FAULTS):
-            action = replace(action, targets=tuple(node for node in action.targets if node not in shared))
-            if not action.targets:
-                continue
-        if entry.id in at:
+        action = _elsewhere(entry.action, shared) if isinstance(entry.action, Fault) else entry.action
+        if entry.id in at and action is not None:
             yield replace(entry, action=action, trigger=Trigger(at_ns=at[entry.id] + number * APART_NS))
+
+
+def _elsewhere(fault: Fault, shared: frozenset[str]) -> Fault | None:
+    """What a fault does to what is not shared, if that is anything."""
+    targets = tuple(node for node in fault.targets if node not in shared)
+    links = tuple(link for link in fault.links if not shared.issuperset(link))
+    return None if fault.what in SHARED_FAULTS or not (targets or links) else replace(fault, targets=targets, links=links)
 
 
 def _without(schedule: Schedule, gone: str) -> Schedule:
@@ -72,7 +75,6 @@ def _without(schedule: Schedule, gone: str) -> Schedule:
             agents=tuple(agent for agent in topology.agents if agent.tenant != gone),
             sinks=tuple(sink for sink in topology.sinks if sink.tenant != gone),
         ),
-        core=tuple(node for node in schedule.core if not _of(node, gone)),
         clocks={node: clock for node, clock in schedule.clocks.items() if not _of(node, gone)},
         work=tuple(work for work in schedule.work if work.agent.partition("/")[0] != gone),
         timeline=tuple(_left(schedule.timeline, gone)),
