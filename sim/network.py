@@ -71,12 +71,13 @@ class Luck:
 class Link(Lane):
     """One direction. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
-    ``jitter`` draws `BITS` bits. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    ``jitter`` draws `BITS` bits. ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them that
+    limit the bytes a second. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "source", "stalled", "target", "waiting")
+    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "narrow", "source", "stalled", "target", "waiting", "wrong")
 
-    def __init__(self, source: str, target: str, jitter: Draw) -> None:
+    def __init__(self, source: str, target: str, jitter: Draw, wrong: tuple[Impairment, ...]) -> None:
         super().__init__()
         self.source = source
         self.target = target
@@ -84,21 +85,34 @@ class Link(Lane):
         self.luck: Luck | None = None
         self.blocks: dict[str, str] = {}
         self.impairments: dict[str, Impairment] = {}
+        self.wrong: tuple[Impairment, ...] = wrong
+        self.narrow: tuple[Impairment, ...] = ()
         self.landed: list[Message] = []  # lists: an empty deque is ten times as large, and a fleet has very many links
         self.stalled: list[Message] = []
         self.waiting: Lanes | None = None  # for their turn, while the link is narrow
 
 
 class Links(dict[tuple[str, str], Link]):
-    """Every link by its ends, made when it is first asked for."""
+    """Every link by its ends, made when it is first asked for. ``wrong``: what is wrong with all of them, if anything."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, wrong: tuple[Impairment, ...]) -> None:
         super().__init__()
         self._tape = tape
+        self._wrong = wrong
 
     def __missing__(self, ends: tuple[str, str]) -> Link:
-        link = self[ends] = Link(*ends, self._tape.light("network.jitter", stream_of(*ends)))
+        link = self[ends] = Link(*ends, self._tape.light("network.jitter", stream_of(*ends)), self._wrong)
         return link
+
+    def impair(self, source: str, target: str, fault: str, impairment: Impairment | None) -> None:
+        """What a fault makes of a link: None mends it."""
+        link = self[source, target]
+        if impairment is None:
+            link.impairments.pop(fault, None)
+        else:
+            link.impairments[fault] = impairment
+        link.wrong = (*self._wrong, *link.impairments.values())
+        link.narrow = tuple(each for each in link.wrong if each.bytes_per_s)
 
 
 def stream_of(source: str, target: str) -> str:
@@ -123,9 +137,8 @@ class Network:
         self._fired = fired
         self._tape = tape
         self._jitter_ways = spec.jitter_ns + 1
-        self._links = Links(tape)
         own = Impairment("", loss_ppm=spec.loss_ppm, duplicate_ppm=spec.duplicate_ppm, reorder_ppm=spec.reorder_ppm, reorder_ns=spec.reorder_ns)
-        self._rough = (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ()  # what is wrong with every link, if anything
+        self._links = Links(tape, (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ())
         self._arrivals = (self._arrive,)
         self.sent = 0
 
@@ -135,7 +148,7 @@ class Network:
         link = self._links[source, target]
         if link.blocks:
             self._blocked(link, message, link.stalled)
-        elif link.impairments or self._rough:
+        elif link.wrong:
             self._impaired(link, message)
         else:
             after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS)
@@ -156,7 +169,7 @@ class Network:
         if luck is None:
             luck = link.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
-        for impairment in (*self._rough, *link.impairments.values()):
+        for impairment in link.wrong:
             if impairment.spoils is not None:
                 found = impairment.spoils(link.source, link.target, message)
                 if found is None:
@@ -165,28 +178,27 @@ class Network:
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
-            if happens(luck.lost, impairment.loss_ppm):
+            if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
-            if happens(luck.repeated, impairment.duplicate_ppm):
+            if impairment.duplicate_ppm and happens(luck.repeated, impairment.duplicate_ppm):
                 self._fired(impairment.fault)
                 copies += 1
-            if happens(luck.held, impairment.reorder_ppm):
+            if impairment.reorder_ppm and happens(luck.held, impairment.reorder_ppm):
                 self._fired(impairment.fault)
                 extra_ns += luck.held_for() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
-        narrow = [impairment for impairment in link.impairments.values() if impairment.bytes_per_s]
         for _ in range(copies):
-            if narrow:
-                self._queue_up(link, narrow, message)
+            if link.narrow:
+                self._queue_up(link, message)
             else:
                 self._carry(link, message, extra_ns, in_order=in_order)
 
     # -- links that carry only so much
 
-    def _queue_up(self, link: Link, narrow: list[Impairment], message: Message) -> None:
+    def _queue_up(self, link: Link, message: Message) -> None:
         """Let a message wait for its turn; nothing overtakes but what is urgent."""
-        for impairment in narrow:
+        for impairment in link.narrow:
             self._fired(impairment.fault)
         if link.waiting is None:
             link.waiting = Lanes()
@@ -195,7 +207,7 @@ class Network:
             link.waiting.put(message, link.target, message)
 
     def _transmit(self, link: Link, message: Message) -> None:
-        rates = [impairment.bytes_per_s for impairment in link.impairments.values() if impairment.bytes_per_s]
+        rates = [impairment.bytes_per_s for impairment in link.narrow]
         size = len(codec.encode(message, link.source, link.target, "")) if rates else 0
         self._queue.at(self._queue.now + (size * SECOND_NS // min(rates) if rates else 0), self._transmitted, (link, message))
 
@@ -247,7 +259,7 @@ class Network:
             link.stalled.clear()
 
     def impair(self, source: str, target: str, impairment: Impairment) -> None:
-        self._links[source, target].impairments[impairment.fault] = impairment
+        self._links.impair(source, target, impairment.fault, impairment)
 
     def mend(self, source: str, target: str, fault: str) -> None:
-        self._links[source, target].impairments.pop(fault, None)
+        self._links.impair(source, target, fault, None)

@@ -115,8 +115,7 @@ class Queue(simpy.Environment):
         heap = self._heap
         while heap and heap[0][0] < until:
             self.now, _, _, event = heappop(heap)
-            for callback in event.callbacks:
-                callback(event)
+            event.callbacks[0](event)
         self.now = max(self.now, until)
 
 
