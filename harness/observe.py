@@ -80,7 +80,8 @@ class Observer:
         self._dead = True
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
-        self._record(Fact(self._at, kind, self.node, self._clock, body))
+        if not self._dead:
+            self._record(Fact(self._at, kind, self.node, self._clock, body))
 
     def once_durable(self, lsn: int, kind: str, body: dict[str, Any], *, sends: bool = False) -> None:
         """Emit as soon as ``lsn`` is durable. What a process still had to send dies with it; what it wrote may prove durable at the next boot."""
@@ -90,11 +91,15 @@ class Observer:
             (self._sends if sends else self._records).append((lsn, kind, body))
 
     def _release(self, waiting: list[tuple[int, str, dict[str, Any]]]) -> list[tuple[int, str, dict[str, Any]]]:
-        """Emit what has become durable; what has not."""
-        for lsn, kind, body in waiting:
-            if lsn <= self._durable:
+        """Emit what has become durable; give back what has not, or what a death in the middle of the telling left untold."""
+        left = []
+        for entry in waiting:
+            lsn, kind, body = entry
+            if lsn <= self._durable and not self._dead:
                 self.emit(kind, body)
-        return [entry for entry in waiting if entry[0] > self._durable]
+            else:
+                left.append(entry)
+        return left
 
     # -- inputs
 

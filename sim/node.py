@@ -275,7 +275,9 @@ class Node:
         self.world.trace.append((now, self.id, event))
         if self.tripwire is not None and self._trips(effects):
             return
+        self._in_step = True  # a fact may bring on a fault that kills the process before it has done what it decided
         self.observer.step(now, clock_ns, event, effects)
+        self._in_step = False
         if self.pause_in_step and effects:
             self.pause(self.pause_in_step)
             self.pause_in_step = ""

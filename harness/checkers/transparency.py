@@ -31,6 +31,8 @@ class AuditTamper(InvariantChecker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._roots: dict[tuple[str, int], dict[str, int]] = {}
+        self._longest: dict[str, int] = {}
+        self._rewound: dict[str, int] = {}  # writer -> the first head that it signed for less than it had signed for before
         self._accused: dict[str, int] = {}
 
     def see(self, index: int, fact: Fact) -> None:
@@ -38,16 +40,23 @@ class AuditTamper(InvariantChecker):
             case "sth-signed" | "sth-cosigned":
                 self.examined += 1
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
+                if fact.kind == "sth-signed":
+                    self._note_signed(index, fact.body["origin"], fact.body["size"])
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
             case _:
                 self._judge_log(index, fact)
 
+    def _note_signed(self, index: int, writer: str, size: int) -> None:
+        if size < self._longest.get(writer, 0):
+            self._rewound.setdefault(writer, index)
+        self._longest[writer] = max(size, self._longest.get(writer, 0))
+
     def _judge_log(self, index: int, fact: Fact) -> None:
         self.examined += 1
         writer, why = fact.body["writer"], fact.body["why"]
         if fact.body["sound"]:
-            if writer in self._accused and not self._split(writer):
+            if writer in self._accused and not self._split(writer) and writer not in self._rewound:
                 self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
         elif writer not in self.run.custody:
             self.blame(f"the log of {writer} {why}", index, *self._split(writer))
@@ -68,6 +77,9 @@ class AuditTamper(InvariantChecker):
         for (origin, size), roots in self._roots.items():
             if len(roots) > 1 and origin not in self.run.custody:
                 self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())
+        for writer, index in self._rewound.items():
+            if writer not in self.run.custody:
+                self.blame(f"{writer} keeps two logs: it signed a head for less than it had signed for before", index)
 
 
 class Causality(InvariantChecker):

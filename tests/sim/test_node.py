@@ -424,3 +424,13 @@ def test_who_dies_in_the_middle_of_a_step_is_not_held_against_its_log() -> None:
     assert [fact for fact in run.history.of("log-folded") if fact.body["live"] != fact.body["folded"]] == []
     died = [fact for fact in run.history.of("node-crashed") if fact.node == "agent/acme/2"]
     assert died and not any(fact.node == "agent/acme/2" and fact.at_ns == died[0].at_ns for fact in run.history.of("log-folded"))
+
+
+def test_a_fact_that_brings_on_a_fault_is_the_last_that_its_process_tells() -> None:
+    """Faults that strike at a fact strike in the middle of the step that is being told: what it decided is neither on record nor sent (S15)."""
+    runs = [play(draw(load.load(load.find("swarm-disks")), seed, "test"), Killswitch()) for seed in (30069, 30151)]
+    for run in runs:
+        assert [fact for fact in run.history.of("log-folded") if fact.body["live"] != fact.body["folded"]] == []
+    struck = next(fact for fact in runs[1].history.of("fault-on") if fact.body["what"] == "disk-torn")
+    told = [fact.kind for fact in runs[1].history if fact.node == struck.body["target"][0] and fact.at_ns == struck.at_ns]
+    assert told[-1] == "node-crashed"

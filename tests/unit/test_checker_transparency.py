@@ -80,6 +80,20 @@ class TestAuditTamper:
         assert finding.verdict is Verdict.INVALID
         assert index in finding.witness
 
+    def test_a_writer_that_lost_its_log_is_accused_of_what_it_signed(self) -> None:
+        """Its witnesses lost theirs, too, and the log that it keeps is all that is left to compare with (seed 30058 of swarm-disks)."""
+        for lost in (True, False):
+            story = begun()
+            story.signed(6)
+            if lost:
+                story.fault("disk-lost", SIDECAR)
+            index = story.signed(3)
+            story.accused()
+            story.left()
+            finding = story.judged("S16")
+            assert finding.verdict is (Verdict.VALID if lost else Verdict.INVALID)
+            assert finding.witness == (() if lost else (index,))
+
     def test_a_log_that_a_fault_took_away_has_to_be_found_out(self) -> None:
         for found_out in (True, False):
             story = begun()
