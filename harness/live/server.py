@@ -30,7 +30,7 @@ GO_NEEDED = (1, 23)
 SETTING = "HALTPROOF_TOXIPROXY"
 BUILD_DEADLINE_S = 600.0
 START_DEADLINE_S = 5.0
-PROBE_DEADLINE_S = 1.0
+PROBE_DEADLINE_S = 5.0
 DYING_S = 0.2
 START_ATTEMPTS = 5
 
@@ -150,7 +150,7 @@ class Server:
         return self._process.pid
 
     def why_dead(self) -> str:
-        """Empty if the server runs and answers within a second; else what is wrong."""
+        """Empty if the server runs and answers within `PROBE_DEADLINE_S`; else what is wrong."""
         silent = self._why_silent()
         if silent:
             with contextlib.suppress(subprocess.TimeoutExpired):  # a process that is just dying is silent before it is dead
