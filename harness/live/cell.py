@@ -6,6 +6,7 @@ directed; a route says through which proxy it runs and in which direction of tha
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +22,17 @@ from harness.live.wall_port import WallSwitch
 from killswitch.core.keys import Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
+from killswitch.live.credentials import Credentials, Files
 from killswitch.live.node import Deployment
+from killswitch.live.pki import Pki
 from scenarios.deploy import OPERATOR, PEOPLE, configurations
 from scenarios.faults import FAULTS, Aim
 from scenarios.schedule import Fault, Schedule
 
 Link = tuple[str, str]
+
+PROBE = "operator/probe"  # whom the harness is when it measures a path: somebody who may connect, and says nothing
+CERTIFIED = datetime.timedelta(days=30)  # and as long before: wall clocks are moved, and a certificate that has run out ends a conversation
 
 
 class Conduit(Struct, frozen=True):
@@ -51,7 +57,8 @@ class Cell(Struct, frozen=True):
     """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
 
     ``clocks``, ``disks`` and ``walls``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
-    ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up.
+    ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up. ``probe``: what the harness
+    proves itself with where it measures a path.
     """
 
     deployments: dict[str, Deployment]
@@ -60,6 +67,13 @@ class Cell(Struct, frozen=True):
     disks: dict[str, DiskSwitch] = {}
     walls: dict[str, WallSwitch] = {}
     small: dict[str, Path] = {}
+    probe: Files | None = None
+
+    def credentials(self, node: str) -> Credentials:
+        """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
+        files = self.deployments[node].credentials
+        assert files is not None, "the plan gave it some"
+        return Credentials(files)
 
     def clock(self, node: str) -> Clock:
         """The own clock of ``node``, as it reads it."""
@@ -127,6 +141,9 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         proxy = f"{client}~{server}".replace("/", ".")  # a name that is one segment of the control API's path
         behind = relay_port or listens[server]
         conduits[client, server] = Conduit(proxy, client, server, free_port(), behind, listens[server] if relay_port else 0)
+    spoken = [node for node, config in configs.items() if config.role != "agent"]
+    pki = Pki(directory / "pki", f"{run}.haltproof", backdated=CERTIFIED)
+    pki.issue((*spoken, PROBE), CERTIFIED)
     private, public = Ed25519.generate([*(node for node, config in configs.items() if config.role in ("replica", "sidecar")), *PEOPLE])
     deployments = {}
     for node, config in configs.items():
@@ -143,6 +160,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             port=listens.get(node, 0),
             dials={server: conduit.port for (client, server), conduit in conduits.items() if client == node},
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
+            credentials=pki.files(node) if node in spoken else None,
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
             slots=str(directory / "nodes" / f"agent/{config.agent}".replace("/", "-") / "checkpoints") if config.role == "sidecar" else "",
         )
@@ -153,7 +171,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
     walls = {node: WallSwitch(wall_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "wall-shim"))}
-    return Cell(deployments, conduits, clocks, disks, walls, small)
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE))
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

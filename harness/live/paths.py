@@ -15,6 +15,7 @@ from harness.live.ledger import Impaired, Ledger
 from harness.live.probe import Measured, Outcome, probe
 from harness.live.relay import Relay
 from harness.live.toxiproxy import NotAsAsked, ProxyState, Toxic, Toxiproxy
+from killswitch.live.credentials import Credentials
 
 BASELINE_S = 5.0
 
@@ -35,8 +36,11 @@ class Paths:
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
         self._toxics: dict[str, dict[str, Toxic]] = {name: {} for name in self._conduits}
         self._relays = {
-            each.name: Relay(each.behind, each.relay_to, each.client, each.server) for each in self._conduits.values() if each.relay_to
-        }  # fmt: skip
+            each.name: Relay(each.behind, each.relay_to, each.client, each.server, (cell.credentials(each.client), cell.credentials(each.server)))
+            for each in self._conduits.values()
+            if each.relay_to
+        }
+        self._own = Credentials(cell.probe) if cell.probe else None
 
     async def open(self) -> None:
         """Make every proxy and relay. Raises `ToxiproxyFailed` or `OSError`."""
@@ -100,7 +104,7 @@ class Paths:
         return stalls or any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
 
     async def measure(self, conduit: Conduit, deadline_s: float, load_bytes: int = 8) -> Measured:
-        return await probe(conduit.port, deadline_s, load_bytes)
+        return await probe(conduit.port, deadline_s, load_bytes, self._own)
 
     def relay(self, conduit: Conduit) -> Relay | None:
         return self._relays.get(conduit.name)
@@ -132,7 +136,7 @@ class Paths:
         """Servers come up within moments of each other; ask until this one answers."""
         deadline = asyncio.get_running_loop().time() + BASELINE_S
         while True:
-            answer = await probe(conduit.port, BASELINE_S)
+            answer = await self.measure(conduit, BASELINE_S)
             if answer.outcome is Outcome.ECHOED or asyncio.get_running_loop().time() > deadline:
                 return answer
             await asyncio.sleep(0.02)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from harness.live.guard import LOOPBACK
 from killswitch.live import frames
+from killswitch.live.credentials import Credentials
 from killswitch.live.frames import BrokenFrame, Kind
 
 
@@ -28,18 +29,19 @@ class Outcome(StrEnum):
 
 
 class Measured(Struct, frozen=True):
-    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting is not part of it, since no toxic delays that."""
+    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting and the handshake are no part of it."""
 
     outcome: Outcome
     trip_ns: int = 0
 
 
-async def probe(port: int, deadline_s: float, load_bytes: int = 8) -> Measured:
-    """Ping once through ``port``, with a payload of so many bytes. Takes at most about ``deadline_s``; never raises."""
+async def probe(port: int, deadline_s: float, load_bytes: int = 8, credentials: Credentials | None = None) -> Measured:
+    """Ping once through ``port``, with a payload of so many bytes. Takes about ``deadline_s`` at most, twice with a handshake; never raises."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(deadline_s):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=credentials.client() if credentials else None)
+        async with asyncio.timeout(deadline_s):
             nonce = os.urandom(load_bytes)
             began_ns = time.monotonic_ns()
             writer.write(frames.pack(Kind.PING, nonce))

@@ -2,7 +2,8 @@
 
 Owns one hop, behind the link's Toxiproxy proxy and before its server. Toxiproxy moves bytes; a signal that is lost, held back or delivered twice
 has to be cut out of the stream first. What no rule is about passes as it is, byte for byte. While a rule is in force the relay keeps what
-passed and what became of it, so that what it says it did can be held against what the receiver saw.
+passed and what became of it, so that what it says it did can be held against what the receiver saw. It can look into a stream under TLS because
+the harness made everybody's credentials: towards each end it passes for the other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from harness.signals import carries
 from killswitch.core import codec
 from killswitch.core.messages import Message
 from killswitch.live import frames
+from killswitch.live.credentials import Credentials
 from killswitch.live.frames import BrokenFrame, Kind
 from killswitch.live.listener import Listener
 
@@ -142,13 +144,17 @@ def _write(sink: asyncio.StreamWriter, frame: bytes) -> bool:
 
 
 class Relay:
-    """One hop from ``port`` to ``server_port``, between the nodes ``client`` and ``server``: a way to each of them."""
+    """One hop from ``port`` to ``server_port``, between the nodes ``client`` and ``server``: a way to each of them.
 
-    def __init__(self, port: int, server_port: int, client: str, server: str) -> None:
+    ``credentials``: of the client and of the server, for each of whom it passes with the other; None where they speak without any.
+    """
+
+    def __init__(self, port: int, server_port: int, client: str, server: str, credentials: tuple[Credentials, Credentials] | None = None) -> None:
         self.port = port
         self.ways = {client: Way(), server: Way()}
         self._client, self._server, self._server_port = client, server, server_port
-        self._listener = Listener(self._pass)
+        self._as_client = credentials[0] if credentials else None
+        self._listener = Listener(self._pass, credentials[1] if credentials else None)
 
     async def open(self) -> None:
         """Raises `OSError` if the port is taken."""
@@ -161,7 +167,9 @@ class Relay:
         upstream: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(CONNECT_S):
-                answers, upstream = await asyncio.open_connection(LOOPBACK, self._server_port)
+                answers, upstream = await asyncio.open_connection(
+                    LOOPBACK, self._server_port, ssl=self._as_client.client() if self._as_client else None
+                )
             halves = [
                 asyncio.create_task(self._pump(reader, upstream, self.ways[self._server])),
                 asyncio.create_task(self._pump(answers, writer, self.ways[self._client])),

@@ -38,13 +38,17 @@ PUBLIC = "public.json"
 
 
 class Pki:
-    """The folder ``directory`` of one trust domain; made if it is not there. Raises `OSError` where it cannot be read or written."""
+    """The folder ``directory`` of one trust domain; made if it is not there. Raises `OSError` where it cannot be read or written.
 
-    def __init__(self, directory: Path, domain: str) -> None:
+    ``backdated``: by how much what it signs is valid already. An experiment that moves wall clocks back needs more of that than a cell does.
+    """
+
+    def __init__(self, directory: Path, domain: str, backdated: datetime.timedelta = BACKDATED) -> None:
         if not spiffe.DOMAIN.fullmatch(domain):
             raise ValueError(f"trust domain: lower-case letters, digits, dots, dashes and underscores (got {domain!r})")
         self._directory = directory
         self._domain = domain
+        self._backdated = backdated
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
         if not (directory / "authority.key").exists():
@@ -101,7 +105,7 @@ class Pki:
     ) -> x509.Certificate:  # fmt: skip
         within = x509.NameConstraints([x509.UniformResourceIdentifier(self._domain)], None)  # it vouches for this trust domain and no other
         return (
-            _builder(subject, issuer, key.public_key(), signer.public_key(), valid)
+            _builder(subject, issuer, key.public_key(), signer.public_key(), self._validity(valid))
             .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             .add_extension(_usage(certificates=True), critical=True)
             .add_extension(within, critical=True)
@@ -112,13 +116,17 @@ class Pki:
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri), x509.DNSName("localhost")]
         names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))  # for clients that check host names, such as curl
         return (
-            _builder(subject, self._authority.subject, key, self._authority_key.public_key(), valid)
+            _builder(subject, self._authority.subject, key, self._authority_key.public_key(), self._validity(valid))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .sign(self._authority_key, hashes.SHA256())
         )
+
+    def _validity(self, valid: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
+        now = datetime.datetime.now(datetime.UTC)
+        return now - self._backdated, now + valid
 
 
 def place(directory: Path, node: str) -> Path:
@@ -148,17 +156,17 @@ def signing_key(directory: Path, node: str) -> dict[str, bytes]:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePublicKey, valid: datetime.timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePublicKey,
+    validity: tuple[datetime.datetime, datetime.datetime],
 ) -> x509.CertificateBuilder:  # fmt: skip
-    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + valid)
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )

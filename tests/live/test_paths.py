@@ -20,6 +20,7 @@ from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic, Toxiproxy
 from killswitch.core import codec
 from killswitch.core.messages import Gossip, Message, Order, OrderPush, Query
 from killswitch.live import frames
+from killswitch.live.credentials import Credentials
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Transport
 from tests.live.ledgers import a_ledger
@@ -60,6 +61,28 @@ def test_nobody_holds_a_key_that_is_not_its_own(tmp_path: Path) -> None:
         own = {"alice", "bob", "carol", "dave"} if node == "operator" else {node} if node.startswith(("replica", "sidecar")) else set()
         assert set(deployment.private) == own
         assert set(deployment.public) >= own
+        assert (deployment.credentials is None) == node.startswith("agent/")  # whose only way out is its sidecar's socket
+
+
+def test_nobody_is_spoken_to_without_a_certificate_of_the_run_and_a_relay_passes_for_both_its_ends(tmp_path: Path) -> None:
+    async def ignore(sender: str, message: Message) -> None:
+        return None
+
+    async def scene() -> None:
+        cell, other = cell_of(tmp_path / "one"), cell_of(tmp_path / "other")
+        assert cell.probe is not None and other.probe is not None
+        node = Transport("replica/1", "", "run", ignore, credentials=cell.credentials("replica/1"))
+        port = free_port()
+        await node.listen(port)
+        relay = Relay(free_port(), port, SIDECAR, "replica/1", (cell.credentials(SIDECAR), cell.credentials("replica/1")))
+        await relay.open()
+        for door in (port, relay.port):
+            outcomes = [(await probe(door, 1.0, 8, who)).outcome for who in (Credentials(cell.probe), None, Credentials(other.probe))]
+            assert outcomes == [Outcome.ECHOED, Outcome.CLOSED, Outcome.CLOSED]
+        await relay.close()
+        await node.close()
+
+    play(scene)
 
 
 def test_relays_stand_only_where_signals_are_duplicated(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
 from harness.verdict import Verdict
+from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
 from scenarios.derive import drivers
 from scenarios.draw import draw
@@ -211,9 +212,9 @@ def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> No
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = fault("hole", "partition", 300 * MS, 400 * MS, links=both_ways(SIDECAR, "replica/1"), shape="blackhole")
 
-    async def blind(port: int, deadline_s: float, _load_bytes: int = 8) -> Measured:
+    async def blind(port: int, deadline_s: float, load_bytes: int = 8, credentials: Credentials | None = None) -> Measured:
         """Sees an echo where there is none."""
-        seen = await probe(port, deadline_s)
+        seen = await probe(port, deadline_s, load_bytes, credentials)
         return Measured(Outcome.ECHOED, 1) if seen.outcome is Outcome.SILENT else seen
 
     monkeypatch.setattr("harness.live.paths.probe", blind)
