@@ -22,6 +22,7 @@ HOST_LAG_NS = SECOND_NS
 BACKOFF_CAP_NS = 2 * SECOND_NS
 # What a fence may take to a sink and on to its disk.
 FENCE_ARRIVES_NS = 2 * SECOND_NS
+UNLIMITED_NS = 1 << 62
 # The longest that an agent waits before it asks again about what is in doubt (protocol 4), and what it may be at until it can.
 DOUBT_RETRY_NS = 4 * SECOND_NS
 
@@ -43,14 +44,15 @@ class Bounds:
     kill_retry_ns: int
     gossip_ns: int
     stop_timeout_ns: int
+    standby_max_ns: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Bounds:
         """Raises `KeyError` for a missing parameter, `ValueError` for a drift of 100 % or more, under which nothing is bounded.
 
-        A history that does not tell how often replicas gossip, or how long a stop may take, is judged by the slowest that is allowed.
+        A history that does not tell how often replicas gossip, or how long a stop or a standby may take, is judged by the slowest that is allowed.
         """
-        told = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"], **parameters}
+        told = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"], "standby_max_ns": UNLIMITED_NS, **parameters}
         bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
         if not 0 <= bounds.drift_ppm < MILLION:
             raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")

@@ -1,4 +1,4 @@
-"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L10."""
+"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L11."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from harness.checkers.policies import Policy
 from harness.checkers.resources import BoundedResources
 from harness.checkers.resurrection import NoResurrection
 from harness.checkers.sinks import ExactlyOnce, SinkBound
+from harness.checkers.standby import StandbyLimit
 from harness.checkers.status import HonestStatus
 from harness.checkers.tenants import TenantNI
 from harness.checkers.transparency import AuditSync, AuditTamper, Causality
@@ -31,7 +32,7 @@ _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
     NoExpiry, FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
-    InDoubt, Convergence,
+    InDoubt, Convergence, StandbyLimit,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -26,13 +26,13 @@ class AuditTamper(InvariantChecker):
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
-    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified"})
+    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified", "node-started"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._roots: dict[tuple[str, int], dict[str, int]] = {}
         self._longest: dict[str, int] = {}
-        self._rewound: dict[str, int] = {}  # writer -> the first head that it signed for less than it had signed for before
+        self._rewound: dict[str, int] = {}  # writer -> when it first had, or signed for, less than it had signed for before
         self._accused: dict[str, int] = {}
 
     def see(self, index: int, fact: Fact) -> None:
@@ -41,16 +41,18 @@ class AuditTamper(InvariantChecker):
                 self.examined += 1
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
                 if fact.kind == "sth-signed":
-                    self._note_signed(index, fact.body["origin"], fact.body["size"])
+                    self._note_size(index, fact.body["origin"], fact.body["size"])
+                    self._longest[fact.body["origin"]] = max(fact.body["size"], self._longest.get(fact.body["origin"], 0))
+            case "node-started":
+                self._note_size(index, fact.node, fact.body["records"])
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
             case _:
                 self._judge_log(index, fact)
 
-    def _note_signed(self, index: int, writer: str, size: int) -> None:
+    def _note_size(self, index: int, writer: str, size: int) -> None:
         if size < self._longest.get(writer, 0):
             self._rewound.setdefault(writer, index)
-        self._longest[writer] = max(size, self._longest.get(writer, 0))
 
     def _judge_log(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -79,7 +81,7 @@ class AuditTamper(InvariantChecker):
                 self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())
         for writer, index in self._rewound.items():
             if writer not in self.run.custody:
-                self.blame(f"{writer} keeps two logs: it signed a head for less than it had signed for before", index)
+                self.blame(f"{writer} keeps two logs: it had, or signed for, less than it had signed for before", index)
 
 
 class Causality(InvariantChecker):

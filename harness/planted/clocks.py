@@ -17,7 +17,7 @@ from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Order, OrderBody
 from killswitch.core.replica import dispatch
 from killswitch.core.replica.state import Replica, concerned, residue_ns
-from killswitch.core.sidecar import recover
+from killswitch.core.sidecar import recover, standby
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
@@ -27,6 +27,8 @@ RETENTION_MS = 3_600_000
 VALID_MS = 180_000
 
 _drain_over = sidecar_state.drain_over
+_follow = standby.follow
+_local_stop = standby.local_stop
 _fold_order = recover._fold_order
 _learn_order = sidecar_step.learn_order
 _on_gossip_timer = dispatch.on_gossip_timer
@@ -81,6 +83,20 @@ def ones_own_stop_is_forgotten(state: Sidecar, entry: Record, body: dict[str, ob
         _fold_order(state, entry, body, now_ns)
 
 
+def each_spell_counts_anew(state: Sidecar, mode: str, now_ns: int) -> None:
+    """The lease came back, and with it all is well."""
+    if state.standing.since_ns is None:
+        state.standing.stood_ns = 0
+    _follow(state, mode, now_ns)
+
+
+def one_stop_for_all_spells(state: Sidecar) -> Order:
+    """The order of a sidecar for its own agent needs no number: there is only the one."""
+    known = intent.read_order(_local_stop(state))
+    assert known is not None
+    return trust.sign_order(state.trust, state.config.node, structs.replace(known.body, nonce=f"{state.config.node}/standby"))
+
+
 B14 = PlantedBug(
     "B14", "a retention job on the wall clock drops orders that are an hour old", {"replica.dispatch:on_gossip_timer": orders_are_kept_for_an_hour},
     ("S25", "S4", "S24"), ("wall-clock-jumps-in-a-drain",), "easy",
@@ -112,5 +128,13 @@ BUGS = (
     PlantedBug(
         "B87", "a stop for a standby that was too long does not survive a restart of the sidecar",
         {"sidecar.recover:_fold_order": ones_own_stop_is_forgotten}, ("S4", "S25"), ("flapping-standby-ends-in-a-stop",), "easy",
+    ),
+    PlantedBug(
+        "B89", "the time on standby is counted anew with each spell", {"sidecar.standby:follow": each_spell_counts_anew}, ("L11",),
+        ("flapping-standby-ends-in-a-stop",), "easy",
+    ),
+    PlantedBug(
+        "B90", "a sidecar's own stop is the same order each time, so the certificate for the first lifts them all",
+        {"sidecar.standby:local_stop": one_stop_for_all_spells}, ("L11",), ("standby-again-after-a-resume",), "medium",
     ),
 )  # fmt: skip

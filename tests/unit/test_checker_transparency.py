@@ -94,6 +94,19 @@ class TestAuditTamper:
             assert finding.verdict is (Verdict.VALID if lost else Verdict.INVALID)
             assert finding.witness == (() if lost else (index,))
 
+    def test_a_new_log_that_has_outgrown_the_lost_one(self) -> None:
+        """The head that it confesses with is not shown to anybody: what it started with tells that it has begun anew (seed 30493)."""
+        for lost in (True, False):
+            story = begun()
+            story.signed(6)
+            if lost:
+                story.fault("disk-lost", SIDECAR)
+            story.say("node-started", SIDECAR, boot="boot-2", instance="b", records=0 if lost else 6)
+            story.signed(9)
+            story.accused()
+            story.left()
+            assert story.judged("S16").verdict is (Verdict.VALID if lost else Verdict.INVALID)
+
     def test_a_log_that_a_fault_took_away_has_to_be_found_out(self) -> None:
         for found_out in (True, False):
             story = begun()

@@ -211,6 +211,24 @@ def test_an_isolation_that_was_ordered_does_not_count() -> None:
     assert len(link[SIDECAR].state.intent.orders) == 1
 
 
+def test_an_isolation_that_is_lifted_or_comes_in_mid_standby_is_told_apart_from_it() -> None:
+    ordered, cut = pair.order(intent.ISOLATE), limited()
+    stood(cut, WINDOW + SECOND)
+    assert mode(cut) == ("CLOSED", "STANDBY")
+    assert cut[SIDECAR].state.standing.since_ns is not None
+    cut.cut = cut_off(SIDECAR)
+    cut.tell(SIDECAR, OrderPush((ordered,), ()))
+    assert mode(cut) == ("CLOSED", "STANDBY")
+    assert cut[SIDECAR].state.standing.since_ns is None, "a person decided that it waits"
+    cut.run(2 * S_MAX)
+    assert len(cut[SIDECAR].state.intent.orders) == 1
+    cut.tell(SIDECAR, OrderPush((), (pair.resume(ordered),)))
+    assert mode(cut) == ("CLOSED", "STANDBY")
+    assert cut[SIDECAR].state.standing.since_ns is not None, "the order is gone, and nobody vouches"
+    cut.run(S_MAX + SECOND)
+    assert mode(cut)[1] in ("QUIESCING", "STOPPED")
+
+
 @pytest.mark.parametrize(
     ("scope", "severity", "signer", "believed"),
     [

@@ -18,7 +18,7 @@ from killswitch.core.sidecar.state import Sidecar, send_replicas
 
 
 def follow(state: Sidecar, mode: str, now_ns: int) -> None:
-    """The mode has changed: standby begins, or ends."""
+    """Standby without an order may begin, or end."""
     stands, standing, most_ns = mode == "STANDBY" and sidecar.ordered(state) == intent.RUN, state.standing, state.parameters.standby_max_ns
     if stands and standing.since_ns is None:
         if standing.ran_since_ns is None or now_ns - standing.ran_since_ns >= most_ns:

@@ -358,7 +358,8 @@ def settle(state: Sidecar, now_ns: int) -> None:
         observe(state, "gate-changed", agent=state.config.agent, token=parts(state.token), gate=gate.name, mode=mode)
         if opened:
             permits.announce_gate(state, gate)
-        standby.follow(state, mode, now_ns)
+    if mode == "STANDBY" or state.standing.since_ns is not None:
+        standby.follow(state, mode, now_ns)  # with each step: an order that comes or goes changes why it stands by, and not the mode
     if state.intent.orders:
         proof.gather(state, gate, now_ns)
     if state.intent.version != state.seen_version:
