@@ -69,9 +69,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "declared": (("order", "agent", "token"), "a replica declared PRESUMED_STOPPED (T4)"),
     # -- intent: certificates
     "resume-requested": (("request", "principal", "tenant", "scope"), ""),
-    "certificate-learned": (("certificate", "covers", "approvers", "authentic", "tenant", "scope"),
+    "certificate-learned": (("certificate", "covers", "approvers", "authentic", "tenant", "scope", "policy_seq"),
                             "taken in, not yet in force. authentic: M distinct authorised approvers, none revoked at this node, signed exactly "
-                            "this; it speaks for tenant and scope, and for no order beyond"),
+                            "this; it speaks for tenant and scope, and for no order beyond. policy_seq: the rollout that its draft "
+                            "was ruled on under"),
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
     "certificate-rejected": (("why", "sender"), ""),
@@ -91,8 +92,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",
                   "replayed", "why"),
-                 "a replica put a decision on record. requested: [gate, life]; stable, ruling: [allowed, gate, life, grace_ns, approvals], of the "
-                 "stable policy and in effect. raised: a canary alone made the stop more severe; differs: the one on trial, canary or shadow, would "
+                 "a replica put a decision on record. order: what it let in, a kill order or the certificate of a resume; requested: [gate, life]; "
+                 "stable, ruling: [allowed, gate, life, grace_ns, approvals], of the stable policy and in effect. raised: a canary "
+                 "alone made the stop more severe; differs: the one on trial, canary or shadow, would "
                  "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not"),
     # -- hostile input
     "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),

@@ -230,7 +230,7 @@ class Observer:
         approvals = [(approver, signature) for approver, signature in body["approvals"]]
         authentic = self._judge.certificate(body["raw"], approvals, self._revoked)
         approvers = sorted({approver for approver, _ in approvals})
-        whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value]}
+        whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value], "policy_seq": content.decision.policy_seq}
         self.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
         self.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
 

@@ -53,6 +53,7 @@ def command(operation: Operation) -> Command:
         cleanup=operation.cleanup,
         reason=operation.reason,
         approvers=operation.approvers,
+        approve_after_ns=operation.approve_after_ns,
         replica=operation.replica,
         stage=stage or "",
         text=bundles.text(operation.policy) if operation.policy else "",

@@ -240,6 +240,8 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
         yield Complaint((*at, "grace"), f"a {verb} has no grace", "remove it, or use soft")
     if form.approvers is not None and verb != "resume":
         yield Complaint((*at, "approvers"), f"a {verb} needs no approvers", "remove it")
+    if form.approve_after is not None and verb != "resume":
+        yield Complaint((*at, "approve-after"), f"a {verb} waits for no approvers", "remove it")
     kind, value = form.scope
     if form.tenant is not None and kind != "label":
         yield Complaint((*at, "tenant"), f"a scope of kind {kind} names its tenant itself, if any", "remove it", repr(form.tenant))

@@ -184,6 +184,7 @@ class OperationForm(Form):
     cleanup: Literal["none", "compensate"] = Field(default="none", description="for soft: finish what is begun, or undo it where it can be")
     principal: Principal = "alice"
     approvers: tuple[Principal, ...] | None = Field(default=None, description="for resume; the default is as many of bob, carol, dave as are needed")
+    approve_after: forms.DurationSpan | None = Field(default=None, description="for resume: how long approvers take over a draft; by default no time")
     replica: int | None = Field(default=None, ge=1, description="the replica asked first; drawn per seed if left out")
     request: forms.EntryId | None = Field(default=None, description="idempotency key; two operations with the same are one and its retry")
     allow_empty: bool = False

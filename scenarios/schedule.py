@@ -131,8 +131,8 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="operation"):
     """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume, policy-shadow, -canary, -promote, -rollback.
 
-    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume. ``policy``: the name of the one to try
-    (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the global scope.
+    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume, in what time. ``policy``: the
+    name of the one to try (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the global scope.
     """
 
     verb: str
@@ -145,6 +145,7 @@ class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     cleanup: str = "none"
     replica: str = "replica/1"
     approvers: tuple[str, ...] = ()
+    approve_after_ns: int = 0
     policy: str = ""
     percent: int = 0
     guard: int = 0

@@ -294,6 +294,7 @@ def _operation(field: str, operation: Operation, roster: Roster) -> Problems:
     yield from _wordy(f"{field}.reason", operation.reason)
     yield from _wordy(f"{field}.request", operation.request)
     yield from _time(f"{field}.grace_ns", operation.grace_ns)
+    yield from _time(f"{field}.approve_after_ns", operation.approve_after_ns)
     yield from _known(f"{field}.policy", operation.policy, ("", *bundles.NAMES), "policy")
     yield from _within(f"{field}.percent", operation.percent, 0, 100)
     yield from _within(f"{field}.guard", operation.guard, 0, COUNT_MAX)

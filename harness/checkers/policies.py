@@ -8,6 +8,9 @@ from harness.checkers.words import is_replica
 from harness.history import Fact
 
 FIRST_SEQ = 1  # the policy of the deployment, which no rollout brought
+NO_ROLLOUT = (FIRST_SEQ, "", 0, "")
+ROLLED_BACK = "ROLLED_BACK"
+GUARD = "guard"  # who asked, when nobody did
 
 
 class Policy(InvariantChecker):
@@ -18,7 +21,11 @@ class Policy(InvariantChecker):
     - A kill is never less than the stable policy says: allowed if that allows it, and at least as severe.
     - Numbers never fall: not what is in force at a replica, its restarts included, and not from a rollout to the one that follows it.
     - A resume is decided under what k replicas held durably when it was asked for, or under a later rollout.
-    - Once a canary has by itself made more stops than its guard, known at a replica, that replica has rolled it back when liveness is due.
+    - The replica that takes a certificate in before all other replicas has decided on it anew: allowed, with as many approvers as it takes by the
+      policy in force there, and no more than one rollout after that of its draft.
+    - Once a canary has by itself made more stops than its guard, known at a replica, that replica has rolled it back when liveness is due; and no
+      guard rolls back what has not.
+    - What comes into force at a replica is durable there, and of two rollouts of one number, made apart, it is the one that goes back.
 
     A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
     committed. Does not see decisions that never came on record (S15).
@@ -26,19 +33,23 @@ class Policy(InvariantChecker):
 
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
-    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "resume-requested", "order-learned", "node-started"})
+    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "resume-requested", "order-learned", "node-started",
+                       "certificate-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._in_force: dict[str, tuple[int, str, str, str]] = {}  # replica -> seq, policy, canary, rollout
         self._changed: dict[str, int] = {}  # replica -> index of that fact
         self._durable: dict[str, tuple[int, int]] = {}  # replica -> greatest durable seq, its index
+        self._held: dict[str, set[str]] = {}  # replica -> rollouts that are durable there
         self._holders: dict[int, set[str]] = {}  # seq -> replicas that hold it or a later one durably
         self._committed = (FIRST_SEQ, 0)
-        self._rollouts: dict[str, tuple[int, str, int]] = {}  # rollout -> seq, stage, guard
+        self._rollouts: dict[str, tuple[int, str, int, str]] = {}  # rollout -> seq, stage, guard, canary
         self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
         self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
         self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
+        self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
+        self._learned: set[str] = set()  # certificates that any replica took in
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-learned":
@@ -50,6 +61,9 @@ class Policy(InvariantChecker):
             if fact.node in self.run.custody:
                 self._in_force.pop(fact.node, None)
                 self._durable.pop(fact.node, None)
+                self._held.pop(fact.node, None)
+        elif fact.kind == "certificate-learned":
+            self._certificate(index, fact)
         else:
             self.examined += 1
             {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed}[fact.kind](index, fact)
@@ -65,7 +79,10 @@ class Policy(InvariantChecker):
         allowed, gate, life, *_ = body["ruling"]
         stable_allowed, stable_gate, stable_life, *_ = body["stable"]
         if body["action"] == "resume":
-            self._resume(what, index, fact)
+            if body["order"]:
+                self._accepted[fact.node, body["order"]] = (index, fact)
+            else:
+                self._resume(what, index, fact)
             if allowed and not stable_allowed:
                 self.blame(f"{what} and allowed what the stable policy does not", index)
         elif stable_allowed and (not allowed or gate < stable_gate or life < stable_life):
@@ -92,15 +109,39 @@ class Policy(InvariantChecker):
         if fact.body["ruling"][0] and fact.body["seq"] < committed and not self.run.quorums_forget:
             self.blame(f"{what} under rollout {fact.body['seq']}, though {committed} was committed when it was asked for", since, index)
 
+    def _certificate(self, index: int, fact: Fact) -> None:
+        """The first replica had it from an operator, and decides on it; all others trust its approvals. One that is not authentic is S13's."""
+        certificate = fact.body["certificate"]
+        if certificate in self._learned or not is_replica(fact.node) or not fact.body["authentic"]:
+            return
+        self._learned.add(certificate)
+        self.examined += 1
+        what = f"{fact.node} took in certificate {certificate[:12]}"
+        decided, decision = self._accepted.get((fact.node, certificate), (index, None))
+        if decision is None:
+            self.blame(f"{what} from outside, and put no decision on that on record", index)
+            return
+        (allowed, *_, approvals), seq, drafted = decision.body["ruling"], decision.body["seq"], fact.body["policy_seq"]
+        if not allowed or len(fact.body["approvers"]) < approvals:
+            need = f"asks for {approvals} approvers" if allowed else "forbids it"
+            self.blame(f"{what} of {len(fact.body['approvers'])} approvers, though its policy {need}", decided, index)
+        if seq - drafted > 1:
+            self.blame(f"{what}, drafted under rollout {drafted}, though {seq} was in force there", decided, index)
+
     # -- rollouts
 
     def _rollout_durable(self, index: int, fact: Fact) -> None:
         body, node = fact.body, fact.node
         seq = body["seq"]
-        before = self._rollouts.get(body["parent"], (FIRST_SEQ, "", 0))[0]
+        before, _, guard, canary = self._rollouts.get(body["parent"], NO_ROLLOUT)
         if seq <= before:
             self.blame(f"rollout {seq} to {body['stage']} follows number {before}, and is not above it", index)
-        self._rollouts[body["record"]] = (seq, body["stage"], body["guard"])
+        if body["request"] == GUARD and body["record"] not in self._rollouts:  # first at the replica whose guard it was
+            stops = self._stops(node, before, canary)
+            if len(stops) <= guard:
+                self.blame(f"{node} rolled canary {before} back, which by itself had made {len(stops)} stops of {guard} that it may", *stops, index)
+        self._rollouts[body["record"]] = (seq, body["stage"], body["guard"], body["canary"])
+        self._held.setdefault(node, set()).add(body["record"])
         self._durable[node] = max(self._durable.get(node, (FIRST_SEQ, 0)), (seq, index))
         holders = self._holders.setdefault(seq, set())
         holders.add(node)
@@ -112,6 +153,11 @@ class Policy(InvariantChecker):
         before = self._in_force.get(node)
         if body["seq"] < (before[0] if before else FIRST_SEQ):
             self.blame(f"{node} went from rollout {before[0] if before else FIRST_SEQ} to {body['seq']}", *self._latest(node), index)
+        held = self._held.get(node, set())
+        if body["record"] not in held:
+            self.blame(f"rollout {body['seq']} came into force at {node}, and was not durable there", index)
+        elif body["stage"] != ROLLED_BACK and any(self._rollouts[other][:2] == (body["seq"], ROLLED_BACK) for other in held):
+            self.blame(f"{node} went on to rollout {body['seq']}, though it held one of that number that goes back", self._durable[node][1], index)
         self._in_force[node] = (body["seq"], body["stable"], body["canary"], body["record"])
         self._changed[node] = index
 
@@ -120,10 +166,14 @@ class Policy(InvariantChecker):
 
     # -- the guard
 
+    def _stops(self, node: str, seq: int, canary: str) -> list[int]:
+        """The decisions, known at a replica, by which a canary alone made stops more severe."""
+        return [self._raised[order][1] for order in sorted(self._known.get(node, ())) if self._raised[order][0] == (seq, canary)]
+
     def settle(self) -> None:
         for node, (_, _, canary, record) in sorted(self._in_force.items()):
-            seq, stage, guard = self._rollouts.get(record, (0, "", 0))
-            stops = [self._raised[order][1] for order in sorted(self._known.get(node, ())) if self._raised[order][0] == (seq, canary)]
+            seq, stage, guard, _ = self._rollouts.get(record, NO_ROLLOUT)
+            stops = self._stops(node, seq, canary)
             if stage != "CANARY" or len(stops) <= guard or not self.run.node(node).works:
                 continue
             why = f"at {node} canary {seq} had by itself made {len(stops)} stops, more than {guard}, and was not rolled back"

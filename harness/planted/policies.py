@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import policy, rollout
-from killswitch.core.bundles import RolloutBody, Stage
+from killswitch.core import intent, policy, rollout, trust
+from killswitch.core.bundles import RolloutBody, RolloutRecord, Stage
 from killswitch.core.messages import Gate
 from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
@@ -14,6 +14,8 @@ from killswitch.core.replica import rollouts
 from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.rollout import Answer, KnownRollout, Policies, Snapshot
 
+_join = rollout.join
+_learn_rollout = rollouts.learn_rollout
 _rolled_back = rollout.rolled_back
 _resume_ruling = policy.resume_ruling
 
@@ -65,6 +67,40 @@ def remember_until_restart(state: Replica) -> None:
     rollouts.show(state)
 
 
+def the_longer_grace(stable: Ruling, candidate: Ruling) -> Ruling:
+    """Both policies are content with it."""
+    return structs.replace(_join(stable, candidate), grace_ns=max(stable.grace_ns, candidate.grace_ns))
+
+
+def in_force_at_once(state: Replica, signed: RolloutRecord, now_ns: int) -> None:
+    """It is authentic and newer, so why wait for a disk."""
+    _learn_rollout(state, signed, now_ns)
+    known = trust.read_rollout(state.trust, signed)
+    if known is not None:
+        rollouts.rollout_durable(state, known.id)
+
+
+def signed_is_signed(state: Replica, known: intent.KnownCertificate, ruling: Ruling) -> bool:
+    """The draft was ruled on, and approvers signed what it asked for."""
+    return False
+
+
+def never_stale(state: Replica, known: intent.KnownCertificate) -> bool:
+    return False
+
+
+def higher_hash_wins(known: KnownRollout) -> tuple[int, str]:
+    """Any order will do, if only all have the same."""
+    return (known.body.seq, "" if known.body.stage == Stage.ROLLED_BACK else known.id)
+
+
+def every_order_counts(state: Replica, now: Snapshot) -> int:
+    """A child is an order like any other, and carries the decision of its parent."""
+    canary = now.canary.digest if now.canary else ""
+    decisions = (known.body.decision for known in state.intent.orders.values())
+    return sum((each.policy_seq, each.canary_hash, each.raised) == (now.seq, canary, True) for each in decisions)
+
+
 BUGS = (
     PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",),
                ("policy-that-fails",), "easy"),
@@ -79,4 +115,16 @@ BUGS = (
     PlantedBug("B83", "a restart falls back to the deployed policy", {"replica.rollouts:recovered": remember_until_restart}, ("S21",),
                ("policy-rolled-back-during-a-kill",), "easy"),
     PlantedBug("B84", "a resume ignores a rule that fails", {"policy:resume_ruling": skipped_in_a_resume}, ("S21",), ("policy-that-fails",), "easy"),
+    PlantedBug("B116", "of two graces a canary's share is given the longer", {"rollout:join": the_longer_grace}, ("S21",),
+               ("canary-with-a-shorter-grace",), "easy"),
+    PlantedBug("B117", "a rollout decides before it is durable", {"replica.rollouts:learn_rollout": in_force_at_once}, ("S21",),
+               ("policy-storm",), "easy"),
+    PlantedBug("B118", "a resume that was signed is taken in whatever policy says by then", {"replica.resumes:is_refused": signed_is_signed},
+               ("S21",), ("resume-approved-under-a-later-policy",), "easy"),
+    PlantedBug("B119", "a draft is good for ever", {"replica.resumes:is_stale": never_stale}, ("S21",),
+               ("resume-approved-under-a-later-policy",), "easy"),
+    PlantedBug("B120", "of a promotion and a rollback made apart the promotion wins", {"rollout:rank": higher_hash_wins}, ("S21",),
+               ("guard-and-promotion-made-apart",), "easy"),
+    PlantedBug("B121", "a guard counts the children of a stop as stops", {"replica.rollouts:canary_only_stops": every_order_counts}, ("S21",),
+               ("canary-that-stops-what-is-isolated",), "easy"),
 )  # fmt: skip

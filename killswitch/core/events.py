@@ -120,8 +120,9 @@ class Submit(Struct, frozen=True, tag=True):
 class Command(Struct, frozen=True, tag=True):
     """A person asks the operator's client to do something: ``verb`` is order, resume or policy, ``request`` its idempotency key.
 
-    ``gate``, ``life``, ``grace_ns``, ``cleanup`` serve orders; ``approvers`` (names of keys at hand) resumes; a policy has a ``stage`` to go to, and
-    where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's ``percent`` and ``guard``. ``replica``: which to ask first.
+    ``gate``, ``life``, ``grace_ns``, ``cleanup`` serve orders; ``approvers`` (names of keys at hand, and their time) resumes; a policy has a
+    ``stage`` to go to, and where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's ``percent`` and ``guard``.
+    ``replica``: which to ask first.
     """
 
     verb: str
@@ -142,6 +143,7 @@ class Command(Struct, frozen=True, tag=True):
     percent: int = 0
     guard: int = 0
     cleanup: str = "none"
+    approve_after_ns: int = 0
 
 
 Input = Boot | Receive | Timer | Durable | DiskFailed | DiskFull | DiskFreed | ProcessExited | CheckpointDurable | Submit | Command

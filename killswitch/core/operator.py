@@ -144,7 +144,7 @@ def homes(state: Operator, errand: Errand) -> tuple[Cell, ...]:
 
 
 def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
-    """Have the draft approved by the people at hand and hand it in."""
+    """Have the draft approved by the people at hand, in their time, and hand it in."""
     errand = state.errands.get(draft.request)
     if errand is None or not isinstance(errand.message, ResumeDraftRequest):
         return
@@ -160,7 +160,10 @@ def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
     errand.message = ResumeSubmit(draft.request, ResumeCertificate(draft.raw, tuple(approvals)))
     errand.replica = (errand.replica - 1) % len(state.config.replicas)
     errand.wait_ns = RETRY_NS
-    go(state, errand, now_ns)
+    if errand.command.approve_after_ns:
+        state.effects.append(SetTimer(draft.request, now_ns + errand.command.approve_after_ns))
+    else:
+        go(state, errand, now_ns)
 
 
 def on_resume_status(state: Operator, status: ResumeStatus, now_ns: int) -> None:

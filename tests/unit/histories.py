@@ -131,6 +131,7 @@ class Story:
             authentic=authentic,
             tenant="acme",
             scope=["global", ""],
+            policy_seq=1,
         )
         return self.say("certificate-durable", node, certificate=certificate, covers=list(covers))
 

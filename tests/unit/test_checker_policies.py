@@ -17,8 +17,9 @@ REFUSED = [False, 0, 0, 0, 1]
 class Policies(Story):
     """A story with words for policies: rollout ``r2`` has number 2, and so on."""
 
-    def durable(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", name: str = "") -> int:
-        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": "alice/x"}
+    def durable(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", name: str = "",
+                request: str = "alice/x") -> int:  # fmt: skip
+        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": request}
         return self.say("rollout-durable", node, record=name or f"r{seq}", seq=seq, parent=parent, stage=stage, **body)
 
     def changed(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", name: str = "") -> int:
@@ -88,13 +89,14 @@ def test_a_decision_under_a_rollout_that_never_came_into_force() -> None:
 
 def test_a_decision_under_less_than_is_durable() -> None:
     story = Policies()
-    story.changed(ONE, 2)
+    story.roll(ONE, 2)
     durable = story.durable(ONE, 3)
     story.blamed("though it held 3 durably", durable, story.decide(seq=2))
 
 
 def test_a_number_that_falls_at_a_replica() -> None:
     story = Policies()
+    story.durable(ONE, 2)
     before = story.roll(ONE, 3)
     story.crash(ONE)
     story.start(ONE, boot="boot-2", instance="b")
@@ -155,3 +157,64 @@ def test_all_replicas_come_to_the_same_policy(last: int, verdict: Verdict) -> No
     if verdict is Verdict.INVALID:
         assert finding.witness == (other - 1, other)
         assert "different policies" in finding.why
+
+
+def test_a_rollout_in_force_before_it_is_durable() -> None:
+    story = Policies()
+    early = story.changed(ONE, 2)
+    story.durable(ONE, 2)
+    story.blamed("came into force at replica/1, and was not durable there", early)
+
+
+@pytest.mark.parametrize("back_last", [True, False])
+def test_of_two_rollouts_of_one_number_the_one_that_goes_back_is_in_force(back_last: bool) -> None:
+    story = Policies()
+    back = story.durable(ONE, 2, stage="ROLLED_BACK", name="back")
+    on = story.durable(ONE, 2, name="on")
+    if back_last:
+        story.changed(ONE, 2, name="back", stage="ROLLED_BACK")
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("though it held one of that number that goes back", max(back, on), story.changed(ONE, 2, name="on"))
+
+
+@pytest.mark.parametrize(("stops", "sound"), [(1, False), (2, True)])
+def test_a_guard_that_trips_for_nothing(stops: int, sound: bool) -> None:
+    story = Policies()
+    story.roll(ONE, 2, stage="CANARY", canary="c", guard=1)
+    decided = [story.decide(seq=2, canary="c", ruling=HARDER, raised=True, order=f"o{number}") for number in range(stops)]
+    story.decide(TWO, order="o9")
+    back = story.durable(ONE, 3, stage="ROLLED_BACK", parent="r2", request="guard")
+    if sound:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("rolled canary 2 back, which by itself had made 1 stops of 1 that it may", *decided, back)
+
+
+def test_a_certificate_that_nobody_decided_on() -> None:
+    story = Policies()
+    taken = story.certify(ONE, "c1", "o1") - 1
+    story.certify(TWO, "c1", "o1")
+    story.blamed("from outside, and put no decision on that on record", taken)
+
+
+@pytest.mark.parametrize(
+    ("ruling", "seq", "why"),
+    [
+        (["allowed", 0, 0, 0, 2], 2, ""),
+        (["allowed", 0, 0, 0, 3], 2, "of 2 approvers, though its policy asks for 3 approvers"),
+        (["", 0, 0, 0, 2], 2, "though its policy forbids it"),
+        (["allowed", 0, 0, 0, 2], 3, "drafted under rollout 1, though 3 was in force there"),
+    ],
+)
+def test_a_certificate_against_the_policy_in_force(ruling: list[Any], seq: int, why: str) -> None:
+    story = Policies()
+    story.roll(ONE, seq)
+    rules = [bool(ruling[0]), *ruling[1:]]
+    decided = story.decide(seq=seq, action="resume", order="c1", ruling=rules, stable=rules)
+    taken = story.certify(ONE, "c1", "o1") - 1
+    story.certify(TWO, "c1", "o1")
+    if why:
+        story.blamed(why, decided, taken)
+    else:
+        assert story.judged("S21").verdict is Verdict.VALID

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
 from killswitch.core import operator as client
 from killswitch.core import trust
@@ -87,6 +88,18 @@ def test_a_draft_is_approved_by_the_keys_at_hand_and_handed_in_where_it_came_fro
     (submit,) = link["operator"].sent(ResumeSubmit, "replica/2")
     assert [approval.approver for approval in submit.certificate.approvals] == ["bob", "carol"], "somebody without a key approves nothing"
     assert trust.read_certificate(TRUST, submit.certificate) is not None
+
+
+def test_approvers_take_their_time_and_nothing_is_asked_again_meanwhile() -> None:
+    link = alone()
+    link.give("operator", structs.replace(RESUME, approve_after_ns=3 * client.RETRY_NS))
+    raw = pair.resume(pair.order(HARD)).raw
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", raw, 2), "replica/1")
+    link.run(2 * client.RETRY_NS)
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", pair.resume(pair.order(SOFT)).raw, 2), "replica/2")
+    assert not link["operator"].sent(ResumeSubmit)
+    link.run(2 * client.RETRY_NS)
+    assert {submit.certificate.raw for submit in link["operator"].sent(ResumeSubmit)} == {raw}
 
 
 @pytest.mark.parametrize("stage", ["NOTHING_TO_COVER", "REFUSED"])

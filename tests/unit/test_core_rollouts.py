@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from killswitch.core import audit, codec, keys, policy, rollout, trust
+from killswitch.core import audit, codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, RolloutStatus, Stage
 from killswitch.core.events import DiskFailed, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
@@ -312,6 +312,26 @@ def test_everybody_holds_a_resume_to_the_approvals_that_policy_asked_for(people:
     assert [status.stage for status in link[THREE].sent(ResumeStatus)] == [stage]
 
 
+@pytest.mark.parametrize(("tried", "people", "stage"), [(THREE_APPROVE, 2, "REFUSED"), (THREE_APPROVE, 3, "ACCEPTED"), (FAILING, 3, "REFUSED")])
+def test_a_certificate_is_decided_on_anew_where_it_is_handed_in_and_that_is_on_record(tried: str, people: int, stage: str) -> None:
+    link = control_plane()
+    link.tell(ONE, request(HARD), "operator")
+    link.run(SECOND)
+    (shown,) = ask_resume(link, ONE)
+    assert shown.approvals_needed == 2
+    certificate = ResumeCertificate(shown.raw, tuple(trust.sign_approval(TRUST, each, shown.raw) for each in ("bob", "carol", "dave")[:people]))
+    link.tell(ONE, roll("CANARY", tried), "operator")
+    for _ in range(2):
+        link.tell(ONE, ResumeSubmit("again", certificate), "operator")
+    link.run(SECOND)
+    assert [status.stage for status in link[ONE].sent(ResumeStatus)] == [stage, stage]
+    bodies = (audit.content(each) for each in link[ONE].records if each.kind == "DECISION")
+    decided = [body for body in bodies if body["request"] == "again"]
+    assert {each["ruling"][0] for each in decided} == {tried == THREE_APPROVE}
+    if stage == "ACCEPTED":
+        assert [each["order"] for each in decided] == [intent.content_id(certificate.raw)], "once, and for that certificate"
+
+
 def test_a_replica_that_is_behind_waits_for_the_policy_before_it_decides() -> None:
     link = control_plane()
     link.tell(ONE, request(HARD), "operator")
@@ -374,7 +394,7 @@ def test_a_policy_of_the_library_rules_as_its_author_expects(name: str, case: di
     scope = {"agent": AGENT, "tenant": "acme", "global": ""}[case["scope"]]
     asked = policy.Request(
         principal="alice", action=case["action"], authorised=case.get("authorised", True), tenant="acme", scope_kind=case["scope"], scope_value=scope,
-        gate=case.get("gate", 0), life=case.get("life", 0), grace_ns=SECOND, grace_max_ns=SECOND, approvals=2,
+        gate=case.get("gate", 0), life=case.get("life", 0), grace_ns=4 * SECOND, grace_max_ns=4 * SECOND, approvals=2,
     )  # fmt: skip
     ruling = policy.decide(Bundle(bundles.text(name)), asked)
     assert {key: getattr(ruling, key) for key in case["expect"]} == case["expect"]

@@ -107,28 +107,39 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     certificate = submit.certificate
     certificate_id = intent.content_id(certificate.raw)
     known = trust.read_certificate(state.trust, certificate)
-    if known is None or is_refused(state, known):
+    if known is None:
         send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="not enough valid approvals of distinct approvers"))
+        return
+    asked = asked_again(state, known)
+    answer = rollouts.decide(state, asked)
+    if is_refused(state, known, answer.ruling):
+        rollouts.record_refusal(state, submit.request, asked, answer, sender, now_ns)
+        send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="policy does not allow it, or asks for more approvals"))
         return
     missing = unshown(state, known)
     if missing or is_stale(state, known):
         send(state, sender, ResumeStatus(submit.request, certificate_id, "NEEDS_CONTEXT", missing))
         return
+    if certificate_id not in state.intent.certificates:
+        rollouts.record_decision(state, submit.request, asked, answer, now_ns, certificate_id)
     lsn = learn_certificate(state, certificate, sender, now_ns) or (0 if certificate_id in state.intent.in_force else state.chain.seq)
     if lsn:
         dispatch.spread(state, certificates=(certificate,))
     send(state, sender, ResumeStatus(submit.request, certificate_id, "ACCEPTED"), after_lsn=lsn)
 
 
-def is_refused(state: Replica, known: intent.KnownCertificate) -> bool:
-    """Whether policy, as it is now, forbids this resume or asks for more approvals than it has, whatever its draft said. Receivers that know no
-    policy hold it to what approvers signed (`trust.approvals_due`)."""
+def asked_again(state: Replica, known: intent.KnownCertificate) -> policy.Request:
+    """What a certificate asks of the policy as it is now."""
     body = known.body
-    asked = policy.Request(
+    return policy.Request(
         principal=body.requester, action=policy.RESUME, authorised=True, tenant=body.tenant, scope_kind=body.scope.kind,
         scope_value=body.scope.value, approvals=state.parameters.approvals,
     )  # fmt: skip
-    ruling = rollouts.decide(state, asked).ruling
+
+
+def is_refused(state: Replica, known: intent.KnownCertificate, ruling: policy.Ruling) -> bool:
+    """Whether policy forbids this resume or asks for more approvals than it has, whatever its draft said. Receivers that know no policy hold it to
+    what approvers signed (`trust.approvals_due`)."""
     return not ruling.allowed or len(trust.approvers(state.trust, known)) < ruling.approvals
 
 
