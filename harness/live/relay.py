@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from harness.live.guard import LOOPBACK
+from harness.live.seal import Sealed
 from harness.signals import carries
 from killswitch.core import codec
 from killswitch.core.messages import Message
 from killswitch.live import frames
 from killswitch.live.credentials import Credentials
 from killswitch.live.frames import BrokenFrame, Kind
-from killswitch.live.listener import Listener
+from killswitch.live.listener import HANDSHAKE_S, Listener
 
 CONNECT_S = 1.0
 SIGNALS_KEPT = 64  # of each way, for replays
@@ -34,7 +35,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     """What happens to each signal to one receiver that carries ``what`` (`harness.signals`), with a chance of ``chance_ppm``.
 
     ``times``: how often it is delivered, 0 is never. ``held_ns``: the longest time that it is held back, so that later ones overtake it.
-    ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order.
+    ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order. ``spoils``: bits of it flip under its seal.
     """
 
     what: str = "any"
@@ -42,6 +43,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     times: int = 1
     held_ns: int = 0
     stalls: bool = False
+    spoils: bool = False
 
 
 class Passed(Struct, frozen=True):
@@ -62,16 +64,20 @@ class Old(Struct, frozen=True):
 
 
 class Way:
-    """One direction of the relay: what passes to one receiver. ``passed`` is kept for each rule, by its name."""
+    """One direction of the relay: what passes to one receiver. ``passed`` is kept for each rule, by its name.
+
+    ``spoilt``: how many connections something was spoilt on; ``hung_up``: how many of those the receiver then ended.
+    """
 
     def __init__(self) -> None:
+        self.spoilt = self.hung_up = 0
         self.passed: dict[str, list[Passed]] = {}
         self.remembers = False
         self.old: deque[Old] = deque(maxlen=SIGNALS_KEPT)
         self._rules: dict[str, tuple[Rule, random.Random]] = {}
         self._open = asyncio.Event()
         self._open.set()
-        self._sink: asyncio.StreamWriter | None = None
+        self._sink: Sealed | None = None
 
     def impose(self, name: str, rule: Rule, dice: random.Random) -> None:
         if rule.times < 0 or rule.held_ns < 0 or not 0 <= rule.chance_ppm <= 1_000_000:
@@ -88,59 +94,55 @@ class Way:
         self._rules.pop(name, None)
         self._turn()
 
-    async def pass_on(self, kind: Kind, payload: bytes, sink: asyncio.StreamWriter) -> None:
+    async def pass_on(self, kind: Kind, payload: bytes, sink: Sealed) -> None:
         """Deliver one frame as the rules say. Raises `OSError` if the connection is gone."""
         await self._open.wait()
         frame = frames.pack(kind, payload)
-        deliveries = [0]
+        deliveries: list[tuple[int, random.Random | None]] = [(0, None)]
         if kind is Kind.MESSAGE:
             self._sink = sink  # of the nodes themselves: a probe sends no message
             if self._rules or self.remembers:
                 deliveries = list(self._deliveries(payload, frame))
-        for held_ns in deliveries:
+        for held_ns, spoiler in deliveries:
+            self.spoilt += spoiler is not None and not sink.spoilt
             if held_ns:
-                asyncio.get_running_loop().call_later(held_ns / 1e9, _write, sink, frame)
+                asyncio.get_running_loop().call_later(held_ns / 1e9, sink.write, frame, spoiler)
             else:
-                _write(sink, frame)
+                sink.write(frame, spoiler)
         await sink.drain()
 
     def again(self, old: Old) -> bool:
         """Deliver an old signal once more, as old as it is; whether there was a connection to do so."""
-        return self._sink is not None and _write(self._sink, old.frame)
+        return self._sink is not None and self._sink.write(old.frame)
 
-    def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[int]:
-        """For each delivery of the signal, how long it is held back."""
+    def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
+        """For each delivery of the signal, how long it is held back, and what spoils it."""
         envelope = codec.decode(payload)
         if isinstance(envelope, codec.Refusal):
-            yield 0  # what is no message is not ours to judge
+            yield 0, None  # what is no message is not ours to judge
             return
         if self.remembers:
             self.old.append(Old(time.monotonic_ns(), envelope.message, frame))
         now_ns = time.monotonic_ns()
-        times, held_ns = 1, 0
+        times, held_ns, spoiler = 1, 0, None
         for name, (rule, dice) in self._rules.items():
             if not carries(envelope.message, rule.what) or rule.stalls:
                 continue
             hit = dice.randrange(1_000_000) < rule.chance_ppm
             held = dice.randrange(rule.held_ns + 1) if hit and rule.held_ns else 0
-            self.passed[name].append(Passed(envelope.message, now_ns, rule.times if hit else 1, held))
+            arrives = 0 if hit and rule.spoils else rule.times if hit else 1
+            self.passed[name].append(Passed(envelope.message, now_ns, arrives, held))
             if hit:
                 times = 0 if rule.times == 0 else max(times, rule.times) if times else 0
                 held_ns = max(held_ns, held)
-        yield from [held_ns] * times
+                spoiler = dice if rule.spoils else spoiler
+        yield from [(held_ns, spoiler)] * times
 
     def _turn(self) -> None:
         if any(rule.stalls for rule, _ in self._rules.values()):
             self._open.clear()
         else:
             self._open.set()
-
-
-def _write(sink: asyncio.StreamWriter, frame: bytes) -> bool:
-    if sink.is_closing():
-        return False
-    sink.write(frame)
-    return True
 
 
 class Relay:
@@ -153,8 +155,8 @@ class Relay:
         self.port = port
         self.ways = {client: Way(), server: Way()}
         self._client, self._server, self._server_port = client, server, server_port
-        self._as_client = credentials[0] if credentials else None
-        self._listener = Listener(self._pass, credentials[1] if credentials else None)
+        self._credentials = credentials
+        self._listener = Listener(self._pass)  # the handshakes are the relay's own, since seals are what it may break
 
     async def open(self) -> None:
         """Raises `OSError` if the port is taken."""
@@ -164,29 +166,36 @@ class Relay:
         await self._listener.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream: asyncio.StreamWriter | None = None
+        near, far = Sealed(reader, writer), None
         try:
+            if self._credentials is not None:
+                async with asyncio.timeout(HANDSHAKE_S):
+                    await near.seal(self._credentials[1].server(), server_side=True)
             async with asyncio.timeout(CONNECT_S):
-                answers, upstream = await asyncio.open_connection(
-                    LOOPBACK, self._server_port, ssl=self._as_client.client() if self._as_client else None
-                )
-            halves = [
-                asyncio.create_task(self._pump(reader, upstream, self.ways[self._server])),
-                asyncio.create_task(self._pump(answers, writer, self.ways[self._client])),
-            ]
-            try:
-                await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for half in halves:
-                    half.cancel()
-                await asyncio.gather(*halves, return_exceptions=True)
-        except OSError:
+                far = Sealed(*await asyncio.open_connection(LOOPBACK, self._server_port))
+                if self._credentials is not None:
+                    await far.seal(self._credentials[0].client(), server_side=False)
+            await self._relay(near, far)
+        except (OSError, EOFError):
             pass  # the server is down, or slow to answer: the client sees its connection end, as it would without a relay
         finally:
-            if upstream is not None:
-                upstream.transport.abort()
+            if far is not None:
+                far.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: Way) -> None:
+    async def _relay(self, near: Sealed, far: Sealed) -> None:
+        """Both ways, until either ends."""
+        client, server = self.ways[self._client], self.ways[self._server]
+        halves = [asyncio.create_task(self._pump(near, far, server)), asyncio.create_task(self._pump(far, near, client))]
+        try:
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            client.hung_up += near.spoilt and halves[0].done()
+            server.hung_up += far.spoilt and halves[1].done()
+        finally:
+            for half in halves:
+                half.cancel()
+            await asyncio.gather(*halves, return_exceptions=True)
+
+    async def _pump(self, source: Sealed, sink: Sealed, way: Way) -> None:
         with contextlib.suppress(BrokenFrame, EOFError, OSError):
             while True:
                 kind, payload = await frames.read(source)

@@ -6,9 +6,9 @@ relay that sits in a link, and by the probe that measures one, so that all three
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from enum import IntEnum
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -34,6 +34,12 @@ class Hello(Struct, frozen=True, array_like=True):
     to: str
 
 
+class Source(Protocol):
+    """Where bytes come from: a `StreamReader`, or whatever else reads as one."""
+
+    async def readexactly(self, size: int, /) -> bytes: ...
+
+
 class BrokenFrame(Exception):
     """The peer sent what is no frame: the connection is of no further use."""
 
@@ -42,8 +48,8 @@ def pack(kind: Kind, payload: bytes) -> bytes:
     return HEAD.pack(len(payload) + 1, kind) + payload
 
 
-async def read(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
-    """The next frame. Raises `BrokenFrame` for nonsense, `asyncio.IncompleteReadError` or `OSError` when the stream ends."""
+async def read(reader: Source) -> tuple[Kind, bytes]:
+    """The next frame. Raises `BrokenFrame` for nonsense, `EOFError` or `OSError` when the stream ends."""
     length, kind = HEAD.unpack(await reader.readexactly(HEAD.size))
     if not 1 <= length <= LIMIT:
         raise BrokenFrame(f"length out of 1..{LIMIT} (got {length})")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
+
+_READ = Live("clock-port", "the node's own readings beside the host's clock, in its trace")
 
 ROWS = (
     FaultKind(
@@ -12,19 +14,19 @@ ROWS = (
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-DAY, DAY),
                  swarm=Span(-2 * SECOND, 2 * SECOND)),),
         lasting=False, swarm_roles=CLOCKED, breaks_clocks=True,
-        live=Live("clock-port", "the node's own readings beside the host's clock, in its trace"),
+        live=_READ,
     ),
     FaultKind(
         "clock-drift", Aim.NODES, CLOCKED,
         "The node's own clock runs at another rate. Beyond the promised drift, timed bounds are void there (T5).",
         "the clock runs on at the rate it had",
         (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
-        swarm_roles=CLOCKED, live=Live("clock-port", "the node's own readings beside the host's clock, in its trace"),
+        swarm_roles=CLOCKED, live=_READ,
     ),
     FaultKind(
         "clock-freeze", Aim.NODES, CLOCKED,
         "The node's own clock stands still, while its process goes on. This breaks the promised drift: timed bounds are void there (T5).",
-        "the clock runs on from where it stood", swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
+        "the clock runs on from where it stood", swarm_roles=CLOCKED, breaks_clocks=True, live=_READ,
     ),
     FaultKind(
         "clock-strobe", Aim.NODES, CLOCKED,
@@ -34,7 +36,8 @@ ROWS = (
                  swarm=Span(SECOND // 10, 4 * SECOND)),
          Setting("every", "every_ns", Unit.DURATION, "how long it stays on either side", default="200ms", limits=Span(SECOND // 1000, DAY),
                  swarm=Span(SECOND // 20, SECOND))),
-        swarm_roles=CLOCKED, drivers=(SIM,), breaks_clocks=True,
+        swarm_roles=CLOCKED, breaks_clocks=True,
+        live=Live("clock-port", _READ.attested, "by 60ms or more, every 10ms or less often"),
     ),
     FaultKind(
         "wall-step", Aim.NODES, CLOCKED,

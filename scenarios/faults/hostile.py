@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Setting, Unit, chance
+from scenarios.faults.kinds import MS, NETWORKED, SECOND, SIM, Aim, FaultKind, Live, Setting, Unit, chance
 from scenarios.units import Span
 
 _TIMES = Setting("times", "times", Unit.COUNT, "how many", default=5, limits=Span(1, 1000), swarm=Span(1, 10))
@@ -10,7 +10,9 @@ _TIMES = Setting("times", "times", Unit.COUNT, "how many", default=5, limits=Spa
 ROWS = (
     FaultKind(
         "corrupt", Aim.LINKS, NETWORKED, "Bits of each frame on the links flip with a chance; the channel's seal shows it, and the frame is gone.",
-        "frames arrive as they were sent", (chance("that bits of a frame flip"),), everywhere=True, swarm_roles=NETWORKED, drivers=(SIM,),
+        "frames arrive as they were sent", (chance("that bits of a frame flip"),), everywhere=True, swarm_roles=NETWORKED,
+        live=Live("frame-relay", "frames spoilt by the relays that are missing in the receivers' traces; the receivers hung up",
+                  "TLS ends the connection with the frame, and it is opened anew"),
     ),
     FaultKind(
         "forge", Aim.SIGNALS, ("replica", "sidecar"),

@@ -15,6 +15,7 @@ from harness.live.paths import PathFailed, Paths
 from harness.live.ports import free_port
 from harness.live.probe import Outcome, probe
 from harness.live.relay import Relay, Rule, Way
+from harness.live.seal import flipped
 from harness.live.server import Server
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic, Toxiproxy
 from killswitch.core import codec
@@ -83,6 +84,49 @@ def test_nobody_is_spoken_to_without_a_certificate_of_the_run_and_a_relay_passes
         await node.close()
 
     play(scene)
+
+
+def test_a_spoilt_seal_costs_the_frame_and_its_connection_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    heard: list[Message] = []
+
+    async def hear(sender: str, message: Message) -> None:
+        heard.append(message)
+
+    async def scene() -> None:
+        cell = cell_of(tmp_path)
+        ends = (cell.credentials(SIDECAR), cell.credentials("replica/1"))
+        node, peer = (Transport(name, "", "run", hear, credentials=own) for name, own in zip((SIDECAR, "replica/1"), ends, strict=True))
+        port = free_port()
+        await peer.listen(port)
+        relay = Relay(free_port(), port, SIDECAR, "replica/1", ends)
+        await relay.open()
+        node.dial("replica/1", relay.port)
+        way = relay.ways["replica/1"]
+
+        async def until(condition: Callable[[], bool]) -> None:
+            while not condition():  # noqa: ASYNC110  # what is counted sets no Event
+                await asyncio.sleep(0.005)
+
+        await until(lambda: peer.counters.connected == 1)
+        way.impose("bits", Rule(spoils=True), Random(1))
+        node.send("replica/1", Query("acme/1", "spoilt"))
+        await until(lambda: peer.counters.connected == 2)
+        way.lift("bits")
+        node.send("replica/1", Query("acme/1", "whole"))
+        await until(lambda: bool(heard))
+        assert heard == [Query("acme/1", "whole")] and peer.counters.refused == 0
+        assert way.spoilt == way.hung_up == 1 == len(way.passed["bits"])
+        for closing in (node, relay, peer):
+            await closing.close()
+
+    play(scene)
+
+
+def test_bits_flip_behind_the_head_of_a_record_and_always_some() -> None:
+    sealed = bytes(range(60))
+    for seed in range(200):
+        spoilt = flipped(sealed, Random(seed))
+        assert spoilt != sealed and spoilt[:5] == sealed[:5] and len(spoilt) == len(sealed)
 
 
 def test_relays_stand_only_where_signals_are_duplicated(tmp_path: Path) -> None:

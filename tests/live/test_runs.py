@@ -36,10 +36,11 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 # Of the library, each of these has to be playable live; they are tried at length by hand, and three of them by the test below.
 PLAYABLE = (
-    "agent-killed-mid-checkpoint", "disk-fails-at-work", "disk-full-at-a-kill", "drain-near-its-end", "duplicated-and-replayed-signals",
-    "flapping-link-under-a-kill", "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-with-effects-in-flight",
-    "minority-grants-nothing", "paused-across-its-lease", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "sidecar-crash-mid-drain",
-    "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
+    "agent-killed-mid-checkpoint", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "drain-near-its-end",
+    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "isolate-then-soft", "kill-during-partition",
+    "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight", "minority-grants-nothing",
+    "paused-across-its-lease", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "sidecar-crash-mid-drain", "soft-in-peace",
+    "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
 )  # fmt: skip
 LIVE_SCENARIOS = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain")
 
@@ -139,8 +140,11 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
         fault("overtaken", "reorder", 500 * MS, SECOND, links=both_ways("replica/2", "replica/1", SIDECAR), chance_ppm=500_000, by_ns=300 * MS),
         fault("again", "replay", 1600 * MS, targets=(SIDECAR, "replica/3"), message="any", times=3),
         fault("waits", "partition", 1700 * MS, 600 * MS, links=both_ways("replica/3", "replica/1", SIDECAR), shape="stall"),
+        fault("spoilt", "corrupt", 900 * MS, SECOND, links=both_ways("replica/1", "replica/2"), chance_ppm=300_000),
         fault("jump", "clock-step", 600 * MS, targets=("replica/2",), by_ns=-3 * SECOND),
         fault("fast", "clock-drift", 400 * MS, 1500 * MS, targets=(SIDECAR,), rate_ppm=200_000),
+        fault("stands", "clock-freeze", 1800 * MS, 600 * MS, targets=("replica/2",)),
+        fault("to-and-fro", "clock-strobe", 500 * MS, 900 * MS, targets=("sidecar/acme/2",), by_ns=2 * SECOND, every_ns=110 * MS),
         fault("slow", "disk-slow", 600 * MS, 1200 * MS, targets=("replica/1", SINK), by_ns=120 * MS),
         order("isolate", SECOND),
         fault("fails", "disk-fail", 800 * MS, 700 * MS, targets=("agent/acme/2", "replica/3")),
@@ -151,15 +155,19 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
     assert seen["lost"]["missing"] >= seen["lost"]["lost"] > 0
     assert seen["doubled"]["came_again"] > 0 < seen["overtaken"]["out_of_order"]
+    assert seen["spoilt"]["missing"] >= seen["spoilt"]["lost"] > 0 < seen["spoilt"]["hung_up"] <= seen["spoilt"]["spoilt_connections"]
     assert seen["again"]["came_again"] > 0
     assert seen["waits"]["silent"] == seen["waits"]["paths"] > 0
     assert abs(seen["jump"]["replica/2 jumped by ms"] + 3000) <= 20
     assert abs(seen["fast"][f"{SIDECAR} ran at ppm"] - 200_000) < 20_000
+    assert seen["stands"] == {"replica/2 ran at ppm": -1_000_000, "too_few_steps": 0}
+    assert seen["to-and-fro"]["flashes"] >= 6
+    assert min(seen["to-and-fro"][f"sidecar/acme/2 read {side}"] for side in ("here", "there")) > 2
     assert seen["slow"]["least_ms"] >= 120 and seen["slow"]["commits"] > 0
     assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
     offsets = [(fact.at_ns, fact.clock_ns - fact.at_ns) for fact in played.history if fact.node == "replica/2" and not fact.kind.startswith("log-")]
     before = [offset for at_ns, offset in offsets if 0 < at_ns < 500 * MS][-1]
-    after = [offset for at_ns, offset in offsets if at_ns > SECOND]
+    after = [offset for at_ns, offset in offsets if SECOND < at_ns < 1800 * MS]
     assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
 
 

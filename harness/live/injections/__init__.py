@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.live.injections import messages
-from harness.live.injections.clocks import ClockDrift, ClockStep, WallStep
+from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
 from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause
@@ -28,12 +28,15 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "loss": messages.loss,
     "duplicate-messages": messages.duplicate_messages,
     "reorder": messages.reorder,
+    "corrupt": messages.Corrupt,
     "duplicate": messages.duplicate,
     "replay": messages.Replay,
     "pause": Pause,
     "crash": Crash,
     "clock-step": ClockStep,
     "clock-drift": ClockDrift,
+    "clock-freeze": ClockDrift,
+    "clock-strobe": ClockStrobe,
     "wall-step": WallStep,
     "disk-fail": DiskFail,
     "disk-slow": DiskSlow,

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 
 from harness.live.clock_port import BentClock
-from harness.live.injections.family import SETTLE_S, Attestation, Stage, becomes
+from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.ledger import File
 from killswitch.live.clock import PER_MILLION
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
 
+FLASH_MIN_NS = 10_000_000  # a strobe is beaten by this process's own event loop
 READING_S = 2.0  # in which a node that lives takes a step, whatever it does
 OFF_BY_NS = 20_000_000  # what a busy host may put between the two readings of one step
 SAMPLES = 5
+MS = 1_000_000
 MEASURED = "each node's own readings beside the host's clock, in its trace"
 
 
@@ -40,6 +42,11 @@ class ClockFault:
         self.stage.sight.look()
         steps = (step for life in self.stage.sight.nodes[node].lives for step in life)
         return [(step.at_ns, step.clock_ns) for step in steps if since_ns <= step.at_ns <= until_ns]
+
+    def ahead(self, node: str, reading: tuple[int, int]) -> int:
+        """How far ahead of the host's clock the node's read, but for what its rate has made of that since the fault began."""
+        at_ns, clock_ns = reading
+        return clock_ns - at_ns - (at_ns - self.began_ns) * self.clocks[node].rate_ppm // PER_MILLION
 
 
 class ClockStep(ClockFault):
@@ -79,17 +86,16 @@ class ClockStep(ClockFault):
         return self._offset(node, after) - self._offset(node, before) if before else None
 
     def _offset(self, node: str, readings: list[tuple[int, int]]) -> int:
-        """How far ahead of the host's clock the node's is, but for its rate. The least of several: a pause between the two only adds."""
-        rate_ppm = self.clocks[node].rate_ppm
-        return min(clock_ns - at_ns - (at_ns - self.began_ns) * rate_ppm // PER_MILLION for at_ns, clock_ns in readings)
+        """The least of several: a pause of the process between its two readings only adds."""
+        return min(self.ahead(node, reading) for reading in readings)
 
 
 class ClockDrift(ClockFault):
-    """The clock runs at another rate, and afterwards again at the one it had."""
+    """The clock runs at another rate, and afterwards again at the one it had. One without a rate stands still."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        self.rate_ppm = int(fault.settings["rate_ppm"])
+        self.rate_ppm = int(fault.settings.get("rate_ppm", -PER_MILLION))
 
     async def on(self) -> None:
         self.begin()
@@ -119,6 +125,59 @@ class ClockDrift(ClockFault):
             return None
         window_ns = seen[-1][0] - seen[0][0]
         return ((seen[-1][1] - seen[0][1]) - window_ns) * PER_MILLION // window_ns, window_ns
+
+
+class ClockStrobe(ClockFault):
+    """The clock jumps forth and back, over and over; where it is when that ends, it stays."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ns, self.every_ns = int(fault.settings["by_ns"]), int(fault.settings["every_ns"])
+        if self.every_ns < FLASH_MIN_NS or self.by_ns < 3 * OFF_BY_NS:
+            least = f"{3 * OFF_BY_NS // MS}ms or more, every {FLASH_MIN_NS // MS}ms or less often"
+            raise CapabilityMissing(f"{self.name}: the live driver strobes by {least}")
+        self.strobing: asyncio.Task[None] | None = None
+        self.flashes = 0
+
+    async def on(self) -> None:
+        self.begin()
+        self.flash()
+        self.strobing = asyncio.create_task(self._strobe())
+
+    async def attest(self) -> Attestation | None:
+        return None  # to be seen on either side takes a time
+
+    async def off(self) -> None:
+        self.ended_ns = monotonic_ns()
+        assert self.strobing is not None, "it is on"
+        self.strobing.cancel()
+        await asyncio.gather(self.strobing, return_exceptions=True)
+        self.stage.ledger.settle(self.entries)
+
+    async def aftermath(self) -> Attestation | None:
+        """Where the nodes themselves read their clocks to be: on the one side and, had it the time to come back, on the other."""
+        sides = {node: seen for node in self.clocks if any(seen := self._sides(node))}
+        measured: dict[str, int | str] = {f"{node} read there": there for node, (_, there) in sides.items()}
+        measured |= {f"{node} read here": here for node, (here, _) in sides.items()}
+        holds = bool(sides) and all(there and (here or self.flashes == 1) for here, there in sides.values())
+        return Attestation(holds, MEASURED, {"flashes": self.flashes, **measured}, fired=bool(sides))
+
+    def flash(self) -> None:
+        """One jump; the next one goes the other way."""
+        for clock in self.clocks.values():
+            clock.step(-self.by_ns if self.flashes % 2 else self.by_ns)
+        self.flashes += 1
+
+    async def _strobe(self) -> None:
+        while True:
+            await asyncio.sleep(self.every_ns / NS)
+            self.flash()
+
+    def _sides(self, node: str) -> tuple[int, int]:
+        """How many readings were where the clock had been, and how many where it jumps to."""
+        before = [self.ahead(node, reading) for reading in self.readings(node, 0, self.began_ns)[-SAMPLES:]]
+        jumped = [self.ahead(node, reading) - min(before) for reading in self.readings(node, self.began_ns, self.ended_ns)] if before else []
+        return tuple(sum(abs(jump - side) <= OFF_BY_NS for jump in jumped) for side in (0, self.by_ns))  # type: ignore[return-value]
 
 
 class WallStep:

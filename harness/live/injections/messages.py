@@ -72,6 +72,22 @@ class Ruled:
         return [event.message for event in events if event.sender == sender and carries(event.message, self.rule.what)]
 
 
+class Corrupt(Ruled):
+    """Bits of messages flip under their seal. TLS ends a connection whose seal is broken, and the receiver has to: the relay sees it hang up."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        rule = Rule(chance_ppm=int(fault.settings["chance_ppm"]), spoils=True)
+        super().__init__(stage, entry, ways_of(stage, fault.links), rule)
+
+    async def aftermath(self) -> Attestation | None:
+        compared = await super().aftermath()
+        assert compared is not None, "messages are always compared"
+        spoilt, hung_up = sum(way.spoilt for way in self.ways.values()), sum(way.hung_up for way in self.ways.values())
+        holds = compared.holds and bool(hung_up or not spoilt)
+        measured = {**compared.measured, "spoilt_connections": spoilt, "hung_up": hung_up}
+        return Attestation(holds, f"{COMPARED}; the receivers hung up", measured, fired=compared.fired)
+
+
 def compare(passed: Sequence[Passed], came: Sequence[Message]) -> dict[str, int]:
     """What was done with messages of one way, and what was seen of it: each kind of deed has its counterpart in what came."""
     entered = Counter(map(_name, (each.message for each in passed)))
