@@ -19,7 +19,7 @@ from harness.live.log_port import DiskSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
 from harness.live.wall_port import WallSwitch
-from killswitch.core.keys import Ed25519
+from killswitch.core.keys import ROOTS, Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
 from killswitch.live.credentials import Credentials, Files
@@ -58,7 +58,7 @@ class Cell(Struct, frozen=True):
 
     ``clocks``, ``disks`` and ``walls``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
     ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up. ``probe``: what the harness
-    proves itself with where it measures a path.
+    proves itself with where it measures a path. ``keys``: of everybody, for what is forged.
     """
 
     deployments: dict[str, Deployment]
@@ -68,6 +68,7 @@ class Cell(Struct, frozen=True):
     walls: dict[str, WallSwitch] = {}
     small: dict[str, Path] = {}
     probe: Files | None = None
+    keys: dict[str, bytes] = {}
 
     def credentials(self, node: str) -> Credentials:
         """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
@@ -144,7 +145,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     spoken = [node for node, config in configs.items() if config.role != "agent"]
     pki = Pki(directory / "pki", f"{run}.haltproof", backdated=CERTIFIED)
     pki.issue((*spoken, PROBE), CERTIFIED)
-    private, public = Ed25519.generate([*(node for node, config in configs.items() if config.role in ("replica", "sidecar")), *PEOPLE])
+    signing = (node for node, config in configs.items() if config.role in ("replica", "sidecar"))
+    private, public = Ed25519.generate([*signing, *PEOPLE, *ROOTS])
     deployments = {}
     for node, config in configs.items():
         holds = PEOPLE if node == OPERATOR else (node,)
@@ -171,7 +173,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
     walls = {node: WallSwitch(wall_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "wall-shim"))}
-    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE))
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private)
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

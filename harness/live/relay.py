@@ -99,10 +99,8 @@ class Way:
         await self._open.wait()
         frame = frames.pack(kind, payload)
         deliveries: list[tuple[int, random.Random | None]] = [(0, None)]
-        if kind is Kind.MESSAGE:
-            self._sink = sink  # of the nodes themselves: a probe sends no message
-            if self._rules or self.remembers:
-                deliveries = list(self._deliveries(payload, frame))
+        if kind is Kind.MESSAGE and (self._rules or self.remembers):
+            deliveries = list(self._deliveries(payload, frame))
         for held_ns, spoiler in deliveries:
             self.spoilt += spoiler is not None and not sink.spoilt
             if held_ns:
@@ -111,9 +109,17 @@ class Way:
                 sink.write(frame, spoiler)
         await sink.drain()
 
-    def again(self, old: Old) -> bool:
-        """Deliver an old signal once more, as old as it is; whether there was a connection to do so."""
-        return self._sink is not None and self._sink.write(old.frame)
+    def join(self, sink: Sealed) -> None:
+        """The latest connection of the nodes themselves: somebody has said who it is, which no probe does."""
+        self._sink = sink
+
+    @property
+    def joined(self) -> bool:
+        return self._sink is not None and self._sink.open
+
+    def inject(self, frame: bytes) -> bool:
+        """Deliver a frame that nobody has sent, or not now; whether there was a connection to do so."""
+        return self._sink is not None and self._sink.write(frame)
 
     def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
         """For each delivery of the signal, how long it is held back, and what spoils it."""
@@ -185,7 +191,7 @@ class Relay:
     async def _relay(self, near: Sealed, far: Sealed) -> None:
         """Both ways, until either ends."""
         client, server = self.ways[self._client], self.ways[self._server]
-        halves = [asyncio.create_task(self._pump(near, far, server)), asyncio.create_task(self._pump(far, near, client))]
+        halves = [asyncio.create_task(self._pump(near, far, server, client)), asyncio.create_task(self._pump(far, near, client, server))]
         try:
             await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
             client.hung_up += near.spoilt and halves[0].done()
@@ -195,8 +201,11 @@ class Relay:
                 half.cancel()
             await asyncio.gather(*halves, return_exceptions=True)
 
-    async def _pump(self, source: Sealed, sink: Sealed, way: Way) -> None:
+    async def _pump(self, source: Sealed, sink: Sealed, way: Way, back: Way) -> None:
         with contextlib.suppress(BrokenFrame, EOFError, OSError):
             while True:
                 kind, payload = await frames.read(source)
+                if kind is Kind.HELLO:
+                    way.join(sink)
+                    back.join(source)
                 await way.pass_on(kind, payload, sink)

@@ -49,9 +49,13 @@ class Sealed:
         del self._clear[:size]
         return asked
 
+    @property
+    def open(self) -> bool:
+        return not self._writer.is_closing()
+
     def write(self, clear: bytes, dice: random.Random | None = None) -> bool:
         """Send ``clear``, with a few bits flipped where ``dice`` say; whether there was still somebody to send to."""
-        if self._writer.is_closing():
+        if not self.open:
             return False
         if self._tls is None:
             leaving = clear

@@ -6,6 +6,7 @@ import hashlib
 
 import msgspec
 
+from harness.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
 from harness.signals import orders_of
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
@@ -14,7 +15,6 @@ from scenarios.deploy import OPERATOR
 from scenarios.schedule import Fault
 from sim import frames
 from sim.injectors.family import Family, whole
-from sim.injectors.forgery import FORGERIES, Aim, broken_frame, foreign_certificate
 from sim.network import Impairment, stream_of
 from sim.node import Node
 from sim.tape import PPM
@@ -51,12 +51,8 @@ class Hostile(Family):
             self._send(id_, 0, aim, "certificate of another tenant", foreign_certificate(self._ring, aim, self._made))
 
     def _aim(self, node: Node, draw: int) -> Aim:
-        agents = sorted(node.config.fleet)
-        agent = node.config.agent or agents[draw % len(agents)]
-        tenant = agent.partition("/")[0]
-        others = sorted({each.partition("/")[0] for each in agents} - {tenant}) or ["elsewhere"]
-        known = {fact.body["order"]: None for fact in self.world.facts if fact.kind == "order-learned" and fact.body["tenant"] == tenant}
-        return Aim(node.id, agent, tenant, others[draw % len(others)], tuple(sorted(known)))
+        learned = [fact.body for fact in self.world.facts if fact.kind == "order-learned"]
+        return aim_at(node.config, draw, lambda tenant: (body["order"] for body in learned if body["tenant"] == tenant))
 
     def _source(self, aim: Aim) -> str:
         """A peer of the target's with nothing to say about its agent."""

@@ -297,12 +297,12 @@ def test_a_relay_that_remembers_delivers_old_signals_again(tmp_path: Path) -> No
         await far.send(PUSH)
         (old,) = far.way.old
         await asyncio.sleep(0.1)
-        assert old.message == PUSH and not far.way.again(old)  # nobody is connected any more
+        assert old.message == PUSH and not far.way.inject(old.frame)  # nobody is connected any more
         reader, writer = await far.connect()
         writer.write(frames.pack(Kind.MESSAGE, codec.encode(Query("acme/1", "key"), SIDECAR, "replica/1", "acme")))
         writer.write(frames.pack(Kind.PING, b"one"))
         await frames.read(reader)
-        assert far.way.again(old)
+        assert far.way.inject(old.frame)
         writer.write(frames.pack(Kind.PING, b"two"))
         await frames.read(reader)
         assert far.came == [PUSH, Query("acme/1", "key"), PUSH]

@@ -37,10 +37,10 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 # Of the library, each of these has to be playable live; they are tried at length by hand, and three of them by the test below.
 PLAYABLE = (
     "agent-killed-mid-checkpoint", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "drain-near-its-end",
-    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "isolate-then-soft", "kill-during-partition",
-    "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight", "minority-grants-nothing",
-    "paused-across-its-lease", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "sidecar-crash-mid-drain", "soft-in-peace",
-    "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
+    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm", "isolate-then-soft",
+    "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
+    "minority-grants-nothing", "paused-across-its-lease", "replica-lost-its-disk", "resume-race", "ring-of-replicas",
+    "sidecar-crash-mid-drain", "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
 )  # fmt: skip
 LIVE_SCENARIOS = ("kill-during-partition", "soft-overtaken-by-hard", "sidecar-crash-mid-drain")
 
@@ -205,8 +205,12 @@ def test_a_wall_clock_that_jumps_is_measured_in_the_process_and_moves_nothing_el
     assert "STOPPED_CLEAN" in {fact.body["stage"] for fact in played.history.of("evidence-sent") if fact.node == SIDECAR}
 
 
-def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> None:
+def test_narrow_and_flapping_links_and_hostile_signals_are_measured(tmp_path: Path, mark: str) -> None:
     schedule = short(
+        fault("made-up", "forge", 1200 * MS, targets=("replica/2", SIDECAR), times=14),
+        fault("borrowed", "cross-tenant", 1400 * MS, targets=("replica/2", SIDECAR)),
+        fault("broken", "malformed", 1500 * MS, targets=("replica/2", SIDECAR), times=12, source="stranger"),
+        order("soft", SECOND, ("agent", "acme/2")),
         fault("flaps", "flapping-partition", 300 * MS, 2 * SECOND, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=600 * MS),
         fault("narrow", "bandwidth", 400 * MS, 2 * SECOND, links=both_ways("sidecar/acme/2", *REPLICAS), bytes_per_s=16_000),
     )
@@ -214,6 +218,10 @@ def test_narrow_and_flapping_links_are_measured(tmp_path: Path, mark: str) -> No
     assert_sound(played)
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
     assert seen["flaps"] == {"paths": 1, "silent": 1}
+    assert seen["made-up"] == {"said": 28, "readable": 28, "came": 28} and seen["borrowed"] == {"said": 2, "readable": 2, "came": 2}
+    assert seen["broken"]["said"] == 24 > seen["broken"]["readable"] == seen["broken"]["came"] > 0
+    assert {fact.node for fact in played.history.of("order-rejected")} >= {"replica/2", SIDECAR}
+    assert {fact.body["sender"] for fact in played.history.of("hostile-input")} == {"operator", SINK}
     assert seen["narrow"]["least_trip_ms"] >= 450 and seen["narrow"]["measured"] == 3  # a quarter of a second there, and as much back
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.live.injections import messages
+from harness.live.injections import hostile, messages
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
 from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
@@ -29,6 +29,9 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "duplicate-messages": messages.duplicate_messages,
     "reorder": messages.reorder,
     "corrupt": messages.Corrupt,
+    "forge": hostile.forge,
+    "cross-tenant": hostile.cross_tenant,
+    "malformed": hostile.malformed,
     "duplicate": messages.duplicate,
     "replay": messages.Replay,
     "pause": Pause,

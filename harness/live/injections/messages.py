@@ -90,11 +90,11 @@ class Corrupt(Ruled):
 
 def compare(passed: Sequence[Passed], came: Sequence[Message]) -> dict[str, int]:
     """What was done with messages of one way, and what was seen of it: each kind of deed has its counterpart in what came."""
-    entered = Counter(map(_name, (each.message for each in passed)))
-    arrived = Counter(map(_name, came))
+    entered = Counter(map(content, (each.message for each in passed)))
+    arrived = Counter(map(content, came))
     again = {name: arrived[name] - count for name, count in entered.items() if arrived[name] > count}
-    first = {name: place for place, name in reversed(list(enumerate(map(_name, (each.message for each in passed)))))}
-    places = [first[name] for name in map(_name, came) if name in first]
+    first = {name: place for place, name in reversed(list(enumerate(map(content, (each.message for each in passed)))))}
+    places = [first[name] for name in map(content, came) if name in first]
     leaves_ns = [each.at_ns + each.held_ns for each in passed if each.times]
     return {
         "passed": len(passed),
@@ -108,7 +108,8 @@ def compare(passed: Sequence[Passed], came: Sequence[Message]) -> dict[str, int]
     }
 
 
-def _name(message: Message) -> bytes:
+def content(message: Message) -> bytes:
+    """What a message is known by, when what was sent is held against what came."""
     return msgspec.msgpack.encode(message)
 
 
@@ -150,7 +151,7 @@ class Replay:
             old = sorted(((each, way) for way in ways for each in way.old if carries(each.message, self.what)), key=lambda each: each[0].at_ns)
             self.sent[target] = []
             for each, way in reversed(old[-self.times :]):
-                if way.again(each):
+                if way.inject(each.frame):
                     self.sent[target].append(each.message)
                 await asyncio.sleep(REPLAY_GAP_S)
 
@@ -164,7 +165,7 @@ class Replay:
     def _came(self, target: str) -> int:
         """How many of the old signals came to ``target`` since."""
         events = self.stage.sight.nodes[target].received[self.received_before[target] :]
-        return sum((Counter(map(_name, self.sent[target])) & Counter(_name(event.message) for event in events)).values())
+        return sum((Counter(map(content, self.sent[target])) & Counter(content(event.message) for event in events)).values())
 
     async def off(self) -> None:
         """Nothing is left of it."""

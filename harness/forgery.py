@@ -1,20 +1,31 @@
 """What hostile signals look like: the recipes of forged, borrowed and broken ones.
 
-Owns their making, from a world's keys and the orders that it knows. Must not know when they are sent, nor what becomes of them.
+Owns their making, from everybody's keys and the orders that are known, for both drivers. Must not know when they are sent, nor what becomes of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from killswitch.core import codec, keys, keysets
 from killswitch.core.keychanges import KeyChange, KeysetNews
-from killswitch.core.keys import KeyedHash
+from killswitch.core.keys import Signer
+from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
-    Approval, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, ResumeBody, ResumeCertificate, Scope, Token,
+    Approval,
+    Evidence,
+    IntentReply,
+    Message,
+    Order,
+    OrderBody,
+    OrderPush,
+    ResumeBody,
+    ResumeCertificate,
+    Scope,
+    Token,
 )  # fmt: skip
 
 Choose = Callable[[int], int]
@@ -36,6 +47,15 @@ class Aim(NamedTuple):
         return OrderPush(orders, certificates)
 
 
+def aim_at(config: NodeConfig, draw: int, known: Callable[[str], Iterable[str]]) -> Aim:
+    """What signals for the node of ``config`` are about. ``known``: the orders of a tenant, by its name; ``draw``: a choice among its agents."""
+    agents = sorted(config.fleet)
+    agent = config.agent or agents[draw % len(agents)]
+    tenant = agent.partition("/")[0]
+    others = sorted({each.partition("/")[0] for each in agents} - {tenant}) or ["elsewhere"]
+    return Aim(config.node, agent, tenant, others[draw % len(others)], tuple(sorted(set(known(tenant)))))
+
+
 def order_body(aim: Aim, number: int) -> bytes:
     return codec.pack(OrderBody(aim.tenant, Scope("agent", aim.agent), 2, 2, 0, "mallory", f"forged {number}", "forged"))
 
@@ -44,58 +64,58 @@ def resume_body(aim: Aim, tenant: str, number: int) -> bytes:
     return codec.pack(ResumeBody(tenant, Scope("tenant", tenant), aim.orders, 1, "forged", "mallory", f"forged {number}"))
 
 
-def unsigned_order(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def unsigned_order(ring: Signer, aim: Aim, number: int) -> Message:
     return aim.carried((Order(order_body(aim, number), "replica/1", bytes(32)),))
 
 
-def order_of_nobody(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def order_of_nobody(ring: Signer, aim: Aim, number: int) -> Message:
     """Signed well, by somebody who may order nothing."""
     signer = ("mallory", "alice", "bob", f"sidecar/{aim.agent}")[number % 4]
     raw = order_body(aim, number)
     return aim.carried((Order(raw, signer, ring.sign(signer, keys.ORDER, raw)),))
 
 
-def order_by_another_signature(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def order_by_another_signature(ring: Signer, aim: Aim, number: int) -> Message:
     """A replica did sign these bytes: as something else."""
     raw = order_body(aim, number)
     domain = (keys.EVIDENCE, keys.STH, keys.RESUME)[number % 3]
     return aim.carried((Order(raw, "replica/1", ring.sign("replica/1", domain, raw)),))
 
 
-def certificate_of_one(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def certificate_of_one(ring: Signer, aim: Aim, number: int) -> Message:
     """One approver, twice."""
     raw = resume_body(aim, aim.tenant, number)
     approval = Approval("bob", ring.sign("bob", keys.RESUME, raw))
     return aim.carried(certificates=(ResumeCertificate(raw, (approval, approval)),))
 
 
-def certificate_with_borrowed_approvals(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def certificate_with_borrowed_approvals(ring: Signer, aim: Aim, number: int) -> Message:
     """Two approvers, of another certificate; or of this, but signed as something else."""
     raw, other = resume_body(aim, aim.tenant, number), resume_body(aim, aim.tenant, -1)
     signed, domain = ((other, keys.RESUME), (raw, keys.RESUME_REQUEST))[number % 2]
     return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, domain, signed)) for who in ("bob", "carol"))),))
 
 
-def keyset_of_one_root(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def keyset_of_one_root(ring: Signer, aim: Aim, number: int) -> Message:
     """One root key, twice."""
     change = KeyChange(2, "", revokes=("bob", "carol"), rotates={"replica/1": "mallory"})
     return KeysetNews((keysets.sign_change(ring, change, ("root/1", "root/1")),))
 
 
-def proof_by_another(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def proof_by_another(ring: Signer, aim: Aim, number: int) -> Message:
     """Somebody else's sidecar proves that an agent has stopped."""
     evidence = Evidence(aim.agent, Token(1, 1 + number, "x"), (*aim.orders, "0" * 64)[0], "STOPPED_CLEAN", 1, ())
     signer = f"sidecar/{aim.other}/1"
     return msgspec.structs.replace(evidence, signature=ring.sign(signer, keys.EVIDENCE, codec.unsigned(evidence)))
 
 
-def foreign_certificate(ring: KeyedHash, aim: Aim, number: int) -> Message:
+def foreign_certificate(ring: Signer, aim: Aim, number: int) -> Message:
     """All in order, but for another tenant than that of the orders it lists."""
     raw = resume_body(aim, aim.other, number)
     return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, keys.RESUME, raw)) for who in ("bob", "carol"))),))
 
 
-FORGERIES: dict[str, Callable[[KeyedHash, Aim, int], Message]] = {
+FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "order without a signature": unsigned_order,
     "order by one who may not": order_of_nobody,
     "order by a signature of something else": order_by_another_signature,
@@ -109,7 +129,7 @@ FORGERIES: dict[str, Callable[[KeyedHash, Aim, int], Message]] = {
 # -- frames that are none ------------------------------------------------------------------------------------------------------------------
 
 
-def broken_frame(ring: KeyedHash, aim: Aim, source: str, number: int, choose: Choose) -> tuple[str, bytes]:
+def broken_frame(ring: Signer, aim: Aim, source: str, number: int, choose: Choose) -> tuple[str, bytes]:
     """What is wrong with it, and the frame. Even if it can be read, there is nothing in it that anybody signed."""
     whole = codec.encode(aim.carried((Order(order_body(aim, number), "replica/1", bytes(32)),)), source, aim.node, "")
     kind = choose(6)
@@ -127,7 +147,7 @@ def broken_frame(ring: KeyedHash, aim: Aim, source: str, number: int, choose: Ch
     return _signed_nonsense(ring, aim, source, choose)
 
 
-def _signed_nonsense(ring: KeyedHash, aim: Aim, source: str, choose: Choose) -> tuple[str, bytes]:
+def _signed_nonsense(ring: Signer, aim: Aim, source: str, choose: Choose) -> tuple[str, bytes]:
     """A frame in which all is well but for the bytes that a replica signed."""
     deep = b"\x91" * (codec.DEPTH_LIMIT + choose(2000)) + b"\x00"
     twice = b"\x82\xa6tenant\xa4acme\xa6tenant\xa5other"
