@@ -115,6 +115,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "log-grown": (("size",), "a replica's or sidecar's record of that lsn became durable, the first since its last head that calls for a new one"),
     "sth-signed": (("origin", "size", "root", "previous"), "a writer showed a new signed head of its log; root in hex"),
     "sth-cosigned": (("origin", "size", "root", "witness"), "the record of a cosignature became durable at the witness"),
+    "cosignature-sent": (("origin", "size", "root", "witness"), "a witness handed it out, once for each start of the witness: read off the wire"),
     "fork-proven": (("origin", "first", "second"), "a node put on record that a writer keeps two logs, with the sizes of the two heads"),
     "log-verified": (("writer", "records", "cosigned", "sound", "why"),
                      "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head"),

@@ -22,7 +22,7 @@ from killswitch.core import checkpoints
 from harness.rulings import Rulings
 from killswitch.core.bundles import RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.heads import HeadNotice
+from killswitch.core.heads import Cosigned, HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.events import (
@@ -49,6 +49,7 @@ class Observer:
         self._process: tuple[int, int, str] | None = None
         self._round = ""
         self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
+        self._cosigned: dict[str, int] = {}  # writer -> size of its last head whose cosignature this start handed out
         self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._checkpoint_lsn: dict[int, int] = {}
         self._written: dict[int, set[bytes]] = {}  # generation -> hashes of all checkpoints begun under it: a disk that lied goes far back
@@ -116,6 +117,7 @@ class Observer:
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._proofs.clear()
         self._promises.clear()
+        self._cosigned.clear()
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)
@@ -347,6 +349,15 @@ class Observer:
             self._signed, self._grown = head.size, False
             self.emit("sth-signed", {"origin": head.origin, "size": head.size, "root": head.root.hex(), "previous": head.previous})
 
+    def on_cosigned(self, effect: Send, message: Cosigned) -> None:
+        """One fact for each cosignature, not one for each node that is told of it."""
+        for cosignature in message.cosignatures:
+            head = cosignature.head
+            if cosignature.witness == self.node and self._cosigned.get(head.origin, 0) < head.size:
+                self._cosigned[head.origin] = head.size
+                fields = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "witness": self.node}
+                self.once_durable(effect.after_lsn, "cosignature-sent", fields, sends=True)
+
     def on_lease_request(self, effect: Send, message: LeaseRequest) -> None:
         for proof in message.evidence:
             self.on_evidence(effect, proof)
@@ -459,6 +470,7 @@ _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     StartReply: Observer.on_start_reply,
     ResumeDraft: Observer.on_draft,
     HeadNotice: Observer.on_head_notice,
+    Cosigned: Observer.on_cosigned,
     Apply: Observer.on_apply,
     Evidence: Observer.on_evidence,
     StopAck: Observer.on_stop_ack,

@@ -78,6 +78,7 @@ SENTENCES: dict[str, str] = {
     "permits-recorded": "Records {count} effects of {agent} that it let out (token {token}).",
     "drain-deadline": "{agent} has to be drained by {deadline} on this clock (order {order}).",
     "token-promised": "Promises token {token} to {agent}.",
+    "cosignature-sent": "Hands out its cosignature of the log of {origin}, up to record {size}.",
     "promise-sent": "Tells {agent} that token {token} is promised.",
     "token-opened": "Starts {agent} under token {token}, after {predecessor}.",
     "evidence-sent": "Proves {stage} of {agent} for order {order}.",

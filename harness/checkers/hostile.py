@@ -5,23 +5,24 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import CLOSED, agent_of
+from harness.checkers.words import CLOSED, NEW, agent_of, gate_of
 from harness.history import Fact
 
 READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
 
 
 class Version(InvariantChecker):
-    """S22 (V3, V4, D7). From when a replica's word of an order reaches the agent's sidecar in a version, or under a key, that this may not know,
-    nothing leaves that the newest reading of the order forbids, with the gate at CLOSED where the reading was refused: until the sidecar learns the
-    order (from then on S3 judges), or it is lifted, or no replica knows it any more, or the sidecar's process ends. An instance is such an arrival.
+    """S22 (V3, V4, D7). From when a replica's word of an order reaches the agent's sidecar in a version, or under a key, that this may not
+    know, nothing leaves that the newest reading of the order forbids, and no gate opens to it, with the gate at CLOSED where the reading was
+    refused: until the sidecar learns the order (from then on S3 judges), or it is lifted, or no replica knows it any more, or the sidecar's
+    process ends. An instance is such an arrival.
 
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
 
     invariant = "S22"
     title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
-    kinds = frozenset({"prohibition-arrived", "effect-admitted", "node-crashed"})
+    kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -44,11 +45,15 @@ class Version(InvariantChecker):
         agent = fact.body["agent"]
         for identity in [identity for identity in pending if self._is_over(self.run.orders[identity], agent)]:
             del pending[identity]
+        opens = fact.kind == "gate-changed"
+        what = f"{agent} opened its gate to {fact.body['gate']}" if opens else f"{agent} admitted an effect of class {fact.body['cls']}"
         for identity, (arrival, unread) in pending.items():
             order = self.run.orders[identity]
-            if unread or order.gate == CLOSED or fact.body["cls"] == "new":
-                why = f"{agent} admitted an effect of class {fact.body['cls']} although {order.severity} {identity[:12]} had reached its sidecar"
-                self.blame(f"{why} in a form that it could not read", arrival, index)
+            most = CLOSED if unread else order.gate
+            if gate_of(fact.body["gate"]) < most if opens else most == CLOSED or fact.body["cls"] == NEW:
+                self.blame(
+                    f"{what} although {order.severity} {identity[:12]} had reached its sidecar in a form that it could not read", arrival, index
+                )
 
     def _is_over(self, order: Order, agent: str) -> bool:
         learned = order.order in self.run.sidecar(agent).known or self.run.lifted(order, agent)

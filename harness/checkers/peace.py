@@ -13,7 +13,7 @@ from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import NEVER_NS, STOP, agent_of
+from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica
 from harness.history import Fact
 
 
@@ -173,12 +173,15 @@ class NoFalseStop(InvariantChecker):
 
     A message lost by the plain network looks like nothing in a history, so an agent is an instance only if every replica answered each of
     its rounds but the last two.
+
+    In any run, faults or not, no node doubts a clock of its own that kept the promise of T5, unless more of its peers broke theirs than may: all
+    but a quorum of a sidecar's replicas, half of a replica's peers. An instance is such a doubt.
     """
 
     invariant = "L5"
     title = "NoFalseStop: without orders and faults no agent loses its lease or is stopped"
     kinds = frozenset({"lease-requested", "lease-granted", "lease-denied", "lease-opened", "lease-lost", "gate-changed", "process-termed",
-                       "process-killed"})  # fmt: skip
+                       "process-killed", "clock-suspected"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -188,6 +191,9 @@ class NoFalseStop(InvariantChecker):
         self._longest_ns = 0
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "clock-suspected":
+            self._doubted(index, fact)
+            return
         agent = fact.body["agent"]
         match fact.kind:
             case "lease-requested":
@@ -202,6 +208,15 @@ class NoFalseStop(InvariantChecker):
             case _:
                 if agent in self._opened and (fact.kind != "gate-changed" or fact.body["mode"] == "STANDBY"):
                     self._stops.setdefault(agent, (fact.kind, index))
+
+    def _doubted(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        replica = is_replica(fact.node)
+        cell = self.run.cell_with(fact.node) if replica else self.run.cell_of(agent_of(fact.node))
+        tolerated = (len(cell.replicas) - 1) // 2 if replica else len(cell.replicas) - cell.quorum
+        broken = self.run.clock_suspects
+        if fact.node not in broken and sum(peer in broken for peer in fact.body["peers"]) <= tolerated:
+            self.blame(f"{fact.node} doubts its own clock, which kept its promise, for {len(fact.body['peers'])} peers that differ", index)
 
     def settle(self) -> None:
         bounds = self.run.bounds

@@ -34,7 +34,7 @@ class Policy(InvariantChecker):
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
     kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "resume-requested", "order-learned", "node-started",
-                       "certificate-learned"})  # fmt: skip
+                       "certificate-learned", "hostile-input"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -50,6 +50,7 @@ class Policy(InvariantChecker):
         self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
         self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
         self._learned: set[str] = set()  # certificates that any replica took in
+        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-learned":
@@ -64,6 +65,8 @@ class Policy(InvariantChecker):
                 self._held.pop(fact.node, None)
         elif fact.kind == "certificate-learned":
             self._certificate(index, fact)
+        elif fact.kind == "hostile-input":
+            self._handed[fact.node] = fact.at_ns
         else:
             self.examined += 1
             {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed}[fact.kind](index, fact)
@@ -110,11 +113,15 @@ class Policy(InvariantChecker):
             self.blame(f"{what} under rollout {fact.body['seq']}, though {committed} was committed when it was asked for", since, index)
 
     def _certificate(self, index: int, fact: Fact) -> None:
-        """The first replica had it from an operator, and decides on it; all others trust its approvals. One that is not authentic is S13's."""
+        """The first replica had it from an operator, and decides on it; all others trust its approvals. One that is not authentic is S13's; one that
+        came in a peer's name, though signed by approvers, decides nothing beyond its scope (S7)."""
         certificate = fact.body["certificate"]
         if certificate in self._learned or not is_replica(fact.node) or not fact.body["authentic"]:
             return
         self._learned.add(certificate)
+        if self._handed.get(fact.node) == fact.at_ns:
+            self.skipped += 1
+            return
         self.examined += 1
         what = f"{fact.node} took in certificate {certificate[:12]}"
         decided, decision = self._accepted.get((fact.node, certificate), (index, None))

@@ -113,6 +113,9 @@ class Run:
     def cell_of(self, agent: str) -> Cell:
         return self.cells[self.home(agent)]
 
+    def cell_with(self, replica: str) -> Cell:
+        return next(cell for cell in self.cells if replica in cell.replicas)
+
     def held_in(self, order: Order, cell: int) -> int:
         """How many replicas of a cell hold an order durably."""
         return len(order.holders) if len(self.cells) == 1 else sum(replica in self.cells[cell].replicas for replica in order.holders)

@@ -16,9 +16,10 @@ def cosigned_within_ns(bounds: Bounds) -> int:
 
 
 class AuditTamper(InvariantChecker):
-    """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots for
-    one size; nobody whose log is sound is accused of a fork. A writer whose log some fault took out of its hands is held to less: it has to
-    be found out, by a proven fork, once witnesses had time to look.
+    """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots
+    for one size, nor hand a cosignature out before it is durable, which a crash could make them forget; nobody whose log is sound is accused of
+    a fork. A writer whose log some fault took out of its hands is held to less: it has to be found out, by a proven fork, once witnesses had
+    time to look.
 
     An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
     for tests of it: a run has nobody who tampers with logs but its faults.
@@ -26,7 +27,7 @@ class AuditTamper(InvariantChecker):
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
-    kinds = frozenset({"sth-signed", "sth-cosigned", "fork-proven", "log-verified", "node-started"})
+    kinds = frozenset({"sth-signed", "sth-cosigned", "cosignature-sent", "fork-proven", "log-verified", "node-started"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -34,6 +35,7 @@ class AuditTamper(InvariantChecker):
         self._longest: dict[str, int] = {}
         self._rewound: dict[str, int] = {}  # writer -> when it first had, or signed for, less than it had signed for before
         self._accused: dict[str, int] = {}
+        self._cosigned: set[tuple[str, str, int]] = set()
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -43,6 +45,11 @@ class AuditTamper(InvariantChecker):
                 if fact.kind == "sth-signed":
                     self._note_size(index, fact.body["origin"], fact.body["size"])
                     self._longest[fact.body["origin"]] = max(fact.body["size"], self._longest.get(fact.body["origin"], 0))
+                else:
+                    self._cosigned.add((fact.node, fact.body["origin"], fact.body["size"]))
+            case "cosignature-sent":
+                if (fact.node, fact.body["origin"], fact.body["size"]) not in self._cosigned and fact.node not in self.run.custody:
+                    self.blame(f"{fact.node} handed out a cosignature of {fact.body['origin']} at {fact.body['size']} that was not durable", index)
             case "node-started":
                 self._note_size(index, fact.node, fact.body["records"])
             case "fork-proven":

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import intent, leases, trust
+from killswitch.core import drift, intent, leases, trust
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Order, OrderBody
@@ -26,6 +26,7 @@ from killswitch.core.trust import Trust
 RETENTION_MS = 3_600_000
 VALID_MS = 180_000
 
+_doubt = drift.doubt
 _drain_over = sidecar_state.drain_over
 _follow = standby.follow
 _local_stop = standby.local_stop
@@ -97,6 +98,11 @@ def one_stop_for_all_spells(state: Sidecar) -> Order:
     return trust.sign_order(state.trust, state.config.node, structs.replace(known.body, nonce=f"{state.config.node}/standby"))
 
 
+def one_peer_is_enough(state: drift.Doubting, tolerated: int, now_ns: int) -> bool:
+    """If anybody disagrees, better be careful."""
+    return _doubt(state, 0, now_ns)
+
+
 B14 = PlantedBug(
     "B14", "a retention job on the wall clock drops orders that are an hour old", {"replica.dispatch:on_gossip_timer": orders_are_kept_for_an_hour},
     ("S25", "S4", "S24"), ("wall-clock-jumps-in-a-drain",), "easy",
@@ -128,6 +134,10 @@ BUGS = (
     PlantedBug(
         "B87", "a stop for a standby that was too long does not survive a restart of the sidecar",
         {"sidecar.recover:_fold_order": ones_own_stop_is_forgotten}, ("S4", "S25"), ("flapping-standby-ends-in-a-stop",), "easy",
+    ),
+    PlantedBug(
+        "B124", "a node doubts its own clock as soon as one peer disagrees with it", {"drift:doubt": one_peer_is_enough}, ("L5",),
+        ("clock-suspected",), "easy",
     ),
     PlantedBug(
         "B89", "the time on standby is counted anew with each spell", {"sidecar.standby:follow": each_spell_counts_anew}, ("L11",),

@@ -10,8 +10,10 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import audit, publication
 from killswitch.core.audit import Body, Chain, Recovery
 from killswitch.core.events import Record
-from killswitch.core.heads import HeadNotice, Sth
+from killswitch.core.heads import Cosignature, Cosigned, HeadNotice, Sth
 from killswitch.core.hlc import COUNTER_BITS
+from killswitch.core.outlet import send
+from killswitch.core.replica.state import Replica
 
 _recover = audit.recover
 _show = publication.show
@@ -48,6 +50,13 @@ def stamp_by_the_wall(last: int, wall_ms: int) -> int:
     return wall_ms << COUNTER_BITS
 
 
+def hand_out_at_once(state: Replica, cosignatures: list[Cosignature]) -> None:
+    """It is signed, and what is signed counts."""
+    for cosignature in cosignatures:
+        for node in {*state.peers, cosignature.head.origin}:
+            send(state, node, Cosigned((cosignature,)))
+
+
 BUGS = (
     PlantedBug(
         "B34", "recovery cuts off the end of the log and goes on with the chain in silence",
@@ -76,5 +85,9 @@ BUGS = (
     PlantedBug(
         "B55", "a record is stamped by the wall clock alone",
         {"hlc:tick": stamp_by_the_wall}, ("S17",), ("quiet-fleet", "swarm-storm"), "easy",
+    ),
+    PlantedBug(
+        "B125", "a witness hands out cosignatures that it may yet forget",
+        {"replica.witness:hand_out": hand_out_at_once}, ("S16",), ("soft-in-peace",), "easy",
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset
 from killswitch.core.messages import Order, OrderBody, Scope, UnknownProhibition
+from killswitch.core.sidecar import floors
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.trust import Trust
 
@@ -75,7 +76,24 @@ def root_signatures_counted(trust: Trust, signed: SignedChange) -> frozenset[str
     return frozenset(keys.ROOTS[: len(valid)])
 
 
+def any_answer_ends_a_floor(state: Sidecar, sender: str, sent_ns: int) -> None:
+    """Whoever forbade it permits it now."""
+    for reason in [reason for reason, floor in state.floors.held.items() if floor.origin == sender]:
+        floors.drop(state, reason)
+
+
+def keyset_ends_all_floors(state: Sidecar) -> list[tuple[Order, str]]:
+    """The keyset is here, so what was withheld for want of it will come again."""
+    for reason in list(state.floors.withheld):
+        floors.drop(state, reason)
+    return []
+
+
 BUGS = (
+    PlantedBug("B122", "an answer from before a prohibition ends it", {"sidecar.floors:heard_in_full": any_answer_ends_a_floor}, ("S22",),
+               ("answers-overtaken-by-prohibitions",), "medium"),
+    PlantedBug("B123", "what was withheld is dropped when its keyset comes", {"sidecar.floors:hand_back": keyset_ends_all_floors}, ("S22",),
+               ("answers-overtaken-by-prohibitions", "sidecar-behind-on-keys"), "easy"),
     PlantedBug("B17", "an order under a key that the keyset at hand does not know is refused", {"sidecar.floors:withhold": unknown_key_dropped},
                ("S22",), ("sidecar-behind-on-keys", "keys-rotated-in-a-partition"), "easy"),
     PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),

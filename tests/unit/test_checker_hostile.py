@@ -34,6 +34,23 @@ def test_s22_what_arrived_is_obeyed_by_its_newest_reading(severity: str, how: st
     assert verdict is Verdict.VALID or finding.witness == (arrival, admission)
 
 
+@pytest.mark.parametrize(
+    ("severity", "how", "gate", "verdict"),
+    [
+        ("SOFT", "unknown major version 2", "DRAIN", Verdict.INVALID),
+        ("SOFT", "under a new key", "DRAIN", Verdict.VALID),
+        ("SOFT", "under a new key", "OPEN", Verdict.INVALID),
+        ("HARD", "unknown major version 2", "CLOSED", Verdict.VALID),
+    ],
+)
+def test_s22_no_gate_opens_to_what_arrived(severity: str, how: str, gate: str, verdict: Verdict) -> None:
+    story, arrival = arrived(severity, how)
+    opened = story.gate(gate)
+    finding = story.judged("S22")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (arrival, opened)
+
+
 def test_s22_is_silent_without_an_admission_and_before_the_arrival() -> None:
     story = Story()
     story.start_all()

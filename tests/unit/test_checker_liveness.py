@@ -327,6 +327,27 @@ def test_a_stop_that_has_a_reason_is_none_of_its_business(excuse: str) -> None:
     assert (story.judged("L5").verdict, story.judged("L5").examined) == (Verdict.VALID, 0)
 
 
+@pytest.mark.parametrize(
+    ("node", "broken", "sound"),
+    [
+        (SIDECAR, [], False),
+        (SIDECAR, ["replica/1"], False),
+        (SIDECAR, ["replica/1", "replica/2"], True),
+        (SIDECAR, [SIDECAR], True),
+        ("replica/3", ["replica/1"], False),
+        ("replica/3", ["replica/1", "replica/2"], True),
+    ],
+)
+def test_a_doubt_of_a_clock_that_kept_its_promise(node: str, broken: list[str], sound: bool) -> None:
+    story = Story()
+    for each in broken:
+        story.fault("clock-drift", each)
+    index = story.say("clock-suspected", node, peers=["replica/1", "replica/2"])
+    finding = story.judged("L5")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID if sound else Verdict.INVALID, 1), finding.why
+    assert sound or finding.witness == (index,)
+
+
 # -- L6
 
 

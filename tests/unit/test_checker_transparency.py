@@ -51,6 +51,18 @@ class TestAuditTamper:
         finding = story.judged("S16")
         assert (finding.verdict, finding.examined) == (Verdict.VALID, 5)
 
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_a_cosignature_that_its_witness_may_forget(self, durable: bool) -> None:
+        story = begun()
+        story.signed(3)
+        if durable:
+            story.cosigned(3, "replica/1")
+        else:
+            story.cosigned(3, "replica/2")
+        index = story.say("cosignature-sent", "replica/1", origin=SIDECAR, size=3, root=ROOT, witness="replica/1")
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if durable else (Verdict.INVALID, (index,)))
+
     def test_a_log_that_is_not(self) -> None:
         story = begun()
         story.cosigned(3, *WITNESSES)
