@@ -69,6 +69,7 @@ TRIALS: dict[str, Callable[[], str]] = {
     "processes": processes,
     "clock-port": built_in,
     "log-port": built_in,
+    "pace-port": built_in,
     "wall-shim": wall_port.why_not,
     "tmpfs": small_disks.why_not,
     "cgroup": cgroup,

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from harness.live import clock_port, log_port, wall_port
+from harness.live import clock_port, log_port, pace_port, wall_port
 from harness.live.clock_port import BentClock
 from harness.live.log_port import DiskSwitch
+from harness.live.pace_port import PaceSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
 from harness.live.wall_port import WallSwitch
@@ -56,9 +57,9 @@ class Route(Struct, frozen=True):
 class Cell(Struct, frozen=True):
     """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
 
-    ``clocks``, ``disks`` and ``walls``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its sidecar's clock.
-    ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up. ``probe``: what the harness
-    proves itself with where it measures a path. ``keys``: of everybody, for what is forged.
+    ``clocks``, ``disks``, ``walls`` and ``paces``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its
+    sidecar's clock. ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up. ``probe``: what the
+    harness proves itself with where it measures a path. ``keys``: of everybody, for what is forged.
     """
 
     deployments: dict[str, Deployment]
@@ -69,6 +70,7 @@ class Cell(Struct, frozen=True):
     small: dict[str, Path] = {}
     probe: Files | None = None
     keys: dict[str, bytes] = {}
+    paces: dict[str, PaceSwitch] = {}
 
     def credentials(self, node: str) -> Credentials:
         """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
@@ -173,7 +175,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
     walls = {node: WallSwitch(wall_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "wall-shim"))}
-    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private)
+    paces = {node: PaceSwitch(pace_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "pace-port"))}
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces)
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -72,7 +72,7 @@ class _Due(Struct, frozen=True):
 
 
 class Host:
-    """Runs ``machine`` until it exits. ``checkpoints`` only for agents."""
+    """Runs ``machine`` until it exits. ``checkpoints`` only for agents. ``pace`` is awaited before each input is taken."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Host:
         trace: TraceWriter | Untraced,
         around: Surroundings,
         checkpoints: Checkpoints | None = None,
+        pace: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._machine = machine
         self._log = log
@@ -89,6 +90,7 @@ class Host:
         self._trace = trace
         self._around = around
         self._checkpoints = checkpoints
+        self._pace = pace
         self._inbox: asyncio.Queue[Input | _Due] = asyncio.Queue()
         self._room = asyncio.Semaphore(INBOX)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
@@ -108,6 +110,8 @@ class Host:
         try:
             while self.exit_code is None:
                 event = await self._inbox.get()
+                if self._pace is not None:
+                    await self._pace()
                 if isinstance(event, _Due):
                     if self._timers.get(event.name, (0,))[0] != event.generation:
                         continue

@@ -83,11 +83,13 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 
 class Fittings(NamedTuple):
-    """What a node is made with. An experiment puts something of its own before the clock or the log, and another implementation in place of ours."""
+    """What a node is made with. An experiment puts something of its own before the clock, the log or each input, and another implementation in place
+    of ours."""
 
     machine: MakeMachine = build.machine
     clock: Callable[[Deployment], Clock] = lambda deployment: deployment.clock
     log: Callable[[Path], SqliteLog] = SqliteLog
+    pace: Callable[[Deployment], Callable[[], Awaitable[None]] | None] = lambda _deployment: None
 
 
 class Node:
@@ -105,7 +107,7 @@ class Node:
         self._log = fittings.log(directory / "log.db")
         self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
         machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))
-        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints)
+        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints, fittings.pace(deployment))
         self._access = AccessLog(directory / "access.db", clock)
         credentials = Credentials(deployment.credentials) if deployment.credentials else None
         self._transport = Transport(

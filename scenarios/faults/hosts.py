@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -18,7 +18,9 @@ ROWS = (
     FaultKind(
         "suspend", Aim.NODES, ("replica", "sidecar", "sink"),
         "The node's whole host sleeps. CLOCK_BOOTTIME counts that, as A1 asks; an implementation that runs on CLOCK_MONOTONIC does not notice (B42).",
-        "the host wakes up; what was sent to it meanwhile is gone", swarm_roles=("replica", "sidecar", "sink"), drivers=(SIM,),
+        "the host wakes up; what was sent to it meanwhile is gone", swarm_roles=("replica", "sidecar", "sink"),
+        live=Live("processes", "state T in /proc/PID/stat; a probe through each path hears nothing",
+                  "its processes are stopped and nothing reaches them, on a host that is awake: no clock that stands still in a sleep does"),
     ),
     FaultKind(
         "pause", Aim.NODES, HOSTED, "The node's process stands still (SIGSTOP, a long collection, a frozen host); its clock runs on.",
@@ -29,6 +31,6 @@ ROWS = (
         "slow-node", Aim.NODES, HOSTED, "The node takes its inputs one after another, each after a time; those that come meanwhile wait.",
         "what waits is taken at once",
         (Setting("by", "by_ns", Unit.DURATION, "how long each input takes", default="10ms", limits=Span(0, 1000 * MS), swarm=Span(MS, 15 * MS)),),
-        swarm_roles=("replica", "sidecar", "sink"), swarms=False, drivers=(SIM,),
+        swarm_roles=("replica", "sidecar", "sink"), swarms=False, live=Live("pace-port", "from step to step, in the nodes' traces"),
     ),
 )  # fmt: skip

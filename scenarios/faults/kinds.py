@@ -89,6 +89,7 @@ MECHANISMS: dict[str, str] = {
     "processes": "signals to processes of the run: SIGSTOP, SIGCONT, SIGKILL",
     "clock-port": "a page that a node's own clock is read through",
     "log-port": "a switch in front of the commits of a node's log",
+    "pace-port": "a page that says how long a node takes over each input",
     "wall-shim": "a small library before the C library, which sets the wall clock of a process and no other",
     "tmpfs": "a small file system in memory, mounted where a node keeps its files",
     "cgroup": "a cgroup v2 child group, whose processes die in one act",

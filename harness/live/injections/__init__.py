@@ -12,8 +12,9 @@ from harness.live.injections import hostile, messages
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
 from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
-from harness.live.injections.hosts import Crash, Pause
+from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
+from harness.live.injections.sleep import Suspend
 from scenarios.schedule import Entry, Fault
 
 __all__ = ["INJECTIONS", "NS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
@@ -35,6 +36,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "duplicate": messages.duplicate,
     "replay": messages.Replay,
     "pause": Pause,
+    "suspend": Suspend,
+    "slow-node": Slow,
     "crash": Crash,
     "clock-step": ClockStep,
     "clock-drift": ClockDrift,
