@@ -7,6 +7,7 @@ API is called one change at a time for each conduit, off the event loop, so that
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from harness.live.cell import Cell, Conduit
@@ -18,6 +19,7 @@ from harness.live.toxiproxy import NotAsAsked, ProxyState, Toxic, Toxiproxy
 from killswitch.live.credentials import Credentials
 
 BASELINE_S = 5.0
+PROBES = 2
 
 
 class PathFailed(Exception):
@@ -34,6 +36,7 @@ class Paths:
         self._conduits = {conduit.name: conduit for conduit in cell.conduits.values()}
         self._locks = {name: asyncio.Lock() for name in self._conduits}
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
+        self._changes: Counter[str] = Counter()  # of each conduit, so that a probe knows whether it met one
         self._toxics: dict[str, dict[str, Toxic]] = {name: {} for name in self._conduits}
         self._relays = {
             each.name: Relay(each.behind, each.relay_to, each.client, each.server, (cell.credentials(each.client), cell.credentials(each.server)))
@@ -104,7 +107,14 @@ class Paths:
         return stalls or any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
 
     async def measure(self, conduit: Conduit, deadline_s: float, load_bytes: int = 8) -> Measured:
-        return await probe(conduit.port, deadline_s, load_bytes, self._own)
+        """What becomes of a probe; of another one, if some fault changed the path meanwhile, which takes a proxy down for a moment."""
+        for _ in range(PROBES):
+            async with self._locks[conduit.name]:
+                changes = self._changes[conduit.name]
+            answer = await self._probe(conduit, deadline_s, load_bytes)
+            if self._changes[conduit.name] == changes:
+                return answer
+        return await self._probe(conduit, deadline_s, load_bytes)
 
     def relay(self, conduit: Conduit) -> Relay | None:
         return self._relays.get(conduit.name)
@@ -128,9 +138,13 @@ class Paths:
         return state.enabled == (not self._cuts[conduit.name]) and state.toxics == tuple(sorted(self._toxics[conduit.name].values()))
 
     async def _change(self, conduit: Conduit, change: Callable[[str], ProxyState]) -> None:
+        self._changes[conduit.name] += 1
         await asyncio.to_thread(change, conduit.name)
         if not await self._agrees(conduit):
             raise NotAsAsked(f"{conduit.name}: what is in force differs from what the faults ask for")
+
+    async def _probe(self, conduit: Conduit, deadline_s: float, load_bytes: int) -> Measured:
+        return await probe(conduit.port, deadline_s, load_bytes, self._own)
 
     async def _first_echo(self, conduit: Conduit) -> Measured:
         """Servers come up within moments of each other; ask until this one answers."""

@@ -86,6 +86,27 @@ def test_nobody_is_spoken_to_without_a_certificate_of_the_run_and_a_relay_passes
     play(scene)
 
 
+def test_a_probe_is_not_told_of_the_moment_in_which_another_fault_lets_go(tmp_path: Path, server: Server) -> None:
+    async def scene() -> None:
+        cell = cell_of(tmp_path)
+        conduit = cell.conduits[SIDECAR, "replica/1"]
+        paths = Paths(Cell(cell.deployments, {(SIDECAR, "replica/1"): conduit}), Toxiproxy(server.host, server.port), a_ledger(tmp_path))
+        await paths.open()
+        node = await answering(conduit.behind)
+        await paths.poison(conduit, Toxic("stays.upstream", "timeout", UPSTREAM, 0))
+        seen = []
+        for number in range(12):
+            await paths.poison(conduit, Toxic(f"goes-{number}.upstream", "timeout", UPSTREAM, 0))
+            goes = asyncio.create_task(paths.cure(conduit, f"goes-{number}.upstream"))
+            await asyncio.sleep(number / 1000)
+            seen.append((await paths.measure(conduit, 0.05)).outcome)
+            await goes
+        assert set(seen) == {Outcome.SILENT}
+        await node.close()
+
+    play(scene)
+
+
 def test_a_spoilt_seal_costs_the_frame_and_its_connection_and_the_next_one_is_whole(tmp_path: Path) -> None:
     heard: list[Message] = []
 
