@@ -104,6 +104,7 @@ class Policy(InvariantChecker):
         elif (seq, policy) != in_force[:2] or canary not in ("", in_force[2]):
             self.blame(f"{what} under rollout {seq}, while {in_force[0]} was in force there, or under another policy than its", *witness)
         durable = self._durable.get(fact.node)
+        self._goes_on(fact.node, index)
         if durable is not None and seq < durable[0]:
             self.blame(f"{what} under rollout {seq}, though it held {durable[0]} durably", durable[1], index)
 
@@ -160,13 +161,19 @@ class Policy(InvariantChecker):
         before = self._in_force.get(node)
         if body["seq"] < (before[0] if before else FIRST_SEQ):
             self.blame(f"{node} went from rollout {before[0] if before else FIRST_SEQ} to {body['seq']}", *self._latest(node), index)
-        held = self._held.get(node, set())
-        if body["record"] not in held:
+        if body["record"] not in self._held.get(node, set()):
             self.blame(f"rollout {body['seq']} came into force at {node}, and was not durable there", index)
-        elif body["stage"] != ROLLED_BACK and any(self._rollouts[other][:2] == (body["seq"], ROLLED_BACK) for other in held):
-            self.blame(f"{node} went on to rollout {body['seq']}, though it held one of that number that goes back", self._durable[node][1], index)
         self._in_force[node] = (body["seq"], body["stable"], body["canary"], body["record"])
         self._changed[node] = index
+
+    def _goes_on(self, node: str, *witness: int) -> None:
+        """Two that become durable at once come into force one after the other, so this is asked when something is decided, and at the end."""
+        seq, _, _, record = self._in_force.get(node, (FIRST_SEQ, "", "", ""))
+        goes_back = (seq, ROLLED_BACK)
+        if self._rollouts.get(record, NO_ROLLOUT)[:2] != goes_back and any(
+            self._rollouts[each][:2] == goes_back for each in self._held.get(node, ())
+        ):
+            self.blame(f"{node} went on with rollout {seq}, though it held one of that number that goes back", *self._latest(node), *witness)
 
     def _latest(self, node: str) -> tuple[int, ...]:
         return (self._changed[node],) if node in self._changed else ()
@@ -179,6 +186,8 @@ class Policy(InvariantChecker):
 
     def settle(self) -> None:
         for node, (_, _, canary, record) in sorted(self._in_force.items()):
+            if self.run.node(node).works:
+                self._goes_on(node)
             seq, stage, guard, _ = self._rollouts.get(record, NO_ROLLOUT)
             stops = self._stops(node, seq, canary)
             if stage != "CANARY" or len(stops) <= guard or not self.run.node(node).works:
