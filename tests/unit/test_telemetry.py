@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -91,3 +93,34 @@ def test_what_all_nodes_say_of_one_order_is_one_trace() -> None:
         telemetry.Told(Machine(), node, [telemetry.traces(Kept(), at_once=True)]).step(BOOT, 0)
     trace = int(ORDER[:32], 16)
     assert kept == [(name, trace, node) for node in ("replica/1", "sidecar/acme/a1") for name in ("ORDER_ACCEPTED", "EVIDENCE STOPPED_CLEAN")]
+
+
+def test_traces_reach_a_collector_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very exporter that a node gets from its environment, and a collector that reads what the protocol says."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    taken: list[tuple[str, ExportTraceServiceRequest]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+            taken.append((self.path, ExportTraceServiceRequest.FromString(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base class calls it
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        monkeypatch.setenv(telemetry.ENDPOINT, f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        telemetry.Told(Machine(), "replica/1", [telemetry.traces(telemetry.exporter(), at_once=True)]).step(BOOT, 0)
+        server.shutdown()
+        serving.join()
+    spans = [span for _, request in taken for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    assert {path for path, _ in taken} == {"/v1/traces"}
+    assert [(span.name, span.trace_id.hex()) for span in spans] == [(name, ORDER[:32]) for name in ("ORDER_ACCEPTED", "EVIDENCE STOPPED_CLEAN")]
