@@ -1,7 +1,7 @@
-"""The port through which a run makes a node's disk slow or failing: a page beside its log, asked before each commit.
+"""The port through which a run makes a node's disk slow, failing or read-only: a page beside its log, asked before each commit.
 
-Owns the page and both its ends. What it makes is what the node would see of a bad disk, a commit that takes long or that fails; the file itself is
-never harmed. The node's end counts what it did, so that the count can be held against the node's own trace.
+Owns the page and both its ends. What it makes is what the node would see of a bad disk, a commit that takes long, that fails, or that the database
+itself refuses; the file is never harmed. The node's end counts what it did, so that the count can be held against the node's own trace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from killswitch.live.checkpoint import sync_directory
 from killswitch.live.log import LogFailed, SqliteLog
 
 FOLDER = "disks"
-ORDERS = struct.Struct("<qq")  # fails (0 or 1), slow_ns: the harness writes these
+ORDERS = struct.Struct("<qqq")  # fails (0 or 1), slow_ns, read-only (0 or 1): the harness writes these
 COUNTS = struct.Struct("<qq")  # failed, slowed: the node writes these
 SIZE = ORDERS.size + COUNTS.size
 MS = 1_000_000
@@ -44,14 +44,15 @@ class PortedLog(SqliteLog):
         self._broken = False
 
     def append(self, records: Sequence[Record]) -> None:
-        fails, slow_ns = ORDERS.unpack_from(self._page)
+        fails, slow_ns, read_only = ORDERS.unpack_from(self._page)
         failed, slowed = COUNTS.unpack_from(self._page, ORDERS.size)
         if slow_ns:
             time.sleep(slow_ns / 1e9)
             slowed += 1
-        if fails or self._broken:
-            self._broken = True
-            failed += 1
+        if read_only:  # from here on, for this process: the write that fails of it is final
+            self._database.execute("PRAGMA query_only=ON")
+        self._broken = self._broken or bool(fails)
+        failed += bool(self._broken or read_only or self._failed)
         COUNTS.pack_into(self._page, ORDERS.size, failed, slowed)
         if self._broken:
             raise LogFailed("a commit failed by order")
@@ -67,10 +68,15 @@ class DiskSwitch:
         sync_directory(path.parent)
         self._page = _mapped(path)
         self._failing: set[str] = set()
+        self._read_only: set[str] = set()
         self._slow_ns: dict[str, int] = {}
 
     def fail(self, fault: str) -> None:
         self._failing.add(fault)
+        self._order()
+
+    def read_only(self, fault: str) -> None:
+        self._read_only.add(fault)
         self._order()
 
     def slow(self, fault: str, by_ns: int) -> None:
@@ -79,6 +85,7 @@ class DiskSwitch:
 
     def let_be(self, fault: str) -> None:
         self._failing.discard(fault)
+        self._read_only.discard(fault)
         self._slow_ns.pop(fault, None)
         self._order()
 
@@ -88,7 +95,7 @@ class DiskSwitch:
         return failed, slowed
 
     def _order(self) -> None:
-        ORDERS.pack_into(self._page, 0, int(bool(self._failing)), sum(self._slow_ns.values()))
+        ORDERS.pack_into(self._page, 0, int(bool(self._failing)), sum(self._slow_ns.values()), int(bool(self._read_only)))
 
 
 def _mapped(page: Path) -> mmap.mmap:

@@ -12,6 +12,14 @@ ROWS = (
         live=Live("log-port", "failures that the node's trace shows", "commits of the log fail, by a switch before them; checkpoints do not"),
     ),
     FaultKind(
+        "disk-read-only", Aim.NODES, ("replica", "sidecar", "sink"),
+        "Nothing can be written to the node's disk any more; what is there can be read, by whoever boots, too. A write that failed is final for the "
+        "process that saw it.",
+        "writes work again for processes started from then on", swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("log-port", "the log's file, read from outside, has no record more; failures that the node's trace shows",
+                  "SQLite is told to write nothing, and fails as it does on such a file system; checkpoints can be written"),
+    ),
+    FaultKind(
         "disk-slow", Aim.NODES, STORING, "Every sync of the node's disk takes longer.", "syncs are as fast as before",
         (Setting("by", "by_ns", Unit.DURATION, "added to each sync", default="200ms", limits=DELAY_LIMITS,
                  swarm=Span(20 * MS, 2 * SECOND)),),

@@ -21,12 +21,15 @@ class Disks(Family):
         torn: Injector = partial(self._lose_power, Loss.TORN)
         reordered: Injector = partial(self._lose_power, Loss.REORDERED)
         self.begins = {
-            "disk-fail": self._fail, "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered, "disk-lie": self._lie,
-            "bit-flip": self._flip, "disk-lost": self._lose, "disk-full": self._fill,
+            "disk-fail": self._fail, "disk-read-only": self._fail, "disk-slow": self._slow, "disk-torn": torn, "disk-reorder": reordered,
+            "disk-lie": self._lie, "bit-flip": self._flip, "disk-lost": self._lose, "disk-full": self._fill,
         }  # fmt: skip
-        self.ends = {"disk-fail": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth, "disk-full": self._free}
+        self.ends = {
+            "disk-fail": self._mend, "disk-read-only": self._mend, "disk-slow": self._speed, "disk-lie": self._tell_truth, "disk-full": self._free,
+        }  # fmt: skip
 
     def _fail(self, id_: str, fault: Fault) -> None:
+        """What cannot be synced and what cannot be written comes to the same: nothing becomes durable, and what was is read back."""
         for node in self.targets(fault):
             node.disk.failing.add(id_)
             self.world.fault_fired(id_)

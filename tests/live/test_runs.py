@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 # Of the library, each of these has to be playable live; they are tried at length by hand, and three of them by the test below.
 PLAYABLE = (
-    "agent-killed-mid-checkpoint", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "drain-near-its-end",
-    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm", "isolate-then-soft",
-    "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
+    "agent-killed-mid-checkpoint", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "disk-turns-read-only",
+    "drain-near-its-end", "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm",
+    "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
     "lease-believed-after-a-suspend", "minority-grants-nothing", "paused-across-its-lease", "replica-lost-its-disk", "resume-race",
     "ring-of-replicas", "sidecar-crash-mid-drain", "slow-node-under-a-kill", "soft-in-peace", "soft-overtaken-by-hard",
     "wall-clock-jumps-in-a-drain",
@@ -206,9 +206,10 @@ def test_a_wall_clock_that_jumps_is_measured_in_the_process_and_moves_nothing_el
     assert "STOPPED_CLEAN" in {fact.body["stage"] for fact in played.history.of("evidence-sent") if fact.node == SIDECAR}
 
 
-def test_narrow_links_hostile_signals_and_slow_or_sleeping_nodes_are_measured(tmp_path: Path, mark: str) -> None:
+def test_narrow_links_hostile_signals_read_only_disks_and_slow_or_sleeping_nodes_are_measured(tmp_path: Path, mark: str) -> None:
     schedule = short(
         fault("made-up", "forge", 1200 * MS, targets=("replica/2", SIDECAR), times=14),
+        fault("read-only", "disk-read-only", 900 * MS, SECOND, targets=("sidecar/acme/2", SINK)),
         fault("plods", "slow-node", 500 * MS, 2 * SECOND, targets=("replica/3",), by_ns=8 * MS),
         fault("sleeps", "suspend", 2300 * MS, 600 * MS, targets=("replica/1", SIDECAR)),
         fault("borrowed", "cross-tenant", 1400 * MS, targets=("replica/2", SIDECAR)),
@@ -227,6 +228,7 @@ def test_narrow_links_hostile_signals_and_slow_or_sleeping_nodes_are_measured(tm
     assert {fact.body["sender"] for fact in played.history.of("hostile-input")} == {"operator", SINK}
     assert seen["plods"]["steps"] > 20 and seen["plods"]["least_gap_us"] >= 8000
     assert seen["sleeps"] == {"stopped": 3, "without_process": 0, "paths": 9, "silent": 9}
+    assert seen["read-only"]["heard"] > 1 < seen["read-only"]["failed"] and seen["read-only"]["added"] == 0
     assert seen["narrow"]["least_trip_ms"] >= 450 and seen["narrow"]["measured"] == 3  # a quarter of a second there, and as much back
 
 

@@ -53,6 +53,7 @@ EACH: dict[str, Entry] = {
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
     "slow-node": fault("f", "slow-node", SECOND, SECOND, targets=(SIDECAR,), by_ns=20 * MS),
     "disk-fail": fault("f", "disk-fail", SECOND, SECOND, targets=("replica/2",)),
+    "disk-read-only": fault("f", "disk-read-only", SECOND, SECOND, targets=("replica/2",)),
     "corrupt": fault("f", "corrupt", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "forge": fault("f", "forge", SECOND, targets=(SIDECAR, "replica/1"), times=12),
     "cross-tenant": fault("f", "cross-tenant", SECOND, targets=(SIDECAR,)),
@@ -238,6 +239,15 @@ def test_a_failed_disk_speaks_up_once_and_a_restart_mends_it() -> None:
     durable = facts_of(run, "order-durable", "replica/2")
     assert durable
     assert durable[0].at_ns > 2600 * MS
+
+
+def test_a_disk_that_can_only_be_read_is_read_at_boot_and_fails_whoever_writes_to_it() -> None:
+    crash = fault("c", "crash", 1500 * MS, targets=("replica/2",), restart_after_ns=100 * MS)
+    run = played(EACH["disk-read-only"], crash, order("isolate", 1300 * MS))
+    booted = facts_of(run, "node-started", "replica/2")[-1]
+    assert booted.body["records"] > 0
+    failed = [fact.at_ns for fact in facts_of(run, "disk-failed", "replica/2")]
+    assert len(failed) == 2 and failed[0] < booted.at_ns < failed[1]
 
 
 def test_a_wall_clock_that_jumps_shows_in_stamps_and_nowhere_else() -> None:

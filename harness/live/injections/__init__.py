@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from harness.live.injections import hostile, messages
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
-from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskSlow
+from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
@@ -45,6 +45,7 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "clock-strobe": ClockStrobe,
     "wall-step": WallStep,
     "disk-fail": DiskFail,
+    "disk-read-only": DiskReadOnly,
     "disk-slow": DiskSlow,
     "disk-full": DiskFull,
     "disk-lost": DiskLost,

@@ -1,4 +1,4 @@
-"""Faults of disks: slow or failing by the ports of logs, full or lost in earnest; statvfs and the nodes' own traces attest them.
+"""Faults of disks: slow, failing or read-only by the ports of logs, full or lost in earnest; statvfs and the nodes' own traces attest them.
 
 Owns the switching, the filling and the emptying. A trace shows when a record was handed to the log and when the node heard that it was
 durable, or that it never will be.
@@ -162,12 +162,43 @@ class DiskFail(DiskFault):
 
     async def aftermath(self) -> Attestation | None:
         await asyncio.sleep(SETTLE_S)
-        failed = self.counted(0)
-        heard = sum(
-            isinstance(step.event, DiskFailed) and step.at_ns >= self.began_ns
-            for node in self.switches for life in self.lives(node) for step in life
-        )  # fmt: skip
+        failed, heard = self.counted(0), self.heard()
         return Attestation(heard > 0 or not failed, "failures in the nodes' traces", {"failed": failed, "heard": heard}, fired=heard > 0)
+
+    def heard(self) -> int:
+        """How many failures the nodes were told of since it began."""
+        steps = (step for node in self.switches for life in self.lives(node) for step in life)
+        return sum(isinstance(step.event, DiskFailed) and step.at_ns >= self.began_ns for step in steps)
+
+
+class DiskReadOnly(DiskFail):
+    """The database refuses every write. The file is read from outside: no record is added to it."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.added = 0
+        self.held_before: dict[str, int] = {}
+
+    async def on(self) -> None:
+        self.begin()
+        for switch in self.switches.values():
+            switch.read_only(self.name)
+        await asyncio.sleep(SETTLE_S / 4)  # for the commit that is under way
+        self.held_before = self._held()
+
+    async def off(self) -> None:
+        self.added = sum(held - self.held_before[node] for node, held in self._held().items())
+        await super().off()
+
+    async def aftermath(self) -> Attestation | None:
+        failed = await super().aftermath()
+        assert failed is not None, "failures are always counted"
+        return Attestation(
+            failed.holds and not self.added, f"records in the log's file; {failed.how}", {**failed.measured, "added": self.added}, fired=failed.fired
+        )
+
+    def _held(self) -> dict[str, int]:
+        return {node: len(refold.on_disk(Path(self.stage.cell.deployments[node].directory) / "log.db")) for node in self.switches}
 
 
 class DiskSlow(DiskFault):
