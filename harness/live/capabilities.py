@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from harness.live import small_disks, wall_port
+from harness.live import packet_queue, small_disks, wall_port
 from harness.live.server import ServerMissing, locate
 from killswitch.live import process
 from scenarios.faults import FAULTS, MECHANISMS
@@ -72,6 +72,7 @@ TRIALS: dict[str, Callable[[], str]] = {
     "pace-port": built_in,
     "wall-shim": wall_port.why_not,
     "tmpfs": small_disks.why_not,
+    "packet-queue": packet_queue.why_not,
     "cgroup": cgroup,
 }
 

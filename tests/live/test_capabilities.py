@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 
 import pytest
 
 from harness.exits import Exit, Refused
-from harness.live import capabilities
+from harness.live import capabilities, packet_queue
 from harness.live.injections import INJECTIONS
 from harness.live_cli import play
 from scenarios import derive, load
@@ -33,6 +35,16 @@ def test_each_mechanism_is_tried(toxiproxy_binary: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("killswitch.live.process.own_cgroup", lambda _name: None)
     lacking = {each.mechanism: each.why_not for each in capabilities.examine(["toxiproxy", "cgroup"])}
     assert "/nowhere" in lacking["toxiproxy"] and "cgroup" in lacking["cgroup"]
+
+
+def test_packets_are_asked_about_where_nobody_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = packet_queue.why_not()
+    assert not why or "\n" not in why  # this host's own word, whatever it is
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "unshare" in packet_queue.why_not()
+    monkeypatch.setattr(socket.socket, "recv", lambda _self, _size: packet_queue.ANSWER.pack(36, 2, 0, 1, 0, -errno.EPERM))
+    with pytest.raises(PermissionError):
+        packet_queue.bind_queue()
 
 
 def test_a_scenario_needs_what_its_faults_are_made_with_and_what_it_says() -> None:
