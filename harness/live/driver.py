@@ -39,7 +39,7 @@ from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
 from killswitch.live.process import identify
 from killswitch.live.upstream import Desk
-from scenarios.schedule import Schedule
+from scenarios.schedule import Fault, Schedule
 
 DRIVER = "live"
 LOOK_S = 0.005
@@ -274,6 +274,8 @@ class LiveRun:
     def _refolded(self, at_ns: int) -> Iterator[Fact]:
         """Replay every process through the core, and fold every log at its end."""
         chosen = implementations.load(self._implementation)
+        faults = [entry.action for entry in self._schedule.timeline if isinstance(entry.action, Fault)]
+        rotten = {node for fault in faults if fault.what == "bit-flip" for node in fault.targets}
         for node, sight in self._sight.nodes.items():
             deployment = self._cell.deployments[node]
             signer = Ed25519(deployment.private, deployment.public)
@@ -286,7 +288,7 @@ class LiveRun:
                 if differs:
                     yield Fact(at_ns, "step-raised", node, clock_ns, {"error": differs})
                 elif life is sight.lives[-1] and deployment.config.role != "agent":
-                    log = Path(deployment.directory) / "log.db"
+                    log = None if node in rotten else Path(deployment.directory) / "log.db"  # a bit that no boot has found is still turned
                     body = refold.fold(life, machine, partial(chosen.machine, config, signer), log)
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)

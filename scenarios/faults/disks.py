@@ -60,7 +60,9 @@ ROWS = (
         "nothing: the bit stays as it is",
         (Setting("in", "slots", Unit.CHOICE, "log: a record; slots: a checkpoint (agents only)", default="log", choices=("log", "slots"),
                  swarm=("log",)),),
-        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
+        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("processes", "what is on the disk, read before and after, differs in one bit",
+                  "in the body of a record, by a second hand on its database, or in the file of a slot"),
     ),
     FaultKind(
         "disk-lost", Aim.NODES, ("replica", "sidecar"),

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 # Of the library, each of these has to be playable live; they are tried at length by hand, and three of them by the test below.
 PLAYABLE = (
-    "agent-killed-mid-checkpoint", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "disk-turns-read-only",
+    "agent-killed-mid-checkpoint", "bit-rot", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "disk-turns-read-only",
     "drain-near-its-end", "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm",
     "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
     "lease-believed-after-a-suspend", "minority-grants-nothing", "paused-across-its-lease", "replica-lost-its-disk", "resume-race",
@@ -113,6 +113,8 @@ def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: st
         fault("twice", "duplicate", 900 * MS, 1500 * MS, targets=("sidecar/acme/2", "replica/2"), message="order", times=2),
         fault("stand-still", "pause", 1400 * MS, 500 * MS, targets=("replica/3", "agent/acme/1")),
         order("isolate", SECOND),
+        fault("rot", "bit-flip", 1500 * MS, targets=("replica/1",), slots="log"),
+        fault("rot-too", "bit-flip", 1500 * MS, targets=("agent/acme/1",), slots="slots"),
         fault("killed", "crash", 1600 * MS, targets=("replica/1", SIDECAR), power=0, restart_after_ns=300 * MS),
         clocks={SIDECAR: ClockSpec(offset_ns=9 * SECOND, drift_ppm=-9_000)},
     )
@@ -124,6 +126,8 @@ def test_every_fault_of_links_and_processes_is_measured(tmp_path: Path, mark: st
     assert seen["late"][0].body["measured"]["least_trip_ms"] >= 120
     assert seen["twice"][0].body["measured"]["came_again"] > 0
     assert seen["stand-still"][0].body["measured"] == {"stopped": 2, "without_process": 0}
+    assert seen["rot"][0].body["measured"] == {"replica/1 bits": 1} and set(seen["rot-too"][0].body["measured"]) == {"agent/acme/1 bits"}
+    assert {fact.node for fact in played.history.of("log-cut")} == {"replica/1"}
     assert [fact.body["measured"] for fact in seen["killed"]] == [{"killed": 2, "without_process": 0}, {"started": 2}]
     assert {fact.node for fact in played.history.of("node-crashed")} >= {"replica/1", SIDECAR, "agent/acme/1"}
     started = [fact for fact in played.history.of("node-started") if fact.node == SIDECAR]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from harness.live.injections import hostile, messages
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
-from harness.live.injections.disks import DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
+from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
@@ -48,5 +48,6 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "disk-read-only": DiskReadOnly,
     "disk-slow": DiskSlow,
     "disk-full": DiskFull,
+    "bit-flip": BitFlip,
     "disk-lost": DiskLost,
 }

@@ -1,7 +1,7 @@
 """Faults of disks: slow, failing or read-only by the ports of logs, full or lost in earnest; statvfs and the nodes' own traces attest them.
 
-Owns the switching, the filling and the emptying. A trace shows when a record was handed to the log and when the node heard that it was
-durable, or that it never will be.
+Owns the switching, the filling, the emptying and the turning of single bits. A trace shows when a record was handed to the log and when the node
+heard that it was durable, or that it never will be.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
+import sqlite3
 from pathlib import Path
 
 from msgspec import structs
@@ -23,6 +25,8 @@ from harness.live.small_disks import BALLAST
 from killswitch.core.events import Append, Boot, DiskFailed, Durable
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
+
+ROT_S = 1.0  # for the node to let go of its log
 
 
 class DiskFault:
@@ -134,6 +138,62 @@ class DiskFull(NodeFault):
         heard = sum(isinstance(step.event, DiskFailed) for step in steps)
         free = min(os.statvfs(ballast.parent).f_bavail for ballast in self.ballast.values())
         return Attestation(free > 0, "blocks free, by statvfs; failures in the nodes' traces", {"free": free, "heard": heard}, fired=heard > 0)
+
+
+class BitFlip(NodeFault):
+    """One bit turns of what a node holds durably: of a record in its log, or of a checkpoint. Nobody is told; the next boot finds it."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.rots = {"log": rot_a_record, "slots": rot_a_slot}[str(fault.settings["slots"])]
+        self.turned: dict[str, int] = {}
+
+    async def on(self) -> None:
+        for node in self.targets:
+            home = guard.own_path(Path(self.stage.cell.deployments[node].directory), self.stage.directory)
+            self.turned[node] = self.rots(home, random.Random(f"{self.stage.seed}/{self.name}/{node}"))
+
+    async def attest(self) -> Attestation | None:
+        measured: dict[str, int | str] = {f"{node} bits": bits for node, bits in self.turned.items()}
+        fired = any(self.turned.values())
+        return Attestation(all(bits <= 1 for bits in self.turned.values()), "what is on the disk, read before and after", measured, fired=fired)
+
+    async def off(self) -> None:
+        """The bit stays as it is."""
+
+
+def rot_a_record(home: Path, dice: random.Random) -> int:
+    """Turn a bit of a durable record; how many bits differ of what is read back (0: there was no record)."""
+    with contextlib.closing(sqlite3.connect(home / "log.db", isolation_level=None, timeout=ROT_S)) as log:
+        held = log.execute("SELECT seq, body FROM record ORDER BY seq").fetchall()
+        if not held:
+            return 0
+        seq, body = dice.choice(held)
+        log.execute("UPDATE record SET body = ? WHERE seq = ?", (_turned(body, dice), seq))
+        (after,) = log.execute("SELECT body FROM record WHERE seq = ?", (seq,)).fetchone()
+    return _bits(body, after)
+
+
+def rot_a_slot(home: Path, dice: random.Random) -> int:
+    """Turn a bit of a checkpoint, in its place; how many bits differ of what is read back (0: there was none)."""
+    slots = sorted((home / "checkpoints").glob("slot[0-9]"))
+    if not slots:
+        return 0
+    slot = dice.choice(slots)
+    body = slot.read_bytes()
+    with slot.open("r+b") as file:
+        file.write(_turned(body, dice))
+    return _bits(body, slot.read_bytes())
+
+
+def _turned(body: bytes, dice: random.Random) -> bytes:
+    place = dice.randrange(len(body) * 8)
+    return body[: place // 8] + bytes([body[place // 8] ^ 1 << place % 8]) + body[place // 8 + 1 :]
+
+
+def _bits(before: bytes, after: bytes) -> int:
+    """How many bits differ."""
+    return (int.from_bytes(before, "big") ^ int.from_bytes(after, "big")).bit_count()
 
 
 def _fill(ballast: Path) -> None:
