@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from harness import implementation, results_store
+from harness import beside, implementation, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
 from harness.history import History
@@ -61,7 +61,7 @@ def play_all(
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:
-    """One live run, judged; and what it left behind."""
+    """One live run, judged, with the simulator's word on the same schedule; and what it left behind."""
     began = time.perf_counter()
     directory = out / "live" / f"{schedule.scenario}-{schedule.seed}-{time.time_ns():x}"
     jury = Jury(schedule.expect.invariants)
@@ -71,8 +71,9 @@ def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judge
     history: History = played.history
     for fact in history:
         findings.see(fact)
-    judged = result_of(
+    live = result_of(
         schedule, history, findings.findings(), driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
         digest="", ended=played.ended, simulated_ns=played.wall_ns, wall_s=time.perf_counter() - began, fired=played.fired, why=played.why,
     )  # fmt: skip
-    return judged, played.left
+    live.result = structs.replace(live.result, simulated=beside.simulated(live, implementation_name))
+    return live, played.left

@@ -18,7 +18,8 @@ CAMPAIGN_SCHEMA = "haltproof/campaign/1"
 
 class StopTime(Struct, frozen=True, kw_only=True):
     """How long one effective order took to bind one agent: from t0 to its last admission that the order forbids (0 if none), and to its
-    process being reaped (None if the order does not end the process, or it never was). ``bound_ns`` is B(o) of theorem T1."""
+    process being reaped (None if the order does not end the process, or it never was). ``bound_ns`` is B(o) of theorem T1.
+    ``admissions``: how many it forbids there were after t0."""
 
     order: str
     agent: str
@@ -26,11 +27,35 @@ class StopTime(Struct, frozen=True, kw_only=True):
     last_admission_ns: int
     reaped_ns: int | None
     bound_ns: int
+    admissions: int = 0
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One thing measured in a live run and in the simulator's run of the same schedule. ``what`` ends in ``_ns`` if it is a time, else it is a count.
+
+    ``of``: which order and agent it is about; empty if it is about the run. None: it did not happen there.
+    """
+
+    what: str
+    of: str
+    live: int | None
+    simulated: int | None
+
+
+class Simulated(Struct, frozen=True, kw_only=True):
+    """What the simulator made of the schedule of a live run. ``broken``: the invariants it violated. ``lacks``: faults that only the live driver has,
+    and that the simulation therefore went without."""
+
+    verdict: Verdict
+    broken: tuple[str, ...]
+    ended: str
+    lacks: tuple[str, ...]
+    figures: tuple[Figure, ...]
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
     """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
-    [armed, on, fired]}. ``spent``: cents, for effects that took place."""
+    [armed, on, fired]}. ``spent``: cents, for effects that took place. ``simulated``: of a live run, the same schedule in the simulator."""
 
     scenario: str
     seed: int
@@ -51,6 +76,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     kept: str = ""
     rarities: dict[str, int] = {}
     spent: int = 0
+    simulated: Simulated | None = None
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
@@ -97,6 +123,39 @@ class RareState(Struct, frozen=True, kw_only=True):
     wanted: bool
 
 
+class BesideRow(Struct, frozen=True, kw_only=True):
+    """One figure of one scenario over all its runs: medians (observed values), each way of having it. ``difference``: the median of live - simulated
+    over ``pairs``, the cases that occurred in both; the others are counted in ``only_live`` and ``only_simulated``."""
+
+    scenario: str
+    what: str
+    pairs: int
+    live: int | None
+    simulated: int | None
+    difference: int | None
+    only_live: int = 0
+    only_simulated: int = 0
+
+
+class Disagreement(Struct, frozen=True, kw_only=True):
+    """Of one schedule, invariants that broke live and not in the simulator, or there alone: a finding about the simulation's fidelity."""
+
+    scenario: str
+    seed: int
+    live: Verdict
+    simulated: Verdict
+    only_live: tuple[str, ...]
+    only_simulated: tuple[str, ...]
+
+
+class Beside(Struct, frozen=True, kw_only=True):
+    """A live campaign beside the same schedules simulated. ``lacks``: {scenario: the faults that its simulation went without}."""
+
+    rows: tuple[BesideRow, ...]
+    disagreements: tuple[Disagreement, ...]
+    lacks: dict[str, tuple[str, ...]]
+
+
 class Campaign(Struct, frozen=True, kw_only=True):
     """The whole answer of `haltproof run` (architecture 8)."""
 
@@ -114,6 +173,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     out: str = ""
     report: str = ""
     rarities: dict[str, RareState] = {}
+    beside: Beside | None = None
 
     @property
     def vacuous(self) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ _COLUMNS = {
     "token": "VARCHAR",
     "reached": "MAP(VARCHAR, BIGINT)",
     "faults": "MAP(VARCHAR, BIGINT[])",
-    "stop_times": 'STRUCT("order" VARCHAR, agent VARCHAR, severity VARCHAR, last_admission_ns BIGINT, reaped_ns BIGINT, bound_ns BIGINT)[]',
+    "stop_times": 'STRUCT("order" VARCHAR, agent VARCHAR, severity VARCHAR, last_admission_ns BIGINT, reaped_ns BIGINT, bound_ns BIGINT, '
+    "admissions BIGINT)[]",
     "wall_s": "DOUBLE",
     "simulated_ns": "BIGINT",
     "facts": "BIGINT",

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import rarities
+from harness import beside, rarities
 from harness.history import VOCABULARY
 from harness.results import Campaign, Failure, RareState, RunResult, ScenarioSummary
 from harness.verdict import Verdict, compose
@@ -45,7 +45,7 @@ def summarise(
         verdict=compose(verdicts), driver=driver, implementation=implementation, version=version, runs=len(runs), wall_s=wall_s,
         runs_per_s=len(runs) / wall_s if wall_s else 0.0, scenarios=tuple(summaries), failures=tuple(failures[:FAILURES_MAX]),
         stop_time={f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)} if stop_ns else {},
-        out=str(out), report=str(out / "report.html"), rarities=seen,
+        out=str(out), report=str(out / "report.html"), rarities=seen, beside=beside.summarise(runs),
     )  # fmt: skip
 
 

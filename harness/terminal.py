@@ -17,6 +17,7 @@ from rich.table import Table
 from harness.hunt import Matrix
 from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
+from reports import beside
 from reports.words import readable
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -75,6 +76,7 @@ def show_campaign(campaign: Campaign) -> None:
     if len(campaign.failures) > FAILURES_SHOWN:
         out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
     show_stop_times(campaign, out)
+    show_beside(campaign, out)
     show_rarities(campaign, out)
     pace = f"{campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
     out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
@@ -87,6 +89,22 @@ def show_stop_times(campaign: Campaign, out: Console) -> None:
     if campaign.stop_time:
         words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
         out.print(f"\nlast forbidden admission after an order was effective: {words}")
+
+
+def show_beside(campaign: Campaign, out: Console) -> None:
+    """What the simulator makes of the same schedules, beside what was measured live."""
+    view = beside.view(campaign.beside)
+    if view is None:
+        return
+    out.print("\nlive beside simulated, medians")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("scenario", "what", "live", "simulated", "difference", "cases", ""):
+        table.add_column(name, justify="right" if name in ("live", "simulated", "difference", "cases") else "left", overflow="fold")
+    for row in view.rows:
+        table.add_row(*map(escape, (row.scenario, row.title, row.live, row.simulated, row.difference, str(row.pairs), row.note)))
+    out.print(table)
+    for said in (*view.findings, *view.lacks):
+        out.print(f"fidelity: {escape(said)}")
 
 
 def show_rarities(campaign: Campaign, out: Console) -> None:

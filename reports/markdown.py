@@ -16,6 +16,7 @@ from reports.words import count, duration, ratio
 _FAILURES_MOST = 5
 _FACTS_MOST = 12
 _SCENARIOS_MOST = 60
+_ROWS_MOST = 60
 _TEXT_MOST = 600
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|&@~$]|^[-+=]|:(?=//)")
 
@@ -32,7 +33,7 @@ def markdown(view: View) -> str:
             lines += _failure(failure)
         if len(view.failures) > _FAILURES_MOST:
             lines += [f"{len(view.failures) - _FAILURES_MOST} more are in the full report.", ""]
-    lines += _stop_times(view) + _idle_faults(view) + _unreached(view)
+    lines += _stop_times(view) + _beside(view) + _idle_faults(view) + _unreached(view)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -91,6 +92,19 @@ def _stop_times(view: View) -> list[str]:
         spread = row.admission_ns
         times = " | ".join(duration(int(value)) for value in (spread.p50, spread.p99, spread.worst, row.bound_ns[1]))
         lines.append(f"| {escape(row.severity)} | {row.stops:,} | {row.late:,} | {times} | {ratio(row.ratio.worst)} |")
+    return [*lines, ""]
+
+
+def _beside(view: View) -> list[str]:
+    if view.beside is None:
+        return []
+    lines = ["### Live beside simulated", "", *(f"- {escape(said)}" for said in (*view.beside.findings, *view.beside.lacks))]
+    lines += ["", "| scenario | what | live | simulated | difference | cases |", "|---|---|--:|--:|--:|--:|"]
+    for row in view.beside.rows[:_ROWS_MOST]:
+        cells = (row.scenario, row.title, row.live, row.simulated, row.difference, f"{row.pairs:,}")
+        lines.append(f"| {' | '.join(map(escape, cells))} |")
+    if len(view.beside.rows) > _ROWS_MOST:
+        lines.append(f"| {len(view.beside.rows) - _ROWS_MOST} more are in the full report | | | | | |")
     return [*lines, ""]
 
 

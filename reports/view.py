@@ -14,7 +14,7 @@ from harness import results_store
 from harness.history import VOCABULARY
 from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.verdict import Verdict
-from reports import invariants, stop_times, violations
+from reports import beside, invariants, stop_times, violations
 from reports.words import count, duration, plain
 
 GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
@@ -126,6 +126,7 @@ class View:
     stops: tuple[stop_times.StopRow, ...]
     failures: tuple[violations.FailureView, ...]
     broken: tuple[violations.Broken, ...]
+    beside: beside.BesideView | None
 
 
 def build(results_dir: Path) -> View:
@@ -159,6 +160,7 @@ def build(results_dir: Path) -> View:
         stops=stop_times.summarise(stop_times.table(results.runs)),
         failures=failures,
         broken=violations.by_invariant(failures),
+        beside=beside.view(campaign.beside),
     )
 
 

@@ -21,6 +21,7 @@ class _Stop:
     agent: str
     effective_ns: int
     last_admission_ns: int = 0
+    admissions: int = 0
     reaped_ns: int | None = None
 
 
@@ -28,7 +29,7 @@ def stop_times(history: Iterable[Fact]) -> tuple[StopTime, ...]:
     """One `StopTime` for each effective order and matching agent, in the order in which they became effective.
 
     ``last_admission_ns``: from t0 to the agent's last admission while the order was uncovered, of any class, for a gate in DRAIN forbids all
-    of them in the end; 0 if there was none after t0. ``reaped_ns``: from t0 to the end of the process, 0 if that ended between the first
+    of them in the end; 0 if there was none after t0 (``admissions`` counts them). ``reaped_ns``: from t0 to the end of the process, 0 if that ended between the first
     learning of the order and t0; None where the order leaves the process alive, or it never ended. ``bound_ns``: B(o) of T1,
     L/(1-rho) with gate CLOSED, else max(L, G)/(1-rho). Orders that leave the gate open have no bound and are left out.
     """
@@ -51,6 +52,7 @@ def stop_times(history: Iterable[Fact]) -> tuple[StopTime, ...]:
                 for stop in stops.get(fact.body["agent"], ()):
                     if not run.lifted(stop.order, stop.agent):
                         stop.last_admission_ns = fact.at_ns - stop.effective_ns
+                        stop.admissions += 1
             case "process-reaped":
                 reaped[fact.body["agent"]] = (index, fact.at_ns)
                 for stop in stops.get(fact.body["agent"], ()):
@@ -72,5 +74,5 @@ def _measured(stop: _Stop, run: Run) -> StopTime:
     bound_ns = run.bounds.hard_ns if stop.order.gate == CLOSED else run.bounds.soft_ns(stop.order.grace_ns)
     return StopTime(
         order=stop.order.order, agent=stop.agent, severity=stop.order.severity, last_admission_ns=stop.last_admission_ns,
-        reaped_ns=stop.reaped_ns, bound_ns=bound_ns,
+        reaped_ns=stop.reaped_ns, bound_ns=bound_ns, admissions=stop.admissions,
     )  # fmt: skip
