@@ -134,9 +134,8 @@ def _broken(run: RunResult) -> tuple[str, ...]:
 
 def _disagreement(run: RunResult, other: Simulated) -> Disagreement | None:
     broken = _broken(run)
-    only_live, only_simulated = (
-        tuple(each for each in these if each not in those) for these, those in ((broken, other.broken), (other.broken, broken))
-    )
+    only_live = tuple(each for each in broken if each not in other.broken)
+    only_simulated = tuple(each for each in other.broken if each not in broken)
     if not only_live and not only_simulated:
         return None
     return Disagreement(

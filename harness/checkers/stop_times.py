@@ -29,9 +29,9 @@ def stop_times(history: Iterable[Fact]) -> tuple[StopTime, ...]:
     """One `StopTime` for each effective order and matching agent, in the order in which they became effective.
 
     ``last_admission_ns``: from t0 to the agent's last admission while the order was uncovered, of any class, for a gate in DRAIN forbids all
-    of them in the end; 0 if there was none after t0 (``admissions`` counts them). ``reaped_ns``: from t0 to the end of the process, 0 if that ended between the first
-    learning of the order and t0; None where the order leaves the process alive, or it never ended. ``bound_ns``: B(o) of T1,
-    L/(1-rho) with gate CLOSED, else max(L, G)/(1-rho). Orders that leave the gate open have no bound and are left out.
+    of them in the end; 0 if there was none after t0 (``admissions`` counts them). ``reaped_ns``: from t0 to the end of the process, 0 if that
+    ended between the first learning of the order and t0; None where the order leaves the process alive, or it never ended. ``bound_ns``: B(o)
+    of T1, L/(1-rho) with gate CLOSED, else max(L, G)/(1-rho). Orders that leave the gate open have no bound and are left out.
     """
     run: Run | None = None
     stops: dict[str, list[_Stop]] = {}
