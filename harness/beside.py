@@ -118,7 +118,7 @@ def _row(scenario: str, what: str, measured: Sequence[Figure]) -> BesideRow:
     differences = [each.live - each.simulated for each in measured if each.live is not None and each.simulated is not None]
     return BesideRow(
         scenario=scenario, what=what, pairs=len(differences), live=_median(each.live for each in measured),
-        simulated=_median(each.simulated for each in measured), difference=_median(differences),
+        simulated=_median(each.simulated for each in measured), difference=_median(differences), widest=max(differences, key=abs, default=None),
         only_live=sum(each.simulated is None for each in measured), only_simulated=sum(each.live is None for each in measured),
     )  # fmt: skip
 

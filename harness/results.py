@@ -125,7 +125,8 @@ class RareState(Struct, frozen=True, kw_only=True):
 
 class BesideRow(Struct, frozen=True, kw_only=True):
     """One figure of one scenario over all its runs: medians (observed values), each way of having it. ``difference``: the median of live - simulated
-    over ``pairs``, the cases that occurred in both; the others are counted in ``only_live`` and ``only_simulated``."""
+    over ``pairs``, the cases that occurred in both, ``widest`` the one farthest from zero; other cases are counted in ``only_live`` and
+    ``only_simulated``."""
 
     scenario: str
     what: str
@@ -133,6 +134,7 @@ class BesideRow(Struct, frozen=True, kw_only=True):
     live: int | None
     simulated: int | None
     difference: int | None
+    widest: int | None
     only_live: int = 0
     only_simulated: int = 0
 

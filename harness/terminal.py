@@ -98,10 +98,10 @@ def show_beside(campaign: Campaign, out: Console) -> None:
         return
     out.print("\nlive beside simulated, medians")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("scenario", "what", "live", "simulated", "difference", "cases", ""):
-        table.add_column(name, justify="right" if name in ("live", "simulated", "difference", "cases") else "left", overflow="fold")
+    for name in ("scenario", "what", "live", "simulated", "difference", "widest", "cases", ""):
+        table.add_column(name, justify="right" if name in ("live", "simulated", "difference", "widest", "cases") else "left", overflow="fold")
     for row in view.rows:
-        table.add_row(*map(escape, (row.scenario, row.title, row.live, row.simulated, row.difference, str(row.pairs), row.note)))
+        table.add_row(*map(escape, (row.scenario, row.title, row.live, row.simulated, row.difference, row.widest, str(row.pairs), row.note)))
     out.print(table)
     for said in (*view.findings, *view.lacks):
         out.print(f"fidelity: {escape(said)}")

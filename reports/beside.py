@@ -30,6 +30,7 @@ class Row:
     live: str
     simulated: str
     difference: str
+    widest: str
     pairs: int
     note: str
 
@@ -59,16 +60,19 @@ def _row(row: BesideRow) -> Row:
     timed = row.what.endswith("_ns")
     shown: Callable[[int], str] = duration if timed else "{:,}".format
     live, simulated = ("–" if value is None else shown(value) for value in (row.live, row.simulated))
+    ways = ("later", "earlier") if timed else ("more", "fewer")
     alone = ((row.only_live, "only live"), (row.only_simulated, "only simulated"))
     return Row(
         scenario=plain(row.scenario), title=TITLES.get(row.what, plain(row.what)), live=live, simulated=simulated, pairs=row.pairs,
-        difference="–" if row.difference is None else _which_way(row.difference, shown, ("later", "earlier") if timed else ("more", "fewer")),
+        difference=_which_way(row.difference, shown, ways), widest=_which_way(row.widest, shown, ways),
         note="; ".join(f"{count(number, 'case')} {where}" for number, where in alone if number),
     )  # fmt: skip
 
 
-def _which_way(difference: int, shown: Callable[[int], str], ways: tuple[str, str]) -> str:
+def _which_way(difference: int | None, shown: Callable[[int], str], ways: tuple[str, str]) -> str:
     """``live 12 ms later``."""
+    if difference is None:
+        return "–"
     return f"live {shown(abs(difference))} {ways[difference < 0]}" if difference else "the same"
 
 

@@ -99,12 +99,12 @@ def _beside(view: View) -> list[str]:
     if view.beside is None:
         return []
     lines = ["### Live beside simulated", "", *(f"- {escape(said)}" for said in (*view.beside.findings, *view.beside.lacks))]
-    lines += ["", "| scenario | what | live | simulated | difference | cases |", "|---|---|--:|--:|--:|--:|"]
+    lines += ["", "| scenario | what | live | simulated | difference | widest | cases |", "|---|---|--:|--:|--:|--:|--:|"]
     for row in view.beside.rows[:_ROWS_MOST]:
-        cells = (row.scenario, row.title, row.live, row.simulated, row.difference, f"{row.pairs:,}")
+        cells = (row.scenario, row.title, row.live, row.simulated, row.difference, row.widest, f"{row.pairs:,}")
         lines.append(f"| {' | '.join(map(escape, cells))} |")
     if len(view.beside.rows) > _ROWS_MOST:
-        lines.append(f"| {len(view.beside.rows) - _ROWS_MOST} more are in the full report | | | | | |")
+        lines.append(f"| {len(view.beside.rows) - _ROWS_MOST} more are in the full report | | | | | | |")
     return [*lines, ""]
 
 

@@ -96,7 +96,7 @@ def test_rows_are_medians_and_count_what_has_no_counterpart() -> None:
     ])  # fmt: skip
     assert made is not None
     stops, applied = made.rows
-    assert (stops.pairs, stops.live, stops.simulated, stops.difference) == (3, 10 * MS, 7 * MS, 6 * MS)
+    assert (stops.pairs, stops.live, stops.simulated, stops.difference, stops.widest) == (3, 10 * MS, 7 * MS, 6 * MS, 12 * MS)
     assert (stops.only_live, stops.only_simulated, made.lacks) == (1, 1, {NAME: ("power-cut",)})
     words = shown.view(made)
     assert words is not None
