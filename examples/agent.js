@@ -34,10 +34,10 @@ function ask(request) {
 }
 
 // APPLIED or IN_DOUBT; DENIED only once the agent is to stop.
-async function effect(task, step, sink) {
+async function effect(task, step, sink, payload) {
   for (;;) {
     const moved = new Promise((resolve) => (gateMoved = resolve));
-    const { status } = await ask({ do: "effect", task, step, sink });
+    const { status } = await ask({ do: "effect", task, step, sink, payload });
     if (status !== "DENIED" || stop) return status;
     await moved;
   }
@@ -52,7 +52,7 @@ async function main() {
     const task = `task-${state.next}`;
     for (let step = 0; step < STEPS; step++) {
       await sleep(THINKING_MS);
-      const status = await effect(task, step, hello.sinks[0]);
+      const status = await effect(task, step, hello.sinks[0], { buy: 10 * (step + 1) });
       if (status === "DENIED") break work; // the next start asks again from step 0, and is told what took place
       if (status === "IN_DOUBT") {
         state.doubtful.push(task);

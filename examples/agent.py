@@ -20,7 +20,7 @@ with Agent() as agent:
         try:
             for step in range(STEPS):
                 time.sleep(THINKING_S)
-                agent.effect(task, step, agent.sinks[0])
+                agent.effect(task, step, agent.sinks[0], payload={"buy": 10 * (step + 1)})
             agent.done(task)
         except Stopping:
             break  # the next start asks again from step 0, and is told what took place

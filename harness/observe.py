@@ -317,7 +317,8 @@ class Observer:
         self.emit("task-in-doubt", {"agent": self.agent, "task": body["task"], "key": body["key"]})
 
     def on_applied(self, lsn: int, body: dict[str, Any]) -> None:
-        self.once_durable(lsn, "effect-applied", {"sink": self.node, **body})
+        fields = {key: value for key, value in body.items() if key != "payload"}
+        self.once_durable(lsn, "effect-applied", {"sink": self.node, **fields})
 
     def on_rejected(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("effect-rejected", {"sink": self.node, **body})

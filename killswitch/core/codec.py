@@ -53,6 +53,7 @@ TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1, "CellStatus": 1, "PolicyN
 FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {
     "LeaseRequest": {"keyset": 1}, "LeaseReply": {"boot": 1}, "Gossip": {"keyset": 1, "clocks": 1}, "IntentReply": {"policy_seq": 1},
     "Query": {"nonce": 1}, "QueryResult": {"nonce": 1}, "StopRequest": {"compensate": 1},
+    "EffectRequest": {"payload": 1}, "Apply": {"payload": 1},
 }  # fmt: skip
 
 # Every size is bounded before anything is decoded, hashed or verified (protocol 3.7, poison input).

@@ -1,15 +1,14 @@
 """Every message of the protocol, as data.
 
-Owns the vocabulary that nodes speak (protocol 3.4). Must not know how a message is framed (``codec``), who may say it, or what it causes.
-
-Frozen structs of integers, strings, bytes, booleans and tuples: no floats, so that an encoding is canonical. What is signed travels as it was.
+Owns the vocabulary that nodes speak (protocol 3.4): frozen structs of integers, strings, bytes, booleans and tuples, no floats, so that an encoding
+is canonical; what is signed travels as it was. Must not know how a message is framed (``codec``), who may say it, or what it causes.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
@@ -60,8 +59,7 @@ class Token(Struct, frozen=True, array_like=True, order=True):
 
 
 NO_TOKEN = Token(0, 0, "")
-# Beyond these, numbers are nobody's: what is added to them still has to fit into the 64 bits of the wire.
-COUNTER_MAX = GRACE_MAX_NS = 1 << 62
+COUNTER_MAX = GRACE_MAX_NS = 1 << 62  # beyond it numbers are nobody's: what is added to one still has to fit into the 64 bits of the wire
 
 
 class Scope(Struct, frozen=True, array_like=True):
@@ -377,6 +375,7 @@ class Apply(Struct, frozen=True, tag=True):
     key: str
     cls: str
     nonce: str = ""
+    payload: bytes | UnsetType = UNSET
 
 
 class ApplyResult(Struct, frozen=True, tag=True):
@@ -410,13 +409,14 @@ class QueryResult(Struct, frozen=True, tag=True):
 
 
 class EffectRequest(Struct, frozen=True, tag=True):
-    """The agent asks its sidecar, its only way out, to perform one step."""
+    """The agent asks its sidecar, its only way out, for one step. ``payload``: what the sink is to do, if the step's key does not say it."""
 
     task: str
     step: int
     key: str
     cls: str
     sink: str
+    payload: bytes | UnsetType = UNSET
 
 
 class EffectResult(Struct, frozen=True, tag=True):

@@ -90,6 +90,8 @@ def on_apply(state: Sink, message: Apply, sender: str, now_ns: int) -> None:
     result = state.applied[message.key] if again else f"{state.node}#{state.chain.seq + 1}"
     effect: dict[str, object] = {"agent": message.agent, "key": message.key, "token": parts(message.token), "cls": message.cls}
     effect |= {"result": result, "again": again}
+    if message.payload and not again:
+        effect["payload"] = message.payload
     lsn = record(state, "APPLIED", effect, now_ns)
     if state.kind != SinkClass.UNBOUNDED:
         state.applied[message.key] = result

@@ -69,14 +69,18 @@ class Agent:
 
     # -- What an agent does ----------------------------------------------------------------------------------------------------------
 
-    def effect(self, task: str, step: int, sink: str, cls: str = "") -> str:
+    def effect(self, task: str, step: int, sink: str, cls: str = "", payload: Any = None) -> str:
         """Perform one step at ``sink``; what the sink answered. Asked again it is the same answer, and no second effect (at sinks of class F).
+        ``payload``: what the sink is to do, anything that JSON can hold, up to 64 KiB of it.
 
         Waits while the gate is closed. Raises `Stopping` or `InDoubt`. ``cls`` "": ``new`` for step 0, else ``inflight``.
         """
         while True:
             self._gate = ""
-            answer = self._ask(do="effect", task=task, step=step, sink=sink, **({"class": cls} if cls else {}))
+            said = {"class": cls} if cls else {}
+            if payload is not None:
+                said["payload"] = payload
+            answer = self._ask(do="effect", task=task, step=step, sink=sink, **said)
             if answer["status"] == "APPLIED":
                 return str(answer["result"])
             if answer["status"] == "IN_DOUBT":

@@ -6,7 +6,7 @@ Must not know orders or leases; what may leave is the sidecar core's to say. A p
     the program says                                          and hears, with the same id
     {"id": 1, "do": "hello"}                                  {"id": 1, "agent": ..., "checkpoint": {...} or null, "open": [...], "stop": ...}
     {"id": 2, "do": "effect", "task": "t", "step": 0,         {"id": 2, "status": "APPLIED", "result": "..."}, or DENIED: it did not take place
-        "sink": "ledger"}                                     and may be asked for again when the gate opens; or IN_DOUBT: nobody can say
+        "sink": "ledger", "payload": ANY}                     and may be asked for again when the gate opens; or IN_DOUBT: nobody can say
     {"id": 3, "do": "done", "task": "t"}                      {"id": 3}: durable
     {"id": 4, "do": "checkpoint", "state": ANY}               {"id": 4, "generation": 7}: durable
     {"id": 5, "do": "stopping", "in_doubt": ["t"]}            {"id": 5}: the last word before it exits
@@ -43,6 +43,7 @@ from killswitch.core.messages import (
     StopRequest,
     Task,
 )
+from killswitch.core.sidecar.state import PAYLOAD_MAX
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock, boot_id
 from killswitch.live.log import LogFailed, SqliteLog
@@ -72,6 +73,7 @@ class Asked(Struct, forbid_unknown_fields=True):
     step: int = 0
     sink: str = ""
     cls: str = msgspec.field(default="", name="class")
+    payload: msgspec.Raw = msgspec.Raw(b"")
     state: msgspec.Raw = msgspec.Raw(b"null")
     in_doubt: tuple[str, ...] = ()
 
@@ -227,6 +229,11 @@ class Door:
         cls = asked.cls or (EffectClass.NEW if asked.step == 0 else EffectClass.INFLIGHT)
         if cls not in tuple(EffectClass):
             raise Malformed(f"class: one of {', '.join(EffectClass)} (got {cls!r})")
+        payload = bytes(asked.payload)
+        if len(payload) > PAYLOAD_MAX:
+            raise Malformed(
+                f"payload: {len(payload)} bytes of JSON are more than the {PAYLOAD_MAX} that one step may carry; send a reference to it instead"
+            )
         if key in self._waiting:
             raise Malformed(f"effect: step {asked.step} of {asked.task} is under way already")
         if key in self._results.get(asked.task, {}):
@@ -238,7 +245,8 @@ class Door:
         if key not in self._intents:
             await self._record("INTENT", {"task": asked.task, "step": asked.step, "key": key, "sink": sink})
         self._resolve.discard(key)
-        return await self._conclude(key, asked.task, *await self._ask(key, EffectRequest(asked.task, asked.step, key, cls, sink)))
+        request = EffectRequest(asked.task, asked.step, key, cls, sink, payload or msgspec.UNSET)
+        return await self._conclude(key, asked.task, *await self._ask(key, request))
 
     async def _ask(self, key: str, message: Message) -> tuple[str, str]:
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()

@@ -56,7 +56,8 @@ def agents() -> list[object]:
 def test_a_soft_kill_drains_checkpoints_and_exits_and_a_resume_goes_on_from_there(running: Cell, program: list[str]) -> None:
     running.guard(*program)
     until(lambda: running.said("acme-a1", "begins at task 0"), 30)
-    until(lambda: applied(running) >= 4)
+    until(lambda: len(applied(running)) >= 4)
+    assert [json.loads(body["payload"]) for body in applied(running)[:4]] == [{"buy": 10}, {"buy": 20}, {"buy": 30}, {"buy": 10}]
     stopped = running.document("order", "soft", "acme/a1", "--grace", "5s", "--reason", "deploy", "--wait", "15s")
     assert (stopped["stage"], stopped["confirmed"]) == ("EFFECTIVE", True)
     assert stopped["stands"]["agents"][0]["evidence"] == "STOPPED_CLEAN"
@@ -67,10 +68,10 @@ def test_a_soft_kill_drains_checkpoints_and_exits_and_a_resume_goes_on_from_ther
     until(lambda: running.run("status").returncode == 0)
 
 
-def applied(running: Cell) -> int:
+def applied(running: Cell) -> list[dict[str, Any]]:
     log = SqliteLog(running.directory / "state" / "sink-acme-ledger" / "log.db")
     try:
-        return sum(record.kind == "APPLIED" for record in log.read_apart())
+        return [audit.content(record) for record in log.read_apart() if record.kind == "APPLIED"]
     finally:
         log.close()
 
@@ -92,14 +93,14 @@ def pids(directory: Path) -> list[int]:
 
 def test_a_sidecar_that_is_killed_takes_its_agent_along_and_its_successor_goes_on(running: Cell) -> None:
     first = running.guard(sys.executable, "examples/agent.py")
-    until(lambda: applied(running) >= 4, 30)
+    until(lambda: len(applied(running)) >= 4, 30)
     first.kill()
     first.wait()
     until(lambda: len([pid for pid in running.left() if "agent.py" in Path(f"/proc/{pid}/cmdline").read_text()]) == 0)
     running.guard(sys.executable, "examples/agent.py")
     until(lambda: running.said("acme-a1", r"begins at task \d", 2), 30)
-    before = applied(running)
-    until(lambda: applied(running) > before)
+    before = len(applied(running))
+    until(lambda: len(applied(running)) > before)
     log = SqliteLog(running.directory / "state" / "sink-acme-ledger" / "log.db")
     effects = [audit.content(record) for record in log.read_apart() if record.kind == "APPLIED"]
     log.close()

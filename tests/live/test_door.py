@@ -111,8 +111,9 @@ def test_an_effect_is_intended_durably_before_it_is_asked_for_and_answered_alike
 
         assert core.door is not None
         core.door._deliver = looked
-        assert await program.ask(id=1, **effect) == {"id": 1, "status": "APPLIED", "result": "result 1"}
+        assert await program.ask(id=1, payload={"buy": [1, 2]}, **effect) == {"id": 1, "status": "APPLIED", "result": "result 1"}
         assert seen == [["INTENT"]]
+        assert [json.loads(each.payload or b"") for each in core.heard if isinstance(each, EffectRequest)] == [{"buy": [1, 2]}]
         assert await program.ask(id=2, **effect) == {"id": 2, "status": "APPLIED", "result": "result 1"}
         assert core.applied == 1
 
@@ -193,7 +194,7 @@ def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None
         for line in (b"\n", b"null\n", b"[1]\n", b'{"do": 7}\n', b'{"do": "hello", "sudo": 1}\n', b"\xff\xfe\n", b'{"do": "rm"}\n'):
             program.writer.write(line)
             assert "error" in await program.hear()
-        for wrong in ({"sink": "other"}, {"step": -1}, {"task": ""}, {"class": "root"}):
+        for wrong in ({"sink": "other"}, {"step": -1}, {"task": ""}, {"class": "root"}, {"payload": "x" * (1 << 16)}):
             asked: dict[str, Any] = {"do": "effect", "task": "t", "step": 0, "sink": "ledger"}
             assert "error" in await program.ask(**(asked | wrong))
         program.writer.write(b"x" * (LINE_MAX + 10) + b"\n")

@@ -15,6 +15,7 @@ from killswitch.core.messages import (
     Challenge,
     ChallengeRequest,
     EffectClass,
+    EffectRequest,
     EffectResult,
     Evidence,
     LeaseReply,
@@ -28,6 +29,7 @@ from killswitch.core.messages import (
     Token,
 )
 from killswitch.core.sidecar import state as sidecar
+from killswitch.core.sidecar.state import PAYLOAD_MAX
 from tests.unit import pair
 from tests.unit.one_sided import LEASE, answers, ask, grant, push, signals, stages
 from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, Link, guarded, mode
@@ -250,6 +252,16 @@ def test_a_challenged_effect_carries_its_nonce_once() -> None:
     for nonce in ("n", "n", "m"):
         link.tell(SIDECAR, Challenge(BANK, "k", nonce), BANK)
     assert [apply.nonce for apply in link[SIDECAR].sent(Apply)] == ["n"]
+
+
+@pytest.mark.parametrize(("size", "admitted"), [(0, True), (PAYLOAD_MAX, True), (PAYLOAD_MAX + 1, False)])
+@pytest.mark.parametrize("sink", [LEDGER, BANK])
+def test_what_a_sink_is_to_do_travels_with_the_effect_up_to_a_size(sink: str, size: int, admitted: bool) -> None:
+    link = guarded()
+    link.tell(SIDECAR, EffectRequest("task", 0, "k", "new", sink, b"x" * size), AGENT_NODE)
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    assert [len(apply.payload) for apply in link[SIDECAR].sent(Apply)] == ([size] if admitted else [])
+    assert answers(link) == ([] if admitted else ["DENIED"])
 
 
 def test_another_sinks_word_counts_for_nothing() -> None:

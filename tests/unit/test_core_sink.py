@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
+from killswitch.core import audit
 from killswitch.core import sink as place
 from killswitch.core.events import DiskFailed, Send
 from killswitch.core.messages import Apply, ApplyResult, Challenge, ChallengeRequest, Fence, FenceAck, Message, Query, QueryResult, Token
@@ -55,6 +57,14 @@ def test_a_fence_refuses_what_is_below_it(fence: Token | None, token: Token, fat
     if fence is not None:
         tell(link, Fence(AGENT, fence, "order"))
     assert status(link, apply(token=token)) == fate
+
+
+def test_the_payload_that_took_place_is_on_record_and_no_other() -> None:
+    link = sink()
+    for payload in (b"first", b"second"):
+        tell(link, structs.replace(apply(), payload=payload))
+    bodies = [audit.content(record) for record in link[LEDGER].records if record.kind == "APPLIED"]
+    assert [body.get("payload") for body in bodies] == [b"first", None]
 
 
 def test_a_fence_never_falls_and_each_answer_says_where_it_stands() -> None:

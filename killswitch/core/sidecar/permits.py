@@ -15,7 +15,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import PERMITS_A_RECORD, PERMITS_MAX, QUESTIONS_MAX, Permit, Question, Sidecar, agent_node
+from killswitch.core.sidecar.state import PAYLOAD_MAX, PERMITS_A_RECORD, PERMITS_MAX, QUESTIONS_MAX, Permit, Question, Sidecar, agent_node
 
 
 def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> None:
@@ -25,11 +25,11 @@ def on_effect_request(state: Sidecar, request: EffectRequest, now_ns: int) -> No
     if request.key in state.answered:
         send(state, agent_node(state), state.answered[request.key])
         return
-    known_sink = request.sink in state.config.sinks
-    if not known_sink or len(state.permits) >= PERMITS_MAX or not sidecar.admit(state, request.cls, now_ns):
+    fits = request.sink in state.config.sinks and len(request.payload or b"") <= PAYLOAD_MAX
+    if not fits or len(state.permits) >= PERMITS_MAX or not sidecar.admit(state, request.cls, now_ns):
         answer(state, request.key, "DENIED")
         return
-    permit = Permit(request.task, request.step, request.key, request.cls, request.sink, now_ns)
+    permit = Permit(request.task, request.step, request.key, request.cls, request.sink, now_ns, request.payload)
     state.permits[request.key] = permit
     if len(state.permits) == 1:
         state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
@@ -56,7 +56,8 @@ def send_apply(state: Sidecar, permit: Permit, now_ns: int) -> None:
     permit.tried_ns = now_ns
     count, root = state.let_out
     state.let_out = (count + 1, hashlib.sha256(root + permit.key.encode()).digest())
-    send(state, permit.sink, Apply(state.config.agent, state.token, permit.task, permit.step, permit.key, permit.cls, permit.nonce))
+    effect = Apply(state.config.agent, state.token, permit.task, permit.step, permit.key, permit.cls, permit.nonce, permit.payload)
+    send(state, permit.sink, effect)
     if count + 1 >= PERMITS_A_RECORD:
         put_on_record(state, now_ns)
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import UnsetType
+
 from killswitch.core.heads import ForkProof
 from killswitch.core import audit, drift, intent, leases
 from killswitch.core.attempts import Attempts
@@ -30,6 +32,7 @@ from killswitch.core.trust import Trust
 
 ROUNDS_KEPT = 8
 PERMITS_MAX = 64
+PAYLOAD_MAX = 1 << 16  # bytes of one effect
 PERMITS_A_RECORD = 64
 QUESTIONS_MAX = 3  # how often a sink is asked about a key before its agent is told that nobody can say
 NEVER = -(1 << 62)
@@ -58,14 +61,15 @@ class Floors:
 class Permit:
     """One effect on its way: asked for, perhaps challenged, perhaps sent."""
 
-    __slots__ = ("cls", "key", "nonce", "sent", "sink", "step", "task", "tried_ns")
+    __slots__ = ("cls", "key", "nonce", "payload", "sent", "sink", "step", "task", "tried_ns")
 
-    def __init__(self, task: str, step: int, key: str, cls: str, sink: str, now_ns: int) -> None:
+    def __init__(self, task: str, step: int, key: str, cls: str, sink: str, now_ns: int, payload: bytes | UnsetType) -> None:
         self.task = task
         self.step = step
         self.key = key
         self.cls = cls
         self.sink = sink
+        self.payload = payload
         self.nonce = ""
         self.sent = False
         self.tried_ns = now_ns
