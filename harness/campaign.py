@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from harness import audit_store, implementation, results_store
 from harness.interruption import Terminated
-from harness.results import Campaign, RunResult
+from harness.results import Calibration, Campaign, RunResult
 from harness.single import Judged, simulate
 from harness.summary import summarise
 from harness.verdict import Verdict
@@ -56,7 +56,7 @@ class WorkerDied(Exception):
 class Outcome(NamedTuple):
     """All runs so far; whether somebody interrupted, or sent SIGTERM; and what kept it from its end, in words.
 
-    ``missing``: {scenario: what this host or the driver lacks for it}; it was not played.
+    ``missing``: {scenario: what this host or the driver lacks for it}; it was not played. ``calibration``: of live runs, the noise of their host.
     """
 
     runs: list[RunResult]
@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
     broken: str = ""
     terminated: bool = False
     missing: dict[str, tuple[str, ...]] = {}  # never changed: an outcome is made whole
+    calibration: Calibration | None = None
 
 
 @lru_cache(maxsize=64)
@@ -185,7 +186,7 @@ def finish(
     campaign = summarise(
         outcome.runs, {name: _scenario(str(path)) for name, path in found.items()}, driver=driver, implementation=implementation_name,
         version=version(), wall_s=time.perf_counter() - began, out=out, replay=replay, cut_short=outcome.broken,
-        files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing,
+        files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing, calibration=outcome.calibration,
     )  # fmt: skip
     results_store.save(out, campaign, outcome.runs)
     return campaign

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from harness import beside, implementation, results_store
+from harness import beside, calibration, implementation, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
 from harness.history import History
 from harness.interruption import Terminated
 from harness.live import driver
-from harness.results import RunResult
+from harness.results import Calibration, RunResult
 from harness.single import Judged, StopConditions, result_of
 from harness.version import version
 from scenarios.draw import draw
@@ -44,9 +44,16 @@ def play_all(
     left: list[str] = []
     interrupted = terminated = False
     halted = ""
+    noise: Calibration | None = None
     try:
+        if wanted:
+            cells = [
+                draw(scenario, seed, version()) for scenario, seed in {scenario.scenario: (scenario, seed) for scenario, seed in wanted}.values()
+            ]
+            noise, residue = calibration.calibrate(cells, _directory(out, "calibration"))
+            left += residue
         for scenario, seed in wanted:
-            judged, residue = play(draw(scenario, seed, version()), implementation_name, out)
+            judged, residue = play(draw(scenario, seed, version()), implementation_name, out, noise)
             runs.append(results_store.keep_run(out, judged.result, judged.schedule, judged.history))
             left += residue
             progress(len(runs), len(wanted))
@@ -57,23 +64,32 @@ def play_all(
     except Terminated:
         interrupted = terminated = True
     why = f"{'terminated' if terminated else 'interrupted'} after {len(runs)} of {len(wanted)} runs" if interrupted else ""
-    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated, lacks), left=left, halted=halted)
+    return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated, lacks, noise), left=left, halted=halted)
 
 
-def play(schedule: Schedule, implementation_name: str, out: Path) -> tuple[Judged, tuple[str, ...]]:
-    """One live run, judged, with the simulator's word on the same schedule; and what it left behind."""
+def play(schedule: Schedule, implementation_name: str, out: Path, noise: Calibration | None = None) -> tuple[Judged, tuple[str, ...]]:
+    """One live run, judged, with the simulator's word on the same schedule; and what it left behind.
+
+    ``noise``: of this host, when nothing was broken.
+    """
     began = time.perf_counter()
-    directory = out / "live" / f"{schedule.scenario}-{schedule.seed}-{time.time_ns():x}"
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)
-    played = driver.play(schedule, implementation_name, directory, conditions.watch if conditions.any else None)
+    played = driver.play(
+        schedule, implementation_name, _directory(out, f"{schedule.scenario}-{schedule.seed}"), conditions.watch if conditions.any else None
+    )
     findings = Jury(schedule.expect.invariants) if conditions.any else jury
     history: History = played.history
     for fact in history:
         findings.see(fact)
     live = result_of(
-        schedule, history, findings.findings(), driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
+        schedule, history, calibration.weigh(findings.findings(), noise, schedule.parameters.slack_ns), driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
         digest="", ended=played.ended, simulated_ns=played.wall_ns, wall_s=time.perf_counter() - began, fired=played.fired, why=played.why,
     )  # fmt: skip
     live.result = structs.replace(live.result, simulated=beside.simulated(live, implementation_name))
     return live, played.left
+
+
+def _directory(out: Path, name: str) -> Path:
+    """Of one run; no two runs have the same."""
+    return out / "live" / f"{name}-{time.time_ns():x}"

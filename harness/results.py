@@ -158,6 +158,30 @@ class Beside(Struct, frozen=True, kw_only=True):
     lacks: dict[str, tuple[str, ...]]
 
 
+class Noise(Struct, frozen=True, kw_only=True):
+    """How late a host was at something, over so many samples."""
+
+    samples: int
+    p99_ns: int
+    worst_ns: int
+
+
+class Calibration(Struct, frozen=True, kw_only=True):
+    """The noise of a host with nothing broken, in the cell of ``scenario``: timers, round trips through the proxy, and syncs. ``why`` not measured."""
+
+    scenario: str
+    wall_s: float
+    timer: Noise | None = None
+    trip: Noise | None = None
+    sync: Noise | None = None
+    why: str = ""
+
+    @property
+    def worst_ns(self) -> int:
+        """The worst of each, all at once: what one step of the protocol may have been delayed by."""
+        return sum(noise.worst_ns for noise in (self.timer, self.trip, self.sync) if noise is not None)
+
+
 class Campaign(Struct, frozen=True, kw_only=True):
     """The whole answer of `haltproof run` (architecture 8)."""
 
@@ -176,6 +200,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     report: str = ""
     rarities: dict[str, RareState] = {}
     beside: Beside | None = None
+    calibration: Calibration | None = None
 
     @property
     def vacuous(self) -> tuple[str, ...]:
