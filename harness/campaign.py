@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import structs
+
 from harness import audit_store, implementation, results_store
 from harness.interruption import Terminated
 from harness.results import Calibration, Campaign, RunResult
@@ -186,8 +188,9 @@ def finish(
     campaign = summarise(
         outcome.runs, {name: _scenario(str(path)) for name, path in found.items()}, driver=driver, implementation=implementation_name,
         version=version(), wall_s=time.perf_counter() - began, out=out, replay=replay, cut_short=outcome.broken,
-        files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing, calibration=outcome.calibration,
+        files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing,
     )  # fmt: skip
+    campaign = structs.replace(campaign, calibration=outcome.calibration)
     results_store.save(out, campaign, outcome.runs)
     return campaign
 

@@ -47,10 +47,8 @@ def play_all(
     noise: Calibration | None = None
     try:
         if wanted:
-            cells = [
-                draw(scenario, seed, version()) for scenario, seed in {scenario.scenario: (scenario, seed) for scenario, seed in wanted}.values()
-            ]
-            noise, residue = calibration.calibrate(cells, _directory(out, "calibration"))
+            first = {scenario.scenario: (scenario, seed) for scenario, seed in reversed(wanted)}
+            noise, residue = calibration.calibrate([draw(*each, version()) for each in first.values()], _directory(out, "calibration"))
             left += residue
         for scenario, seed in wanted:
             judged, residue = play(draw(scenario, seed, version()), implementation_name, out, noise)
@@ -75,15 +73,15 @@ def play(schedule: Schedule, implementation_name: str, out: Path, noise: Calibra
     began = time.perf_counter()
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)
-    played = driver.play(
-        schedule, implementation_name, _directory(out, f"{schedule.scenario}-{schedule.seed}"), conditions.watch if conditions.any else None
-    )
+    directory = _directory(out, f"{schedule.scenario}-{schedule.seed}")
+    played = driver.play(schedule, implementation_name, directory, conditions.watch if conditions.any else None)
     findings = Jury(schedule.expect.invariants) if conditions.any else jury
     history: History = played.history
     for fact in history:
         findings.see(fact)
+    found = calibration.weigh(findings.findings(), noise, schedule.parameters.slack_ns)
     live = result_of(
-        schedule, history, calibration.weigh(findings.findings(), noise, schedule.parameters.slack_ns), driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
+        schedule, history, found, driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
         digest="", ended=played.ended, simulated_ns=played.wall_ns, wall_s=time.perf_counter() - began, fired=played.fired, why=played.why,
     )  # fmt: skip
     live.result = structs.replace(live.result, simulated=beside.simulated(live, implementation_name))

@@ -167,7 +167,8 @@ class Noise(Struct, frozen=True, kw_only=True):
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
-    """The noise of a host with nothing broken, in the cell of ``scenario``: timers, round trips through the proxy, and syncs. ``why`` not measured."""
+    """The noise of a host with nothing broken, in the cell of ``scenario``: timers, round trips through the proxy, and syncs; or ``why`` there is
+    none."""
 
     scenario: str
     wall_s: float

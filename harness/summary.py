@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import beside, rarities
 from harness.history import VOCABULARY
-from harness.results import Calibration, Campaign, Failure, RareState, RunResult, ScenarioSummary
+from harness.results import Campaign, Failure, RareState, RunResult, ScenarioSummary
 from harness.verdict import Verdict, compose
 from scenarios.model import Scenario
 
@@ -24,7 +24,6 @@ NS_PER_MS = 1_000_000
 def summarise(
     runs: Sequence[RunResult], scenarios: Mapping[str, Scenario], *, driver: str, implementation: str, version: str, wall_s: float, out: Path,
     replay: str, cut_short: str = "", files: Mapping[str, str] | None = None, missing: Mapping[str, tuple[str, ...]] | None = None,
-    calibration: Calibration | None = None,
 ) -> Campaign:  # fmt: skip
     """The campaign document. ``scenarios`` in the order in which they are to be shown; ``files``: {scenario: its file} of those outside the library.
 
@@ -47,7 +46,6 @@ def summarise(
         runs_per_s=len(runs) / wall_s if wall_s else 0.0, scenarios=tuple(summaries), failures=tuple(failures[:FAILURES_MAX]),
         stop_time={f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)} if stop_ns else {},
         out=str(out), report=str(out / "report.html"), rarities=seen, beside=beside.summarise(runs),
-        calibration=calibration,
     )  # fmt: skip
 
 

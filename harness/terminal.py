@@ -17,7 +17,7 @@ from rich.table import Table
 from harness.hunt import Matrix
 from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
-from reports import beside
+from reports import beside, calibration
 from reports.words import readable
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -77,6 +77,7 @@ def show_campaign(campaign: Campaign) -> None:
         out.print(f"\n... and {len(campaign.failures) - FAILURES_SHOWN} more, in the report")
     show_stop_times(campaign, out)
     show_beside(campaign, out)
+    show_calibration(campaign, out)
     show_rarities(campaign, out)
     pace = f"{campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
     out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
@@ -105,6 +106,14 @@ def show_beside(campaign: Campaign, out: Console) -> None:
     out.print(table)
     for said in (*view.findings, *view.lacks):
         out.print(f"fidelity: {escape(said)}")
+
+
+def show_calibration(campaign: Campaign, out: Console) -> None:
+    """How noisy the host of live runs is with nothing broken."""
+    view = calibration.view(campaign.calibration)
+    if view is not None:
+        rows = "; ".join(f"{row.title} p99 {row.p99}, worst {row.worst}" for row in view.rows)
+        out.print(f"\nnoise of the host: {rows or escape(view.where)}\n{escape(view.meaning)}")
 
 
 def show_rarities(campaign: Campaign, out: Console) -> None:

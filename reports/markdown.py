@@ -33,7 +33,7 @@ def markdown(view: View) -> str:
             lines += _failure(failure)
         if len(view.failures) > _FAILURES_MOST:
             lines += [f"{len(view.failures) - _FAILURES_MOST} more are in the full report.", ""]
-    lines += _stop_times(view) + _beside(view) + _idle_faults(view) + _unreached(view)
+    lines += _stop_times(view) + _beside(view) + _calibration(view) + _idle_faults(view) + _unreached(view)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -106,6 +106,14 @@ def _beside(view: View) -> list[str]:
     if len(view.beside.rows) > _ROWS_MOST:
         lines.append(f"| {len(view.beside.rows) - _ROWS_MOST} more are in the full report | | | | | | |")
     return [*lines, ""]
+
+
+def _calibration(view: View) -> list[str]:
+    if view.calibration is None:
+        return []
+    rows = "; ".join(f"{row.title} p99 {row.p99}, worst {row.worst}" for row in view.calibration.rows)
+    said = (view.calibration.where, f"{rows[:1].upper()}{rows[1:]}." if rows else "", view.calibration.meaning)
+    return ["### Noise of the host", "", escape(" ".join(filter(None, said))), ""]
 
 
 def _idle_faults(view: View) -> list[str]:

@@ -14,7 +14,7 @@ from harness import results_store
 from harness.history import VOCABULARY
 from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.verdict import Verdict
-from reports import beside, invariants, stop_times, violations
+from reports import beside, calibration, invariants, stop_times, violations
 from reports.words import count, duration, plain
 
 GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
@@ -127,6 +127,7 @@ class View:
     failures: tuple[violations.FailureView, ...]
     broken: tuple[violations.Broken, ...]
     beside: beside.BesideView | None
+    calibration: calibration.CalibrationView | None
 
 
 def build(results_dir: Path) -> View:
@@ -161,6 +162,7 @@ def build(results_dir: Path) -> View:
         failures=failures,
         broken=violations.by_invariant(failures),
         beside=beside.view(campaign.beside),
+        calibration=calibration.view(campaign.calibration),
     )
 
 
