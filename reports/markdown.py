@@ -113,7 +113,7 @@ def _calibration(view: View) -> list[str]:
         return []
     rows = "; ".join(f"{row.title} p99 {row.p99}, worst {row.worst}" for row in view.calibration.rows)
     said = (view.calibration.where, f"{rows[:1].upper()}{rows[1:]}." if rows else "", view.calibration.meaning)
-    return ["### Noise of the host", "", escape(" ".join(filter(None, said))), ""]
+    return ["### Noise of the host", "", " ".join(map(escape, filter(None, said))), ""]
 
 
 def _idle_faults(view: View) -> list[str]:
