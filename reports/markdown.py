@@ -98,11 +98,12 @@ def _stop_times(view: View) -> list[str]:
 def _beside(view: View) -> list[str]:
     if view.beside is None:
         return []
-    lines = ["### Live beside simulated", "", *(f"- {escape(said)}" for said in (*view.beside.findings, *view.beside.lacks))]
-    lines += ["", "| scenario | what | live | simulated | difference | widest | cases |", "|---|---|--:|--:|--:|--:|--:|"]
+    said = (*(view.beside.findings or ("No invariant broke in one of the two and not in the other.",)), *view.beside.lacks)
+    lines = ["### Live beside simulated", "", *(f"- {escape(each)}" for each in said), ""]
+    lines += ["| scenario | what | live | simulated | difference | widest | cases |", "|---|---|--:|--:|--:|--:|--:|"]
     for row in view.beside.rows[:_ROWS_MOST]:
-        cells = (row.scenario, row.title, row.live, row.simulated, row.difference, row.widest, f"{row.pairs:,}")
-        lines.append(f"| {' | '.join(map(escape, cells))} |")
+        figures = " | ".join((row.live, row.simulated, row.difference, row.widest, f"{row.pairs:,}"))
+        lines.append(f"| {escape(row.scenario)} | {escape(row.title)} | {figures} |")
     if len(view.beside.rows) > _ROWS_MOST:
         lines.append(f"| {len(view.beside.rows) - _ROWS_MOST} more are in the full report | | | | | | |")
     return [*lines, ""]
