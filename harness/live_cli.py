@@ -38,9 +38,12 @@ def play(
     Raises `Refused` if nothing could be played.
     """
     from harness import live_campaign, terminal
+    from harness.live import lever
     from harness.live.injections import CapabilityMissing
     from harness.live.server import ServerMissing
 
+    if halted := lever.why_halted():  # before what this host has is looked at: that somebody said halt is the answer on every host
+        raise Refused(_until_released(halted), Exit.STOPPED)
     missing = {scenario.scenario: lacks for _, scenario in loaded if (lacks := _lacks(scenario))}
     said = [f"{name}: not played: {'; '.join(lacks)}" for name, lacks in missing.items()]
     if missing and (require or len(missing) == len(loaded)):
@@ -53,8 +56,12 @@ def play(
     except (ServerMissing, CapabilityMissing) as absent:
         raise Refused(str(absent), Exit.CAPABILITY) from absent
     if played.halted and not played.outcome.runs:
-        raise Refused(f"{played.halted}; `haltproof halt --release` lets runs start again", Exit.STOPPED)
+        raise Refused(_until_released(played.halted), Exit.STOPPED)
     return played
+
+
+def _until_released(halted: str) -> str:
+    return f"{halted}; `haltproof halt --release` lets runs start again"
 
 
 def _lacks(scenario: Scenario) -> tuple[str, ...]:
@@ -72,7 +79,7 @@ def code_of(played: PlayedAll, earned: Exit) -> Exit:
     from harness import terminal
 
     if played.halted:
-        terminal.complain(f"{played.halted}; `haltproof halt --release` lets runs start again")
+        terminal.complain(_until_released(played.halted))
     for line in played.left:
         terminal.complain(f"left behind: {line}; `haltproof recover` tries again")
     if played.left:

@@ -203,6 +203,7 @@ def test_bugs_prints_bug_by_invariant_by_seeds(say: Say) -> None:
 
 def test_the_lever_halts_live_runs_until_it_is_released(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALTPROOF_HALT", str(tmp_path / "halt"))
+    monkeypatch.setenv("HALTPROOF_TOXIPROXY", str(tmp_path / "none"))  # also where nothing could be played anyway
     code, said, _ = say("halt", "smoke in the hall")
     assert code == 0 and "pulled" in said
     code, said, complaint = say("run", QUICK, "--live", "--out", str(tmp_path / "out"))
