@@ -6,6 +6,7 @@ import re
 import subprocess
 import tempfile
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,10 @@ def test_every_requirement_is_pinned_within_what_it_allows() -> None:
     unpinned = [str(each) for each in wanted if canonicalize_name(each.name) not in held]
     assert unpinned == [], "run `make constraints`"
     assert [str(each) for each in wanted if not each.specifier.contains(held[canonicalize_name(each.name)], prereleases=True)] == []
+
+
+def test_pins_are_what_this_environment_holds() -> None:
+    """A pin written by hand may fit no other; whoever sets up next would be the first to find out."""
+    held = {canonicalize_name(each.name): each.version for each in metadata.distributions()}
+    other = {name: held.get(canonicalize_name(name), version) for name, version in pins().items()}
+    assert other == pins(), "run `make constraints`, then `make venv-dev`"
