@@ -356,13 +356,20 @@ except Terminated:
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
-def test_nothing_is_left_running_however_the_harness_ends(tmp_path: Path, mark: str, number: signal.Signals, status: int) -> None:
+BACKGROUND = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # what a script's shell does to its background jobs
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "before"), [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, BACKGROUND), (signal.SIGKILL, -signal.SIGKILL, "")]
+)
+def test_nothing_is_left_running_however_the_harness_ends(
+    tmp_path: Path, mark: str, number: signal.Signals, status: int, before: str
+) -> None:  # fmt: skip
     long = tmp_path / "schedule.json"
     full = [] if small_disks.why_not() else [fault("full", "disk-full", 300 * MS, targets=(SIDECAR,))]  # a mount is left by a killed harness
     saved: Schedule = msgspec.structs.replace(short(*full, duration_ns=60 * SECOND), scenario="interrupted")
     saved.save(long)
-    harness = subprocess.Popen([sys.executable, "-c", HARNESS, str(long), str(tmp_path / "run")])
+    harness = subprocess.Popen([sys.executable, "-c", before + HARNESS, str(long), str(tmp_path / "run")])
     await_agents(tmp_path / "run")
     assert len(processes_with(mark)) >= 10
     harness.send_signal(number)
