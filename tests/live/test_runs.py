@@ -149,7 +149,7 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
         fault("jump", "clock-step", 600 * MS, targets=("replica/2",), by_ns=-3 * SECOND),
         fault("fast", "clock-drift", 400 * MS, 1500 * MS, targets=(SIDECAR,), rate_ppm=200_000),
         fault("stands", "clock-freeze", 1800 * MS, 600 * MS, targets=("replica/2",)),
-        fault("to-and-fro", "clock-strobe", 500 * MS, 900 * MS, targets=("sidecar/acme/2",), by_ns=2 * SECOND, every_ns=110 * MS),
+        fault("to-and-fro", "clock-strobe", 500 * MS, 1900 * MS, targets=("sidecar/acme/2",), by_ns=2 * SECOND, every_ns=110 * MS),
         fault("slow", "disk-slow", 600 * MS, 1200 * MS, targets=("replica/1", SINK), by_ns=120 * MS),
         order("isolate", SECOND),
         fault("fails", "disk-fail", 800 * MS, 700 * MS, targets=("agent/acme/2", "replica/3")),
@@ -158,9 +158,9 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     played = play(schedule, "killswitch", tmp_path)
     assert_sound(played)
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
-    assert seen["lost"]["missing"] >= seen["lost"]["lost"] > 0
+    assert seen["lost"]["missing"] > 0 < seen["lost"]["lost"]  # what is said again, word for word, may come the second time
     assert seen["doubled"]["came_again"] > 0 < seen["overtaken"]["out_of_order"]
-    assert seen["spoilt"]["missing"] >= seen["spoilt"]["lost"] > 0 < seen["spoilt"]["hung_up"] <= seen["spoilt"]["spoilt_connections"]
+    assert seen["spoilt"]["missing"] > 0 < seen["spoilt"]["lost"] and 0 < seen["spoilt"]["hung_up"] <= seen["spoilt"]["spoilt_connections"]
     assert seen["again"]["came_again"] > 0
     assert seen["waits"]["silent"] == seen["waits"]["paths"] > 0
     assert abs(seen["jump"]["replica/2 jumped by ms"] + 3000) <= 20
