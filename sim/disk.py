@@ -18,7 +18,7 @@ from killswitch.core import audit
 from killswitch.core.events import CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Input, Record, WriteCheckpoint
 from scenarios.schedule import DiskSpec
 from sim.queue import Queue
-from sim.tape import Tape
+from sim.tape import BITS, Tape
 
 CHECKPOINT_SYNCS = 3  # CK2 the file, CK4 its directory, and the rename between them takes its time too
 
@@ -41,7 +41,7 @@ class Disk:
         self._queue = queue
         self._spec = spec
         self._give = give
-        self._jitter = tape.stream(f"disk.sync/{node}")
+        self._jitter = tape.light("disk.sync", node)
         self._node, self._tape = node, tape
         self.records: list[Record] = []
         self.durable = 0
@@ -96,7 +96,7 @@ class Disk:
         self._queue.at(self._queue.now + self._sync_ns(), self._synced, (self._life, self._syncing))
 
     def _sync_ns(self) -> int:
-        return self._spec.sync_ns + self._jitter(self._spec.jitter_ns + 1) + sum(self.slow_ns.values())
+        return self._spec.sync_ns + (self._jitter() * (self._spec.jitter_ns + 1) >> BITS) + sum(self.slow_ns.values())
 
     def _synced(self, ticket: tuple[int, int]) -> None:
         life, covered = ticket

@@ -24,9 +24,11 @@ from scenarios.faults import load
 from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
 from sim.queue import TooMuch, collector_at_rest
+from sim.tape import BITS
 from sim.world import World
 
 DRIVER = "sim"
+BOOT_SPREAD_NS = 50_000_000
 LOAD = frozenset(kind.name for kind in load.ROWS)
 
 
@@ -81,7 +83,7 @@ def _course(world: World) -> None:
     nemesis.arm()
     for node in world.nodes.values():
         if node.config.role != "agent":
-            world.queue.at(world.tape.stream(f"boot.time/{node.id}")(50_000_000), _boot, node)
+            world.queue.at(world.tape.light("boot.time", node.id)() * BOOT_SPREAD_NS >> BITS, _boot, node)
     for work in schedule.work:
         world.queue.at(work.at_ns, world.upstream.submit, work)
     world.queue.play(schedule.duration_ns)

@@ -24,7 +24,7 @@ from sim.clock import Clock
 from sim.disk import Disk
 from sim.lanes import Intake
 from sim.queue import Queue
-from sim.tape import Tape
+from sim.tape import BITS, Tape
 
 INBOX_MAX = 20_000
 BOOT_OFFSET_MAX_NS = 50_000_000
@@ -104,7 +104,7 @@ class Node:
         self._wall_ahead_ns = 0
         self.wall_stepped_ns = 0
         self._durable = 0
-        self._lag = world.tape.stream(f"timer.lag/{config.node}")
+        self._lag = world.tape.light("timer.lag", config.node)
 
     @property
     def running(self) -> bool:
@@ -401,7 +401,7 @@ class Node:
         self._schedule_timer(effect.name, self._timer_count, effect.at_ns)
 
     def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
-        at = self.clock.when(at_ns, self.world.queue.now) + self._lag(TIMER_LAG_NS)
+        at = self.clock.when(at_ns, self.world.queue.now) + (self._lag() * TIMER_LAG_NS >> BITS)
         if self.timers_late_ns:
             at += sum(self.timers_late_ns.values())
         self.world.queue.at(at, self._timer_due, (name, number, self.start))

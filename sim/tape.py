@@ -5,7 +5,8 @@ shifts no other; where two ends share a purpose, each link or node has a stream 
 another's. A choice is a whole number, and 0 is always the benign one (no loss, no delay, first come first served): a schedule can
 fix single choices, or make whole streams benign, which is how a failing run is made smaller.
 
-Draws use one `random()` and an integer product, which IEEE 754 makes equal on every machine and Python, or integers alone.
+Draws are integers alone, equal on every machine and Python. A stream makes them in blocks, small ones first: most streams of a fleet are drawn
+from a few times, and a Mersenne twister would be 2.5 KB for each.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from scenarios.schedule import Tape as TapeSpec
 Choose = Callable[[int], int]
 Draw = Callable[[], int]
 PPM = 1_000_000
-BITS = 32  # what a light stream draws
-BLOCK = 128  # draws that it makes at a time
+BITS = 32  # what a stream draws
+BLOCK_MIN = 4  # draws that a stream makes at a time: as many at first, and twice as many each time
+BLOCK_MAX = 128
 
 
 class Tape:
@@ -50,24 +52,24 @@ class Tape:
         return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << width) if fixed else draw
 
     def light(self, purpose: str, member: str) -> Draw:
-        """The stream ``purpose/member``, of `BITS` bits, for purposes with very many members: 1 KB each where `Random` takes 2.5.
+        """The stream ``purpose/member``, of `BITS` bits, for what is drawn often or by very many members. Benign if it, or its whole purpose, is.
 
-        Benign if it, or its whole purpose, is. Ask once a name.
+        The tape does not keep it: ask once a name.
         """
         name = f"{purpose}/{member}"
         if purpose in self._spec.benign or name in self._spec.benign:
             return partial(_benign, 1)
-        draw = chain.from_iterable(_blocks(f"{self._spec.seed}/{name}")).__next__
+        draw = _draws(f"{self._spec.seed}/{name}")
         fixed = self._spec.fixed.get(name)
         return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << BITS) if fixed else draw
 
     def _open(self, name: str) -> Choose:
         if name in self._spec.benign:
             return _benign
-        rand = Random(f"{self._spec.seed}/{name}").random
+        draw = _draws(f"{self._spec.seed}/{name}")
 
         def choose(n: int) -> int:
-            return int(rand() * n)
+            return draw() * n >> BITS
 
         fixed = self._spec.fixed.get(name)
         return _unless_fixed(choose, fixed) if fixed else choose
@@ -78,13 +80,19 @@ def happens(draw: Draw, ppm: int) -> bool:
     return ppm > 0 and draw() * PPM >> BITS >= PPM - ppm
 
 
+def _draws(name: str) -> Draw:
+    return chain.from_iterable(_blocks(name)).__next__
+
+
 def _blocks(name: str) -> Iterator[array[int]]:
     """SHAKE-128 in counter mode: as quick as `getrandbits`, and all that a stream keeps is what is left of a block."""
+    size = BLOCK_MIN
     for number in count():
-        block = array("I", shake_128(f"{name}/{number}".encode()).digest(BLOCK * BITS // 8))
+        block = array("I", shake_128(f"{name}/{number}".encode()).digest(size * BITS // 8))
         if byteorder == "big":
             block.byteswap()
         yield block
+        size = min(2 * size, BLOCK_MAX)
 
 
 def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:

@@ -27,7 +27,7 @@ def test_the_same_seed_and_name_give_the_same_draws_and_others_do_not() -> None:
 
 def test_the_draws_are_those_of_every_machine_and_python() -> None:
     """Golden: were these to change, every token in the world would replay another run."""
-    assert draws(Tape(TapeSpec(seed="7")), "golden", 6) == [596, 380, 837, 688, 799, 863]
+    assert draws(Tape(TapeSpec(seed="7")), "golden", 6) == [621, 650, 826, 957, 156, 432]
     bits = Tape(TapeSpec(seed="7")).bits("golden", 16)
     assert [bits() for _ in range(6)] == [39062, 55394, 24939, 62834, 54877, 63568]
 
