@@ -27,9 +27,11 @@ from harness.single import Judged, simulate
 from harness.summary import summarise
 from harness.verdict import Verdict
 from harness.version import version
+from killswitch.core.machine import Implementation
 from scenarios import load
 from scenarios.draw import draw
 from scenarios.model import Scenario
+from sim.queue import collector_at_rest
 
 CHUNK_MAX = 4
 TWINS_EVERY = 10
@@ -76,20 +78,25 @@ def _scenario(path: str) -> Scenario:
 
 def play_chunk(chunk: Chunk) -> list[RunResult]:
     """Play the seeds of a chunk in this process."""
-    scenario = _scenario(chunk.path)
     made = implementation.load(chunk.implementation)
     runs = []
-    for seed in chunk.seeds:
-        judged = simulate(draw(scenario, seed, version()), made, () if chunk.twins and seed % TWINS_EVERY == 1 else None)
-        run = judged.result
-        wanted = run.verdict is not Verdict.VALID or (chunk.keep_first and seed == chunk.seeds[0])
-        if chunk.out and wanted:
-            run = results_store.keep_run(Path(chunk.out), run, judged.schedule, judged.history)
-            audit_store.keep(Path(chunk.out) / run.kept, judged.trail)
-        runs.append(run)
-        if chunk.stop_at_first and run.verdict is Verdict.INVALID:
-            break
+    with collector_at_rest():
+        for seed in chunk.seeds:
+            runs.append(_play(chunk, seed, made))
+            if chunk.stop_at_first and runs[-1].verdict is Verdict.INVALID:
+                break
     return runs
+
+
+def _play(chunk: Chunk, seed: int, made: Implementation) -> RunResult:
+    """Play one seed, and keep of it what is wanted."""
+    judged = simulate(draw(_scenario(chunk.path), seed, version()), made, () if chunk.twins and seed % TWINS_EVERY == 1 else None)
+    run = judged.result
+    wanted = run.verdict is not Verdict.VALID or (chunk.keep_first and seed == chunk.seeds[0])
+    if chunk.out and wanted:
+        run = results_store.keep_run(Path(chunk.out), run, judged.schedule, judged.history)
+        audit_store.keep(Path(chunk.out) / run.kept, judged.trail)
+    return run
 
 
 def plan(

@@ -21,6 +21,7 @@ from harness.verdict import Verdict
 from harness.version import version
 from scenarios import load
 from scenarios.draw import draw
+from sim.queue import collector_at_rest
 
 SCHEMA = "haltproof/bugs/1"
 
@@ -101,15 +102,16 @@ def sight(name: str, scenario_name: str, seeds: int) -> Sighting:
     played = 0
     wanted = [invariant for invariant in bug.caught_by if invariant in twins.TWINS]
     bug.calls.clear()
-    for seed in range(1, seeds + 1):
-        result = simulate(draw(scenario, seed, version()), bug, wanted or None).result
-        played += 1
-        for finding in result.findings:
-            if finding.verdict is Verdict.INVALID:
-                found.setdefault(finding.invariant, played)
-                token = token or result.token
-        if found and not bug.is_control and set(found) & set(bug.caught_by):
-            break
+    with collector_at_rest():
+        for seed in range(1, seeds + 1):
+            result = simulate(draw(scenario, seed, version()), bug, wanted or None).result
+            played += 1
+            for finding in result.findings:
+                if finding.verdict is Verdict.INVALID:
+                    found.setdefault(finding.invariant, played)
+                    token = token or result.token
+            if found and not bug.is_control and set(found) & set(bug.caught_by):
+                break
     return Sighting(scenario=scenario_name, played=played, seeds=found, reached=bool(bug.calls), token=token)
 
 

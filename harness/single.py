@@ -23,6 +23,7 @@ from killswitch.core.machine import Implementation
 from scenarios import triggers
 from scenarios.schedule import Fault, Schedule
 from sim import driver as sim_driver
+from sim.queue import collector_at_rest, sweep
 
 
 class Judged(Struct, kw_only=True):
@@ -36,6 +37,12 @@ class Judged(Struct, kw_only=True):
 
 def simulate(schedule: Schedule, implementation: Implementation, twinned: Collection[str] | None = None) -> Judged:
     """Play a schedule in the simulator and judge it; with ``twinned``, those twins are played too, or all of them if none is named."""
+    with collector_at_rest():
+        sweep()
+        return _simulate(schedule, implementation, twinned)
+
+
+def _simulate(schedule: Schedule, implementation: Implementation, twinned: Collection[str] | None) -> Judged:
     began = time.perf_counter()
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)

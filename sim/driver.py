@@ -67,8 +67,10 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
             world.fact("stop-condition", None, {"condition": ended})
         world.fact("run-ended", None, {"reason": ended})
         digest = digest_of(world)
+        # From here on they are the caller's, and go when he lets go of them; the world goes when garbage is next collected.
+        facts, trace, world.facts, world.trace = world.facts, world.trace, [], []
     return Played(
-        history=History(world.facts), trace=world.trace, digest=digest, ended=ended, cut_short=cut_short,
+        history=History(facts), trace=trace, digest=digest, ended=ended, cut_short=cut_short,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
         logs={node.id: (node.disk.records, node.stamps) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
