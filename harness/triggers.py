@@ -20,6 +20,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">": lambda left, right: left > right,
     ">=": lambda left, right: left >= right,
 }
+_FOLLOWED = ("drain-deadline", "gate-changed", "lease-opened", "order-learned")  # what the state of a `when` is read off
 
 
 class Triggers:
@@ -47,6 +48,11 @@ class Triggers:
     def waiting(self) -> bool:
         """Whether an entry waits for a state, so that polling is of use."""
         return bool(self._when)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of fact that `see` has to be shown; what else it is shown changes nothing."""
+        return sorted({*self._after, *(_FOLLOWED if self._when else ())})
 
     def see(self, fact: Fact) -> list[tuple[int, Entry]]:
         """Entries that this fact releases, each with the delay after which it plays, in ns."""

@@ -63,6 +63,7 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
         except (Stopped, TooMuch) as stopped:
             ended, cut_short = str(stopped), isinstance(stopped, TooMuch)
         world.watchers.clear()
+        world.listeners.clear()
         if ended != "complete":
             world.fact("stop-condition", None, {"condition": ended})
         world.fact("run-ended", None, {"reason": ended})

@@ -41,7 +41,8 @@ class Nemesis:
                 world.fact("fault-armed", None, {"fault": entry.id, "what": entry.action.what})
         for at_ns, entry in self._triggers.timed:
             world.queue.at(at_ns, self._play, entry)
-        world.watchers.append(self._see)
+        for kind in self._triggers.kinds:
+            world.listeners.setdefault(kind, []).append(self._see)
         if self._triggers.waiting:
             world.queue.at(POLL_NS, self._poll)
 

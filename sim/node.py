@@ -7,7 +7,6 @@ is the one thing that goes from node to node without the network.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -68,12 +67,24 @@ class Surroundings(Protocol):
 
 
 class Node:
-    """``machine`` is None while no process runs. ``boot`` counts boots of the host, ``start`` starts of the process."""
+    """``machine`` is None while no process runs. ``boot`` counts boots of the host, ``start`` starts of the process.
+
+    ``host``: what an agent and its sidecar share, empty for everybody else.
+    """
+
+    __slots__ = (
+        "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_queue", "_timer_count", "_timers", "_wall", "_wall_ahead_ns",
+        "asks_on", "boot", "clock", "config", "disk", "host", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine", "observer",
+        "pause_in_step", "paused_by", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying", "unfinished",
+        "wall_stepped_ns", "world",
+    )  # fmt: skip
 
     def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer, wall: tuple[tuple[int, int], ...] = ()) -> None:
         self.world = world
         self.config = config
         self.id = config.node
+        self.host = config.agent if config.role in ("agent", "sidecar") else ""
+        self._queue = world.queue
         self.clock = clock
         self.observer = observer
         self.disk = Disk(config.node, world.queue, world.tape, world.schedule.disk, self.take)
@@ -91,16 +102,16 @@ class Node:
         self.timers_late_ns: dict[str, int] = {}  # fault -> added to every timer
         self.lingers_ns = 0  # how long its children outlive it
         self.asks_on: dict[str, Message] = {}  # fault -> what its children go on asking for
-        self.inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self.inbox: list[tuple[Callable[[Any], None], Any]] = []  # lists: an empty deque is ten times as large, and most nodes never stand still
         self.slow_ns: dict[str, int] = {}  # fault -> how long each input takes because of it
         self._at_work = self._in_turn = False  # a slow process: on what is next in the inbox, and whether that has had its time
-        self.unfinished: deque[Effect] = deque()
+        self.unfinished: list[Effect] = []
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
         self._held: list[tuple[int, Effect]] = []
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
         self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
-        self._wall = deque(wall)
+        self._wall = wall
         self._wall_ahead_ns = 0
         self.wall_stepped_ns = 0
         self._durable = 0
@@ -204,13 +215,13 @@ class Node:
         self.world.fact("node-resumed", self, {})
         self._release()
         while self.unfinished and not self.paused_by:
-            self._carry_out(self.unfinished.popleft())
+            self._carry_out(self.unfinished.pop(0))
         self._catch_up()
 
     def _catch_up(self) -> None:
         """Take what has arrived meanwhile: all of it now, or one by one if the process is slow."""
         while self.inbox and not self.paused_by and not self.slow_ns and self.machine is not None:
-            act, argument = self.inbox.popleft()
+            act, argument = self.inbox.pop(0)
             act(argument)
         self._work()
 
@@ -235,7 +246,7 @@ class Node:
             return
         self._at_work = False
         if self.inbox and not self.paused_by:
-            act, argument = self.inbox.popleft()
+            act, argument = self.inbox.pop(0)
             self._in_turn = True
             act(argument)
             self._in_turn = False
@@ -260,7 +271,7 @@ class Node:
             return
         if type(event) is Durable:
             self._durable = max(self._durable, event.lsn)
-        now = self.world.queue.now
+        now = self._queue.now
         clock_ns = self.clock.read(now)
         try:
             effects = machine.step(event, clock_ns)
@@ -268,7 +279,7 @@ class Node:
             self._raised(type(event).__name__, error)
             self.die(power=False)  # nobody knows what state it is in
             return
-        if type(effects) is not list or not _KINDS.issuperset(map(type, effects)):
+        if type(effects) is not list or (effects and not _KINDS.issuperset(map(type, effects))):
             self._raised(type(event).__name__, TypeError(f"no list of effects, but {str(effects)[:100]}"))
             self.die(power=False)
             return
@@ -281,10 +292,10 @@ class Node:
         if self.pause_in_step and effects:
             self.pause(self.pause_in_step)
             self.pause_in_step = ""
-        if type(event) is Durable and not self.stands_still():
+        if type(event) is Durable and self._held and not self.paused_by:
             self._release()  # what waited for the log was asked for before what this step asks for
         for effect in effects:
-            if self.stands_still():
+            if self.paused_by:
                 self.unfinished.append(effect)
             elif self.machine is machine:
                 self._carry_out(effect)
@@ -308,10 +319,9 @@ class Node:
     # -- effects
 
     def _carry_out(self, effect: Effect) -> None:
-        _EFFECTS.get(type(effect), Node._nothing)(self, effect)
-
-    def _nothing(self, effect: Any) -> None:
-        """An `Observe`: the observer has taken it."""
+        act = _EFFECTS.get(type(effect))
+        if act is not None:  # else an `Observe`: the observer has taken it
+            act(self, effect)
 
     def _send(self, effect: Send) -> None:
         if effect.after_lsn > self._durable:
@@ -329,9 +339,9 @@ class Node:
 
     def wall_ms(self) -> int:
         """What the host's wall clock shows, in milliseconds since 1970, and not before. Stamps alone read it; no machine does."""
-        now = self.world.queue.now
+        now = self._queue.now
         while self._wall and self._wall[0][0] <= now:
-            self._wall_ahead_ns = self._wall.popleft()[1]
+            self._wall_ahead_ns, self._wall = self._wall[0][1], self._wall[1:]
         return max(0, (EPOCH_NS + now + self._wall_ahead_ns + self.wall_stepped_ns) // 1_000_000)
 
     def _write_checkpoint(self, effect: WriteCheckpoint) -> None:
@@ -401,10 +411,10 @@ class Node:
         self._schedule_timer(effect.name, self._timer_count, effect.at_ns)
 
     def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
-        at = self.clock.when(at_ns, self.world.queue.now) + (self._lag() * TIMER_LAG_NS >> BITS)
+        at = self.clock.when(at_ns, self._queue.now) + (self._lag() * TIMER_LAG_NS >> BITS)
         if self.timers_late_ns:
             at += sum(self.timers_late_ns.values())
-        self.world.queue.at(at, self._timer_due, (name, number, self.start))
+        self._queue.at(at, self._timer_due, (name, number, self.start))
 
     def clock_changed(self) -> None:
         """The clock jumped, or runs at another rate: every timer is due at another time."""
@@ -418,7 +428,7 @@ class Node:
             return
         if (self.paused_by or self.slow_ns) and self._waits(self._timer_due, ticket):
             return  # what comes before it may still cancel it
-        if self.clock.read(self.world.queue.now) < entry[1]:
+        if self.clock.read(self._queue.now) < entry[1]:
             self._schedule_timer(name, number, entry[1])  # the clock has slowed down meanwhile; never early
             return
         del self._timers[name]

@@ -76,16 +76,13 @@ class Queue(simpy.Environment):
         self._instant, self._crowd = -1, 0
 
     def at(self, time: int, act: Callable[[Any], None], argument: Any = None) -> None:
-        """Do ``act(argument)`` at ``time``, which is not before now."""
-        self.push(time, Act.of(act, argument))
+        """Do ``act(argument)`` at ``time``, which is not before now. Raises `TooMuch`."""
+        self.push(time, Act(_ACTS, act, argument))
 
     def push(self, time: int, event: Event) -> None:
         """Play ``event`` at ``time``, which is not before now. Raises `TooMuch`."""
         if time <= self.now:
             self._count_crowd()
-        self._put(time, event)
-
-    def _put(self, time: int, event: Event) -> None:
         try:
             heappush(self._heap, (time, self._tie(), self._number(), event))
         except StopIteration:
@@ -98,7 +95,7 @@ class Queue(simpy.Environment):
             time = lane.last_at + 1
         lane.last_at = time
         try:
-            heappush(self._heap, (time, self._tie(), self._number(), event))  # `_put`, without its call: every message comes by here
+            heappush(self._heap, (time, self._tie(), self._number(), event))  # what `push` does, without its call: every message comes by here
         except StopIteration:
             raise TooMuch(f"more than {EVENTS_MAX} events") from None
 

@@ -60,7 +60,9 @@ class Upstream:
 
 
 class World:
-    """``facts`` and ``trace`` grow as the run goes on; ``watchers`` are told of each fact as it is recorded."""
+    """``facts`` and ``trace`` grow as the run goes on; ``watchers`` are told of each fact as it is recorded, ``listeners`` of each
+    of the kind under which they are listed.
+    """
 
     def __init__(self, schedule: Schedule, implementation: Implementation) -> None:
         self.schedule = schedule
@@ -73,6 +75,7 @@ class World:
         self.facts: list[Fact] = []
         self.trace: list[tuple[int, str, Any]] = []
         self.watchers: list[Callable[[Fact], None]] = []
+        self.listeners: dict[str, list[Callable[[Fact], None]]] = {}
         self.fault_counts: dict[str, int] = {}
         self.secret = f"haltproof/{schedule.tape.seed}".encode()
         self.network = Network(self.queue, self.tape, schedule.link, self._deliver, self.fault_fired)
@@ -104,6 +107,8 @@ class World:
             raise TooMuch(f"more than {FACTS_MAX} facts")
         for watch in self.watchers:
             watch(fact)
+        for listen in self.listeners.get(fact.kind, ()):
+            listen(fact)
 
     def fact(self, kind: str, node: Node | None, body: dict[str, Any]) -> None:
         now = self.queue.now
@@ -126,10 +131,12 @@ class World:
     # -- messages
 
     def send(self, source: str, target: str, message: Message) -> None:
-        if target not in self.nodes:
+        receiver = self.nodes.get(target)
+        if receiver is None:
             return
-        self._stamps[id(message)] = self.nodes[source].stamp
-        if self.on_one_host(source, target):
+        sender = self.nodes[source]
+        self._stamps[id(message)] = sender.stamp
+        if sender.host and sender.host == receiver.host:
             self.queue.follow(self._pipes[source, target], PIPE_NS, Act.of(self._pipe, (source, target, message)))
         else:
             self.network.send(source, target, message)
@@ -140,7 +147,8 @@ class World:
 
     def on_one_host(self, source: str, target: str) -> bool:
         """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""
-        return source.partition("/")[2] == target.partition("/")[2] and source[:5] in ("agent", "sidec") and target[:5] in ("agent", "sidec")
+        host = self.nodes[source].host
+        return bool(host) and host == self.nodes[target].host
 
     def hand_over(self, journey: tuple[str, str, Message]) -> None:
         """A message has come to its node, whatever way it took."""
