@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 
-class Fact(NamedTuple):
-    """One thing that happened. ``clock_ns`` is the node's own reading (equal to ``at_ns`` for the world)."""
+class Fact(Struct, frozen=True, array_like=True, gc=False):
+    """One thing that happened. ``clock_ns`` is the node's own reading (equal to ``at_ns`` for the world).
+
+    A struct because a run makes thousands and reads each a dozen times: a named tuple takes three times as long to make. No fact is part of a
+    cycle, so the collector need not look at any.
+    """
 
     at_ns: int
     kind: str

@@ -34,6 +34,8 @@ from killswitch.core.messages import (
     StartRequest, StopAck, Token,
 )  # fmt: skip
 
+_decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by here
+
 
 class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
@@ -43,6 +45,7 @@ class Observer:
         self.agent = agent
         self._judge = judge
         self._record = record
+        self._inputs = _OPERATORS_INPUTS if node == "operator" else _INPUTS
         self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
         self._sends: list[tuple[int, str, dict[str, Any]]] = []  # facts of what leaves once a record is durable
         self._durable = 0
@@ -66,9 +69,11 @@ class Observer:
 
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""
+        before = self._inputs.get(type(event))
+        if before is None and not effects:
+            return  # most steps are of messages that bring nothing new
         self._at, self._clock = at_ns, clock_ns
         self._dead = False
-        before = _INPUTS.get(type(event))
         if before is not None:
             before(self, event)
         for effect in effects:
@@ -153,8 +158,6 @@ class Observer:
     def on_receive(self, event: Receive) -> None:
         """Only what the operator's client is told is a fact when it arrives; everything else is one when it is sent or acted on."""
         message = event.message
-        if self.node != "operator":
-            return
         if isinstance(message, CellStatus):
             fields = {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies}
             self.emit("cell-status", {**fields, "cell": int(message.cell.removeprefix("cell-"))})
@@ -177,7 +180,7 @@ class Observer:
             self._news = record.seq
         handler = _RECORDS.get(record.kind)
         if handler is not None:
-            handler(self, record.seq, msgspec.msgpack.decode(record.body))
+            handler(self, record.seq, _decode(record.body))
 
     def on_send(self, effect: Send) -> None:
         handler = _SENDS.get(type(effect.message))
@@ -419,8 +422,8 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     DiskFreed: Observer.on_disk_freed,
     ProcessExited: Observer.on_process_exited,
     CheckpointDurable: Observer.on_checkpoint_durable,
-    Receive: Observer.on_receive,
 }
+_OPERATORS_INPUTS = {**_INPUTS, Receive: Observer.on_receive}
 _SIGNALS = {SignalKind.CONT: "process-continued", SignalKind.TERM: "process-termed"}
 _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     Append: Observer.on_append,

@@ -7,6 +7,8 @@ judged, nor who was left out and why.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -26,7 +28,7 @@ class CorePhase:
         self._members = frozenset(topology.body["core"])
         self._agents = {agent: record for agent, record in topology.body["agents"].items() if f"sidecar/{agent}" in self._members}
         replicas = [replica for replica in topology.body["replicas"] if replica in self._members]
-        self._run = Run(topology._replace(body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
+        self._run = Run(structs.replace(topology, body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
         self._checkers = {invariant: types[invariant](self._run) for invariant in DUE_IN_CORE if invariant in types}
         self._began = self._over = False
 
@@ -38,7 +40,7 @@ class CorePhase:
             self._over, self._run.end_ns = True, fact.at_ns
             return
         if fact.kind == "core-healed":
-            self._began, fact = True, fact._replace(kind="healed", body={})
+            self._began, fact = True, structs.replace(fact, kind="healed", body={})
         self._run.see(index, fact)
         for checker in self._checkers.values():
             if fact.kind in checker.kinds:

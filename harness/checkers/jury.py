@@ -60,11 +60,15 @@ class Jury:
             self._illegible = f"fact {self._index} ({fact.kind}) cannot be read: {error!r}"
             return
         for checker in self._by_kind.get(fact.kind, ()):
-            if checker.invariant not in self._failures:
-                try:
-                    checker.see(self._index, fact)
-                except Exception as error:  # noqa: BLE001 - one checker's fault must not silence the others
-                    self._failures[checker.invariant] = f"the checker failed at fact {self._index} ({fact.kind}): {error!r}"
+            try:
+                checker.see(self._index, fact)
+            except Exception as error:  # noqa: BLE001 - one checker's fault must not silence the others
+                self._dismiss(checker, f"the checker failed at fact {self._index} ({fact.kind}): {error!r}")
+
+    def _dismiss(self, failed: Checker, why: str) -> None:
+        """A checker that failed is shown nothing any more."""
+        self._failures[failed.invariant] = why
+        self._by_kind = {kind: [checker for checker in checkers if checker is not failed] for kind, checkers in self._by_kind.items()}
 
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each invariant, in the order of the registry. Call it once, after the last fact."""

@@ -42,7 +42,7 @@ class Round:
         """The end of the lease on the sidecar's clock, or None without a quorum of grants."""
         if len(self.grants) < quorum:
             return None
-        return self.sent_ns + sorted((grant.len_ns for grant in self.grants.values()), reverse=True)[quorum - 1]
+        return self.sent_ns + sorted([grant.len_ns for grant in self.grants.values()])[-quorum]
 
     def proof(self) -> tuple[int, ...]:
         return (self.index, *(grant.index for grant in self.grants.values()))

@@ -111,7 +111,7 @@ class Run:
         return self._home.get(agent, 0)
 
     def cell_of(self, agent: str) -> Cell:
-        return self.cells[self.home(agent)]
+        return self.cells[self._home.get(agent, 0)]
 
     def cell_with(self, replica: str) -> Cell:
         return next(cell for cell in self.cells if replica in cell.replicas)
@@ -326,7 +326,8 @@ class Run:
         body = fact.body
         if fact.node not in self.cell_of(body["agent"]).replicas:
             return  # whatever another cell grants is no part of a quorum
-        known = tuple(order.order for order, _ in self.in_force(self.node(fact.node), body["agent"]))
+        node = self.node(fact.node)
+        known = tuple([order.order for order, _ in self.in_force(node, body["agent"])]) if node.known else ()
         self.rounds.granted(body["agent"], body["nonce"], fact.node, token_of(body["token"]), int(body["len_ns"]), known, index)
 
     # -- faults

@@ -15,6 +15,9 @@ from harness.history import Fact
 from harness.results import StopTime
 
 
+_BESIDE = frozenset({"lease-requested", "lease-granted"})  # most of a history, and no part of this measure
+
+
 @dataclass(slots=True)
 class _Stop:
     order: Order
@@ -40,7 +43,8 @@ def stop_times(history: Iterable[Fact]) -> tuple[StopTime, ...]:
         if run is None:
             run = Run(fact) if fact.kind == "topology" else None
             continue
-        run.see(index, fact)
+        if fact.kind not in _BESIDE:
+            run.see(index, fact)
         match fact.kind:
             case "order-durable":
                 order = run.orders[fact.body["order"]]

@@ -26,6 +26,8 @@ NO_TOKEN: Token = (0, 0, "")
 
 def token_of(value: Any) -> Token:
     """The token in a fact: a list of three, or nothing, which stands before every token."""
+    if type(value) is tuple:  # as the simulator records it; files hold lists
+        return value or NO_TOKEN
     return (int(value[0]), int(value[1]), str(value[2])) if value else NO_TOKEN
 
 

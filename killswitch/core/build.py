@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from killswitch.core import agent, federation, journal, operator, sink
@@ -22,15 +23,12 @@ ROLES = ("replica", "sidecar", "agent", "sink", "operator")
 class Node:
     """A state and the step function of its role: a `Machine`, and the digest of what its log must give back (S15)."""
 
-    __slots__ = ("_digest", "_step", "state")
+    __slots__ = ("_digest", "state", "step")
 
     def __init__(self, state: Any, step: Callable[[Any, Input, int], list[Effect]], digest: Callable[[Any], str] | None) -> None:
         self.state = state
-        self._step = step
+        self.step: Callable[[Input, int], list[Effect]] = partial(step, state)
         self._digest = digest
-
-    def step(self, event: Input, now_ns: int) -> list[Effect]:
-        return self._step(self.state, event, now_ns)
 
     def digest(self) -> str:
         """Empty for a role that keeps nothing."""

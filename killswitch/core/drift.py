@@ -14,7 +14,9 @@ be wrong at once doubts himself. A drift just beyond the promise shows over a le
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from killswitch.core.audit import Chain
 from killswitch.core.events import Effect
@@ -25,7 +27,7 @@ NEVER = -(1 << 62)
 ROUNDING = 4 * PPM  # each of the readings is a whole number of nanoseconds
 
 
-class Sight(NamedTuple):
+class Sight(Struct, frozen=True):
     """The peer's clock, in its boot ``boot``, read ``reading`` when one's own read something from ``low`` to ``high``."""
 
     boot: str

@@ -42,10 +42,12 @@ NAMES = {RUN: "RUN", ISOLATE: "ISOLATE", SOFT: "SOFT", QUIESCE: "QUIESCE", HARD:
 
 def join(one: Severity, other: Severity) -> Severity:
     """The least severity at least as severe as both. ISOLATE joined with SOFT is QUIESCE: neither wins over the other."""
+    if other is RUN:
+        return one  # the least of all, and what most joins are with
     return Severity(max(one.gate, other.gate), max(one.life, other.life))
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, cache_hash=True):
     """Who an agent is, from its deployment record: never from a message."""
 
     agent: str

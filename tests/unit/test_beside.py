@@ -36,7 +36,7 @@ def altered(history: History, order: str, late_ms: int) -> History:
 
     def alter(fact: Fact) -> Fact:
         body = {**fact.body, "order": order} if fact.body.get("order") == ORDER else fact.body
-        return fact._replace(body=body, at_ns=fact.at_ns + late_ms * MS * fact.node.startswith("sidecar/"))
+        return structs.replace(fact, body=body, at_ns=fact.at_ns + late_ms * MS * fact.node.startswith("sidecar/"))
 
     return History(sorted(map(alter, history), key=lambda fact: fact.at_ns))  # fmt: skip
 
@@ -69,8 +69,8 @@ def test_what_happened_in_one_of_them_is_no_pair() -> None:
 def test_orders_of_the_same_words_are_numbered_as_they_come() -> None:
     history = campaigns.violated_history()
     learned = history.of("order-learned")[0]
-    again = [learned._replace(body={**learned.body, "order": id_}) for id_ in ("b" * 64, "c" * 64)]
-    child = learned._replace(body={**learned.body, "order": "d" * 64, "parent": ORDER, "scope": ["agent", "acme/1"]})
+    again = [structs.replace(learned, body={**learned.body, "order": id_}) for id_ in ("b" * 64, "c" * 64)]
+    child = structs.replace(learned, body={**learned.body, "order": "d" * 64, "parent": ORDER, "scope": ["agent", "acme/1"]})
     names = beside.order_names(History([*history, *again, child]))
     assert list(names.values()) == [
         "HARD on tenant acme", "HARD on tenant acme, no. 2", "HARD on tenant acme, no. 3", "HARD on agent acme/1 (escalated)",

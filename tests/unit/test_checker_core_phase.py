@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 import pytest
 
 from harness.checkers.bounds import Bounds
@@ -18,7 +20,7 @@ def healed_in_two(learned_ns: int | None, *, holders: tuple[str, ...] = ("replic
     """An order is durable at ``holders``; the core is healed, then everybody, and the sidecar hears of it then or before."""
     story = Story()
     topology = story.facts[-1]
-    story.facts[-1] = topology._replace(body={**topology.body, "core": list(CORE)})
+    story.facts[-1] = structs.replace(topology, body={**topology.body, "core": list(CORE)})
     story.start_all()
     for replica in holders:
         story.learn(replica, "o1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 import pytest
 
 from harness.checkers.bounds import Bounds, stretch
@@ -102,7 +104,7 @@ def test_who_stays_behind_is_a_violation_once_it_was_due(behind: str, end_ns: in
 
 def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> None:
     story = converged({**EQUAL, "replica/2": [], SIDECAR: ["o1", "local"]})
-    story.facts.insert(-1, story.facts[-1]._replace(kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
+    story.facts.insert(-1, structs.replace(story.facts[-1], kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
 
 

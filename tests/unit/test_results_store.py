@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from pathlib import Path
 
 import duckdb
@@ -33,7 +35,7 @@ def test_a_kept_run_has_its_schedule_history_and_findings(tmp_path: Path) -> Non
     assert results_store.load_findings(tmp_path, kept) == kept.findings
     history = results_store.load_history(tmp_path, kept)
     assert history is not None
-    assert [fact._replace(body=dict(fact.body)) for fact in history] == campaigns.violated_history().facts
+    assert [structs.replace(fact, body=dict(fact.body)) for fact in history] == campaigns.violated_history().facts
 
 
 def test_a_run_that_was_not_kept_has_no_history(tmp_path: Path) -> None:

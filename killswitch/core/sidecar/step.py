@@ -246,6 +246,8 @@ def drive_process(state: Sidecar, now_ns: int) -> None:
 
 def stop_deadline(state: Sidecar) -> int | None:
     """The earliest end of grace of any stop in force."""
+    if not state.deadlines:
+        return None
     uncovered = intent.view(state.intent, state.identity).uncovered
     ends = [state.deadlines[known.id] for known in uncovered if known.id in state.deadlines]
     return min(ends, default=None)
