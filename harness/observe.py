@@ -40,6 +40,12 @@ _decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by h
 class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
+    __slots__ = (
+        "_appended", "_at", "_checkpoint_lsn", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_judge", "_news", "_process",
+        "_promises", "_proofs", "_record", "_records", "_revoked", "_round", "_rulings", "_sends", "_signed", "_slots", "_witnessed", "_written",
+        "agent", "node",
+    )  # fmt: skip
+
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
         self.node = node
         self.agent = agent

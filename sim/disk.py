@@ -37,6 +37,11 @@ class Disk:
     ``full``: {fault: told of each record that finds it full}; ``reserve``: how many records find room all the same; ``refused``: those that wait.
     """
 
+    __slots__ = (
+        "_give", "_jitter", "_life", "_node", "_queue", "_said_full", "_spec", "_syncing", "_tape", "_unsafe", "_writing", "broken", "damaged",
+        "durable", "failing", "full", "loss", "lying", "on_checkpoint_step", "records", "refused", "reserve", "safe", "slots", "slow_ns",
+    )  # fmt: skip
+
     def __init__(self, node: str, queue: Queue, tape: Tape, spec: DiskSpec, give: Callable[[Input], None]) -> None:
         self._queue = queue
         self._spec = spec

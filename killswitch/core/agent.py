@@ -39,6 +39,12 @@ RETRY_NS = 1_000_000_000
 class Agent:
     """The state of one agent process. ``ended``: {task: how}; ``open``: begun and not ended."""
 
+    __slots__ = (
+        "awaiting", "booted", "chain", "checkpointing", "compensate", "config", "current", "disk_failed", "doubt_timer_set", "doubt_wait_ns",
+        "drain", "effects", "ended", "generation", "leaving", "left", "open", "phase", "queue", "sidecar", "since_checkpoint", "stopping",
+        "unresolved", "whole_slot",
+    )  # fmt: skip
+
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
         self.sidecar = f"sidecar/{config.agent}"

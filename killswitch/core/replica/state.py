@@ -60,6 +60,14 @@ class Lessons:
 class Replica:
     """The state of one replica process. Times are on the replica's own clock, in nanoseconds."""
 
+    __slots__ = (
+        "asked", "attempts", "awaiting", "boot", "booted", "booted_ns", "chain", "challenged", "clock", "config", "cosigned", "cosigned_lsn",
+        "declared", "disk_failed", "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heads_seen",
+        "heard_clocks", "heard_token", "instance", "intent", "joining", "lessons", "node", "notices", "others", "over_share", "parameters", "peers",
+        "policies", "promised", "promised_ns", "promises_durable", "proofs", "publication", "refusals", "seen", "seen_version", "shares", "stopped",
+        "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
+    )  # fmt: skip
+
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
         self.config = config
         self.node = config.node

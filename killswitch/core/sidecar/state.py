@@ -100,6 +100,15 @@ class Standing:
 class Sidecar:
     """The state of one sidecar process. Times are on the sidecar's own clock, in nanoseconds."""
 
+    __slots__ = (
+        "answered", "attempts", "awaiting", "boot", "booted", "chain", "checkpoint", "clock", "config", "deadlines", "disk_failed", "disk_full",
+        "effects", "evidence_told", "fences_missing", "floors", "forks", "highest", "identity", "instance", "intent", "kill_by_ns", "kill_failed",
+        "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened", "opening",
+        "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token", "resolving",
+        "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain", "stopping",
+        "token", "told", "trust",
+    )  # fmt: skip
+
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
         self.config = config
         self.parameters = config.parameters
