@@ -86,6 +86,8 @@ class _Countdowns(InvariantChecker):
         running = [countdown.order for countdown in self._countdowns.get(agent, ())]
         if allowed_ns is None or process is None or not process.alive or agent not in order.agents or order in running:
             return
+        if order.order in self.run.sidecar(agent).covered:
+            return  # its certificate was quicker: the order was lifted here before it came
         since_ns = None if self.run.sidecar(agent).paused else at_ns
         self._countdowns.setdefault(agent, []).append(_Countdown(order, index, allowed_ns, since_ns))
 

@@ -180,6 +180,17 @@ def test_a_soft_stop_ends_by_itself_or_by_force(word: str, late_ns: int, verdict
     assert (story.judged("L3").verdict, story.judged("L3").observed_ns) == (verdict, SOFT_DEATH_NS + late_ns)
 
 
+@pytest.mark.parametrize(("severity", "invariant"), [("HARD", "L2"), ("SOFT", "L3")])
+def test_an_order_whose_certificate_came_first_ends_nothing(severity: str, invariant: str) -> None:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    story.certify(SIDECAR, "c1", "o1")
+    story.learn(SIDECAR, "o1", severity)
+    finding = story.at(600 * SECOND).end().judged(invariant)
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 0)
+
+
 def escalation(escalated_ns: int | None) -> Story:
     story = Story()
     story.start_all()
