@@ -68,28 +68,37 @@ class Luck:
         self.held_for = tape.light("network.hold", link)
 
 
-class Link(Lane):
-    """One direction. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
+class Trouble:
+    """What faults make of a link. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
-    ``jitter`` draws `BITS` bits. ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them that
-    limit the bytes a second. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them that limit the bytes a second.
+    ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "narrow", "source", "stalled", "target", "waiting", "wrong")
+    __slots__ = ("blocks", "impairments", "landed", "luck", "narrow", "stalled", "waiting", "wrong")
 
-    def __init__(self, source: str, target: str, jitter: Draw, wrong: tuple[Impairment, ...]) -> None:
-        super().__init__()
-        self.source = source
-        self.target = target
-        self.jitter = jitter
+    def __init__(self, wrong: tuple[Impairment, ...]) -> None:
         self.luck: Luck | None = None
         self.blocks: dict[str, str] = {}
         self.impairments: dict[str, Impairment] = {}
         self.wrong: tuple[Impairment, ...] = wrong
         self.narrow: tuple[Impairment, ...] = ()
-        self.landed: list[Message] = []  # lists: an empty deque is ten times as large, and a fleet has very many links
+        self.landed: list[Message] = []
         self.stalled: list[Message] = []
         self.waiting: Lanes | None = None  # for their turn, while the link is narrow
+
+
+class Link(Lane):
+    """One direction. ``jitter`` draws `BITS` bits. ``trouble``: None until something is wrong with it, for a fleet has very many links."""
+
+    __slots__ = ("jitter", "source", "target", "trouble")
+
+    def __init__(self, source: str, target: str, jitter: Draw, trouble: Trouble | None) -> None:
+        super().__init__()
+        self.source = source
+        self.target = target
+        self.jitter = jitter
+        self.trouble = trouble
 
 
 class Links(dict[tuple[str, str], Link]):
@@ -101,18 +110,26 @@ class Links(dict[tuple[str, str], Link]):
         self._wrong = wrong
 
     def __missing__(self, ends: tuple[str, str]) -> Link:
-        link = self[ends] = Link(*ends, self._tape.light("network.jitter", stream_of(*ends)), self._wrong)
+        jitter = self._tape.light("network.jitter", stream_of(*ends))
+        link = self[ends] = Link(*ends, jitter, Trouble(self._wrong) if self._wrong else None)
         return link
+
+    def trouble(self, source: str, target: str) -> Trouble:
+        """What is wrong with a link, to be made worse or better."""
+        link = self[source, target]
+        if link.trouble is None:
+            link.trouble = Trouble(self._wrong)
+        return link.trouble
 
     def impair(self, source: str, target: str, fault: str, impairment: Impairment | None) -> None:
         """What a fault makes of a link: None mends it."""
-        link = self[source, target]
+        trouble = self.trouble(source, target)
         if impairment is None:
-            link.impairments.pop(fault, None)
+            trouble.impairments.pop(fault, None)
         else:
-            link.impairments[fault] = impairment
-        link.wrong = (*self._wrong, *link.impairments.values())
-        link.narrow = tuple(each for each in link.wrong if each.bytes_per_s)
+            trouble.impairments[fault] = impairment
+        trouble.wrong = (*self._wrong, *trouble.impairments.values())
+        trouble.narrow = tuple(each for each in trouble.wrong if each.bytes_per_s)
 
 
 def stream_of(source: str, target: str) -> str:
@@ -146,10 +163,9 @@ class Network:
         """Put a message on its way."""
         self.sent += 1
         link = self._links[source, target]
-        if link.blocks:
-            self._blocked(link, message, link.stalled)
-        elif link.wrong:
-            self._impaired(link, message)
+        trouble = link.trouble
+        if trouble is not None and (trouble.blocks or trouble.wrong):
+            self._troubled(link, trouble, message)
         else:
             after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS)
             self._queue.follow(link, after_ns, Delivery(self._arrivals, link, message))
@@ -163,13 +179,16 @@ class Network:
         else:
             self._queue.push(self._queue.now + after_ns, delivery)
 
-    def _impaired(self, link: Link, message: Message) -> None:
+    def _troubled(self, link: Link, trouble: Trouble, message: Message) -> None:
         """Roll for everything that is wrong with the link; its own chances first, then each fault's."""
-        luck = link.luck
+        if trouble.blocks:
+            self._blocked(trouble, message, trouble.stalled)
+            return
+        luck = trouble.luck
         if luck is None:
-            luck = link.luck = Luck(self._tape, stream_of(link.source, link.target))
+            luck = trouble.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
-        for impairment in link.wrong:
+        for impairment in trouble.wrong:
             if impairment.spoils is not None:
                 found = impairment.spoils(link.source, link.target, message)
                 if found is None:
@@ -189,74 +208,75 @@ class Network:
                 extra_ns += luck.held_for() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
         for _ in range(copies):
-            if link.narrow:
-                self._queue_up(link, message)
+            if trouble.narrow:
+                self._queue_up(link, trouble, message)
             else:
                 self._carry(link, message, extra_ns, in_order=in_order)
 
     # -- links that carry only so much
 
-    def _queue_up(self, link: Link, message: Message) -> None:
+    def _queue_up(self, link: Link, trouble: Trouble, message: Message) -> None:
         """Let a message wait for its turn; nothing overtakes but what is urgent."""
-        for impairment in link.narrow:
+        for impairment in trouble.narrow:
             self._fired(impairment.fault)
-        if link.waiting is None:
-            link.waiting = Lanes()
-            self._transmit(link, message)
+        if trouble.waiting is None:
+            trouble.waiting = Lanes()
+            self._transmit(link, trouble, message)
         else:
-            link.waiting.put(message, link.target, message)
+            trouble.waiting.put(message, link.target, message)
 
-    def _transmit(self, link: Link, message: Message) -> None:
-        rates = [impairment.bytes_per_s for impairment in link.narrow]
+    def _transmit(self, link: Link, trouble: Trouble, message: Message) -> None:
+        rates = [impairment.bytes_per_s for impairment in trouble.narrow]
         size = len(codec.encode(message, link.source, link.target, "")) if rates else 0
-        self._queue.at(self._queue.now + (size * SECOND_NS // min(rates) if rates else 0), self._transmitted, (link, message))
+        self._queue.at(self._queue.now + (size * SECOND_NS // min(rates) if rates else 0), self._transmitted, (link, trouble, message))
 
-    def _transmitted(self, journey: tuple[Link, Message]) -> None:
+    def _transmitted(self, journey: tuple[Link, Trouble, Message]) -> None:
         """The last byte has left: the message is under way like any other, and the next may begin."""
-        link, message = journey
-        if link.blocks:
-            self._blocked(link, message, link.stalled)
+        link, trouble, message = journey
+        if trouble.blocks:
+            self._blocked(trouble, message, trouble.stalled)
         else:
             self._carry(link, message, 0, in_order=True)
-        if link.waiting is not None and link.waiting.waiting:
-            self._transmit(link, link.waiting.take())
+        if trouble.waiting is not None and trouble.waiting.waiting:
+            self._transmit(link, trouble, trouble.waiting.take())
         else:
-            link.waiting = None
+            trouble.waiting = None
 
     def _arrive(self, delivery: Delivery) -> None:
         link = delivery.link
-        if link.blocks:
-            self._blocked(link, delivery.message, link.landed)
+        trouble = link.trouble
+        if trouble is not None and trouble.blocks:
+            self._blocked(trouble, delivery.message, trouble.landed)
         else:
             self._deliver(link.source, link.target, delivery.message)
 
-    def _blocked(self, link: Link, message: Message, waiting: list[Message]) -> None:
+    def _blocked(self, trouble: Trouble, message: Message, waiting: list[Message]) -> None:
         """What a partition does to a message: it waits if every partition on the link stalls, else it is gone."""
-        for fault in link.blocks:
+        for fault in trouble.blocks:
             self._fired(fault)
-        if len(waiting) < STALLED_MAX and all(shape == "stall" for shape in link.blocks.values()):
+        if len(waiting) < STALLED_MAX and all(shape == "stall" for shape in trouble.blocks.values()):
             waiting.append(message)
 
     def block(self, source: str, target: str, fault: str, shape: str) -> None:
-        link = self._links[source, target]
-        link.blocks[fault] = shape
+        trouble = self._links.trouble(source, target)
+        trouble.blocks[fault] = shape
         if shape != "stall":
-            link.landed.clear()
-            link.stalled.clear()
+            trouble.landed.clear()
+            trouble.stalled.clear()
 
     def blocked(self, fault: str) -> list[tuple[str, str]]:
         """The links that a fault blocks."""
-        return [ends for ends, link in self._links.items() if fault in link.blocks]
+        return [ends for ends, link in self._links.items() if link.trouble is not None and fault in link.trouble.blocks]
 
     def unblock(self, source: str, target: str, fault: str) -> None:
         """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""
-        link = self._links[source, target]
-        link.blocks.pop(fault, None)
-        if not link.blocks:
-            for message in (*link.landed, *link.stalled):
+        link, trouble = self._links[source, target], self._links.trouble(source, target)
+        trouble.blocks.pop(fault, None)
+        if not trouble.blocks:
+            for message in (*trouble.landed, *trouble.stalled):
                 self._carry(link, message, 0, in_order=True)
-            link.landed.clear()
-            link.stalled.clear()
+            trouble.landed.clear()
+            trouble.stalled.clear()
 
     def impair(self, source: str, target: str, impairment: Impairment) -> None:
         self._links.impair(source, target, impairment.fault, impairment)

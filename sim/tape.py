@@ -86,13 +86,13 @@ def _draws(name: str) -> Draw:
 
 def _blocks(name: str) -> Iterator[array[int]]:
     """SHAKE-128 in counter mode: as quick as `getrandbits`, and all that a stream keeps is what is left of a block."""
-    size = BLOCK_MIN
-    for number in count():
+    number, size = 0, BLOCK_MIN
+    while True:
         block = array("I", shake_128(f"{name}/{number}".encode()).digest(size * BITS // 8))
         if byteorder == "big":
             block.byteswap()
         yield block
-        size = min(2 * size, BLOCK_MAX)
+        number, size = number + 1, min(2 * size, BLOCK_MAX)
 
 
 def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:
