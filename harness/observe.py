@@ -429,7 +429,7 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     ProcessExited: Observer.on_process_exited,
     CheckpointDurable: Observer.on_checkpoint_durable,
 }
-_OPERATORS_INPUTS = {**_INPUTS, Receive: Observer.on_receive}
+_OPERATORS_INPUTS: dict[type, Callable[[Observer, Any], None]] = {**_INPUTS, Receive: Observer.on_receive}
 _SIGNALS = {SignalKind.CONT: "process-continued", SignalKind.TERM: "process-termed"}
 _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     Append: Observer.on_append,

@@ -7,10 +7,9 @@ judged, nor who was left out and why.
 
 from __future__ import annotations
 
-from msgspec import structs
-
 from collections.abc import Mapping
 
+from msgspec import structs
 from msgspec.structs import replace
 
 from harness.checkers.checker import Checker

@@ -14,7 +14,6 @@ from harness.checkers.words import CLOSED, OPEN, STOP
 from harness.history import Fact
 from harness.results import StopTime
 
-
 _BESIDE = frozenset({"lease-requested", "lease-granted"})  # most of a history, and no part of this measure
 
 

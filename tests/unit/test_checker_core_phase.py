@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from msgspec import structs
-
 import pytest
+from msgspec import structs
 
 from harness.checkers.bounds import Bounds
 from harness.checkers.core_phase import joined

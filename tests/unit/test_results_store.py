@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec import structs
-
 from pathlib import Path
 
 import duckdb
 import msgspec
 import pytest
+from msgspec import structs
 
 from harness import results_store
 from harness.verdict import Verdict
