@@ -282,15 +282,6 @@ class Observer:
     def on_start_record(self, lsn: int, body: dict[str, Any]) -> None:
         self.once_durable(lsn, "process-recorded", {"agent": self.agent, "token": body["token"], "what": "START"})
 
-    def on_term_record(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "TERM"})
-
-    def on_kill_record(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "KILL"})
-
-    def on_reaped_record(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("process-recorded", {"agent": self.agent, "token": body["token"], "what": "REAPED"})
-
     def on_permits(self, lsn: int, body: dict[str, Any]) -> None:
         fields = {"agent": self.agent, "token": body["token"], "count": body["count"], "root": body["root"].hex()}
         self.emit("permits-recorded", fields)
@@ -309,21 +300,6 @@ class Observer:
     def on_done(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("task-done", {"agent": self.agent, "task": body["task"]})
         self.once_durable(lsn, "task-done-durable", {"agent": self.agent, "task": body["task"]})
-
-    def on_rolled_back(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-rolled-back", {"agent": self.agent, "task": body["task"]})
-
-    def on_compensated(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-compensated", {"agent": self.agent, "task": body["task"]})
-
-    def on_undo(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-undoing", {"agent": self.agent, "task": body["task"]})
-
-    def on_absent(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-absent", {"agent": self.agent, "task": body["task"], "key": body["key"]})
-
-    def on_in_doubt(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-in-doubt", {"agent": self.agent, "task": body["task"], "key": body["key"]})
 
     def on_applied(self, lsn: int, body: dict[str, Any]) -> None:
         fields = {key: value for key, value in body.items() if key != "payload"}
@@ -420,6 +396,15 @@ def _parts(token: Token) -> tuple[int, int, str]:
     return (token.epoch, token.counter, token.instance)
 
 
+def _told(kind: str, *fields: str, **more: str) -> Callable[[Observer, int, dict[str, Any]], None]:
+    """What a record is that tells of the node's agent as soon as it is appended: these fields of it, and some that the kind of record says."""
+
+    def on_record(observer: Observer, _lsn: int, body: dict[str, Any]) -> None:
+        observer.emit(kind, {"agent": observer.agent, **{field: body[field] for field in fields}, **more})
+
+    return on_record
+
+
 _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     Boot: Observer.on_boot,
     Durable: Observer.on_durable,
@@ -448,20 +433,20 @@ _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "GATE_CHANGE": Observer.on_gate,
     "EVIDENCE": Observer.on_proof,
     "PROC_START": Observer.on_start_record,
-    "PROC_TERM": Observer.on_term_record,
-    "PROC_KILL": Observer.on_kill_record,
-    "PROC_REAPED": Observer.on_reaped_record,
+    "PROC_TERM": _told("process-recorded", "token", what="TERM"),
+    "PROC_KILL": _told("process-recorded", "token", what="KILL"),
+    "PROC_REAPED": _told("process-recorded", "token", what="REAPED"),
     "PERMIT": Observer.on_permits,
     "DECISION": Observer.on_decision,
     "PROMISE": Observer.on_promise,
     "INTENT": Observer.on_intent,
     "RESULT": Observer.on_result,
     "DONE": Observer.on_done,
-    "ROLLED_BACK": Observer.on_rolled_back,
-    "UNDO": Observer.on_undo,
-    "COMPENSATED": Observer.on_compensated,
-    "ABSENT": Observer.on_absent,
-    "IN_DOUBT": Observer.on_in_doubt,
+    "ROLLED_BACK": _told("task-rolled-back", "task"),
+    "UNDO": _told("task-undoing", "task"),
+    "COMPENSATED": _told("task-compensated", "task"),
+    "ABSENT": _told("task-absent", "task", "key"),
+    "IN_DOUBT": _told("task-in-doubt", "task", "key"),
     "APPLIED": Observer.on_applied,
     "REJECTED": Observer.on_rejected,
     "FENCE": Observer.on_fence,
