@@ -13,8 +13,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from harness.live import clock_port, log_port, pace_port, wall_port
+from harness.live import clock_port, conduct_port, log_port, pace_port, wall_port
 from harness.live.clock_port import BentClock
+from harness.live.conduct_port import ConductSwitch
 from harness.live.log_port import DiskSwitch
 from harness.live.pace_port import PaceSwitch
 from harness.live.ports import free_port
@@ -57,9 +58,10 @@ class Route(Struct, frozen=True):
 class Cell(Struct, frozen=True):
     """``deployments`` by node, agents included, though their sidecars start them; ``conduits`` by (client, server).
 
-    ``clocks``, ``disks``, ``walls`` and ``paces``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent reads its
-    sidecar's clock. ``small``: the directories of nodes that are small file systems of their own, so that they can be filled up. ``probe``: what the
-    harness proves itself with where it measures a path. ``keys``: of everybody, for what is forged.
+    ``clocks``, ``disks``, ``walls``, ``paces`` and ``conducts``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent
+    reads its sidecar's clock, and a clock begins anew with its host. ``small``: the directories of nodes that are small file systems of their own,
+    so that they can be filled up. ``probe``: what the harness proves itself with where it measures a path. ``keys``: of everybody, for what is
+    forged.
     """
 
     deployments: dict[str, Deployment]
@@ -71,6 +73,7 @@ class Cell(Struct, frozen=True):
     probe: Files | None = None
     keys: dict[str, bytes] = {}
     paces: dict[str, PaceSwitch] = {}
+    conducts: dict[str, ConductSwitch] = {}
 
     def credentials(self, node: str) -> Credentials:
         """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
@@ -80,7 +83,7 @@ class Cell(Struct, frozen=True):
 
     def clock(self, node: str) -> Clock:
         """The own clock of ``node``, as it reads it."""
-        return self.clocks.get(node.replace("agent/", "sidecar/", 1), self.deployments[node].clock)
+        return self.clocks.get(host_of(node), self.deployments[node].clock)
 
     def route(self, link: Link) -> Route | None:
         """How messages over ``link`` travel; None if its ends never speak. What goes to a peer that is dialled goes over the dialled connection."""
@@ -170,13 +173,27 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         )
     clocks = {
         node: BentClock(clock_port.page_of(node, directory), deployments[node].clock, deployments[node].clock.drift_ppm)
-        for node in sorted(aimed_at(faults, "clock-port"))
+        for node in sorted(aimed_at(faults, "clock-port") | without_power(faults))
     }  # fmt: skip
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
     walls = {node: WallSwitch(wall_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "wall-shim"))}
     paces = {node: PaceSwitch(pace_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "pace-port"))}
-    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces)
+    conducts = {
+        node: ConductSwitch(conduct_port.page_of(node, directory), tuple(listens[sink] for sink in configs[node].sinks))
+        for node in sorted(aimed_at(faults, "conduct-port"))
+    }  # fmt: skip
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces, conducts)
+
+
+def without_power(faults: Sequence[Fault]) -> set[str]:
+    """The nodes whose hosts lose their power: their clocks begin anew. An agent has its sidecar's."""
+    return {host_of(target) for fault in faults if fault.settings.get("power") for target in fault.targets}
+
+
+def host_of(node: str) -> str:
+    """The node whose process has to die for the host of ``node`` to go: an agent lives with its sidecar."""
+    return node.replace("agent/", "sidecar/", 1)
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

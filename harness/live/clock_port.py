@@ -1,8 +1,9 @@
 """The port through which a run bends a node's own clock: a page of memory, written by the harness, read wherever the node reads its clock.
 
 Owns the page and both its ends. The source stays the host's boot-time clock, and what the node reads stays a function of it and of the page alone,
-so that a process that restarts goes on reading the same clock. Which clock is bent has to be said: this one, which leases and deadlines
-are measured with, and not the wall clock, which the protocol never reads.
+so that a process that restarts goes on reading the same clock, unless the page says that its host has booted since: then clock and boot are
+new. Which clock is bent has to be said: this one, which leases and deadlines are measured with, and not the wall clock, which the protocol
+never reads.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import time
 from pathlib import Path
 
 from killswitch.live.checkpoint import sync_directory
-from killswitch.live.clock import PER_MILLION, Clock
+from killswitch.live.clock import PER_MILLION, Clock, boot_id
 from killswitch.live.node import Deployment
 
 FOLDER = "clocks"
 LAYOUT = struct.Struct("<QqqqQ")  # version, the boot-time clock and the node's clock at one instant, its rate, version again
+BOOTS = struct.Struct("<Q")  # behind that: how often the host was booted while the run went on; read once, by each process
 WAIT_S = 3600.0  # for a clock that stands still: whoever waits looks again long before
 
 
@@ -31,6 +33,13 @@ def clock_of(deployment: Deployment) -> Clock:
     """The clock that the node of ``deployment`` reads: through its page, if it has one."""
     page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
     return PortedClock(page) if page.exists() else deployment.clock
+
+
+def boot_of(deployment: Deployment) -> str:
+    """Which boot of its host the node of ``deployment`` finds itself in."""
+    page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    (boots,) = BOOTS.unpack_from(page.read_bytes(), LAYOUT.size) if page.exists() else (0,)
+    return f"{boot_id()}+{boots}" if boots else boot_id()
 
 
 class PortedClock:
@@ -62,12 +71,12 @@ class BentClock(PortedClock):
 
     def __init__(self, path: Path, clock: Clock, rate_ppm: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(LAYOUT.pack(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.read_ns(), rate_ppm, 0))
+        path.write_bytes(LAYOUT.pack(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.read_ns(), rate_ppm, 0) + BOOTS.pack(0))
         sync_directory(path.parent)
         super().__init__(path)
         self.path = path
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._hand = mmap.mmap(file, LAYOUT.size)
+        self._hand = mmap.mmap(file, LAYOUT.size + BOOTS.size)
         os.close(file)
         self._own_ppm = rate_ppm
         self._drifts: dict[str, int] = {}
@@ -80,6 +89,12 @@ class BentClock(PortedClock):
     def step(self, by_ns: int) -> None:
         """Let it read ``by_ns`` more, or less, from now on."""
         self._bend(self.read_ns() + by_ns, self.rate_ppm)
+
+    def restart(self, reading_ns: int) -> None:
+        """The host boots: from now on it counts from ``reading_ns``, and readings of before have no meaning any more."""
+        (boots,) = BOOTS.unpack_from(self._hand, LAYOUT.size)
+        BOOTS.pack_into(self._hand, LAYOUT.size, boots + 1)
+        self._bend(reading_ns, self.rate_ppm)
 
     def drift(self, fault: str, rate_ppm: int) -> None:
         """Let it run at ``rate_ppm`` for ``fault``; -1,000,000 stands still."""

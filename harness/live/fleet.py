@@ -48,11 +48,11 @@ class Fleet:
         for place in cell.small.values():
             ledger.intend(Mount(str(place.resolve())))
             small_disks.mount(place)
-        self._trees = [
-            ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False)
-            for deployment in cell.deployments.values() if deployment.config.role == "sidecar"
-        ]  # fmt: skip
-        groups = [Group(str(tree.group)) for tree in self._trees if tree.group is not None]
+        self._trees = {
+            node: ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False)
+            for node, deployment in cell.deployments.items() if deployment.config.role == "sidecar"
+        }  # fmt: skip
+        groups = [Group(str(tree.group)) for tree in self._trees.values() if tree.group is not None]
         ledger.intend(Cookie(ledger.story.opened.run), *groups)
 
     @property
@@ -115,6 +115,11 @@ class Fleet:
         _close_pipes(killed)
         return status
 
+    def end_tree(self, node: str) -> None:
+        """Nothing lives on that the agent of the sidecar ``node`` had become; its sidecar has to be dead. Other nodes have none."""
+        if node in self._trees:
+            self._trees[node].reap_orphans()
+
     def why_ended(self) -> str:
         """Which node ended though nobody killed it; empty: none."""
         for node, started in self._processes.items():
@@ -144,7 +149,7 @@ class Fleet:
             _close_pipes(started)
         for log in self._logs:
             log.close()
-        for tree in self._trees:
+        for tree in self._trees.values():
             tree.reap_orphans()
 
     def _log_file(self, node: str) -> Path:

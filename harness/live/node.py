@@ -1,7 +1,7 @@
 """One node of a live run: ``python -m harness.live.node IMPLEMENTATION DEPLOYMENT.json ...``.
 
-Owns nothing but the choice of the implementation that the node is, and the ports that faults of its clock, log and pace go through; the rest is
-`killswitch.live.node`'s, as it would be deployed. A node that no such fault is aimed at has no port either.
+Owns nothing but the choice of the implementation that the node is, and the ports that faults of its clock, log, pace and conduct go through; the
+rest is `killswitch.live.node`'s, as it would be deployed. A node that no such fault is aimed at has no port either.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import sys
 
 from harness import implementation
 from harness.live import wall_port
-from harness.live.clock_port import clock_of
+from harness.live.clock_port import boot_of, clock_of
 from harness.live.log_port import log_at
 from harness.live.pace_port import pace_of
+from harness.live.wayward import node_of
 from killswitch.live import node
 from killswitch.live.node import Fittings
 
@@ -21,7 +22,7 @@ def main() -> int:
     chosen = implementation.load(sys.argv[1])
     wall_port.report()
     with chosen.installed():
-        return node.main(sys.argv[2:], Fittings(chosen.machine, clock_of, log_at, pace_of))
+        return node.main(sys.argv[2:], Fittings(chosen.machine, clock_of, log_at, pace_of, boot_of), node_of)
 
 
 if __name__ == "__main__":

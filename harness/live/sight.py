@@ -80,12 +80,12 @@ class Sight:
         """Record a fact of ``node`` that happens to it from outside."""
         self._record(Fact(self.now_ns(), kind, node, self.clock_ns(node), body))
 
-    def note_death(self, node: str, *, lost_records: int = 0) -> None:
-        """The process of ``node`` is gone, if it had one. What was committed is there, but for ``lost_records``: the host lives."""
+    def note_death(self, node: str, *, lost_records: int = 0, power: bool = False) -> None:
+        """The process of ``node`` is gone, if it had one, by loss of ``power`` or not. What was committed is there, but for ``lost_records``."""
         sight = self._nodes[node]
         if sight.alive:
             sight.alive = False
-            self.note("node-crashed", node, {"lost_records": lost_records, "power": lost_records > 0})
+            self.note("node-crashed", node, {"lost_records": lost_records, "power": power})
 
     def close(self) -> None:
         for sight in self._nodes.values():

@@ -6,17 +6,20 @@ Owns the files. Must not know what a checkpoint says, nor which of two surviving
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 SLOTS = 2
+STEPS = ("written", "renamed", "synced")  # CK1 and CK2, CK3, CK4
 
 
 class Checkpoints:
-    """The slots ``slot0`` and ``slot1`` in ``directory``. Every method raises `OSError` if the disk does."""
+    """The slots ``slot0`` and ``slot1`` in ``directory``. Every method raises `OSError` if the disk does. ``reached`` is told of each of `STEPS`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reached: Callable[[str], None] = lambda _step: None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._reached = reached
 
     def write(self, generation: int, body: bytes) -> None:
         """When it returns, ``body`` is durable in slot ``generation % 2``; the other slot was not touched."""
@@ -30,8 +33,11 @@ class Checkpoints:
             os.fsync(file)  # CK2
         finally:
             os.close(file)
+        self._reached("written")
         draft.rename(slot)  # CK3
+        self._reached("renamed")
         sync_directory(self._directory)  # CK4: until then the rename itself can be lost
+        self._reached("synced")
 
     def secure(self) -> tuple[bytes, ...]:
         """What the slots hold, made durable first: whoever wrote them may have died between CK3 and CK4, or lied about both."""

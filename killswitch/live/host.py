@@ -72,7 +72,7 @@ class _Due(Struct, frozen=True):
 
 
 class Host:
-    """Runs ``machine`` until it exits. ``checkpoints`` only for agents. ``pace`` is awaited before each input is taken."""
+    """Runs ``machine`` until it exits. ``checkpoints`` only for agents. ``before`` is awaited with each input: whether it is taken."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Host:
         trace: TraceWriter | Untraced,
         around: Surroundings,
         checkpoints: Checkpoints | None = None,
-        pace: Callable[[], Awaitable[None]] | None = None,
+        before: Callable[[Input], Awaitable[bool]] | None = None,
     ) -> None:
         self._machine = machine
         self._log = log
@@ -90,7 +90,7 @@ class Host:
         self._trace = trace
         self._around = around
         self._checkpoints = checkpoints
-        self._pace = pace
+        self._before = before
         self._inbox: asyncio.Queue[Input | _Due] = asyncio.Queue()
         self._room = asyncio.Semaphore(INBOX)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
@@ -110,14 +110,13 @@ class Host:
         try:
             while self.exit_code is None:
                 event = await self._inbox.get()
-                if self._pace is not None:
-                    await self._pace()
                 if isinstance(event, _Due):
                     if self._timers.get(event.name, (0,))[0] != event.generation:
                         continue
                     del self._timers[event.name]
                     event = Timer(event.name)
-                self._step(event)
+                if self._before is None or await self._before(event):
+                    self._step(event)
                 if isinstance(event, Receive):
                     self._room.release()
                 await asyncio.sleep(0)  # an inbox that is never empty must not keep sockets and timers waiting

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from killswitch.core import build
-from killswitch.core.events import Boot
+from killswitch.core.events import Boot, Input
 from killswitch.core.keys import Ed25519, Signer
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
@@ -83,13 +83,14 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 
 class Fittings(NamedTuple):
-    """What a node is made with. An experiment puts something of its own before the clock, the log or each input, and another implementation in place
-    of ours."""
+    """What a node is made with. An experiment puts something of its own before the clock, the log or each input, says in which boot of the host the
+    node is, and puts another implementation in place of ours."""
 
     machine: MakeMachine = build.machine
     clock: Callable[[Deployment], Clock] = lambda deployment: deployment.clock
     log: Callable[[Path], SqliteLog] = SqliteLog
     pace: Callable[[Deployment], Callable[[], Awaitable[None]] | None] = lambda _deployment: None
+    boot: Callable[[Deployment], str] = lambda _deployment: boot_id()
 
 
 class Node:
@@ -100,14 +101,16 @@ class Node:
         clock = fittings.clock(deployment)
         self._deployment = deployment
         self._token = token
+        self._boot = fittings.boot(deployment)
         directory = Path(deployment.directory)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trace = TraceWriter(Path(deployment.trace)) if deployment.trace else Untraced()
         self._lock = _lock(directory / "lock")
         self._log = fittings.log(directory / "log.db")
-        self._checkpoints = Checkpoints(directory / "checkpoints") if config.role == "agent" else None
+        self._checkpoints = Checkpoints(directory / "checkpoints", self.checkpointed) if config.role == "agent" else None
+        self._pace = fittings.pace(deployment)
         machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))
-        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints, fittings.pace(deployment))
+        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints, self.before)
         self._access = AccessLog(directory / "access.db", clock)
         credentials = Credentials(deployment.credentials) if deployment.credentials else None
         self._transport = Transport(
@@ -145,7 +148,7 @@ class Node:
         records, cut_bytes = self._log.load()
         slots = self._checkpoints.load() if self._checkpoints else ()
         try:
-            return await self._host.run(Boot(records, boot_id(), secrets.token_hex(8), cut_bytes, slots, self._token))
+            return await self._host.run(Boot(records, self._boot, secrets.token_hex(8), cut_bytes, slots, self._token))
         finally:
             if serving:
                 serving.cancel()
@@ -158,6 +161,17 @@ class Node:
             self._log.close()
             self._access.close()
             os.close(self._lock)
+
+    # -- What an experiment may make otherwise ---------------------------------------------------------------------------------------
+
+    async def before(self, _event: Input) -> bool:
+        """Awaited before each input is taken; whether it is."""
+        if self._pace is not None:
+            await self._pace()
+        return True
+
+    def checkpointed(self, step: str) -> None:
+        """The checkpoint that is being written has come so far (`killswitch.live.checkpoint.STEPS`); called on the thread that writes it."""
 
     def _make_door(self, directory: Path, clock: Clock) -> Door:
         config = self._deployment.config
@@ -242,6 +256,9 @@ class Node:
             return ()  # what cannot be read proves nothing
 
 
+MakeNode = Callable[[Deployment, Fittings, Token | None], Node]
+
+
 class AlreadyRunning(Exception):
     """Another process is this node already."""
 
@@ -257,7 +274,7 @@ def _lock(file: Path) -> int:
     return handle
 
 
-def main(arguments: list[str] | None = None, fittings: Fittings | None = None) -> int:
+def main(arguments: list[str] | None = None, fittings: Fittings | None = None, make: MakeNode = Node) -> int:
     """Be one node."""
     parser = argparse.ArgumentParser(prog="killswitch.live.node")
     parser.add_argument("deployment", type=Path)
@@ -268,7 +285,7 @@ def main(arguments: list[str] | None = None, fittings: Fittings | None = None) -
     deployment = msgspec.json.decode(chosen.deployment.read_bytes(), type=Deployment)
     if deployment.config.role == "sidecar":
         tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
-    node = Node(deployment, fittings or Fittings(), msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
+    node = make(deployment, fittings or Fittings(), msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
     guard = None if chosen.guard is None else socket.socket(fileno=chosen.guard)
     if chosen.hold:
         print("ready", flush=True)

@@ -10,10 +10,11 @@ ROWS = (
         "crash", Aim.NODES, HOSTED, "The node's process dies at once, and is started again after a time.",
         "the node boots with what survived",
         (Setting("power", "power", Unit.FLAG, "the host loses power: its clock restarts, and what was not synced is gone", default=False,
-                 swarm=("true", "false"), live=(0,)),
+                 swarm=("true", "false")),
          RESTART_AFTER),
         lasting=False, swarm_roles=("replica", "sidecar", "sink"),
-        live=Live("processes", "the status that the kernel gave, then a new pid", "a process can be killed, a host's power cannot be taken away"),
+        live=Live("processes", "the status that the kernel gave, then a new pid; with `power` another boot and a clock that began anew, in the trace",
+                  "with `power` the processes die, and clock and boot of their host are new to them, but what was not synced may be there"),
     ),
     FaultKind(
         "suspend", Aim.NODES, ("replica", "sidecar", "sink"),

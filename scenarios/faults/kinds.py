@@ -90,6 +90,7 @@ MECHANISMS: dict[str, str] = {
     "clock-port": "a page that a node's own clock is read through",
     "log-port": "a switch in front of the commits of a node's log",
     "pace-port": "a page that says how long a node takes over each input",
+    "conduct-port": "a page that an agent's process looks up how to misbehave in",
     "wall-shim": "a small library before the C library, which sets the wall clock of a process and no other",
     "tmpfs": "a small file system in memory, mounted where a node keeps its files",
     "packet-queue": "a network namespace of one's own, and NFQUEUE in it; no fault is made with it yet",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.live.injections import hostile, messages
+from harness.live.injections.agents import Dawdle, Deaf, DieSaving, Fork
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
@@ -50,4 +51,9 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "disk-full": DiskFull,
     "bit-flip": BitFlip,
     "disk-lost": DiskLost,
+    "ignore-stop": Deaf,
+    "lie": Deaf,
+    "drain-slowly": Dawdle,
+    "fork": Fork,
+    "die-mid-checkpoint": DieSaving,
 }

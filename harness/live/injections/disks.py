@@ -18,7 +18,7 @@ from msgspec import structs
 
 from harness.live import guard, log_port, refold
 from harness.live.cell import deployment_file
-from harness.live.injections.family import SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.injections.hosts import Crash, NodeFault
 from harness.live.ledger import File
 from harness.live.small_disks import BALLAST
@@ -81,7 +81,7 @@ class DiskLost(Crash):
         self.stage.sight.look()
         sight = self.stage.sight.nodes[node]
         sight.joins_from = len(sight.lives)
-        self.stage.sight.note_death(node, lost_records=lost)
+        self.stage.sight.note_death(node, lost_records=lost, power=lost > 0)
 
     async def attest(self) -> Attestation | None:
         killed = await super().attest()
@@ -94,7 +94,7 @@ class DiskLost(Crash):
         started = await super().aftermath()
         if started is None:
             return None
-        empty = [await becomes(self._booted_empty, node) for node in self.killed]
+        empty = [await becomes(self._booted_empty, node, within_s=BOOT_S) for node in self.killed]
         return structs.replace(started, holds=started.holds and all(empty), how="a new pid; no record at boot, in its trace")
 
     def _home(self, node: str) -> Path:

@@ -21,6 +21,7 @@ from harness.live.sight import Sight
 from killswitch.live.process import Identified
 
 KERNEL_S = 1.0
+BOOT_S = 10.0  # for a process to read its code and its log, on a busy host
 SETTLE_S = 0.2
 NS = 1_000_000_000
 
@@ -43,6 +44,10 @@ class Healing:
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
+
+    @property
+    def begun(self) -> bool:
+        return self._begun.is_set()
 
     def begin(self) -> None:
         self._begun.set()
@@ -81,9 +86,9 @@ class Injection(Protocol):
     async def aftermath(self) -> Attestation | None: ...
 
 
-async def becomes(condition: Callable[..., bool], *of: object) -> bool:
-    """Whether ``condition(*of)`` holds within `KERNEL_S`."""
-    deadline = asyncio.get_running_loop().time() + KERNEL_S
+async def becomes(condition: Callable[..., bool], *of: object, within_s: float = KERNEL_S) -> bool:
+    """Whether ``condition(*of)`` holds before so much time has passed."""
+    deadline = asyncio.get_running_loop().time() + within_s
     while not condition(*of):
         if asyncio.get_running_loop().time() > deadline:
             return False

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 from itertools import pairwise
 from pathlib import Path
 
 from harness.live import guard, pace_port
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.cell import host_of
+from harness.live.injections.family import BOOT_S, NS, Attestation, Stage, becomes
 from harness.live.ledger import File, Stopped
+from killswitch.core.events import Boot
 from killswitch.live.process import Identified, identify
-from killswitch.live.trace import monotonic_ns
+from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
+
+BOOT_READS_MAX_NS = 50_000_000  # what a clock reads when its host has just come back
 
 
 def process_state(pid: int) -> str:
@@ -129,24 +134,32 @@ class Slow(NodeFault):
 
 
 class Crash(NodeFault):
-    """SIGKILL, and a new process after ``restart_after`` or at the heal; what was committed survives, since the host goes on."""
+    """SIGKILL, and a new process after ``restart_after`` or at the heal; what was committed survives. With ``power`` all that runs on the host
+    dies, and whoever boots there next finds another boot and a clock that began anew."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        if fault.settings.get("power", 0):
-            raise CapabilityMissing(f"{entry.id}: power: the live driver cannot take a host's power away")
+        self.power = bool(fault.settings.get("power", 0))
+        if self.power:
+            self.targets = tuple(dict.fromkeys(map(host_of, fault.targets)))
         self.restart_after_ns = int(fault.settings["restart_after_ns"])
         self.killed: dict[str, tuple[int, int]] = {}  # node -> (pid, status that the kernel gave)
+        self.boots: dict[str, tuple[str, int]] = {}  # of hosts without power: node -> (the boot that ended, when)
 
     async def on(self) -> None:
         for node in self.targets:
-            found = self.own(node)
-            if found is not None and node in self.stage.fleet.nodes:
-                self.killed[node] = (found.pid, await self.stage.fleet.kill(node))
-                await self.note_death(node)
-            elif found is not None:  # an agent's: its sidecar sees the end of it
-                os.kill(found.pid, signal.SIGKILL)
-                self.killed[node] = (found.pid, -signal.SIGKILL if await becomes(is_gone, found.pid) else 0)
+            await self._kill(node)
+            if self.power:
+                self._boot_anew(node)
+
+    async def _kill(self, node: str) -> None:
+        found = self.own(node)
+        if found is not None and node in self.stage.fleet.nodes:
+            self.killed[node] = (found.pid, await self.stage.fleet.kill(node))
+            await self.note_death(node)
+        elif found is not None:  # an agent's: its sidecar sees the end of it
+            os.kill(found.pid, signal.SIGKILL)
+            self.killed[node] = (found.pid, -signal.SIGKILL if await becomes(is_gone, found.pid) else 0)
 
     async def attest(self) -> Attestation | None:
         statuses = [status for _, status in self.killed.values()]
@@ -165,7 +178,11 @@ class Crash(NodeFault):
             if not self.stage.fleet.runs(node):
                 self.stage.fleet.start(node)
         fresh = [await becomes(self._is_fresh, node) for node in again]
-        return Attestation(all(fresh), "a new pid", {"started": sum(fresh)}) if again else None
+        if not again or not self.power:
+            return Attestation(all(fresh), "a new pid", {"started": sum(fresh)}) if again else None
+        anew = [await becomes(self._booted_anew, node, within_s=BOOT_S) for node in again]
+        how = "a new pid; another boot and a clock that began anew, in its trace"
+        return Attestation(all(fresh + anew), how, {"started": sum(fresh), "anew": sum(anew)})
 
     async def note_death(self, node: str) -> None:
         """The node is dead, and a sidecar's agent with it: the kernel sees to that."""
@@ -173,9 +190,29 @@ class Crash(NodeFault):
         if agent != node and (pid := self.pid(agent)):
             await becomes(is_gone, pid)
         self.stage.sight.look()
-        self.stage.sight.note_death(node)
+        self.stage.sight.note_death(node, power=self.power)
         if agent != node:
-            self.stage.sight.note_death(agent)
+            self.stage.sight.note_death(agent, power=self.power)
+
+    def _boot_anew(self, node: str) -> None:
+        """Nothing of the host runs any more: what it counted is over."""
+        self.stage.fleet.end_tree(node)
+        clock = self.stage.cell.clocks[node]
+        self.stage.ledger.intend(File(str(clock.path.resolve())))
+        lives = self.stage.sight.nodes[node].lives
+        self.boots[node] = (_boot_of(lives[-1][0]) if lives else "", monotonic_ns())
+        clock.restart(random.Random(f"{self.stage.seed}/{self.name}/{node}").randrange(BOOT_READS_MAX_NS))
 
     def _is_fresh(self, node: str) -> bool:
         return self.pid(node) not in (0, self.killed[node][0])
+
+    def _booted_anew(self, node: str) -> bool:
+        self.stage.sight.look()
+        ended, at_ns = self.boots[node]
+        boots = [life[0] for life in self.stage.sight.nodes[node].lives if life[0].at_ns > at_ns]
+        return bool(boots) and _boot_of(boots[0]) != ended and boots[0].clock_ns <= BOOT_READS_MAX_NS + 2 * (boots[0].at_ns - at_ns)
+
+
+def _boot_of(step: Step) -> str:
+    assert isinstance(step.event, Boot), "the first step of every life"
+    return step.event.boot
