@@ -18,7 +18,7 @@ from harness.live import conduct_port, guard, refold
 from harness.live.cell import host_of
 from harness.live.conduct_port import IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS, Deeds
 from harness.live.forked import CHILDREN
-from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, Stage, becomes
+from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.injections.hosts import NodeFault, is_gone
 from harness.live.ledger import File
 from harness.live.wayward import NEVER_WRITTEN
@@ -207,6 +207,8 @@ class DieSaving(Misconduct):
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
+        if fault.settings.get("power", 0):
+            raise CapabilityMissing(f"{entry.id}: power: the live driver takes a host's power away by a crash only")
         self.after = str(fault.settings["after"])
         self.found: dict[str, bool] = {}
 
