@@ -27,10 +27,11 @@ KEYRING_FILE = "keyring.json"
 
 
 class Trail(NamedTuple):
-    """``logs``: {node: (its records, {lsn: stamp})}. ``secret``: of the simulated world that they come from."""
+    """``logs``: {node: (its records, {lsn: stamp})}. ``secret``: of the simulated world that they come from; ``public``: the keys of a live one."""
 
     logs: Mapping[str, tuple[Sequence[Record], Mapping[int, int]]]
-    secret: bytes
+    secret: bytes = b""
+    public: Mapping[str, bytes] = {}
 
 
 class Keyring(Struct, frozen=True):
@@ -47,7 +48,7 @@ class Keyring(Struct, frozen=True):
 
 
 def keep(place: Path, trail: Trail | None) -> None:
-    """Write the trail of a kept run below ``place``. A driver that has no logs at hand leaves none."""
+    """Write the trail of a kept run below ``place``; without one, nothing."""
     if trail is None:
         return
     folder = place / FOLDER
@@ -57,7 +58,9 @@ def keep(place: Path, trail: Trail | None) -> None:
     )  # fmt: skip
     (folder / TRAIL_FILE).write_bytes(msgspec.json.Encoder().encode_lines(audit_merge.linear(audit_merge.union(stamped))))
     witnesses = tuple(sorted(writer for writer in trail.logs if writer.startswith("replica/")))
-    (folder / KEYRING_FILE).write_bytes(msgspec.json.encode(Keyring("simulated", witnesses, secret=trail.secret)) + b"\n")
+    scheme: Literal["ed25519", "simulated"] = "ed25519" if trail.public else "simulated"
+    keyring = Keyring(scheme, witnesses, public=dict(trail.public), secret=trail.secret)
+    (folder / KEYRING_FILE).write_bytes(msgspec.json.encode(keyring) + b"\n")
 
 
 def load(place: Path) -> dict[str, list[Record]]:

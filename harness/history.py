@@ -126,7 +126,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                      "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head"),
     "log-stamped": (("writer", "stamps", "clocks", "boots", "references"),
                     "at the end: the hybrid stamp and own clock of each record, the lsns at which a boot began, and [lsn, origin, size] for each "
-                    "cosigned head. Simulation only"),
+                    "cosigned head"),
     # -- leases
     "lease-requested": (("agent", "nonce", "token", "instance"), "a sidecar sent the first request of a round; clock_ns is s_r"),
     "lease-granted": (("agent", "nonce", "replica", "token", "len_ns"), "a replica sent a grant with len_ns > 0"),

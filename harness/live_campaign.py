@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from harness import beside, calibration, implementation, results_store
+from harness import audit_store, beside, calibration, implementation, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
 from harness.history import History
@@ -52,7 +52,9 @@ def play_all(
             left += residue
         for scenario, seed in wanted:
             judged, residue = play(draw(scenario, seed, version()), implementation_name, out, noise)
-            runs.append(results_store.keep_run(out, judged.result, judged.schedule, judged.history))
+            kept = results_store.keep_run(out, judged.result, judged.schedule, judged.history)
+            audit_store.keep(out / kept.kept, judged.trail)
+            runs.append(kept)
             left += residue
             progress(len(runs), len(wanted))
     except driver.Halted as lever:
@@ -84,6 +86,7 @@ def play(schedule: Schedule, implementation_name: str, out: Path, noise: Calibra
         schedule, history, found, driver=driver.DRIVER, implementation=implementation.load(implementation_name).name,
         digest="", ended=played.ended, simulated_ns=played.wall_ns, wall_s=time.perf_counter() - began, fired=played.fired, why=played.why,
     )  # fmt: skip
+    live.trail = audit_store.Trail(played.logs, public=played.public)
     live.result = structs.replace(live.result, simulated=beside.simulated(live, implementation_name))
     return live, played.left
 

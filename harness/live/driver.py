@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
 from harness.operations import Stopped, topology_fact
 from killswitch.core import audit
+from killswitch.core.events import Record
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
 from killswitch.live.process import identify
@@ -47,6 +48,8 @@ WATCH_S = 0.25
 NS = 1_000_000_000
 FACTS_MAX = 500_000
 OVERTIME_S = 30.0
+
+Logs = Mapping[str, tuple[Sequence[Record], Mapping[int, int]]]
 
 
 class LiveFailure(Exception):
@@ -61,6 +64,7 @@ class PlayedLive(Struct, kw_only=True):
     """A live run. ``why``: what makes its verdict unknown (empty: nothing). ``left``: what could not be cleaned up (exit code 4).
 
     ``containment``: how agents' process trees were held, ``cgroup`` or ``session``. ``fired``: {fault id: how often it made a difference}.
+    ``logs``: {node: (its records, {lsn: stamp})}, as it left them. ``public``: {name: key} of whoever signs.
     """
 
     history: History
@@ -71,6 +75,8 @@ class PlayedLive(Struct, kw_only=True):
     wall_ns: int
     containment: str
     directory: Path
+    logs: Logs
+    public: Mapping[str, bytes]
 
 
 def play(schedule: Schedule, implementation: str, directory: Path, watch: Callable[[Fact], None] | None = None) -> PlayedLive:
@@ -103,7 +109,7 @@ class LiveRun:
         self._facts: list[Fact] = []
         self._run = secrets.token_hex(8)
         self._cell: Cell = plan(schedule, implementation, directory, self._run, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        everyone = next(iter(self._cell.deployments.values())).public
+        everyone = self._public = next(iter(self._cell.deployments.values())).public
         replicas = tuple(node for node in self._cell.deployments if node.startswith("replica/"))
         judge = Judge(Ed25519({}, everyone), replicas, schedule.parameters.approvals)
         owner = identify(os.getpid())
@@ -256,7 +262,8 @@ class LiveRun:
         facts = [fact for fact in self._facts if fact.at_ns <= ended_ns]
         facts.sort(key=lambda fact: fact.at_ns)  # stable: facts of one step stay in their order
         facts += self._refolded(ended_ns)
-        facts += self._audited(ended_ns)
+        logs = self._logs()
+        facts += self._audited(ended_ns, logs)
         facts.append(Fact(ended_ns, "run-ended", "world", ended_ns, {"reason": ended}))
         held = {sight.containment for sight in self._sight.nodes.values() if sight.containment}
         self._sight.close()
@@ -269,6 +276,8 @@ class LiveRun:
             wall_ns=ended_ns,
             containment=" and ".join(sorted(held)),
             directory=self._directory,
+            logs=logs,
+            public=self._public,
         )
 
     def _refolded(self, at_ns: int) -> Iterator[Fact]:
@@ -293,11 +302,19 @@ class LiveRun:
                     if body is not None:
                         yield Fact(at_ns, "log-folded", node, clock_ns, body)
 
-    def _audited(self, at_ns: int) -> Iterator[Fact]:
+    def _logs(self) -> Logs:
+        """What each node wrote, and the stamps that lie beside those of its records which came to the disk."""
+        lives = {node: sight.lives[-1] for node, sight in self._sight.nodes.items() if sight.lives}
+        homes = {node: Path(self._cell.deployments[node].directory) for node in lives}
+        return {node: (refold.written(life), refold.stamps_on_disk(homes[node] / "log.db")) for node, life in lives.items()}
+
+    def _audited(self, at_ns: int, logs: Logs) -> Iterator[Fact]:
         """What the logs that the processes wrote say of each other."""
-        lives = {node: sight.lives[-1] for node, sight in self._sight.nodes.items() if sight.lives and node.startswith(("replica/", "sidecar/"))}
-        logs = {node: refold.written(life) for node, life in lives.items()}
-        heads = trail.cosigned(logs)
-        for node, records in logs.items():
+        judged = {node: logs[node] for node in logs if node.startswith(("replica/", "sidecar/"))}
+        heads = trail.cosigned({node: records for node, (records, _) in judged.items()})
+        for node, (records, stamps) in judged.items():
+            clock_ns = self._sight.nodes[node].lives[-1][-1].clock_ns
             chain_ok = isinstance(audit.verify(records), int)
-            yield Fact(at_ns, "log-verified", node, lives[node][-1].clock_ns, trail.verified(node, records, heads, chain_ok=chain_ok))
+            yield Fact(at_ns, "log-verified", node, clock_ns, trail.verified(node, records, heads, chain_ok=chain_ok))
+            kept = [record for record in records if record.seq in stamps]
+            yield Fact(at_ns, "log-stamped", node, clock_ns, trail.stamped(node, kept, [stamps[record.seq] for record in kept]))

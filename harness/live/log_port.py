@@ -43,7 +43,7 @@ class PortedLog(SqliteLog):
         self._page = _mapped(page)
         self._broken = False
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record], stamps: Sequence[int] = ()) -> None:
         fails, slow_ns, read_only = ORDERS.unpack_from(self._page)
         failed, slowed = COUNTS.unpack_from(self._page, ORDERS.size)
         if slow_ns:
@@ -56,7 +56,7 @@ class PortedLog(SqliteLog):
         COUNTS.pack_into(self._page, ORDERS.size, failed, slowed)
         if self._broken:
             raise LogFailed("a commit failed by order")
-        super().append(records)
+        super().append(records, stamps)
 
 
 class DiskSwitch:

@@ -1,7 +1,8 @@
 """After a live run: every process is played once more from its trace, through the pure core, and its log is folded afresh.
 
-Owns two comparisons. The replayed steps must give byte for byte the effects that the process gave, or what was simulated says nothing of what
-was run (S27). And the state that the replay ends in must be what a fresh node folds from the records that were written (S15).
+Owns two comparisons, and the reading of logs that dead nodes left. The replayed steps must give byte for byte the effects that the process gave,
+or what was simulated says nothing of what was run (S27). And the state that the replay ends in must be what a fresh node folds from the records
+that were written (S15).
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ def on_disk(log: Path) -> tuple[Record, ...]:
     finally:
         database.close()
     return tuple(msgspec.msgpack.decode(body, type=Record) for (body,) in rows)
+
+
+def stamps_on_disk(log: Path) -> dict[int, int]:
+    """{lsn: stamp} of the records in the log file of a dead node. Raises `sqlite3.Error` if it cannot be read."""
+    if not log.exists():
+        return {}
+    database = sqlite3.connect(f"file:{log}?mode=ro", uri=True)
+    try:
+        return dict(database.execute("SELECT seq, stamp FROM record"))
+    finally:
+        database.close()
 
 
 def fold(life: Sequence[Step], live: Machine, fresh: Callable[[], Machine], log: Path | None) -> dict[str, Any] | None:

@@ -123,7 +123,7 @@ class Way:
 
     def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
         """For each delivery of the signal, how long it is held back, and what spoils it."""
-        envelope = codec.decode(payload)
+        envelope = codec.decode(frames.unpack_message(payload)[1])
         if isinstance(envelope, codec.Refusal):
             yield 0, None  # what is no message is not ours to judge
             return

@@ -21,7 +21,6 @@ from killswitch.core import codec
 from killswitch.core.events import Input, Receive, Timer
 from killswitch.core.messages import EffectRequest, Message, StopAck, StopRequest, Token
 from killswitch.live import frames
-from killswitch.live.frames import Kind
 from killswitch.live.node import Deployment, Fittings, Node
 
 LOOK_S = 0.02
@@ -63,7 +62,7 @@ class WaywardAgent(Node):
 
     def send(self, to: str, message: Message) -> None:
         if isinstance(message, EffectRequest):
-            self._conduct.show(frames.pack(Kind.MESSAGE, codec.encode(message, self._config.node, to, self._config.tenant)))
+            self._conduct.show(frames.pack_message(0, codec.encode(message, self._config.node, to, self._config.tenant)))
         super().send(to, message)
 
     def checkpointed(self, step: str) -> None:

@@ -1,7 +1,8 @@
 """How bytes on a stream become frames: four bytes of length, one byte of kind, and the rest.
 
-Owns framing and its limits. Must not know messages: the payload of a `Kind.MESSAGE` is the codec's. Shared by the transport, by the
-relay that sits in a link, and by the probe that measures one, so that all three agree on where a frame ends.
+Owns framing and its limits. Must not know messages: the payload of a `Kind.MESSAGE` is a stamp, which is its sender's (`killswitch.live.stamps`),
+and what the codec made. Shared by the transport, by the relay that sits in a link, and by the probe that measures one, so that all three agree
+on where a frame ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 HEAD = struct.Struct(">IB")  # the length counts what follows it: the kind and the payload
-LIMIT = (1 << 20) + (1 << 10)  # the codec's limit of a message, and room for the kind
+LIMIT = (1 << 20) + (1 << 10)  # the codec's limit of a message, and room for the kind and the stamp
+STAMP = struct.Struct(">Q")
 
 
 class Kind(IntEnum):
@@ -58,6 +60,18 @@ async def read(reader: Source) -> tuple[Kind, bytes]:
     except ValueError:
         raise BrokenFrame(f"unknown kind (got {kind})") from None
     return known, await reader.readexactly(length - 1)
+
+
+def pack_message(stamp: int, content: bytes) -> bytes:
+    """``content``: what the codec made of a message."""
+    return pack(Kind.MESSAGE, STAMP.pack(stamp) + content)
+
+
+def unpack_message(payload: bytes) -> tuple[int, bytes]:
+    """The stamp and what the codec reads. Raises `BrokenFrame`."""
+    if len(payload) < STAMP.size:
+        raise BrokenFrame(f"message: too short for its stamp (got {len(payload)} bytes)")
+    return STAMP.unpack_from(payload)[0], payload[STAMP.size :]
 
 
 def pack_hello(hello: Hello) -> bytes:

@@ -43,6 +43,7 @@ from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock
 from killswitch.live.log import LogFailed, SqliteLog
+from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Raised, Released, Step, TraceWriter, Untraced, monotonic_ns
 
 EXIT_BUG = 70
@@ -72,7 +73,8 @@ class _Due(Struct, frozen=True):
 
 
 class Host:
-    """Runs ``machine`` until it exits. ``checkpoints`` only for agents. ``before`` is awaited with each input: whether it is taken."""
+    """Runs ``machine`` until it exits. ``checkpoints`` only for agents. ``before`` is awaited with each input: whether it is taken.
+    ``stamps``: a stamp is put beside each record."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Host:
         around: Surroundings,
         checkpoints: Checkpoints | None = None,
         before: Callable[[Input], Awaitable[bool]] | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         self._machine = machine
         self._log = log
@@ -91,10 +94,11 @@ class Host:
         self._around = around
         self._checkpoints = checkpoints
         self._before = before
+        self._stamps = stamps or Stamps()
         self._inbox: asyncio.Queue[Input | _Due] = asyncio.Queue()
         self._room = asyncio.Semaphore(INBOX)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
-        self._unsynced: list[Record] = []
+        self._unsynced: list[tuple[Record, int]] = []
         self._syncing: asyncio.Task[None] | None = None
         self._durable = 0
         self._waiting: list[Send | AcknowledgeTask | Exit] = []
@@ -212,7 +216,7 @@ class Host:
     # -- Disk ------------------------------------------------------------------------------------------------------------------------
 
     def _append(self, record: Record) -> None:
-        self._unsynced.append(record)
+        self._unsynced.append((record, self._stamps.tick()))
         if self._syncing is None or self._syncing.done():
             self._syncing = self._begin(self._sync())
 
@@ -220,9 +224,9 @@ class Host:
         """Commit whatever has gathered, until nothing has: one sync serves all records that waited for it."""
         loop = asyncio.get_running_loop()
         while self._unsynced:
-            batch, self._unsynced = self._unsynced, []
+            (batch, stamps), self._unsynced = zip(*self._unsynced, strict=True), []
             try:
-                await loop.run_in_executor(self._disk, self._log.append, batch)
+                await loop.run_in_executor(self._disk, self._log.append, batch, stamps)
             except (LogFailed, sqlite3.Error):
                 self.offer(DiskFailed(batch[0].seq))
                 continue

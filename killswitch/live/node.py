@@ -37,6 +37,7 @@ from killswitch.live.host import Host
 from killswitch.live.listener import LOOPBACK
 from killswitch.live.log import SqliteLog
 from killswitch.live.process import ProcessTree
+from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Started, TraceWriter, Untraced, monotonic_ns
 from killswitch.live.transport import Transport
 from killswitch.live.upstream import Counter, Handed
@@ -102,6 +103,7 @@ class Node:
         self._deployment = deployment
         self._token = token
         self._boot = fittings.boot(deployment)
+        self._stamps = Stamps()
         directory = Path(deployment.directory)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trace = TraceWriter(Path(deployment.trace)) if deployment.trace else Untraced()
@@ -110,12 +112,13 @@ class Node:
         self._checkpoints = Checkpoints(directory / "checkpoints", self.checkpointed) if config.role == "agent" else None
         self._pace = fittings.pace(deployment)
         machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))
-        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints, self.before)
+        self._host = Host(machine, self._log, clock, self._trace, self, self._checkpoints, self.before, self._stamps)
         self._access = AccessLog(directory / "access.db", clock)
         credentials = Credentials(deployment.credentials) if deployment.credentials else None
         self._transport = Transport(
-            config.node, config.tenant, deployment.cell, self._host.receive, credentials=credentials, refused=self._access.refused
-        )
+            config.node, config.tenant, deployment.cell, self._host.receive,
+            credentials=credentials, refused=self._access.refused, stamps=self._stamps,
+        )  # fmt: skip
         self._asked_to_end = False
         self._reading_out: asyncio.Task[None] | None = None  # held, or it might be collected before it is done
         self._door = self._make_door(directory, clock) if deployment.door else None
@@ -146,6 +149,7 @@ class Node:
         ready()
         serving = asyncio.create_task(self._counter.serve()) if self._counter else None
         records, cut_bytes = self._log.load()
+        self._stamps.resume(self._log.last_stamp())
         slots = self._checkpoints.load() if self._checkpoints else ()
         try:
             return await self._host.run(Boot(records, self._boot, secrets.token_hex(8), cut_bytes, slots, self._token))

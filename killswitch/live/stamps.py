@@ -22,6 +22,10 @@ class Stamps:
         self.last = hlc.tick(self.last, _wall_ms())
         return self.last
 
+    def resume(self, stamp: int) -> None:
+        """The log that is there ends with this one; whatever the wall clock has done since, the next is greater."""
+        self.last = max(self.last, stamp)
+
     def hear(self, stamp: int) -> None:
         """A message brought its sender's; one too far ahead is not believed."""
         self.last = hlc.merge(self.last, stamp, _wall_ms())

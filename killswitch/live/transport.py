@@ -29,6 +29,7 @@ from killswitch.live import frames
 from killswitch.live.credentials import Credentials, Stranger
 from killswitch.live.frames import BrokenFrame, Hello, Kind
 from killswitch.live.listener import LOOPBACK, Listener
+from killswitch.live.stamps import Stamps
 
 Deliver = Callable[[str, Message], Awaitable[None]]
 
@@ -96,13 +97,15 @@ class Transport:
     """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection.
 
     ``credentials``: without them it speaks on the loopback interface only. ``refused(why, who)`` is told of everybody who was turned away.
+    ``stamps`` go along with messages, and hear of those that come.
     """
 
     def __init__(
         self, node: str, tenant: str, cell: str, deliver: Deliver, deadlines: Deadlines | None = None, *,
-        credentials: Credentials | None = None, refused: Callable[[str, str], None] = lambda _why, _who: None,
+        credentials: Credentials | None = None, refused: Callable[[str, str], None] = lambda _why, _who: None, stamps: Stamps | None = None,
     ) -> None:  # fmt: skip
         self.counters = Counters()
+        self._stamps = stamps or Stamps()
         self._node = node
         self._tenant = tenant
         self._cell = cell
@@ -142,7 +145,7 @@ class Transport:
             self.counters.dropped += 1
             return
         try:
-            frame = frames.pack(Kind.MESSAGE, codec.encode(message, self._node, to, self._tenant))
+            frame = frames.pack_message(self._stamps.last, codec.encode(message, self._node, to, self._tenant))
         except ValueError:  # over the limits: nobody could read it, and one message is not worth the node
             self.counters.dropped += 1
             return
@@ -277,11 +280,13 @@ class Transport:
             if kind is Kind.PING:
                 stream.writer.write(frames.pack(Kind.PONG, payload))
             elif kind is Kind.MESSAGE:
-                envelope = codec.decode(payload)
+                stamp, content = frames.unpack_message(payload)
+                envelope = codec.decode(content)
                 if isinstance(envelope, codec.Refusal) or not self._admits(peer, envelope.header):
                     self.counters.refused += 1  # one bad message changes only its own outcome (S26)
                     continue
                 self.counters.received += 1
+                self._stamps.hear(stamp)
                 await self._deliver(peer, envelope.message)
 
     def _admits(self, peer: str, header: codec.Header) -> bool:

@@ -55,11 +55,11 @@ def test_a_scenario_needs_what_its_faults_are_made_with_and_what_it_says() -> No
 
 
 def test_what_cannot_be_played_here_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = [(path, load.load(path)) for path in (load.find("quiet-fleet"), load.find("total-control-plane-loss"))]
+    loaded = [(path, load.load(path)) for path in (load.find("quiet-fleet"), load.find("disk-that-lies"))]
     monkeypatch.setenv("HALTPROOF_TOXIPROXY", "/nowhere")
     with pytest.raises(Refused, match=r"quiet-fleet: not played: toxiproxy: .*/nowhere") as none:
         play(loaded, lambda _: [1], "killswitch", tmp_path, require=False)
     monkeypatch.delenv("HALTPROOF_TOXIPROXY")
-    with pytest.raises(Refused, match="total-control-plane-loss: not played: only the simulator has fault crash") as one:
+    with pytest.raises(Refused, match=r"disk-that-lies: not played: only the simulator has .*fault disk-lie") as one:
         play(loaded, lambda _: [1], "killswitch", tmp_path, require=True)
     assert none.value.code is one.value.code is Exit.CAPABILITY

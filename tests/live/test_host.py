@@ -134,10 +134,10 @@ def test_what_waits_for_an_lsn_leaves_only_after_the_commit_and_in_order(tmp_pat
     original = stage.log.append
     committed: list[int] = []
 
-    def slow_append(records: list) -> None:  # type: ignore[type-arg]
+    def slow_append(records: list, stamps: list) -> None:  # type: ignore[type-arg]
         assert [act for act in stage.around.acts if act[1] != GateNotice(0)] == [], "left before its commit"
         time.sleep(0.05)
-        original(records)
+        original(records, stamps)
         committed.extend(record.seq for record in records)
 
     stage.log.append = slow_append  # type: ignore[method-assign, assignment]
@@ -167,10 +167,10 @@ def test_a_failed_sync_is_told_for_good_and_nothing_that_waited_ever_leaves(tmp_
 
     stage = Stage(tmp_path, react)
 
-    def broken_append(records: object) -> None:
+    def broken_append(records: object, stamps: object) -> None:
         raise LogFailed("no disk")
 
-    stage.log.append = broken_append  # type: ignore[method-assign]
+    stage.log.append = broken_append  # type: ignore[method-assign, assignment]
     assert stage.run() == 0
     assert stage.machine.events(DiskFailed) == [DiskFailed(1), DiskFailed(2)]
     assert stage.machine.events(Durable) == []

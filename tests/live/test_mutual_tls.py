@@ -111,7 +111,7 @@ def test_strangers_are_turned_away_before_a_word_of_theirs_is_read(pki: Pki, tmp
     async def scene() -> None:
         port, replica = free_port(), End(pki, "replica/1")
         await replica.transport.listen(port)
-        said = frames.pack(Kind.MESSAGE, codec.encode(Query("acme/1", "k"), "sidecar/acme/1", "replica/1", "acme"))
+        said = frames.pack_message(0, codec.encode(Query("acme/1", "k"), "sidecar/acme/1", "replica/1", "acme"))
         hello = frames.pack_hello(Hello("cell", "sidecar/acme/1", "replica/1"))
         elsewhere = Pki(tmp_path / "elsewhere", DOMAIN)  # the right name, from the wrong root
         elsewhere.issue(["sidecar/acme/1"])

@@ -239,7 +239,7 @@ class Far:
         """One connection, that ends when everything has arrived."""
         reader, writer = await self.connect()
         for message in messages:
-            writer.write(frames.pack(Kind.MESSAGE, codec.encode(message, SIDECAR, "replica/1", "acme")))
+            writer.write(frames.pack_message(0, codec.encode(message, SIDECAR, "replica/1", "acme")))
         await asyncio.sleep(held_s)
         writer.write(frames.pack(Kind.PING, b"last"))
         assert await frames.read(reader) == (Kind.PONG, b"last")
@@ -320,7 +320,7 @@ def test_a_relay_that_remembers_delivers_old_signals_again(tmp_path: Path) -> No
         await asyncio.sleep(0.1)
         assert old.message == PUSH and not far.way.inject(old.frame)  # nobody is connected any more
         reader, writer = await far.connect()
-        writer.write(frames.pack(Kind.MESSAGE, codec.encode(Query("acme/1", "key"), SIDECAR, "replica/1", "acme")))
+        writer.write(frames.pack_message(0, codec.encode(Query("acme/1", "key"), SIDECAR, "replica/1", "acme")))
         writer.write(frames.pack(Kind.PING, b"one"))
         await frames.read(reader)
         assert far.way.inject(old.frame)

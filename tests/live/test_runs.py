@@ -15,13 +15,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
+from harness import audit_store
 from harness.history import VOCABULARY, Fact, History
 from harness.live import ledger, lever, recovery, small_disks, wall_port
 from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
+from killswitch.core import audit_export
 from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
 from scenarios.derive import drivers
@@ -80,6 +83,23 @@ def assert_sound(played: PlayedLive) -> None:
     folded = history.of("log-folded")
     assert {fact.node for fact in folded} >= {*REPLICAS, SIDECAR, SINK}
     assert all(fact.body["live"] == fact.body["folded"] and fact.body["chain_ok"] for fact in folded)
+
+
+def assert_auditable(played: PlayedLive) -> None:
+    """Stamps grow in every log, a restart of the host or not; and a tenant's part of the trail verifies with the public keys of the run alone."""
+    logs = {name: log for name, log in played.logs.items() if log[0]}
+    assert {*REPLICAS, SIDECAR, SINK, "agent/acme/1"} <= set(logs)
+    for name, (records, stamps) in logs.items():
+        in_order = [stamps[record.seq] for record in records if record.seq in stamps]
+        assert in_order and in_order[0] > 0 and in_order == sorted(set(in_order)), name
+    assert {fact.body["writer"] for fact in played.history.of("log-stamped")} >= {*REPLICAS, SIDECAR}
+    audit_store.keep(played.directory, audit_store.Trail(played.logs, public=played.public))
+    exported = audit_export.export(audit_store.load(played.directory), "acme")
+    keyring = audit_store.load_keyring(played.directory / audit_store.FOLDER / audit_store.KEYRING_FILE)
+    report = audit_export.verify(exported, keyring.verifier(), keyring.witnesses)
+    assert keyring.scheme == "ed25519" and report.sound and report.records > 20 and report.covered[SIDECAR] > 0, report
+    strangers = structs.replace(keyring, public={name: bytes(32) for name in keyring.public})
+    assert not audit_export.verify(exported, strangers.verifier(), keyring.witnesses).sound
 
 
 def test_most_hazards_of_the_library_play_live() -> None:
@@ -267,6 +287,7 @@ def test_a_host_without_power_comes_back_in_another_boot_with_a_clock_that_began
         before, after = (fact for fact in starts if fact.node == node)
         assert before.body["boot"] == untouched != after.body["boot"] and after.body["records"] > 0
         assert after.clock_ns < dead[node].clock_ns
+    assert_auditable(played)
 
 
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_probes_are_answered_and_strangers_are_not() -> None:
         port, at_replica = free_port(), Inbox()
         replica = Transport("replica/1", "", "cell", at_replica.deliver)
         await replica.listen(port)
-        stop = frames.pack(Kind.MESSAGE, codec.encode(StopRequest(False), "sidecar/acme/1", "replica/1", "acme"))
+        stop = frames.pack_message(0, codec.encode(StopRequest(False), "sidecar/acme/1", "replica/1", "acme"))
 
         assert await converse(port, frames.pack(Kind.PING, b"probe")) == [(Kind.PONG, b"probe")]
         assert await converse(port, stop) == []  # before any hello
@@ -136,7 +136,7 @@ def test_probes_are_answered_and_strangers_are_not() -> None:
         for _ in range(30):
             await converse(port, chance.randbytes(chance.randrange(64)) + b"\xff" * 5)
         honest = frames.pack_hello(Hello("cell", "sidecar/acme/1", "replica/1"))
-        await converse(port, honest, frames.pack(Kind.MESSAGE, b"nonsense"), stop)
+        await converse(port, honest, frames.pack_message(0, b"nonsense"), stop)
         assert at_replica.messages == [("sidecar/acme/1", StopRequest(False))]  # the bad message changed only its own outcome
         await replica.close()
 
@@ -151,7 +151,7 @@ def test_a_peer_that_turns_to_an_earlier_version_is_refused_but_for_its_prohibit
         hello = frames.pack_hello(Hello("cell", "replica/1", "sidecar/acme/1"))
 
         def frame(message: Message, minor: int) -> bytes:
-            return frames.pack(Kind.MESSAGE, codec.encode(message, "replica/1", "sidecar/acme/1", "", minor=minor))
+            return frames.pack_message(0, codec.encode(message, "replica/1", "sidecar/acme/1", "", minor=minor))
 
         await converse(port, hello, frame(GateNotice(0), 1), frame(GateNotice(1), 0), frame(OrderPush((ORDER,), ()), 0))
         assert [type(message) for _, message in at_sidecar.messages] == [GateNotice, OrderPush]

@@ -125,7 +125,9 @@ def test_what_noise_cannot_account_for_stays_a_violation(finding: Finding) -> No
 
 
 def played_live(history: History, directory: Path, why: str = "") -> driver.PlayedLive:
-    return driver.PlayedLive(history=history, ended="complete", why=why, left=("a mount",), fired={}, wall_ns=1, containment="", directory=directory)
+    return driver.PlayedLive(
+        history=history, ended="complete", why=why, left=("a mount",), fired={}, wall_ns=1, containment="", directory=directory, logs={}, public={}
+    )
 
 
 def test_a_run_is_judged_with_the_noise_of_its_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -116,11 +116,13 @@ def test_targets_are_nodes_and_links() -> None:
 def test_which_driver_can_play_a_fault_hangs_on_its_settings() -> None:
     assert playable(fault("partition: {between: [replicas, sidecars], shape: cut}")) == ("sim", "live")
     assert playable(fault("partition: {between: [replicas, sidecars], shape: stall}")) == ("sim", "live")
-    assert playable(fault("crash: {nodes: replica 1, power: true}")) == ("sim",)
+    assert playable(fault("crash: {nodes: replica 1, power: true}")) == ("sim", "live")
+    assert playable(fault("die-mid-checkpoint: {nodes: agent acme/1}")) == ("sim", "live")
+    assert playable(fault("die-mid-checkpoint: {nodes: agent acme/1, power: true}")) == ("sim",)
     assert playable(fault("disk-lie: {nodes: replica 1}")) == ("sim",)
     assert playable(fault("disk-full: {nodes: replica 1}")) == ("sim", "live")
     assert playable(fault("disk-full: {nodes: replica 1, reserve: 8}")) == ("sim",)
-    assert derive.drivers(scenario("timeline: [{at: 1s, crash: {nodes: replica 1, power: true}}]\n")) == ("sim",)
+    assert derive.drivers(scenario("timeline: [{at: 1s, disk-full: {nodes: replica 1, reserve: 8}}]\n")) == ("sim",)
     assert derive.drivers(scenario("network: {loss: 1%}\n")) == ("sim",)
     assert derive.drivers(scenario()) == ("sim", "live")
 

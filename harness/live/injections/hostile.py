@@ -26,7 +26,6 @@ from killswitch.core.events import Append
 from killswitch.core.keys import Ed25519, Signer
 from killswitch.core.messages import Message, OrderBody
 from killswitch.live import frames
-from killswitch.live.frames import Kind
 from scenarios.schedule import Entry, Fault
 
 RETURN_S = 2.0  # for a peer to open its connection anew
@@ -102,7 +101,7 @@ class Hostile:
         sender, target = link
         found = codec.decode(payload)
         readable = isinstance(found, codec.Envelope) and (found.header.sender, found.header.to) == link
-        if way.inject(frames.pack(Kind.MESSAGE, payload)):
+        if way.inject(frames.pack_message(0, payload)):
             self.stage.sight.note("hostile-input", target, {"sender": sender, "what": what, "read": readable})
             self.said[target] += 1
             if readable and isinstance(found, codec.Envelope):
