@@ -13,3 +13,4 @@ class CellStatus(Struct, frozen=True, tag=True):
     cell: str
     stage: str
     copies: int
+    keys: int = 0

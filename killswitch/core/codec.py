@@ -27,7 +27,7 @@ from hashlib import blake2b
 from typing import Final, TypeVar, cast, get_args
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from killswitch.core.bundles import RolloutRequest
 from killswitch.core.messages import (
@@ -45,15 +45,17 @@ from killswitch.core.messages import (
 
 MAGIC: Final = "KSP"
 MAJOR: Final = 1
-MINOR: Final = 1
+MINOR: Final = 2
 
 # What a minor version added: types, and fields of types that were there before. An earlier version neither says nor understands these; what it
 # leaves out is read as the field's default.
-TYPES_SINCE: Final[dict[str, int]] = {"KeysetNews": 1, "CellStatus": 1, "PolicyNews": 1, "RolloutRequest": 1, "RolloutStatus": 1}
+TYPES_SINCE: Final[dict[str, int]] = {
+    "KeysetNews": 1, "CellStatus": 1, "PolicyNews": 1, "RolloutRequest": 1, "RolloutStatus": 1, "CountersignedRequest": 2,
+}  # fmt: skip
 FIELDS_SINCE: Final[dict[str, dict[str, int]]] = {
-    "LeaseRequest": {"keyset": 1}, "LeaseReply": {"boot": 1}, "Gossip": {"keyset": 1, "clocks": 1}, "IntentReply": {"policy_seq": 1},
+    "LeaseRequest": {"keyset": 1}, "LeaseReply": {"boot": 1}, "Gossip": {"keyset": 1, "clocks": 1}, "IntentReply": {"policy_seq": 1, "read": 2},
     "Query": {"nonce": 1}, "QueryResult": {"nonce": 1}, "StopRequest": {"compensate": 1},
-    "EffectRequest": {"payload": 1}, "Apply": {"payload": 1},
+    "EffectRequest": {"payload": 1}, "Apply": {"payload": 1}, "OrderStatus": {"keys": 2}, "CellStatus": {"keys": 2},
 }  # fmt: skip
 
 # Every size is bounded before anything is decoded, hashed or verified (protocol 3.7, poison input).
@@ -181,7 +183,7 @@ def encode(message: Message, sender: str, to: str, tenant: str, *, major: int = 
 def _earlier(message: Message, minor: int) -> bytes:
     """The body as an earlier minor version writes it, in the same order of fields. No message holds a map, so nothing else needs sorting."""
     since = FIELDS_SINCE.get(type(message).__name__, {})
-    fields = {name: value for name, value in structs.asdict(message).items() if since.get(name, 0) <= minor}
+    fields = {name: value for name, value in structs.asdict(message).items() if since.get(name, 0) <= minor and value is not UNSET}
     return _PLAIN_ENCODER.encode({"type": type(message).__name__, **fields})
 
 

@@ -120,9 +120,9 @@ class Submit(Struct, frozen=True, tag=True):
 class Command(Struct, frozen=True, tag=True):
     """A person asks the operator's client to do something: ``verb`` is order, resume or policy, ``request`` its idempotency key.
 
-    ``gate``, ``life``, ``grace_ns``, ``cleanup`` serve orders; ``approvers`` (names of keys at hand, and their time) resumes; a policy has a
-    ``stage`` to go to, and where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's ``percent`` and ``guard``.
-    ``replica``: which to ask first.
+    ``gate``, ``life``, ``grace_ns``, ``cleanup`` serve orders; ``approvers`` (names of keys at hand, and their time) resumes, and stops that take
+    more keys than one; a policy has a ``stage`` to go to, and where that tries one its Cedar ``text``, the hash of its ``tests``, and a canary's
+    ``percent`` and ``guard``. ``replica``: which to ask first.
     """
 
     verb: str

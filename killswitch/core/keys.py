@@ -26,6 +26,7 @@ from killswitch.core.messages import Gate, Life
 ORDER: Final = "order"
 RESUME: Final = "resume"
 ORDER_REQUEST: Final = "order-request"
+COUNTERSIGN: Final = "countersign"
 RESUME_REQUEST: Final = "resume-request"
 EVIDENCE: Final = "evidence"
 STH: Final = "sth"
@@ -35,7 +36,9 @@ KEYSET: Final = "keyset"
 POLICY: Final = "policy"
 ROLLOUT: Final = "rollout"
 ROLLOUT_REQUEST: Final = "rollout-request"
-DOMAINS: Final = (ORDER, RESUME, ORDER_REQUEST, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET, POLICY, ROLLOUT, ROLLOUT_REQUEST)
+DOMAINS: Final = (
+    ORDER, RESUME, ORDER_REQUEST, COUNTERSIGN, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET, POLICY, ROLLOUT, ROLLOUT_REQUEST,
+)  # fmt: skip
 
 ROOTS: Final = ("root/1", "root/2", "root/3")
 SUCCESSOR: Final = "#"  # the keys of one holder by convention: replica/1, replica/1#2, replica/1#3

@@ -18,7 +18,8 @@ from killswitch.core.keys import Signer
 class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The protocol's parameters of one cell (protocol 2). ``drift_ppm`` is rho, the promised bound on drift, in parts per million.
 
-    ``approvals`` is M, the distinct people that a resume needs; ``standby_max_ns`` S_max, after which a standby becomes a stop.
+    ``approvals`` is M, the distinct people that a resume needs; ``standby_max_ns`` S_max, after which a standby becomes a stop;
+    ``approval_ns`` how long after its draft a resume can be handed in.
     """
 
     lease_ns: int = 5_000_000_000
@@ -33,6 +34,7 @@ class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gossip_ns: int = 500_000_000
     approvals: int = 2
     standby_max_ns: int = 600_000_000_000
+    approval_ns: int = 3_600_000_000_000
 
 
 class Cell(Struct, frozen=True):

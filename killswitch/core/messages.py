@@ -12,7 +12,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.stamps import Stamps
+from killswitch.core.countersigns import CountersignedRequest
+from killswitch.core.stamps import NO_READING, Reading, Stamps
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -108,10 +109,8 @@ class Order(Struct, frozen=True, tag=True):
 
 
 class ResumeBody(Struct, frozen=True):
-    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1).
-
-    ``approvals``: how many approvers policy demands of it; every receiver holds it to that, and to the cell's own least number.
-    """
+    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1). ``approvals``: how many approvers policy demands
+    of it; every receiver holds it to that, and to the cell's own least number. ``ends``: until when it can be handed in, and to whom."""
 
     tenant: str
     scope: Scope
@@ -122,6 +121,7 @@ class ResumeBody(Struct, frozen=True):
     nonce: str
     decision: Decision = Decision(0, "", "")
     approvals: int = 0
+    ends: tuple[Reading, ...] = ()
 
 
 class Approval(Struct, frozen=True, array_like=True):
@@ -169,13 +169,15 @@ class OrderRequest(Struct, frozen=True, tag=True):
 
 
 class OrderStatus(Struct, frozen=True, tag=True):
-    """``stage``: REFUSED, ACCEPTED, EFFECTIVE or ALREADY_COVERED; ``copies`` counts replicas known to hold it durably."""
+    """``stage``: REFUSED, ACCEPTED, EFFECTIVE, ALREADY_COVERED or NEEDS_KEYS; ``copies`` counts replicas known to hold it durably. ``keys``: how many
+    more people have to ask before what was asked for is ordered; until then ``order`` isolates."""
 
     request: str
     order: str
     stage: str
     copies: int
     why: str = ""
+    keys: int = 0
 
 
 class AgentStatus(Struct, frozen=True, tag=True):
@@ -216,7 +218,7 @@ class ResumeSubmit(Struct, frozen=True, tag=True):
 
 
 class ResumeStatus(Struct, frozen=True, tag=True):
-    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids) or REFUSED."""
+    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids), EXPIRED or REFUSED."""
 
     request: str
     certificate: str
@@ -270,10 +272,8 @@ class StartRequest(Struct, frozen=True, tag=True):
 
 
 class StartReply(Struct, frozen=True, tag=True):
-    """``granted`` when this replica has durably promised ``token``; ``promised`` is the highest token it knows of.
-
-    ``ready`` says that by this replica's knowledge the predecessor's leases are out, or that it is proven stopped (T4, S8).
-    """
+    """``granted`` when this replica has durably promised ``token``; ``promised`` is the highest token it knows of. ``ready``: by this replica's
+    knowledge the predecessor's leases are out, or it is proven stopped (T4, S8)."""
 
     agent: str
     token: Token
@@ -318,16 +318,15 @@ class IntentRead(Struct, frozen=True, tag=True):
 
 
 class IntentReply(Struct, frozen=True, tag=True):
-    """What the asked replica knows to be in force: every uncovered order if it is ``complete``, certificates.
-
-    ``policy_seq``: the number of the rollout in force there; earlier versions do not say.
-    """
+    """What the asked replica knows to be in force: every uncovered order if it is ``complete``, certificates. ``policy_seq``: the number of the
+    rollout in force there; ``read``: the moment of the answer; earlier versions do not say."""
 
     nonce: str
     orders: tuple[Order, ...]
     certificates: tuple[ResumeCertificate, ...]
     complete: bool = True
     policy_seq: int = 0
+    read: Reading = NO_READING
 
 
 # -- Sinks ---------------------------------------------------------------------------------------------------------------------------
@@ -476,5 +475,5 @@ Message = (
     | ResumeStatus | LeaseRequest | LeaseReply | StartRequest | StartReply | OrderPush | Gossip | Evidence | IntentRead | IntentReply | HeadNotice
     | Cosigned | ForkProof | KeysetNews | LessonRequest | Lesson | RolloutRequest | RolloutStatus | PolicyNews | Fence | FenceAck | ChallengeRequest
     | Challenge | Apply | ApplyResult | Query | QueryResult | EffectRequest | EffectResult | ResolveRequest | ResolveResult | StopRequest | GateNotice
-    | StopAck | UnknownProhibition
+    | StopAck | CountersignedRequest | UnknownProhibition
 )  # fmt: skip

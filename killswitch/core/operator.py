@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from killswitch.core import codec, federation, trust
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
+from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
 from killswitch.core.cells import CellStatus
 from killswitch.core.machine import Cell, NodeConfig
@@ -100,7 +101,7 @@ def sign(state: Operator, request: trust.AnyRequest) -> trust.AnyRequest:
 def go(state: Operator, errand: Errand, now_ns: int) -> None:
     """Send, and be ready to try the next replica. An order is asked for in each cell that it concerns, too, so that each can tell of its agents."""
     asked = [state.config.replicas[errand.replica]]
-    if isinstance(errand.message, OrderRequest) and state.config.cells:
+    if isinstance(errand.message, OrderRequest | CountersignedRequest) and state.config.cells:
         asked += [cell.replicas[errand.replica % len(cell.replicas)] for cell in homes(state, errand)]
     for replica in dict.fromkeys(asked):
         state.effects.append(Send(replica, errand.message))
@@ -116,10 +117,15 @@ def on_timer(state: Operator, request: str, now_ns: int) -> None:
 
 
 def on_receive(state: Operator, message: Message, now_ns: int) -> None:
-    if isinstance(message, RolloutStatus) or (isinstance(message, OrderStatus) and message.stage != "ACCEPTED"):
+    """An answer: the end of its errand, or the next thing to do about it."""
+    if isinstance(message, RolloutStatus):
         settle(state, message.request)
-    elif isinstance(message, CellStatus) and message.stage == "EFFECTIVE":
-        on_cell_status(state, message)
+    elif isinstance(message, OrderStatus):
+        if not is_to_be_countersigned(state, message, now_ns) and message.stage != "ACCEPTED":
+            settle(state, message.request)
+    elif isinstance(message, CellStatus):
+        if not is_to_be_countersigned(state, message, now_ns) and message.stage == "EFFECTIVE":
+            on_cell_status(state, message)
     elif isinstance(message, ResumeDraft):
         on_draft(state, message, now_ns)
     elif isinstance(message, ResumeStatus):
@@ -133,9 +139,31 @@ def on_cell_status(state: Operator, status: CellStatus) -> None:
         return
     errand.effective[status.cell] = max(status.copies, errand.effective.get(status.cell, 0))
     if all(cell.name in errand.effective for cell in homes(state, errand)):
-        everywhere = {"request": status.request, "order": status.order, "stage": "EFFECTIVE", "copies": sum(errand.effective.values())}
+        told = {"request": status.request, "order": status.order, "stage": "EFFECTIVE"}
+        everywhere = {**told, "copies": sum(errand.effective.values()), "keys": status.keys}
         state.effects.append(Observe("order-status", everywhere))
         settle(state, status.request)
+
+
+def is_to_be_countersigned(state: Operator, status: OrderStatus | CellStatus, now_ns: int) -> bool:
+    """Whether what was asked for takes more keys, and there are people at hand for that: they sign, in their time, and the request goes out again
+    with their signatures. Meanwhile, what is said of the isolation ends nothing."""
+    errand = state.errands.get(status.request)
+    if errand is None or not status.keys or not errand.command.approvers or status.stage == "NEEDS_KEYS":
+        return False
+    if isinstance(errand.message, OrderRequest):
+        request, signatures = errand.message, []
+        for person in errand.command.approvers:
+            try:
+                signatures.append(trust.countersign(state.trust, person, request))
+            except KeyError:
+                continue  # somebody without a key countersigns nothing
+        if not signatures:
+            return False
+        errand.message = CountersignedRequest(request.request, codec.unsigned(request), request.signature, tuple(signatures))
+        errand.effective.clear()
+        go_in_their_time(state, errand, now_ns)
+    return True
 
 
 def homes(state: Operator, errand: Errand) -> tuple[Cell, ...]:
@@ -158,20 +186,25 @@ def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
         except KeyError:
             continue  # somebody without a key approves nothing
     errand.message = ResumeSubmit(draft.request, ResumeCertificate(draft.raw, tuple(approvals)))
+    go_in_their_time(state, errand, now_ns)
+
+
+def go_in_their_time(state: Operator, errand: Errand, now_ns: int) -> None:
+    """What people have signed goes back to where it came from, once they have taken their time."""
     errand.replica = (errand.replica - 1) % len(state.config.replicas)
     errand.wait_ns = RETRY_NS
     if errand.command.approve_after_ns:
-        state.effects.append(SetTimer(draft.request, now_ns + errand.command.approve_after_ns))
+        state.effects.append(SetTimer(errand.command.request, now_ns + errand.command.approve_after_ns))
     else:
         go(state, errand, now_ns)
 
 
 def on_resume_status(state: Operator, status: ResumeStatus, now_ns: int) -> None:
-    """Accepted and refused are final. A draft that misses an order is drafted anew: people approve what they were shown."""
+    """Accepted and refused are final. A draft that misses an order, or is too old, is drafted anew: people approve what they were shown."""
     errand = state.errands.get(status.request)
     if errand is None:
         return
-    if status.stage != "NEEDS_CONTEXT":
+    if status.stage not in ("NEEDS_CONTEXT", "EXPIRED"):
         settle(state, status.request)
         return
     command = errand.command

@@ -1,4 +1,4 @@
-"""What messages between replicas carry of clocks (protocol 2, T5): data, like the messages themselves. ``drift`` judges it.
+"""What messages between replicas carry of clocks (protocol 2, T5; 3.8): data, like the messages themselves. ``drift`` and ``resumes`` judge it.
 
 Stands apart so that the vocabulary of messages need not know the judgement.
 """
@@ -15,3 +15,14 @@ class Stamps(Struct, frozen=True, array_like=True):
     sent_ns: int
     heard_boot: str
     heard_ns: int
+
+
+class Reading(Struct, frozen=True, array_like=True):
+    """A moment on a replica's own clock. It means something to that replica alone, and only in that boot of its host."""
+
+    replica: str
+    boot: str
+    clock_ns: int
+
+
+NO_READING = Reading("", "", 0)

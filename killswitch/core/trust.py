@@ -14,6 +14,7 @@ from msgspec import structs
 
 from killswitch.core import codec, intent, keys, rollout
 from killswitch.core.bundles import BundleBody, PolicyBundle, RolloutRecord, RolloutRequest
+from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, CountersignedRequest, Countersignature
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset, Signer
 from killswitch.core.messages import Approval, Evidence, Life, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
@@ -166,3 +167,36 @@ def sign_request(trust: Trust, request: AnyRequest) -> AnyRequest:
 def believes_request(trust: Trust, request: SomeRequest) -> bool:
     """Whether the person named asked for exactly this. Whether he may is the policy's question."""
     return trust.signer.verify(request.principal, _DOMAINS[type(request)], codec.unsigned(request), request.signature)
+
+
+# -- further keys ------------------------------------------------------------------------------------------------------------------------
+
+
+def read_countersigned(message: CountersignedRequest) -> OrderRequest | None:
+    """The request that further people sign; `None` if it is none, or not the one that it is named as. Says nothing about who signed it."""
+    request = codec.unpack(message.raw, OrderRequest)
+    if request is None or request.request != message.request or codec.unsigned(request) != message.raw:
+        return None
+    return structs.replace(request, signature=message.signature)
+
+
+def countersigners(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> frozenset[str]:
+    """The distinct people, beside the one who asks, whose keys ask for exactly this as well, however many keys they have."""
+    raw = codec.unsigned(request)
+    return frozenset(
+        person
+        for each in signatures[:COUNTERSIGNATURES_MAX]
+        if (person := holder(trust, each.countersigner)) != holder(trust, request.principal)
+        and may_countersign(trust, each.countersigner, request)
+        and trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)
+    )
+
+
+def may_countersign(trust: Trust, key: str, request: OrderRequest) -> bool:
+    """Whoever may ask for this very stop himself, and the approvers of its scope, whose part it is to be asked second."""
+    asked = (request.tenant, request.scope.kind, request.gate, request.life)
+    return any(keys.authorised(trust.keyset, key, action, *asked) for action in (keys.REQUEST, keys.APPROVE_RESUME))
+
+
+def countersign(trust: Trust, person: str, request: OrderRequest) -> Countersignature:
+    return Countersignature(person, trust.signer.sign(person, keys.COUNTERSIGN, codec.unsigned(request)))

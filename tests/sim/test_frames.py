@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from benchmarks import hostile
-from killswitch.core.keychanges import KeysetNews
-from killswitch.core.messages import LeaseReply, LeaseRequest, Message, OrderPush, Token, UnknownProhibition
+from killswitch.core.countersigns import CountersignedRequest
+from killswitch.core.messages import LeaseReply, LeaseRequest, Message, OrderPush, OrderStatus, Token, UnknownProhibition
 from sim import frames
 from sim.frames import CRITICAL, CURRENT, NEXT_MAJOR, NEXT_MINOR, PREVIOUS
 
@@ -31,10 +31,11 @@ def test_one_version_understands_itself() -> None:
 def test_the_previous_version_lacks_what_the_last_one_added_and_nothing_else(spoken: str, understood: str) -> None:
     assert across(PUSH, spoken, understood) == PUSH
     assert across(REPLY, spoken, understood) == REPLY
-    read = across(REQUEST, spoken, understood)
-    assert isinstance(read, LeaseRequest)
-    assert (read.keyset, read.nonce) == (1, "n")
-    assert across(KeysetNews(()), spoken, understood) is None
+    assert across(REQUEST, spoken, understood) == REQUEST
+    read = across(OrderStatus("r", "o", "EFFECTIVE", 2, "", 1), spoken, understood)
+    assert isinstance(read, OrderStatus)
+    assert (read.keys, read.copies) == (0, 2)
+    assert across(CountersignedRequest("r", b"", b"", ()), spoken, understood) is None
 
 
 def test_the_next_minor_version_is_read_without_what_it_added() -> None:

@@ -36,7 +36,8 @@ from killswitch.core.events import (
 )
 from killswitch.core.keys import KeyedHash, Keyset
 from killswitch.core.machine import NodeConfig, Parameters
-from killswitch.core.messages import Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Task, Token
+from killswitch.core.messages import COUNTER_MAX, Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Task, Token
+from killswitch.core.stamps import Reading
 from killswitch.core.trust import Trust
 
 SECOND = 1_000_000_000
@@ -89,10 +90,13 @@ def id_of(signed: Order | ResumeCertificate) -> str:
 
 def resume(
     *orders: Order, scope: Scope = WHOLE_TENANT, tenant: str = "acme", approvers: Iterable[str] = ("bob", "carol"), nonce: str = "resume",
-    requester: str = "alice",
+    requester: str = "alice", ends: Iterable[Reading] = (),
 ) -> ResumeCertificate:  # fmt: skip
-    """A certificate that covers ``orders``, with the approvals of ``approvers``."""
-    body = ResumeBody(tenant, scope, tuple(sorted(id_of(each) for each in orders)), 1, "all clear", requester, nonce)
+    """A certificate that covers ``orders``, with the approvals of ``approvers``; it can be handed in at every replica, for ever in its first boot,
+    unless ``ends`` says otherwise."""
+    readings = tuple(ends) or tuple(Reading(replica, "boot-1", COUNTER_MAX) for replica in REPLICAS)
+    covers = tuple(sorted(id_of(each) for each in orders))
+    body = ResumeBody(tenant, scope, covers, 1, "all clear", requester, nonce, ends=readings)
     raw = codec.pack(body)
     return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in approvers))
 

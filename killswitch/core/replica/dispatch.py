@@ -15,7 +15,7 @@ from killswitch.core import intent, traffic
 from killswitch.core.events import SetTimer
 from killswitch.core.messages import Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token
 from killswitch.core.outlet import parts, record, send
-from killswitch.core.stamps import Stamps
+from killswitch.core.stamps import Reading, Stamps
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
 from killswitch.core.traffic import Tries
 
@@ -102,17 +102,17 @@ def answer_gossip(state: Replica, message: Gossip, sender: str) -> None:
         send(state, sender, gossip(state, orders, certificates, ids=wanting))
 
 
-def on_intent_read(state: Replica, message: IntentRead, sender: str) -> None:
+def on_intent_read(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:
     """Somebody drafts. What a replica knows that may have forgotten something does not count."""
-    tell_intent(state, message.nonce, sender, counts=not state.joining)
+    tell_intent(state, message.nonce, sender, now_ns, counts=not state.joining)
 
 
-def tell_intent(state: Replica, nonce: str, sender: str, *, counts: bool) -> None:
+def tell_intent(state: Replica, nonce: str, sender: str, now_ns: int, *, counts: bool) -> None:
     """Tell a peer every order that could be missing from its draft; more of them than a frame takes are no answer that counts."""
     orders = tuple(sorted((known.order for known in uncovered(state)), key=lambda order: order.raw))
     certificates = tuple(state.intent.certificates[id_].certificate for id_ in sorted(state.intent.in_force))[-BODIES_MAX:]
-    complete = counts and len(orders) <= ORDERS_MAX
-    send(state, sender, IntentReply(nonce, orders[:ORDERS_MAX], certificates, complete, state.policies.in_force.seq))
+    complete, read = counts and len(orders) <= ORDERS_MAX, Reading(state.node, state.boot, now_ns)
+    send(state, sender, IntentReply(nonce, orders[:ORDERS_MAX], certificates, complete, state.policies.in_force.seq, read))
 
 
 # -- fences ------------------------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def ask(state: Replica) -> None:
 def on_request(state: Replica, request: LessonRequest, sender: str, now_ns: int) -> None:
     """Teach a peer, also if this replica is learning itself: two that had to cut their logs at once would wait for each other for ever."""
     if sender in state.peers:
-        dispatch.tell_intent(state, request.nonce, sender, counts=True)
+        dispatch.tell_intent(state, request.nonce, sender, now_ns, counts=True)
         promised = (Promised(agent, *parts(token)) for agent, token in sorted(state.promised.items()))
         send(state, sender, Lesson(request.nonce, tuple(promised)), after_lsn=state.chain.seq if state.chain.pending else 0)
 

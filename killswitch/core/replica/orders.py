@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from killswitch.core import codec, federation, intent, keys, leases, policy, trust
+from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, CountersignedRequest, Countersignature
 from killswitch.core.events import SetTimer
 from killswitch.core.cells import CellStatus
 from killswitch.core.intent import KnownOrder
@@ -27,6 +30,7 @@ from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.replica.state import (
     REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
 )  # fmt: skip
+from killswitch.core.rollout import Answer
 
 STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
 
@@ -36,13 +40,25 @@ STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLE
 
 def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns: int) -> None:
     """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and, under one policy, at every replica."""
-    before = order_before(state, request)
+    issue(state, request, None, sender, now_ns)
+
+
+def on_countersigned(state: Replica, message: CountersignedRequest, sender: str, now_ns: int) -> None:
+    """The same, asked for by further people as well. What the first one asked for alone is in force, or comes into force with this."""
+    request = trust.read_countersigned(message)
+    if request is not None:
+        issue(state, request, message.countersignatures, sender, now_ns)
+
+
+def issue(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...] | None, sender: str, now_ns: int) -> None:
+    """Order what the policy makes of a request. Where that wants more keys than ask, it is ISOLATE at once, and the answer says how many more."""
+    completing = signatures is not None
+    asked, answer = ruled(state, request, signatures or ())
+    ruling, keys_wanted = answer.ruling, more_keys(state, asked, answer)
+    before = order_before(state, request, also_lifted=completing) if completing or keys_wanted or state.policies.rollouts else None
     if before is not None:
         answer_again(state, before, request, sender)
         return
-    asked = question(state, request)
-    answer = rollouts.decide(state, asked)
-    ruling = answer.ruling
     if not ruling.allowed:
         rollouts.record_refusal(state, request.request, asked, answer, sender, now_ns)
         send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
@@ -53,38 +69,72 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
     )  # fmt: skip
     order = trust.sign_order(state.trust, state.node, body)
     order_id = intent.content_id(order.raw)
+    if completing and keys_wanted:
+        send(state, sender, OrderStatus(request.request, order_id, "NEEDS_KEYS", 0, "not enough distinct people who may ask", keys_wanted))
     known = intent.read_order(order)
     if known is not None and (order_id in state.intent.orders or intent.is_lifted(state.intent, known)):
-        answer_again(state, known, request, sender)
+        answer_again(state, known, request, sender, keys_wanted)
         return
-    remember_asker(state, order_id, request.request, sender)
+    remember_asker(state, order_id, request.request, sender, keys_wanted)
     if learn_order(state, order, state.node, now_ns):
-        rollouts.record_decision(state, request.request, asked, answer, now_ns, order_id)
+        rollouts.record_decision(state, request.request, asked, answer, now_ns, order_id, countersigned(request, asked, signatures or ()))
         dispatch.spread(state, (order,))
         after_accept(state, order_id, now_ns)
 
 
-def order_before(state: Replica, request: OrderRequest) -> KnownOrder | None:
-    """The order that an earlier policy made for this very request, if it is no less than what is asked for: what was ordered is not decided anew.
+def ruled(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> tuple[policy.Request, Answer]:
+    """What is asked of the policy, and its answer: with as few keys as it is content with, so that replicas that hear of different ones make the same
+    order of it; and if all of them are too few, with one key."""
+    asked = question(state, request)
+    alone = asked, rollouts.decide(state, asked)
+    if not signatures or not more_keys(state, *alone):
+        return alone
+    for asking in range(2, len(trust.countersigners(state.trust, request, signatures)) + 2):
+        together = structs.replace(asked, asking=asking)
+        answer = rollouts.decide(state, together)
+        if answer.ruling.allowed and not more_keys(state, together, answer):
+            return together, answer
+    return alone
 
-    Without rollouts there is nothing to look for: one policy makes the same order again, with the same id.
+
+def more_keys(state: Replica, asked: policy.Request, answer: Answer) -> int:
+    """How many keys are missing for what is asked for; none, if they would change nothing: a canary that wants more of them softens no stop."""
+    ruling = answer.ruling
+    if not ruling.allowed or asked.asking >= ruling.approvals:
+        return 0
+    enough = rollouts.decide(state, structs.replace(asked, asking=ruling.approvals)).ruling
+    return ruling.approvals - asked.asking if (enough.gate, enough.life) != (ruling.gate, ruling.life) else 0
+
+
+def countersigned(request: OrderRequest, asked: policy.Request, signatures: tuple[Countersignature, ...]) -> dict[str, object] | None:
+    """What a decision on several keys rests on, for the record: exactly what was signed, and by whom."""
+    if asked.asking == 1:
+        return None
+    signed = [[request.principal, request.signature], *([each.countersigner, each.signature] for each in signatures[:COUNTERSIGNATURES_MAX])]
+    return {"raw": codec.unsigned(request), "signatures": signed}
+
+
+def order_before(state: Replica, request: OrderRequest, *, also_lifted: bool = False) -> KnownOrder | None:
+    """The order that was made for this very request before, under an earlier policy or with further keys, if it is no less than what is asked for:
+    what was ordered is not decided anew. ``also_lifted``: or one that has been lifted meanwhile, so that nothing is left to be completed.
     """
-    if not state.policies.rollouts or not trust.believes_request(state.trust, request):
+    if not trust.believes_request(state.trust, request):
         return None
     nonce, asked = f"{request.principal}/{request.request}", (request.tenant, request.scope, request.reason, request.cleanup)
     made = (known for known in state.intent.orders.values() if known.body.nonce == nonce)
-    alike = (known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked)
+    alike = [known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked]
     gate, life = codec.clamp_gate(request.gate), codec.clamp_life(request.life)
     enough = (known for known in alike if known.severity.gate >= gate and known.severity.life >= life and known.body.grace_ns <= request.grace_ns)
-    return next(enough, None)
+    lifted = (known for known in alike if also_lifted and known.id in state.intent.lifted)
+    return next(enough, None) or next(lifted, None)
 
 
-def answer_again(state: Replica, known: KnownOrder, request: OrderRequest, sender: str) -> None:
+def answer_again(state: Replica, known: KnownOrder, request: OrderRequest, sender: str, keys_wanted: int = 0) -> None:
     """To whoever asks once more: how far the order is, or that it was lifted."""
     if intent.is_lifted(state.intent, known):
         send(state, sender, OrderStatus(request.request, known.id, "ALREADY_COVERED", 0, "this request's order was lifted; ask anew to stop again"))
         return
-    remember_asker(state, known.id, request.request, sender)
+    remember_asker(state, known.id, request.request, sender, keys_wanted)
     if state.node in state.durable.get(known.id, ()):
         tell_order(state, known.id)
 
@@ -106,13 +156,13 @@ def refusal(state: Replica, request: OrderRequest) -> str:
     return "the principal may not order this here"
 
 
-def remember_asker(state: Replica, order: str, request: str, operator: str) -> None:
+def remember_asker(state: Replica, order: str, request: str, operator: str, keys_wanted: int = 0) -> None:
     while len(state.asked) >= REQUESTS_MAX:
         oldest = next(iter(state.asked))
         del state.asked[oldest]
         for told in [told for told in state.told if told[0] == oldest]:
             del state.told[told]
-    state.asked[order] = (request, operator)
+    state.asked[order] = (request, operator, keys_wanted)
 
 
 def after_accept(state: Replica, order: str, now_ns: int) -> None:
@@ -153,8 +203,10 @@ def tell_order(state: Replica, order: str) -> None:
         held = copies(state, order, cell)
         effective = order in state.effective if cell == here else held >= cell.kill_quorum
         stage = "EFFECTIVE" if effective else "ACCEPTED"
-        status = CellStatus(asker[0], order, cell.name, stage, held) if cell.name else OrderStatus(asker[0], order, stage, held)
-        send(state, asker[1], status)
+        request, operator, wanted = asker
+        why = f"isolated for now: what was asked for needs {wanted} more keys" if wanted else ""
+        status = CellStatus(request, order, cell.name, stage, held, wanted) if cell.name else OrderStatus(request, order, stage, held, why, wanted)
+        send(state, operator, status)
 
 
 def copies(state: Replica, order: str, cell: Cell) -> int:

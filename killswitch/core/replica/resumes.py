@@ -1,16 +1,18 @@
 """Resumes at a replica: the only act that loosens anything (protocol 3.8).
 
 Owns drafting and accepting certificates. A draft shows approvers everything that n-k+1 replicas know, so no effective order can be
-missing from it, and is ruled on under a policy no older than theirs; accepting is strict; and a certificate lifts only what it lists, wherever
-it arrives (D1).
+missing from it, and is ruled on under a policy no older than theirs; accepting is strict, and ends; and a certificate lifts only what it lists,
+wherever it arrives (D1).
 """
 
 from __future__ import annotations
 
 from killswitch.core import federation, codec, intent, keys, policy, trust
-from killswitch.core.messages import IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from killswitch.core.leases import PPM
+from killswitch.core.messages import COUNTER_MAX, IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.outlet import send
 from killswitch.core.replica import dispatch, rollouts
+from killswitch.core.stamps import Reading
 from killswitch.core.replica.state import DRAFTS_MAX, Draft, Replica, learn, learn_certificate, uncovered
 
 
@@ -48,6 +50,8 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
     if draft is not None and sender in state.others and reply.complete:
         draft.heard.add(sender)
         draft.policy_seq = max(draft.policy_seq, reply.policy_seq)
+        if reply.read.replica == sender:
+            draft.read[sender] = reply.read
         finish_draft(state, reply.nonce, now_ns)
     return fresh
 
@@ -77,8 +81,17 @@ def finish_draft(state: Replica, request: str, now_ns: int) -> None:
     body = ResumeBody(
         tenant=asked.tenant, scope=asked.scope, covers=covers, epoch=next_epoch(state, asked.tenant), reason=asked.reason,
         requester=asked.principal, nonce=request, decision=answer.ruling.decision, approvals=answer.ruling.approvals,
+        ends=ends(state, draft, now_ns),
     )  # fmt: skip
     send(state, draft.operator, ResumeDraft(request, "DRAFTED", codec.pack(body), body.approvals))
+
+
+def ends(state: Replica, draft: Draft, now_ns: int) -> tuple[Reading, ...]:
+    """Until when the draft can be handed in, to each replica that was heard, by its own clock: they answered before it was made, so none of them can
+    take the time since for shorter than it was (A1)."""
+    span_ns = state.parameters.approval_ns * (PPM - state.parameters.drift_ppm) // PPM
+    read = {**draft.read, state.node: Reading(state.node, state.boot, now_ns)}
+    return tuple(Reading(each.replica, each.boot, min(max(each.clock_ns, 0) + span_ns, COUNTER_MAX)) for _, each in sorted(read.items()))
 
 
 def next_epoch(state: Replica, tenant: str) -> int:
@@ -116,6 +129,13 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
         rollouts.record_refusal(state, submit.request, asked, answer, sender, now_ns)
         send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="policy does not allow it, or asks for more approvals"))
         return
+    if certificate_id not in state.intent.certificates:
+        end_ns = end_here(state, known)
+        if end_ns is None:
+            return  # those that its draft heard can tell: its sender asks the next replica
+        if now_ns >= end_ns:
+            send(state, sender, ResumeStatus(submit.request, certificate_id, "EXPIRED", why="approved too late: draft anew, and approve that"))
+            return
     missing = unshown(state, known)
     if missing or is_stale(state, known):
         send(state, sender, ResumeStatus(submit.request, certificate_id, "NEEDS_CONTEXT", missing))
@@ -126,6 +146,18 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     if lsn:
         dispatch.spread(state, certificates=(certificate,))
     send(state, sender, ResumeStatus(submit.request, certificate_id, "ACCEPTED"), after_lsn=lsn)
+
+
+def end_here(state: Replica, known: intent.KnownCertificate) -> int | None:
+    """When a certificate can no longer be handed in here, on this replica's own clock; `None` if that is not this replica's to tell.
+
+    A permission has an end (D6): one that names none, as drafts of earlier versions do, has passed it; so has one that was read off a clock of an
+    earlier boot. What has once been let in is not asked for its age again: it is in the set, which only grows.
+    """
+    own = [each for each in known.body.ends if each.replica == state.node]
+    if state.clock.suspected or (known.body.ends and not own):
+        return None
+    return next((each.clock_ns for each in own if each.boot == state.boot), 0)
 
 
 def asked_again(state: Replica, known: intent.KnownCertificate) -> policy.Request:

@@ -34,15 +34,17 @@ def decide(state: Replica, request: policy.Request) -> Answer:
     return rollout.decide(state.policies.in_force, request)
 
 
-def record_decision(state: Replica, request: str, asked: policy.Request, answer: Answer, now_ns: int, order: str = "") -> None:
+def record_decision(
+    state: Replica, request: str, asked: policy.Request, answer: Answer, now_ns: int, order: str = "", countersigned: dict[str, object] | None = None
+) -> None:
     """What was decided, on what, and under which policies: everything that it takes to decide it again. ``unrecorded``: refusals before it that
-    were only counted."""
+    were only counted; ``countersigned``: what several people signed, if more keys than one counted."""
     ruling = answer.ruling
     body: dict[str, object] = {
         "request": request, "tenant": asked.tenant, "order": order, "facts": structs.asdict(asked), "decision": ruling.decision,
         "rollout": state.policies.in_force.record, "ruling": severity(ruling), "stable": severity(answer.stable),
         "candidate": None if answer.candidate is None else severity(answer.candidate), "errors": ruling.errors,
-        "unrecorded": state.refusals.missed,
+        "unrecorded": state.refusals.missed, "countersigned": countersigned,
     }  # fmt: skip
     state.refusals.missed = 0
     record(state, "DECISION", body, now_ns)

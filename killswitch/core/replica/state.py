@@ -15,6 +15,7 @@ from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, ResumeDraftRequest, SinkClass, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
+from killswitch.core.stamps import Reading
 from killswitch.core.traffic import MESSAGES_A_RENEWAL, Shares, Tries
 from killswitch.core.trust import Trust
 
@@ -25,15 +26,17 @@ SEEN_MAX = 8  # heads of one log that are kept to be compared
 
 
 class Draft:
-    """A resume being drafted: who asked, which peers have told all they know, and the greatest number of a policy among them (protocol 3.8)."""
+    """A resume being drafted: who asked, which peers have told all they know, when by their own clocks, and the greatest number of a policy among
+    them (protocol 3.8)."""
 
-    __slots__ = ("heard", "operator", "policy_seq", "request")
+    __slots__ = ("heard", "operator", "policy_seq", "read", "request")
 
     def __init__(self, operator: str, request: ResumeDraftRequest, itself: str) -> None:
         self.operator = operator
         self.request = request
         self.heard = {itself}
         self.policy_seq = 0
+        self.read: dict[str, Reading] = {}
 
 
 class Lessons:
@@ -110,7 +113,7 @@ class Replica:
         self.shares = Shares(min(config.parameters.renew_ns, config.parameters.gossip_ns) // MESSAGES_A_RENEWAL)
         self.over_share: dict[str, int] = {}  # sender -> how much of it was dropped
         self.refusals = Shares(config.parameters.renew_ns // MESSAGES_A_RENEWAL)
-        self.asked: dict[str, tuple[str, str]] = {}  # order -> (request id, operator)
+        self.asked: dict[str, tuple[str, str, int]] = {}  # order -> (request id, operator, how many more keys he needs)
         self.told: dict[tuple[str, str], str] = {}
         self.attempts = Attempts()
         self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from killswitch.core.bundles import PolicyNews, RolloutRequest
+from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
@@ -195,7 +196,7 @@ def on_fence_ack(state: Replica, message: FenceAck, sender: str, now_ns: int) ->
 
 def on_intent_read(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:
     if sender in state.others:
-        dispatch.on_intent_read(state, message, sender)
+        dispatch.on_intent_read(state, message, sender, now_ns)
 
 
 _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
@@ -204,6 +205,7 @@ _MESSAGES: dict[type, Callable[[Replica, Any, str, int], None]] = {
     Gossip: on_gossip,
     Evidence: on_evidence,
     OrderRequest: orders.on_order_request,
+    CountersignedRequest: orders.on_countersigned,
     ResumeDraftRequest: resumes.on_draft_request,
     ResumeSubmit: resumes.on_submit,
     IntentRead: on_intent_read,

@@ -150,13 +150,14 @@ def on_disk_freed(state: Sidecar, event: DiskFreed, now_ns: int) -> None:
 def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
     """One message. What somebody may say follows from who it is: the agent, a replica, a sink speaking for itself.
 
-    Orders, certificates and changes of the keyset prove themselves, so they are taken from anybody.
+    Orders and changes of the keyset prove themselves, so they are taken from anybody. Certificates prove everything but that they were handed in in
+    time, which a replica saw to.
     """
     message, sender = event.message, event.sender
     if sender == agent_node(state):
         on_agent(state, message, now_ns)
     elif isinstance(message, OrderPush):
-        learn(state, message.orders, message.certificates, sender, now_ns)
+        learn(state, message.orders, message.certificates if sender in state.config.replicas else (), sender, now_ns)
     elif isinstance(message, KeysetNews):
         on_keyset_news(state, message, now_ns)
     elif sender in sidecar.granters(state):
