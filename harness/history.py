@@ -40,7 +40,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "topology": (("replicas", "quorum", "kill_quorum", "core", "cells", "agents", "sinks", "parameters"),
                  "second fact. core: who is healed first, if not all at once; cells: [{replicas, quorum, kill_quorum, agents}] if there are several; "
                  "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
-                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns}"),
+                 "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns, "
+                 "approval_ns}"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
     "core-healed": (("members",), "these nodes, and the links among them, are free of faults from here on, and everybody else is cut off, down or "
@@ -65,7 +66,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                       "a replica or sidecar took the order into its intent. scope: [kind, value]. authentic: the signature verifies and "
                       "the signer may give orders for that scope, by the world's own keyring"),
     "order-durable": (("order",), "the record of the order became durable at this node. The k-th replica's is t0 (EFFECTIVE)"),
-    "order-status": (("request", "order", "stage", "copies"), "what the operator's client was told about an order"),
+    "order-status": (("request", "order", "stage", "copies", "keys"),
+                     "what the operator's client was told about an order. keys: how many more it takes for what was asked; the order isolates"),
     "cell-status": (("request", "order", "cell", "stage", "copies"),
                     "the same, of one of several cells by its number; order-status is then of all that the order concerns"),
     "agent-status": (("order", "agent", "token", "stage"), "what the operator's client was told about an agent"),
@@ -81,8 +83,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
     "certificate-rejected": (("why", "sender"), ""),
-    "draft-sent": (("request", "covers"), "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says "
-                   "that there is nothing to lift"),
+    "draft-sent": (("request", "covers", "certificate"),
+                   "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says that there is nothing to "
+                   "lift. certificate: the id that it will have"),
     "keyset-installed": (("version", "authentic", "revoked", "rotated"),
                          "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
                          "enough distinct root keys signed exactly this"),
@@ -96,11 +99,12 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "rollout-changed": (("record", "seq", "stage", "stable", "canary"),
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",
-                  "replayed", "why"),
+                  "replayed", "why", "asking", "askers"),
                  "a replica put a decision on record. order: what it let in, a kill order or the certificate of a resume; requested: [gate, life]; "
                  "stable, ruling: [allowed, gate, life, grace_ns, approvals], of the stable policy and in effect. raised: a canary "
                  "alone made the stop more severe; differs: the one on trial, canary or shadow, would "
-                 "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not"),
+                 "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not. asking: how many keys "
+                 "counted; askers: where they were several, the people who may and did sign exactly this, by the world's own keyring"),
     # -- hostile input
     "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),
     "input-poisoned": (("order",), "reading the order killed the node's process"),

@@ -7,15 +7,17 @@ that root keys really signed.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 import msgspec
 
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Signer
-from killswitch.core.messages import OrderBody, ResumeBody
+from killswitch.core.messages import OrderBody, OrderRequest, ResumeBody
 
 KILL = 2
+OPERATORS = frozenset({"alice"})
 APPROVERS = frozenset({"bob", "carol", "dave"})
 ROOTS = frozenset({"root/1", "root/2", "root/3"})
 ROOTS_NEEDED = 2
@@ -60,6 +62,20 @@ class Judge:
             if approver in APPROVERS - {body.requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
         }
         return len(valid) >= max(self._approvals, body.approvals)
+
+    def askers(self, raw: bytes, signatures: list[tuple[str, bytes]], facts: Mapping[str, Any], revoked: Container[str] = ()) -> list[str]:
+        """The distinct people who ask for exactly the stop that was decided on: the one whose request it is, and others who countersigned it."""
+        try:
+            request = msgspec.msgpack.decode(raw, type=OrderRequest)
+        except (msgspec.DecodeError, ValueError):
+            return []
+        what = (request.principal, request.tenant, request.scope.kind, request.scope.value, request.gate, request.life, request.grace_ns)
+        if what != tuple(facts[name] for name in ("principal", "tenant", "scope_kind", "scope_value", "gate", "life", "grace_ns")):
+            return []
+        domains = {who: "order-request" if who == request.principal else "countersign" for who, _ in signatures}
+        may = (OPERATORS if request.principal in OPERATORS else frozenset()) | APPROVERS - {request.principal}
+        asks = {who for who, signature in signatures if who in may and who not in revoked and self._signer.verify(who, domains[who], raw, signature)}
+        return sorted(asks) if request.principal in asks else []
 
 
 def _stops_its_own(raw: bytes, signer: str) -> bool:

@@ -168,7 +168,7 @@ class Observer:
             fields = {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies}
             self.emit("cell-status", {**fields, "cell": int(message.cell.removeprefix("cell-"))})
         elif isinstance(message, OrderStatus):
-            self.emit("order-status", {"request": message.request, "order": message.order, "stage": message.stage, "copies": message.copies})
+            self.emit("order-status", {name: getattr(message, name) for name in ("request", "order", "stage", "copies", "keys")})
         elif isinstance(message, AgentStatus):
             token = _parts(message.token)
             self.emit("agent-status", {"order": message.order, "agent": message.agent, "token": token, "stage": message.stage})
@@ -269,8 +269,10 @@ class Observer:
         what = {"request": body["request"], "action": facts["action"], "tenant": body["tenant"], "order": body["order"]}
         under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"]]}
         differs = body["candidate"] not in (None, body["stable"])
+        signed = body.get("countersigned") or {"raw": b"", "signatures": []}
+        askers = self._judge.askers(signed["raw"], [tuple(each) for each in signed["signatures"]], facts, self._revoked)
         outcome = {"stable": body["stable"], "ruling": body["ruling"], "raised": raised, "differs": differs, "replayed": not why, "why": why}
-        self.emit("decision", {**what, **under, **outcome})
+        self.emit("decision", {**what, **under, **outcome, "asking": facts["asking"], "askers": askers})
 
     def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
         self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
@@ -386,7 +388,7 @@ class Observer:
     def on_draft(self, effect: Send, message: ResumeDraft) -> None:
         if message.stage != "REFUSED":
             covers = list(msgspec.msgpack.decode(message.raw, type=ResumeBody).covers) if message.raw else []
-            self.emit("draft-sent", {"request": message.request, "covers": covers})
+            self.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": hashlib.sha256(message.raw).hexdigest()})
 
     def on_stop_ack(self, effect: Send, message: StopAck) -> None:
         self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})

@@ -44,7 +44,7 @@ SENTENCES: dict[str, str] = {
     "order-requested": "{principal} asks for {severity} on {scope} of {tenant} (grace {grace}).",
     "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",
     "order-durable": "Holds the order {order} durably.",
-    "order-status": "The operator is told: order {order} is {stage}, {copies} durable copies.",
+    "order-status": "The operator is told: order {order} is {stage}, {copies} durable copies; {keys} more keys are needed.",
     "cell-status": "The operator is told: in cell {cell} order {order} is {stage}, {copies} durable copies there.",
     "agent-status": "The operator is told: {agent} is {stage} under order {order}.",
     "order-rejected": "Refuses an order from {sender}: {why}.",

@@ -31,7 +31,7 @@ class _Book:
     proofs: dict[Proof, int] = field(default_factory=dict)
     recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
     stops: dict[tuple[str, Token], int] = field(default_factory=dict)
-    rulings: dict[str, int] = field(default_factory=dict)
+    rulings: dict[tuple[str, bool], int] = field(default_factory=dict)  # request, and whether several people ask
     permits: int = 0
     root: bytes = NO_PERMITS
     started_ns: int = -1
@@ -195,14 +195,15 @@ class AuditComplete(InvariantChecker):
     # -- rulings
 
     def _ruling(self, index: int, fact: Fact) -> None:
-        """Of orders, which are made once; a resume is decided anew with each draft."""
+        """Of orders, which are made once, and once more when further people ask for them; a resume is decided anew with each draft."""
         if fact.body["action"] != "order":
             return
         book, request, allowed = self._book(fact.node), fact.body["request"], fact.body["ruling"][0]
-        if allowed and request in book.rulings:
-            self.blame(f"{fact.node} recorded twice that it allows request {request}", book.rulings[request], index)
+        ruling = (request, fact.body["asking"] > 1)
+        if allowed and ruling in book.rulings:
+            self.blame(f"{fact.node} recorded twice that it allows request {request}", book.rulings[ruling], index)
         if allowed:
-            book.rulings[request] = index
+            book.rulings[ruling] = index
         self._ruled.add(request)
 
     def _told(self, index: int, fact: Fact) -> None:

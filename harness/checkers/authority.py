@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run
+from harness.checkers.words import is_replica
 from harness.history import Fact
+
+ALIVE = 0
+MS = 1_000_000
 
 
 class AuthZ(InvariantChecker):
-    """S13. Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may
-    say it, a certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys. An
-    instance is an order, certificate or change taken in by a node. That a certificate lifts nothing beyond its tenant and scope is S7's.
+    """S13. Nobody's intent holds what nobody was entitled to say.
+
+    - Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may say it, a
+      certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys.
+    - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
+      in time may spread for ever. Skipped where that replica's clock was broken (T5).
+    - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
+      exactly that; and what is stopped, and not merely isolated, has as many.
+
+    An instance is an order, certificate or change taken in by a node, or a decision that counts or demands several keys. That a certificate lifts
+    nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
-    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed"})
+    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._drafted: dict[str, tuple[int, int]] = {}  # certificate -> when its draft was first shown, index of that fact
+        self._let_in: set[str] = set()
+        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "decision":
+            self._decision(index, fact)
+        elif fact.kind == "draft-sent":
+            self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
+        elif fact.kind == "hostile-input":
+            self._handed[fact.node] = fact.at_ns
+        else:
+            self._taken_in(index, fact)
+
+    def _taken_in(self, index: int, fact: Fact) -> None:
         self.examined += 1
         if not fact.body["authentic"]:
             if fact.kind == "keyset-installed":
@@ -25,3 +54,31 @@ class AuthZ(InvariantChecker):
                 kind = fact.kind.removesuffix("-learned")
                 what = f"{kind} {fact.body[kind][:12]}"
             self.blame(f"{fact.node} took in {what}, which is not authentic", index)
+        elif fact.kind == "certificate-learned":
+            self._age(index, fact)
+
+    def _age(self, index: int, fact: Fact) -> None:
+        """One that came in a peer's name was let in by that peer, as far as a replica can tell: then nobody vouched for its age."""
+        certificate = fact.body["certificate"]
+        if certificate in self._let_in or not is_replica(fact.node):
+            return
+        self._let_in.add(certificate)
+        drafted_ns, drafted = self._drafted.get(certificate, (fact.at_ns, index))
+        if fact.node in self.run.clock_suspects or self._handed.get(fact.node) == fact.at_ns:
+            self.skipped += 1
+        elif fact.at_ns - drafted_ns > self.run.bounds.approval_ns:
+            late_ms = (fact.at_ns - drafted_ns - self.run.bounds.approval_ns) // MS
+            self.blame(f"{fact.node} let certificate {certificate[:12]} in {late_ms} ms after its end", drafted, index)
+
+    def _decision(self, index: int, fact: Fact) -> None:
+        body = fact.body
+        *_, life, _, demanded = body["ruling"]
+        if body["action"] != "order" or max(body["asking"], demanded) == 1:
+            return
+        self.examined += 1
+        asked = max(1, len(body["askers"]))
+        what = f"{fact.node} decided on {body['action']} {body['request']}"
+        if body["asking"] > asked:
+            self.blame(f"{what} as asked for by {body['asking']} people, of whom {asked} may and did", index)
+        elif life > ALIVE and not body["canary"] and asked < demanded:
+            self.blame(f"{what}, which stops, for {asked} of {demanded} people that its policy demands", index)

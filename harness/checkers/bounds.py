@@ -45,14 +45,17 @@ class Bounds:
     gossip_ns: int
     stop_timeout_ns: int
     standby_max_ns: int
+    approval_ns: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Bounds:
         """Raises `KeyError` for a missing parameter, `ValueError` for a drift of 100 % or more, under which nothing is bounded.
 
-        A history that does not tell how often replicas gossip, or how long a stop or a standby may take, is judged by the slowest that is allowed.
+        A history that does not tell how often replicas gossip, or how long a stop, a standby or an approval may take, is judged by the slowest that
+        is allowed.
         """
-        told = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"], "standby_max_ns": UNLIMITED_NS, **parameters}
+        slowest = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"]}
+        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, **parameters}
         bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
         if not 0 <= bounds.drift_ppm < MILLION:
             raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")

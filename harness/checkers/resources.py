@@ -22,13 +22,13 @@ MESSAGES_AN_ORDER = 64
 
 
 class BoundedResources(InvariantChecker):
-    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard
-    of each other's; and one soft order one child for each agent: intent grows with what people ask for, and with nothing else but a sidecar's
-    own stop (3.5), of which there is no second while the first stands. (2) A replica's or sidecar's log has at most 256 records, 4 a lease for
-    each agent that it serves, one a round of gossip, and 16 for each order and agent. (3) After the heal a node hears at most 256 messages, 8
-    for each node that speaks to it in each renewal or gossip, and 64 for each order (where the driver counts them). (4) While others flood,
-    and after a fleet has come back at once, a sidecar that nothing else troubles learns an order within (2 R + gossip) / (1 - rho) + slack of
-    when it was asked for, or of when its link came back.
+    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard of
+    each other's, and one more once several people ask for it, whoever they are; and one soft order one child for each agent: intent grows with
+    what people ask for, and with nothing else but a sidecar's own stop (3.5), of which there is no second while the first stands. (2) A replica's
+    or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and agent.
+    (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where
+    the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order
+    within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
@@ -47,8 +47,9 @@ class BoundedResources(InvariantChecker):
         self._asked: dict[str, tuple[int, int]] = {}  # request -> (index, when)
         self._requests: set[tuple[str, str]] = set()
         self._people: set[str] = set()  # who asked for anything; what is signed in anybody else's name came of no request, and is S13's matter
-        self._rulings: set[tuple[str, int, str, str]] | None = None  # further ones: request, rollout, policy, canary; once there are rollouts
-        self._first: dict[str, tuple[int, str, str]] = {}  # request -> what it was first ruled on under
+        # request -> what it was first ruled on under: rollout, policy, canary, whether several keys asked; and, once there are rollouts, what else
+        self._first: dict[str, tuple[int, str, str, bool]] = {}
+        self._rulings: set[tuple[str, int, str, str, bool]] | None = None
         self._surplus = 0  # the last order that was one too many, as far as its ruling was seen
         self._roots: dict[str, int] = {}
         self._children: dict[tuple[str, str], str] = {}
@@ -104,9 +105,10 @@ class BoundedResources(InvariantChecker):
     def _decision(self, _index: int, fact: Fact) -> None:
         body = fact.body
         if body["action"] == "order" and body["order"]:
-            self._first.setdefault(body["request"], (body["seq"], body["policy"], body["canary"]))
-            if self._rulings is not None and self._first[body["request"]] != (body["seq"], body["policy"], body["canary"]):
-                self._rulings.add((body["request"], body["seq"], body["policy"], body["canary"]))
+            under = (body["seq"], body["policy"], body["canary"], body["asking"] > 1)
+            self._first.setdefault(body["request"], under)
+            if self._rulings is not None and self._first[body["request"]] != under:
+                self._rulings.add((body["request"], *under))
 
     def _too_many(self) -> bool:
         return self._asked_for() > len(self._requests) + len(self._rulings or ())

@@ -13,14 +13,15 @@ from msgspec import structs
 from harness.planted.bug import PlantedBug
 from killswitch.core import drift, intent, leases, trust
 from killswitch.core.events import Record
-from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import Order, OrderBody
+from killswitch.core.intent import KnownCertificate, KnownOrder
+from killswitch.core.messages import COUNTER_MAX, Order, OrderBody
 from killswitch.core.replica import dispatch
-from killswitch.core.replica.state import Replica, concerned, residue_ns
+from killswitch.core.replica.state import Draft, Replica, concerned, residue_ns
 from killswitch.core.sidecar import recover, standby
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.stamps import Reading
 from killswitch.core.trust import Trust
 
 RETENTION_MS = 3_600_000
@@ -103,6 +104,22 @@ def one_peer_is_enough(state: drift.Doubting, tolerated: int, now_ns: int) -> bo
     return _doubt(state, 0, now_ns)
 
 
+def signed_is_for_ever(state: Replica, known: KnownCertificate) -> int | None:
+    """Approvers have signed, and signatures do not age."""
+    return COUNTER_MAX
+
+
+def any_boot_will_do(state: Replica, known: KnownCertificate) -> int | None:
+    """The number is there; that the clock it was read off began anew since is overlooked."""
+    return next((each.clock_ns for each in known.body.ends if each.replica == state.node), None)
+
+
+def on_a_true_clock(state: Replica, draft: Draft, now_ns: int) -> tuple[Reading, ...]:
+    """Whose clock is not true?"""
+    read = {**draft.read, state.node: Reading(state.node, state.boot, now_ns)}
+    return tuple(structs.replace(each, clock_ns=each.clock_ns + state.parameters.approval_ns) for _, each in sorted(read.items()))
+
+
 B14 = PlantedBug(
     "B14", "a retention job on the wall clock drops orders that are an hour old", {"replica.dispatch:on_gossip_timer": orders_are_kept_for_an_hour},
     ("S25", "S4", "S24"), ("wall-clock-jumps-in-a-drain",), "easy",
@@ -134,6 +151,15 @@ BUGS = (
     PlantedBug(
         "B87", "a stop for a standby that was too long does not survive a restart of the sidecar",
         {"sidecar.recover:_fold_order": ones_own_stop_is_forgotten}, ("S4", "S25"), ("flapping-standby-ends-in-a-stop",), "easy",
+    ),
+    PlantedBug("B134", "an approval never ends", {"replica.resumes:end_here": signed_is_for_ever}, ("S13",), ("approved-too-late",), "easy"),
+    PlantedBug(
+        "B135", "the end of an approval is believed after a reboot", {"replica.resumes:end_here": any_boot_will_do}, ("S13",),
+        ("approved-too-late",), "medium",
+    ),
+    PlantedBug(
+        "B136", "the end of an approval leaves no margin for drift", {"replica.resumes:ends": on_a_true_clock}, ("S13",),
+        ("approved-too-late",), "medium",
     ),
     PlantedBug(
         "B124", "a node doubts its own clock as soon as one peer disagrees with it", {"drift:doubt": one_peer_is_enough}, ("L5",),

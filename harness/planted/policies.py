@@ -5,19 +5,22 @@ from __future__ import annotations
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import intent, policy, rollout, trust
+from killswitch.core import codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import RolloutBody, RolloutRecord, Stage
-from killswitch.core.messages import Gate
+from killswitch.core.countersigns import Countersignature
+from killswitch.core.messages import Gate, OrderRequest
 from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
-from killswitch.core.replica import rollouts
+from killswitch.core.replica import orders, rollouts
 from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.rollout import Answer, KnownRollout, Policies, Snapshot
+from killswitch.core.trust import Trust
 
 _join = rollout.join
 _learn_rollout = rollouts.learn_rollout
 _rolled_back = rollout.rolled_back
 _resume_ruling = policy.resume_ruling
+_stop_ruling = policy.stop_ruling
 
 
 def no_floor(undecided: bool) -> Gate:
@@ -101,6 +104,26 @@ def every_order_counts(state: Replica, now: Snapshot) -> int:
     return sum((each.policy_seq, each.canary_hash, each.raised) == (now.seq, canary, True) for each in decisions)
 
 
+def keys_are_keys(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> frozenset[str]:
+    """Every signature that verifies is one more key; that one of them is the asker's own does not catch the eye."""
+    raw = codec.unsigned(request)
+    return frozenset(
+        each.countersigner for each in signatures if trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)
+    )  # fmt: skip
+
+
+def a_mode_for_each_key(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> tuple[policy.Request, Answer]:
+    """A key that may approve will do, and so will the word of the client that there are several."""
+    asked = structs.replace(orders.question(state, request), asking=1 + len(signatures))
+    return asked, rollouts.decide(state, asked)
+
+
+def wait_for_the_others(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
+    """Two keys are two keys: until both are there, nothing happens."""
+    ruling = _stop_ruling(bundle, request, answer)
+    return structs.replace(ruling, allowed=ruling.allowed and request.asking >= ruling.approvals)
+
+
 BUGS = (
     PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",),
                ("policy-that-fails",), "easy"),
@@ -127,4 +150,10 @@ BUGS = (
                ("guard-and-promotion-made-apart",), "easy"),
     PlantedBug("B121", "a guard counts the children of a stop as stops", {"replica.rollouts:canary_only_stops": every_order_counts}, ("S21",),
                ("canary-that-stops-what-is-isolated",), "easy"),
+    PlantedBug("B131", "who asks for a stop countersigns it himself", {"trust:countersigners": keys_are_keys}, ("S13",),
+               ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B132", "further keys are counted and not verified", {"replica.orders:ruled": a_mode_for_each_key}, ("S13",),
+               ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B133", "a stop that takes two keys does nothing with one", {"policy:stop_ruling": wait_for_the_others}, ("S21",),
+               ("kill-that-takes-two-keys",), "easy"),
 )  # fmt: skip

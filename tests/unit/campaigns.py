@@ -78,7 +78,7 @@ def violated_history() -> History:
     for node, at_ms in (("replica/1", 12_010), ("replica/2", 12_031), ("replica/3", 12_033), (_HOME, 12_052), (_CUT, 20_400)):
         add(at_ms, "order-learned", node, **learned)
         add(at_ms + 3, "order-durable", node, order=ORDER)
-    add(12_040, "order-status", "operator", request="r1", order=ORDER, stage="EFFECTIVE", copies=2)
+    add(12_040, "order-status", "operator", request="r1", order=ORDER, stage="EFFECTIVE", copies=2, keys=0)
     _stop(recorder, _HOME, "acme/2", 12_052)
     _stop(recorder, _CUT, "acme/1", 20_400)
     add(13_200, "node-crashed", "replica/3", lost_records=2, power=True)

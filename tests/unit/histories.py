@@ -78,6 +78,7 @@ class Story:
         usual = {
             "request": "req", "action": "order", "tenant": "acme", "order": "", "seq": 1, "policy": "p", "canary": "", "input": "i",
             "requested": [1, 1], "stable": ALLOWED, "ruling": ALLOWED, "raised": False, "differs": False, "replayed": True, "why": "",
+            "asking": 1, "askers": [],
         }  # fmt: skip
         return self.say("decision", node, **{**usual, **fields})
 

@@ -54,7 +54,7 @@ def test_of_a_whole_order_effective_is_said_when_every_cell_that_it_concerns_hol
     for last, verdict in (("replica/3", Verdict.INVALID), ("replica/5", Verdict.VALID)):
         told = story()
         durable(told, "replica/1", "replica/2", "replica/4", last)
-        told.say("order-status", "operator", request="r1", order="o1", stage="EFFECTIVE", copies=4)
+        told.say("order-status", "operator", request="r1", order="o1", stage="EFFECTIVE", copies=4, keys=0)
         assert told.judged("S20").verdict is verdict
 
 

@@ -304,12 +304,12 @@ def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
     story = Story()
     ruled = story.decide("replica/1", request="r1")
     story.decide("replica/2", request="r1")
-    story.say("order-status", "operator", request="r1", order="o1", stage="ACCEPTED", copies=1)
+    story.say("order-status", "operator", request="r1", order="o1", stage="ACCEPTED", copies=1, keys=0)
     assert story.judged("S15").verdict is Verdict.VALID
     twin = story.decide("replica/1", request="r1")
     assert story.judged("S15").witness == (ruled, twin)
     unruled = Story()
-    told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0)
+    told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
     assert unruled.judged("S15").witness == (told,)
 
 

@@ -222,7 +222,7 @@ def test_copies_that_were_told_are_not_lost(learners: int, verdict: Verdict) -> 
     story = Story()
     for number in range(1, learners + 1):
         story.learn(f"replica/{number}", "o1")
-    told = story.say("order-status", "operator", request="r1", order="o1", stage="EFFECTIVE", copies=2)
+    told = story.say("order-status", "operator", request="r1", order="o1", stage="EFFECTIVE", copies=2, keys=0)
     story.crash("replica/2")
     recovered = story.recover("replica/2")
     finding = story.judged("S11")
@@ -242,6 +242,48 @@ def test_only_authentic_orders_and_certificates_are_taken_in(authentic: bool) ->
         finding = story.judged("S13")
         assert finding.verdict is (Verdict.VALID if authentic else Verdict.INVALID)
         assert (finding.examined, finding.witness) == (1, () if authentic else (2,))
+
+
+VALID_NS = 60 * SECOND
+
+
+@pytest.mark.parametrize(("after_ns", "verdict"), [(VALID_NS, Verdict.VALID), (VALID_NS + 1, Verdict.INVALID)])
+def test_a_certificate_is_let_in_before_its_end_and_spreads_for_ever(after_ns: int, verdict: Verdict) -> None:
+    story = Story(approval_ns=VALID_NS)
+    drafted = story.at(SECOND).say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    story.at(SECOND + after_ns).certify("replica/1", "c1", "o1")
+    learned = drafted + 1
+    story.at(9 * VALID_NS).certify("replica/2", "c1", "o1")
+    story.certify(SIDECAR, "c1", "o1")
+    finding = story.judged("S13")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (drafted, learned))
+
+
+def test_the_end_of_a_certificate_is_not_judged_by_a_clock_that_was_broken() -> None:
+    story = Story(approval_ns=VALID_NS)
+    story.fault("clock-drift", "replica/1")
+    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    story.at(2 * VALID_NS).certify("replica/1", "c1", "o1")
+    assert story.judged("S13").verdict is Verdict.VALID
+
+
+ISOLATED, KILLED = [True, 2, 0, 0, 2], [True, 2, 2, 0, 2]
+
+
+@pytest.mark.parametrize(("ruling", "asking", "askers", "canary", "verdict"), [
+    (ISOLATED, 1, [], "", Verdict.VALID),
+    (KILLED, 2, ["alice", "bob"], "", Verdict.VALID),
+    (KILLED, 2, ["alice"], "", Verdict.INVALID),
+    (KILLED, 1, [], "", Verdict.INVALID),
+    (KILLED, 1, [], "c", Verdict.VALID),
+    (ISOLATED, 3, ["alice", "bob"], "", Verdict.INVALID),
+])  # fmt: skip
+def test_a_stop_that_takes_several_keys_has_as_many_people(ruling: list[int], asking: int, askers: list[str], canary: str, verdict: Verdict) -> None:
+    story = Story()
+    decided = story.decide(order="o1", ruling=ruling, asking=asking, askers=askers, canary=canary)
+    finding = story.judged("S13")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert finding.witness == (() if verdict is Verdict.VALID else (decided,))
 
 
 # -- S25

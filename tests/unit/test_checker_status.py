@@ -18,7 +18,7 @@ def told(story: Story, stage: str, token: list[Any] | None = None, order: str = 
 
 
 def order_told(story: Story, stage: str, copies: int) -> int:
-    return story.say("order-status", "operator", request="r1", order="o1", stage=stage, copies=copies)
+    return story.say("order-status", "operator", request="r1", order="o1", stage=stage, copies=copies, keys=0)
 
 
 # -- S20: orders
@@ -42,7 +42,7 @@ def test_more_copies_told_than_made_is_a_violation(stage: str, copies: int) -> N
 
 def test_a_refusal_is_a_status_of_no_order() -> None:
     story = Story()
-    story.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0)
+    story.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
     assert (story.judged("S20").verdict, story.judged("S20").examined) == (Verdict.VALID, 0)
 
 
@@ -232,7 +232,7 @@ def test_a_fence_does_not_spare_the_wait_where_a_sink_cannot_be_fenced() -> None
 
 
 def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND) -> int:
-    return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers))
+    return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers), certificate="c1")
 
 
 def asked(story: Story, kind: str = "agent", value: str = AGENT) -> int:
