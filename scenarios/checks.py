@@ -238,10 +238,8 @@ def _action(scenario: Scenario, entry: EntryForm, at: Steps, roster: Roster | No
 def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
     if form.grace is not None and verb != "soft":
         yield Complaint((*at, "grace"), f"a {verb} has no grace", "remove it, or use soft")
-    if form.approvers is not None and verb != "resume":
-        yield Complaint((*at, "approvers"), f"a {verb} needs no approvers", "remove it")
-    if form.approve_after is not None and verb != "resume":
-        yield Complaint((*at, "approve-after"), f"a {verb} waits for no approvers", "remove it")
+    if form.approve_after is not None and verb != "resume" and not form.approvers:
+        yield Complaint((*at, "approve-after"), f"a {verb} waits for no approvers", "remove it, or name who countersigns it: approvers: [bob]")
     kind, value = form.scope
     if form.tenant is not None and kind != "label":
         yield Complaint((*at, "tenant"), f"a scope of kind {kind} names its tenant itself, if any", "remove it", repr(form.tenant))

@@ -70,7 +70,7 @@ def parameters(form: ParametersForm) -> Parameters:
     return Parameters(
         lease_ns=form.lease, renew_ns=form.renew, grace_ns=form.grace, grace_max_ns=form.grace_max, challenge_ns=form.challenge,
         drift_ppm=form.drift, slack_ns=form.slack, stop_timeout_ns=form.stop_timeout, kill_retry_ns=form.kill_retry,
-        gossip_ns=form.gossip, approvals=form.approvals, standby_max_ns=form.standby_max,
+        gossip_ns=form.gossip, approvals=form.approvals, standby_max_ns=form.standby_max, approval_ns=form.approval,
     )  # fmt: skip
 
 

@@ -207,7 +207,7 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
         grace_ns=dice.once(f"entry/{entry_id}/grace", grace) if verb == "soft" else 0,
         cleanup=form.cleanup if verb == "soft" else "none",
         replica=_replica(scenario, form, dice, entry_id),
-        approvers=derive.approvers(form, scenario.parameters.approvals) if verb == "resume" else (),
+        approvers=derive.approvers(form, scenario.parameters.approvals) if verb == "resume" else form.approvers or (),
         approve_after_ns=dice.once(f"entry/{entry_id}/approve-after", form.approve_after) if form.approve_after else 0,
     )
 

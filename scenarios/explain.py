@@ -132,7 +132,9 @@ def _order(scenario: Scenario, verb: str, form: OperationForm) -> str:
         how += f" within a grace of {_drawn_span(grace, duration_text)}"
     if verb == "resume":
         how += f", approved by {' and '.join(derive.approvers(form, scenario.parameters.approvals))}"
-        how += f" after {_drawn_span(form.approve_after, duration_text)}" if form.approve_after else ""
+    elif form.approvers:
+        how += f", countersigned by {' and '.join(form.approvers)} if policy wants more keys"
+    how += f" after {_drawn_span(form.approve_after, duration_text)}" if form.approve_after else ""
     via = f"replica {form.replica}" if form.replica else "a replica drawn per seed"
     return f"{form.principal} asks {via} for {verb.upper()} ({how}) on {whom}, reason {form.reason!r}"
 

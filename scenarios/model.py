@@ -128,6 +128,7 @@ class ParametersForm(Form):
     gossip: forms.Duration = default("500ms")
     approvals: int = Field(default=2, ge=1, le=3)
     standby_max: forms.Duration = default("600s")
+    approval: forms.Duration = default("3600s")
 
 
 class NetworkForm(Form):
@@ -183,8 +184,11 @@ class OperationForm(Form):
     grace: forms.DurationSpan | None = Field(default=None, description="for soft; the default is parameters.grace")
     cleanup: Literal["none", "compensate"] = Field(default="none", description="for soft: finish what is begun, or undo it where it can be")
     principal: Principal = "alice"
-    approvers: tuple[Principal, ...] | None = Field(default=None, description="for resume; the default is as many of bob, carol, dave as are needed")
-    approve_after: forms.DurationSpan | None = Field(default=None, description="for resume: how long approvers take over a draft; by default no time")
+    approvers: tuple[Principal, ...] | None = Field(
+        default=None,
+        description="who signs a resume, by default as many of bob, carol, dave as are needed; who countersigns a stop, by default nobody",
+    )
+    approve_after: forms.DurationSpan | None = Field(default=None, description="how long approvers take to sign; by default no time")
     replica: int | None = Field(default=None, ge=1, description="the replica asked first; drawn per seed if left out")
     request: forms.EntryId | None = Field(default=None, description="idempotency key; two operations with the same are one and its retry")
     allow_empty: bool = False

@@ -131,8 +131,9 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="operation"):
     """Something a person does. ``verb``: soft, hard, isolate, quiesce, resume, policy-shadow, -canary, -promote, -rollback.
 
-    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume, in what time. ``policy``: the
-    name of the one to try (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the global scope.
+    ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume, or countersigns a stop, in what time.
+    ``policy``: the name of the one to try (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the
+    global scope.
     """
 
     verb: str

@@ -43,7 +43,7 @@ LEFT = ("lease.left", "drain.left")
 COMPARISONS = ("<", "<=", ">", ">=")
 STATES = {"gate": tuple(Gate.__members__), "mode": triggers.MODES}
 SCOPES = {"agent": AGENT_PATTERN, "tenant": NAME_PATTERN, "label": rf"{NAME_PATTERN}=[A-Za-z0-9._-]{{1,63}}", "global": ""}
-POSITIVE = ("lease_ns", "renew_ns", "challenge_ns", "stop_timeout_ns", "kill_retry_ns", "gossip_ns", "standby_max_ns")
+POSITIVE = ("lease_ns", "renew_ns", "challenge_ns", "stop_timeout_ns", "kill_retry_ns", "gossip_ns", "standby_max_ns", "approval_ns")
 NATURAL = ("grace_ns", "grace_max_ns", "slack_ns")
 
 Problems = Iterator[str]
