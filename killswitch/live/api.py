@@ -8,7 +8,7 @@ and resumes carry, besides, the person's own signature, which this process canno
 |200, 202|done as the body says; 202: an order is held here and not yet by enough replicas, ask again with the same request|
 |403|the policy says no|
 |404, 422|no such thing; a request that is not of the form|
-|409|this request's order was lifted, or a resume lists less than is in force: ask anew|
+|409|this request's order was lifted, or a resume lists less than is in force or was approved too late: ask anew|
 |503|no answer from the core, or a disk that cannot record: ask another replica|
 """
 
@@ -186,7 +186,8 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
             raise NotAllowed(answer.why)
         response.status_code = {"ACCEPTED": 202, "ALREADY_COVERED": 409}.get(answer.stage, 200)
         stands = plane.order(answer.order, plane.tenants_of(who))
-        return {"request": answer.request, "order": answer.order, "stage": answer.stage, "copies": answer.copies, "why": answer.why, "stands": stands}
+        said = {name: getattr(answer, name) for name in ("request", "order", "stage", "copies", "why")}
+        return {**said, "keys_needed": answer.keys, "stands": stands}
 
     @api.post("/v1/resumes/drafts", responses=REFUSALS)
     async def draft(form: DraftForm, who: Person) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
         assert isinstance(answer, ResumeStatus)
         if answer.stage == "REFUSED":
             raise NotAllowed(answer.why)
-        response.status_code = 409 if answer.stage == "NEEDS_CONTEXT" else 200
+        response.status_code = 409 if answer.stage in ("NEEDS_CONTEXT", "EXPIRED") else 200
         return {"request": answer.request, "certificate": answer.certificate, "stage": answer.stage, "missing": list(answer.missing)}
 
 

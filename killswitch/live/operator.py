@@ -53,6 +53,9 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     else:
         print(f"order {said['order'][:12]} {said['stage'].lower()}: {said['copies']} replicas hold it")
         _show_orders([stands] if stands else [])
+    if said["keys_needed"]:
+        print(f"isolated for now: policy wants {said['keys_needed']} more people to ask for this", file=sys.stderr)
+        return Exit.UNKNOWN
     if said["stage"] != "EFFECTIVE":
         print(f"not yet held by enough replicas: ask again with --request {named}", file=sys.stderr)
         return Exit.UNKNOWN
@@ -259,6 +262,9 @@ def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
     answer = _asked(lambda: remote.resume(drafted["request"], drafted["raw"], drafted["approvals"]), "hand it in again")
     if as_json:
         print(json.dumps({"schema": "killswitch/resume/1", **answer.body}))
+    if answer.body["stage"] == "EXPIRED":
+        print("approved too late: draft anew, and have that approved", file=sys.stderr)
+        return Exit.REFUSED
     if answer.body["stage"] == "NEEDS_CONTEXT":
         missing = ", ".join(order_id[:12] for order_id in answer.body["missing"])
         print(f"another order has come since the draft ({missing}): draft anew, so that approvers see it", file=sys.stderr)
