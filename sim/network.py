@@ -5,10 +5,11 @@ Owns when, and whether, and how often a message arrives. Must not know what is i
 A link is one direction between two nodes. In itself it keeps order, as a connection does, and no two messages arrive at the same instant, which
 would leave their order to chance. Faults make it lose, repeat, hold back or stop:
 
-    blackhole, cut   what is sent or would arrive meanwhile is gone (a cut would also be noticed; the protocol needs no such notice)
-    stall            it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
+    blackhole, cut, reset   what is sent or would arrive meanwhile is gone (an end would also be noticed; the protocol needs no such notice)
+    stall                   it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
 
-A link that carries only so many bytes a second sends one message after the other, prohibitions first, each as long as it is on the wire.
+A link that carries only so many bytes a second, or small pieces with pauses, sends one message after the other, prohibitions first, each as long as
+it is on the wire. One whose connections end after so many bytes loses the message in whose middle that is.
 
 Each link draws from streams of its own, so that what goes over one shifts nothing on another.
 """
@@ -25,16 +26,22 @@ from sim.queue import Event, Lane, Queue
 from sim.tape import BITS, Draw, Tape, happens
 
 STALLED_MAX = 10_000
+RESEND_NS = 200_000_000  # the least that Linux waits before it sends a packet again
+RESENT_MAX = 6
+HANDSHAKE_BYTES = 1400  # each way, of mutual TLS with the deployment's certificates
 Deliver = Callable[[str, str, Message], None]
 
 
 class Impairment:
     """What faults add to a link at the moment; chances in parts per million. ``spoils``: what becomes of a message from one node to another, None if
-    it is lost."""
+    it is lost. ``cut_bytes``: what a connection carries before it ends. ``resend_ppm``: the chance that a packet is lost, which TCP sends again."""
 
-    __slots__ = ("bytes_per_s", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "reorder_ns", "reorder_ppm", "spoils")
+    __slots__ = (
+        "bytes_per_s", "cut_bytes", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "pause_ns", "piece_bytes", "reorder_ns", "reorder_ppm",
+        "resend_ppm", "spoils",
+    )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each by its name, and most are left out
         self,
         fault: str,
         *,
@@ -44,6 +51,10 @@ class Impairment:
         reorder_ppm: int = 0,
         reorder_ns: int = 0,
         bytes_per_s: int = 0,
+        piece_bytes: int = 0,
+        pause_ns: int = 0,
+        cut_bytes: int = 0,
+        resend_ppm: int = 0,
         spoils: Callable[[str, str, Message], Message | None] | None = None,
     ) -> None:
         self.fault = fault
@@ -54,14 +65,31 @@ class Impairment:
         self.reorder_ppm = reorder_ppm
         self.reorder_ns = reorder_ns
         self.bytes_per_s = bytes_per_s
+        self.piece_bytes = piece_bytes
+        self.pause_ns = pause_ns
+        self.cut_bytes = cut_bytes
+        self.resend_ppm = resend_ppm
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a message is on the wire for a time, in which no other is."""
+        return bool(self.bytes_per_s or self.piece_bytes)
+
+    def wire_ns(self, size: int) -> int:
+        """How long so many bytes are on the wire."""
+        if self.piece_bytes:
+            return -(-size // self.piece_bytes) * self.pause_ns
+        return size * SECOND_NS // self.bytes_per_s
 
 
 class Luck:
-    """What a link draws from once something is wrong with it."""
+    """What a link draws from once something is wrong with it, and what faults count on it."""
 
-    __slots__ = ("held", "held_for", "lost", "repeated")
+    __slots__ = ("carried", "held", "held_for", "lost", "repeated", "resent")
 
     def __init__(self, tape: Tape, link: str) -> None:
+        self.carried: dict[str, int] = {}  # by the connection that is open, for each fault that will end it
+        self.resent = tape.light("network.resend", link)
         self.lost = tape.light("network.loss", link)
         self.repeated = tape.light("network.duplicate", link)
         self.held = tape.light("network.reorder", link)
@@ -71,8 +99,8 @@ class Luck:
 class Trouble:
     """What faults make of a link. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
-    ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them that limit the bytes a second.
-    ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them by which a message takes its time
+    on the wire. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
     __slots__ = ("blocks", "impairments", "landed", "luck", "narrow", "stalled", "waiting", "wrong")
@@ -129,7 +157,9 @@ class Links(dict[tuple[str, str], Link]):
         else:
             trouble.impairments[fault] = impairment
         trouble.wrong = (*self._wrong, *trouble.impairments.values())
-        trouble.narrow = tuple(each for each in trouble.wrong if each.bytes_per_s)
+        trouble.narrow = tuple(each for each in trouble.wrong if each.is_narrow)
+        if trouble.luck is not None:
+            trouble.luck.carried.pop(fault, None)
 
 
 def stream_of(source: str, target: str) -> str:
@@ -197,6 +227,10 @@ class Network:
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
+            if impairment.cut_bytes and self._ends(link, luck, impairment, message):
+                return
+            if impairment.resend_ppm:
+                extra_ns += self._resent_ns(luck, impairment)
             if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
@@ -209,36 +243,54 @@ class Network:
                 in_order = False
         for _ in range(copies):
             if trouble.narrow:
-                self._queue_up(link, trouble, message)
+                self._queue_up(link, trouble, message, extra_ns)
             else:
                 self._carry(link, message, extra_ns, in_order=in_order)
 
+    def _ends(self, link: Link, luck: Luck, impairment: Impairment, message: Message) -> bool:
+        """Whether the connection ends in the middle of this message; the next one finds it opened anew."""
+        carried = luck.carried.get(impairment.fault, HANDSHAKE_BYTES) + len(codec.encode(message, link.source, link.target, ""))
+        ends = carried > impairment.cut_bytes
+        luck.carried[impairment.fault] = HANDSHAKE_BYTES if ends else carried
+        if ends:
+            self._fired(impairment.fault)
+        return ends
+
+    def _resent_ns(self, luck: Luck, impairment: Impairment) -> int:
+        """How long TCP takes to bring a packet through: it waits longer each time, and what was sent later waits behind."""
+        times = 0
+        while times < RESENT_MAX and happens(luck.resent, impairment.resend_ppm):
+            times += 1
+        if times:
+            self._fired(impairment.fault)
+        return RESEND_NS * ((1 << times) - 1)
+
     # -- links that carry only so much
 
-    def _queue_up(self, link: Link, trouble: Trouble, message: Message) -> None:
-        """Let a message wait for its turn; nothing overtakes but what is urgent."""
+    def _queue_up(self, link: Link, trouble: Trouble, message: Message, extra_ns: int) -> None:
+        """Let a message wait for its turn, and then be late as well; nothing overtakes but what is urgent."""
         for impairment in trouble.narrow:
             self._fired(impairment.fault)
         if trouble.waiting is None:
             trouble.waiting = Lanes()
-            self._transmit(link, trouble, message)
+            self._transmit(link, trouble, message, extra_ns)
         else:
-            trouble.waiting.put(message, link.target, message)
+            trouble.waiting.put(message, link.target, (message, extra_ns))
 
-    def _transmit(self, link: Link, trouble: Trouble, message: Message) -> None:
-        rates = [impairment.bytes_per_s for impairment in trouble.narrow]
-        size = len(codec.encode(message, link.source, link.target, "")) if rates else 0
-        self._queue.at(self._queue.now + (size * SECOND_NS // min(rates) if rates else 0), self._transmitted, (link, trouble, message))
+    def _transmit(self, link: Link, trouble: Trouble, message: Message, extra_ns: int) -> None:
+        size = len(codec.encode(message, link.source, link.target, "")) if trouble.narrow else 0
+        wire_ns = max((impairment.wire_ns(size) for impairment in trouble.narrow), default=0)
+        self._queue.at(self._queue.now + wire_ns, self._transmitted, (link, trouble, message, extra_ns))
 
-    def _transmitted(self, journey: tuple[Link, Trouble, Message]) -> None:
+    def _transmitted(self, journey: tuple[Link, Trouble, Message, int]) -> None:
         """The last byte has left: the message is under way like any other, and the next may begin."""
-        link, trouble, message = journey
+        link, trouble, message, extra_ns = journey
         if trouble.blocks:
             self._blocked(trouble, message, trouble.stalled)
         else:
-            self._carry(link, message, 0, in_order=True)
+            self._carry(link, message, extra_ns, in_order=True)
         if trouble.waiting is not None and trouble.waiting.waiting:
-            self._transmit(link, trouble, trouble.waiting.take())
+            self._transmit(link, trouble, *trouble.waiting.take())
         else:
             trouble.waiting = None
 

@@ -74,7 +74,7 @@ class Node:
 
     __slots__ = (
         "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_queue", "_timer_count", "_timers", "_wall", "_wall_ahead_ns",
-        "asks_on", "boot", "clock", "config", "disk", "host", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine", "observer",
+        "asks_on", "boot", "clock", "config", "died_ns", "disk", "host", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine", "observer",
         "pause_in_step", "paused_by", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying", "unfinished",
         "wall_stepped_ns", "world",
     )  # fmt: skip
@@ -91,6 +91,7 @@ class Node:
         self.machine: Machine | None = None
         self.boot = 1
         self.start = 0
+        self.died_ns: int | None = None  # when a process of it last ended
         self.token: Token | None = None
         self.intake: Intake | None = None  # while it can take in only so much
         self.paused_by: set[str] = set()
@@ -170,6 +171,7 @@ class Node:
         if self.machine is None:
             return
         self.machine = None
+        self.died_ns = self.world.queue.now
         self.observer.died()
         if self.intake is not None:
             self.intake.forget()

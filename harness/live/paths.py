@@ -104,7 +104,22 @@ class Paths:
         """Whether a black hole or a stall keeps an echo from coming back."""
         relay = self._relays.get(conduit.name)
         stalls = relay is not None and any(way.stalls for way in relay.ways.values())
-        return stalls or any(toxic.kind == "timeout" for toxic in self._toxics[conduit.name].values())
+        return stalls or self._has(conduit, "timeout")
+
+    def is_reset(self, conduit: Conduit) -> bool:
+        """Whether a connection is reset as soon as something is said."""
+        return self._has(conduit, "reset_peer")
+
+    def closes_late(self, conduit: Conduit) -> bool:
+        """Whether the end of a connection, a reset too, comes late to the other side."""
+        return self._has(conduit, "slow_close")
+
+    def is_blocked(self, conduit: Conduit) -> bool:
+        """Whether some fault keeps echoes from coming back, for as long as it is on."""
+        return self.is_cut(conduit) or self.is_silent(conduit) or self.is_reset(conduit)
+
+    def _has(self, conduit: Conduit, kind: str) -> bool:
+        return any(toxic.kind == kind for toxic in self._toxics[conduit.name].values())
 
     async def measure(self, conduit: Conduit, deadline_s: float, load_bytes: int = 8) -> Measured:
         """What becomes of a probe; of another one, if some fault changed the path meanwhile, which takes a proxy down for a moment."""

@@ -7,6 +7,7 @@ Attestation rests on this and on what the control API reads back, never on an in
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from enum import StrEnum
@@ -17,6 +18,8 @@ from harness.live.guard import LOOPBACK
 from killswitch.live import frames
 from killswitch.live.credentials import Credentials
 from killswitch.live.frames import BrokenFrame, Kind
+
+NONSENSE = b"\xff" * 64  # neither the beginning of a handshake nor a frame of a size that anybody reads
 
 
 class Outcome(StrEnum):
@@ -29,10 +32,14 @@ class Outcome(StrEnum):
 
 
 class Measured(Struct, frozen=True):
-    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting and the handshake are no part of it."""
+    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting and the handshake are no part of it.
+
+    ``reset``: it was closed by an RST, so the kernel says, and not by an end in good order.
+    """
 
     outcome: Outcome
     trip_ns: int = 0
+    reset: bool = False
 
 
 async def probe(port: int, deadline_s: float, load_bytes: int = 8, credentials: Credentials | None = None) -> Measured:
@@ -52,8 +59,29 @@ async def probe(port: int, deadline_s: float, load_bytes: int = 8, credentials: 
         return Measured(Outcome.SILENT)
     except ConnectionRefusedError:
         return Measured(Outcome.REFUSED)
-    except (OSError, EOFError, BrokenFrame):
-        return Measured(Outcome.CLOSED)
+    except (OSError, EOFError, BrokenFrame) as error:  # asyncio raises a ConnectionResetError of its own, for any end within a handshake
+        return Measured(Outcome.CLOSED, reset=isinstance(error, OSError) and error.errno == errno.ECONNRESET)
     finally:
         if writer is not None:
             writer.transport.abort()
+
+
+async def time_to_end(port: int, deadline_s: float) -> int | None:
+    """How long after a first word that no server lets pass the connection through ``port`` ends, in ns; None if not within ``deadline_s``."""
+    writer: asyncio.StreamWriter | None = None
+    began_ns = time.monotonic_ns()
+    try:
+        async with asyncio.timeout(deadline_s):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            began_ns = time.monotonic_ns()
+            writer.write(NONSENSE)
+            while await reader.read(1 << 16):
+                pass
+    except TimeoutError:
+        return None
+    except OSError:
+        pass  # an end, too
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return time.monotonic_ns() - began_ns

@@ -23,12 +23,15 @@ CALL_S = 4.0  # the server itself gives up after two seconds, and says so
 UPSTREAM = "upstream"  # client to server
 DOWNSTREAM = "downstream"
 
-# Toxic -> its one attribute. Chances and jitter are never used: the server rolls them per connection, from a seed that has no effect.
-ATTRIBUTES: Mapping[str, str] = {
-    "latency": "latency",
-    "bandwidth": "rate",
-    "timeout": "timeout",
-    "reset_peer": "timeout",
+# Toxic -> its attributes. Chances, jitter and variation are never used: the server rolls them per connection, from a seed that has no effect.
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "latency": ("latency",),
+    "bandwidth": ("rate",),
+    "timeout": ("timeout",),
+    "reset_peer": ("timeout",),
+    "slicer": ("average_size", "delay"),
+    "limit_data": ("bytes",),
+    "slow_close": ("delay",),
 }
 
 
@@ -49,21 +52,26 @@ class NotAsAsked(ToxiproxyFailed):
 
 
 class Toxic(Struct, frozen=True, order=True):
-    """``stream`` is UPSTREAM or DOWNSTREAM; ``value`` is the attribute's: milliseconds (a timeout of 0 is a black hole), or kB/s."""
+    """``stream`` is UPSTREAM or DOWNSTREAM; ``value`` is the attribute's: milliseconds (a timeout of 0 is a black hole), kB/s, or bytes.
+
+    ``pause_us``: what a slicer waits after each of its pieces; nothing else has a second attribute.
+    """
 
     name: str
     kind: str
     stream: str
     value: int
+    pause_us: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ATTRIBUTES or self.stream not in (UPSTREAM, DOWNSTREAM) or self.value < 0:
-            raise ValueError(f"toxic: need one of {sorted(ATTRIBUTES)}, a stream and a value >= 0 (got {self})")
+        if self.kind not in ATTRIBUTES or self.stream not in (UPSTREAM, DOWNSTREAM) or self.value < 0 or self.pause_us < 0:
+            raise ValueError(f"toxic: need one of {sorted(ATTRIBUTES)}, a stream and values >= 0 (got {self})")
+        if self.pause_us and len(ATTRIBUTES[self.kind]) == 1:
+            raise ValueError(f"toxic: only a slicer pauses (got {self})")
 
     def as_sent(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "type": self.kind, "stream": self.stream, "toxicity": 1.0, "attributes": {ATTRIBUTES[self.kind]: self.value},
-        }  # fmt: skip
+        attributes = dict(zip(ATTRIBUTES[self.kind], (self.value, self.pause_us), strict=False))
+        return {"name": self.name, "type": self.kind, "stream": self.stream, "toxicity": 1.0, "attributes": attributes}
 
 
 class ProxyState(Struct, frozen=True):
@@ -96,7 +104,7 @@ class Toxiproxy:
         told = self._call("get", f"/proxies/{name}")
         try:
             toxics = sorted(
-                Toxic(toxic["name"], toxic["type"], toxic["stream"], toxic["attributes"][ATTRIBUTES[toxic["type"]]])
+                Toxic(toxic["name"], toxic["type"], toxic["stream"], *(toxic["attributes"][each] for each in ATTRIBUTES[toxic["type"]]))
                 for toxic in told["toxics"]
                 if toxic["toxicity"] == 1.0
             )

@@ -7,13 +7,15 @@ from scenarios.units import Span
 
 _SHAPE = Setting(
     "shape", "shape", Unit.CHOICE,
-    "blackhole: messages vanish; cut: connections are closed and refused, messages vanish; stall: messages wait in TCP and arrive at the heal, late",
-    default="blackhole", choices=("blackhole", "cut", "stall"), swarm=("blackhole", "cut", "stall"),
+    "blackhole: messages vanish; cut: connections are closed and refused, messages vanish; reset: connections are accepted and reset at the first "
+    "word, messages vanish; stall: messages wait in TCP and arrive at the heal, late",
+    default="blackhole", choices=("blackhole", "cut", "reset", "stall"), swarm=("blackhole", "cut", "stall"),
 )  # fmt: skip
 
 _BLOCKED = Live(
     "toxiproxy", "a probe through each path is refused or hears nothing; toxics read back",
-    "one way of a connection can be a black hole or stall, not cut; what stalled is gone if an end gave its connection up",
+    "one way of a connection can be a black hole or stall, not cut or reset; what was open before a reset ends with FIN, at the next word; "
+    "what stalled is gone if an end gave its connection up",
 )  # fmt: skip
 _COMPARED = Live("frame-relay", "what the relays did with each message, against what came in the receivers' traces")
 
@@ -47,6 +49,34 @@ ROWS = (
         everywhere=True, swarm_roles=NETWORKED,
         live=Live("toxiproxy", "round trip of a probe that carries a second's worth; toxics read back",
                   "in whole kB/s, and prohibitions wait in one row with the rest"),
+    ),
+    FaultKind(
+        "slice", Aim.LINKS, NETWORKED, "What is sent over the links comes in small pieces with a pause after each, so that every message is torn.",
+        "messages come in one piece",
+        (Setting("size", "piece_bytes", Unit.COUNT, "bytes of a piece, at most", default=64, limits=Span(1, 2000), swarm=Span(16, 400)),
+         Setting("pause", "pause_ns", Unit.DURATION, "after each piece", default="2ms", limits=Span(MS, SECOND), swarm=Span(MS, 10 * MS))),
+        everywhere=True, swarm_roles=NETWORKED, swarms=False,
+        live=Live("toxiproxy", "round trip of a probe that carries many pieces; toxics read back",
+                  "pieces may be half as large; handshakes come in pieces, too, and prohibitions wait in one row with the rest"),
+    ),
+    FaultKind(
+        "cut-after", Aim.LINKS, NETWORKED,
+        "A connection ends when it has carried so many bytes one way, and the message in whose middle that is is lost; the next has as many.",
+        "connections last",
+        (Setting("bytes", "cut_bytes", Unit.COUNT, "that a connection carries, each way; its handshake takes 1400 of them", default=8000,
+                 limits=Span(2000, 60_000), swarm=Span(4000, 30_000)),),
+        everywhere=True, swarm_roles=NETWORKED, swarms=False,
+        live=Live("toxiproxy", "a probe that carries more does not come back, before and after it does; toxics read back",
+                  "what TLS adds counts, too; what is under way the other way is lost with the connection"),
+    ),
+    FaultKind(
+        "slow-close", Aim.LINKS, NETWORKED,
+        "That an end of a connection has closed it, or died, reaches the other end late; what that says meanwhile is lost, though its peer is back.",
+        "ends are heard of at once",
+        (Setting("by", "by_ns", Unit.DURATION, "how late", default="1s", limits=Span(MS, 60 * SECOND), swarm=Span(100 * MS, 3 * SECOND)),),
+        everywhere=True, swarm_roles=NETWORKED, swarms=False,
+        live=Live("toxiproxy", "from a word that no server lets pass to the end of the connection; toxics read back",
+                  "whoever hears nothing for 5s gives the connection up by itself"),
     ),
     FaultKind(
         "delay", Aim.LINKS, NETWORKED, "Every message on the links takes longer by a fixed time.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from killswitch.core.messages import Message
 from scenarios.schedule import Fault
 from sim.injectors.family import Family, whole
 from sim.network import Impairment
@@ -9,7 +12,8 @@ from sim.world import World
 
 
 PARTITIONS = ("partition", "ring-partition", "majorities-ring")  # they differ in their links alone
-IMPAIRMENTS = ("delay", "loss", "duplicate-messages", "reorder", "bandwidth")
+IMPAIRMENTS = ("delay", "loss", "duplicate-messages", "reorder", "bandwidth", "slice", "cut-after")
+DIALLED = ("replica", "sink")
 
 
 class Links(Family):
@@ -18,8 +22,14 @@ class Links(Family):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._flapping: dict[str, bool] = {}
-        self.begins = {**dict.fromkeys(PARTITIONS, self._block), "flapping-partition": self._flap, **dict.fromkeys(IMPAIRMENTS, self._impair)}
-        self.ends = {**dict.fromkeys(PARTITIONS, self._unblock), "flapping-partition": self._settle, **dict.fromkeys(IMPAIRMENTS, self._mend)}
+        self.begins = {
+            **dict.fromkeys(PARTITIONS, self._block), "flapping-partition": self._flap, **dict.fromkeys(IMPAIRMENTS, self._impair),
+            "slow-close": self._keep_open,
+        }  # fmt: skip
+        self.ends = {
+            **dict.fromkeys(PARTITIONS, self._unblock), "flapping-partition": self._settle, **dict.fromkeys(IMPAIRMENTS, self._mend),
+            "slow-close": self._close,
+        }  # fmt: skip
 
     def _block(self, id_: str, fault: Fault) -> None:
         for source, target in fault.links:
@@ -56,6 +66,9 @@ class Links(Family):
             reorder_ppm=chance if fault.what == "reorder" else 0,
             reorder_ns=by_ns,
             bytes_per_s=whole(fault, "bytes_per_s"),
+            piece_bytes=whole(fault, "piece_bytes"),
+            pause_ns=whole(fault, "pause_ns"),
+            cut_bytes=whole(fault, "cut_bytes"),
         )
         for source, target in fault.links:
             self.world.network.impair(source, target, impairment)
@@ -63,3 +76,23 @@ class Links(Family):
     def _mend(self, id_: str, fault: Fault) -> None:
         for source, target in fault.links:
             self.world.network.mend(source, target, id_)
+
+    def _keep_open(self, id_: str, fault: Fault) -> None:
+        """Who dialled goes on speaking into a connection whose other end is gone; who was dialled hears from a peer that is back at once."""
+        swallows = Impairment(id_, spoils=partial(self._swallow, id_, self.world.queue.now, whole(fault, "by_ns")))
+        for closing, dialling in fault.links:
+            if self.world.nodes[closing].config.role in DIALLED:
+                self.world.network.impair(dialling, closing, swallows)
+
+    def _close(self, id_: str, fault: Fault) -> None:
+        for closing, dialling in fault.links:
+            self.world.network.mend(dialling, closing, id_)
+
+    def _swallow(self, id_: str, since_ns: int, by_ns: int, _source: str, target: str, message: Message) -> Message | None:
+        """Lost, if it is said to somebody who died not long ago."""
+        node = self.world.nodes[target]
+        if node.died_ns is None or node.died_ns < since_ns or self.world.queue.now >= node.died_ns + by_ns:
+            return message
+        if node.running:  # nobody would have heard it anyhow
+            self.world.fault_fired(id_)
+        return None

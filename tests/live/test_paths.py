@@ -13,7 +13,7 @@ from harness.live.cell import Cell, plan
 from harness.live.injections.messages import compare
 from harness.live.paths import PathFailed, Paths
 from harness.live.ports import free_port
-from harness.live.probe import Outcome, probe
+from harness.live.probe import Measured, Outcome, probe, time_to_end
 from harness.live.relay import Relay, Rule, Way
 from harness.live.seal import flipped
 from harness.live.server import Server
@@ -193,6 +193,35 @@ def test_a_link_is_whole_only_when_the_last_fault_lets_go(tmp_path: Path, server
         assert await paths.read_back(conduit)
         await node.close()
         assert await outcome() is Outcome.CLOSED
+        await paths.close()
+
+    play(scene)
+
+
+def test_what_toxics_make_of_a_stream_is_seen_by_a_probe_and_gone_with_them(tmp_path: Path, server: Server) -> None:
+    async def scene() -> None:
+        conduit = cell_of(tmp_path).conduits[SIDECAR, "replica/1"]
+        paths = Paths(Cell({}, {(SIDECAR, "replica/1"): conduit}), Toxiproxy(server.host, server.port), a_ledger(tmp_path))
+        await paths.open()
+        node = await answering(conduit.behind)
+
+        await paths.poison(conduit, Toxic("pieces", "slicer", UPSTREAM, 50, 3000))
+        torn = await paths.measure(conduit, 2.0, 1000)
+        assert torn.outcome is Outcome.ECHOED and torn.trip_ns >= 60 * MS  # 20 pieces or more
+        await paths.cure(conduit, "pieces")
+        await paths.poison(conduit, Toxic("ends", "limit_data", DOWNSTREAM, 1000))
+        assert [(await paths.measure(conduit, 1.0, size)).outcome for size in (900, 1000)] == [Outcome.ECHOED, Outcome.CLOSED]
+        await paths.cure(conduit, "ends")
+        await paths.poison(conduit, Toxic("late", "slow_close", DOWNSTREAM, 300))
+        end_ns = await time_to_end(conduit.port, 2.0)
+        assert end_ns is not None and end_ns >= 300 * MS and await time_to_end(conduit.port, 0.1) is None
+        await paths.cure(conduit, "late")
+        assert (await time_to_end(conduit.port, 2.0) or SECOND) < 300 * MS
+        await paths.poison(conduit, Toxic("reset", "reset_peer", UPSTREAM, 0))
+        assert await paths.measure(conduit, 1.0) == Measured(Outcome.CLOSED, reset=True) and paths.is_blocked(conduit)
+        await paths.cure(conduit, "reset")
+        assert (await paths.measure(conduit, 1.0, 60_000)).outcome is Outcome.ECHOED and not paths.is_blocked(conduit)
+        await node.close()
         await paths.close()
 
     play(scene)

@@ -41,9 +41,9 @@ PLAYABLE = (
     "agent-killed-mid-checkpoint", "bit-rot", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-kill", "disk-turns-read-only",
     "drain-near-its-end", "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm",
     "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
-    "lease-believed-after-a-suspend", "lying-agent", "minority-grants-nothing", "paused-across-its-lease", "policy-rolled-back-during-a-kill",
-    "replica-lost-its-disk", "resume-race", "ring-of-replicas", "runaway-trader", "saves-cut-short", "sidecar-crash-mid-drain",
-    "slow-node-under-a-kill", "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
+    "lease-believed-after-a-suspend", "links-in-shreds", "lying-agent", "minority-grants-nothing", "paused-across-its-lease",
+    "policy-rolled-back-during-a-kill", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "runaway-trader", "saves-cut-short",
+    "sidecar-crash-mid-drain", "slow-node-under-a-kill", "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
 )  # fmt: skip
 
 
@@ -290,6 +290,26 @@ def test_a_host_without_power_comes_back_in_another_boot_with_a_clock_that_began
     assert_auditable(played)
 
 
+def test_links_in_shreds_that_end_late_in_the_middle_and_by_reset_are_measured(tmp_path: Path, mark: str) -> None:
+    schedule = short(
+        fault("pieces", "slice", 300 * MS, 1500 * MS, links=both_ways(SIDECAR, "replica/1"), piece_bytes=40, pause_ns=2 * MS),
+        fault("ends", "cut-after", 300 * MS, 1500 * MS, links=both_ways("sidecar/acme/2", *REPLICAS), cut_bytes=3000),
+        fault("unheard", "slow-close", 300 * MS, 1500 * MS, links=both_ways(SIDECAR, "replica/2"), by_ns=600 * MS),
+        fault("dies", "crash", 900 * MS, targets=("replica/2",), power=0, restart_after_ns=100 * MS),
+        fault("reset", "partition", 1300 * MS, 900 * MS, links=both_ways("replica/3", "replica/1", SIDECAR), shape="reset"),
+        order("isolate", SECOND),
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(played.history).items()}
+    assert seen["pieces"][0]["measured"] == 1 and seen["pieces"][0]["least_trip_ms"] >= 64  # 32 pieces, 2ms after each
+    assert seen["ends"] == [{"paths": 3, "whole_before": 3, "whole": 0}, {"free": 3, "whole_after": 3}]
+    assert seen["unheard"][0] == {"paths": 1, "measured": 1, "least_ms_to_end": seen["unheard"][0]["least_ms_to_end"]}
+    assert 600 <= seen["unheard"][0]["least_ms_to_end"] < 1600 and seen["unheard"][1] == {"measured": 1, "prompt": 1}
+    assert seen["reset"] == [{"paths": 3, "closed": 3, "by_rst": 3}]
+    assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
+
+
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = fault("hole", "partition", 300 * MS, 400 * MS, links=both_ways(SIDECAR, "replica/1"), shape="blackhole")
 
@@ -311,6 +331,7 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
         (fault("x", "disk-lie", 0, targets=(SIDECAR,)), "live driver has"),
         (fault("x", "die-mid-checkpoint", 0, targets=("agent/acme/1",), after="written", power=1), "power"),
         (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="cut"), "one way"),
+        (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="reset"), "cannot be reset"),
         (fault("x", "flapping-partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=10 * MS), "period"),
         (fault("x", "bandwidth", 0, links=both_ways(SIDECAR, "replica/1"), bytes_per_s=999), "1kB/s"),
     ],

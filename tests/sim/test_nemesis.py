@@ -13,7 +13,7 @@ from harness.implementation import Killswitch
 from harness.signals import carries
 from harness.verdict import Verdict
 from killswitch.core.events import Durable, Receive, Timer
-from killswitch.core.messages import Message
+from killswitch.core.messages import LeaseRequest, Message
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Tape, Trigger
 from sim.driver import Played
@@ -39,6 +39,9 @@ EACH: dict[str, Entry] = {
     "ring-partition": fault("f", "ring-partition", SECOND, SECOND, links=both_ways("replica/1", "replica/3"), shape="cut"),
     "majorities-ring": fault("f", "majorities-ring", SECOND, SECOND, links=(("replica/3", "replica/1"), (SIDECAR, "replica/2")), shape="blackhole"),
     "bandwidth": fault("f", "bandwidth", SECOND, SECOND, links=LINKS, bytes_per_s=20_000),
+    "slice": fault("f", "slice", SECOND, SECOND, links=LINKS, piece_bytes=64, pause_ns=2 * MS),
+    "cut-after": fault("f", "cut-after", SECOND, SECOND, links=LINKS, cut_bytes=2000),
+    "slow-close": fault("f", "slow-close", SECOND, SECOND, links=LINKS, by_ns=500 * MS),
     "overload": fault("f", "overload", SECOND, SECOND, links=FLOOD, message="any", per_s=200, capacity_per_s=400),
     "reconnect-storm": fault("f", "reconnect-storm", SECOND, SECOND, links=LINKS, capacity_per_s=200),
     "duplicate": fault("f", "duplicate", SECOND, SECOND, targets=(SIDECAR,), message="any", times=3),
@@ -77,6 +80,10 @@ EACH: dict[str, Entry] = {
     "unkillable": fault("f", "unkillable", SECOND, SECOND, targets=(AGENT,)),
 }
 
+BESIDE: dict[str, tuple[Entry, ...]] = {  # what has to happen for a fault to show
+    "slow-close": (fault("g", "crash", 1200 * MS, targets=("replica/2",), power=0, restart_after_ns=100 * MS),),
+}
+
 
 def receipts(run: Played, node: str) -> list[tuple[int, Message]]:
     return [(at, event.message) for at, where, event in run.trace if where == node and isinstance(event, Receive)]
@@ -91,7 +98,7 @@ def test_every_fault_of_the_reference_can_be_played_here_and_is_tried_here() -> 
 @pytest.mark.parametrize("what", EACH)
 def test_a_fault_is_armed_on_fired_and_off_in_this_order_and_breaks_no_promise(what: str) -> None:
     entry = EACH[what]
-    run = played(entry, order("soft" if what in ASKED else "hard", 1500 * MS))
+    run = played(entry, *BESIDE.get(what, ()), order("soft" if what in ASKED else "hard", 1500 * MS))
     told = of_fault(run, "f")
     assert sorted(kind for kind, _ in told) == ["fault-armed", "fault-fired", "fault-off", "fault-on"]
     times = dict(told)
@@ -309,3 +316,18 @@ def test_a_core_is_healed_first_and_everybody_else_with_all(fate: int) -> None:
     }[fate]  # fmt: skip
     assert any(fact.node == "replica/2" and fact.at_ns > healed for fact in facts_of(run, "lease-granted"))
     assert [finding for finding in check(run.history) if finding.verdict is not Verdict.VALID] == []
+
+
+def test_what_is_said_to_a_peer_whose_death_is_not_known_is_lost_though_it_is_back() -> None:
+    crash = fault("g", "crash", 1200 * MS, targets=("replica/2",), power=0, restart_after_ns=100 * MS)
+
+    def heard(*entries: Entry) -> list[int]:
+        run = played(crash, *entries)
+        asked = receipts(run, "replica/2")
+        return [at for at, message in asked if isinstance(message, LeaseRequest) and message.agent == "acme/1" and at > 1200 * MS]
+
+    late = fault("f", "slow-close", SECOND, SECOND, links=both_ways(SIDECAR, "replica/2"), by_ns=600 * MS)
+    begun_after = fault("f", "slow-close", 1250 * MS, SECOND, links=both_ways(SIDECAR, "replica/2"), by_ns=600 * MS)
+    one_way = fault("f", "slow-close", SECOND, SECOND, links=((SIDECAR, "replica/2"),), by_ns=600 * MS)  # the sidecar's own end, and it lives
+    assert heard()[0] < 1700 * MS < 1800 * MS <= heard(late)[0]
+    assert heard(begun_after) == heard(one_way) == heard()

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
+from killswitch.core import codec
 from killswitch.core.messages import Message, StopAck
 from scenarios.schedule import LinkSpec
 from scenarios.schedule import Tape as TapeSpec
-from sim.network import Impairment, Network
+from sim.network import HANDSHAKE_BYTES, Impairment, Network
 from sim.queue import TIE_BITS, Queue
 from sim.tape import PPM, Tape
 
@@ -78,7 +79,7 @@ def test_two_directions_are_two_links() -> None:
     assert bench.arrived[0][1] == "b"
 
 
-@pytest.mark.parametrize("shape", ["blackhole", "cut"])
+@pytest.mark.parametrize("shape", ["blackhole", "cut", "reset"])
 def test_what_a_partition_swallows_is_gone_under_way_or_not(shape: str) -> None:
     bench = Bench()
     bench.send(1)
@@ -196,3 +197,37 @@ def test_an_impairment_of_one_link_draws_nothing_for_others() -> None:
         bench.send(*range(50))
         bench.play()
     assert calm.arrived == rough.arrived
+
+
+def test_pieces_make_a_message_as_late_as_all_of_its_pieces_and_the_next_one_waits() -> None:
+    size = len(codec.encode(StopAck(1, ()), "a", "b", ""))
+    bench = Bench(LinkSpec(latency_ns=2 * MS, jitter_ns=0))
+    bench.network.impair("a", "b", Impairment("f", piece_bytes=size // 2 + 1, pause_ns=10 * MS))
+    bench.send(1, 2)
+    bench.queue.at(300 * MS, lambda _: bench.network.mend("a", "b", "f"))
+    bench.send_at(400 * MS, 3)
+    assert bench.play() == [1, 2, 3]
+    assert [at for at, _, _ in bench.arrived] == [22 * MS, 42 * MS, 402 * MS]
+    assert bench.fired == {"f": 2}
+
+
+def test_a_message_that_is_late_is_so_on_a_narrow_link_too() -> None:
+    bench = Bench(LinkSpec(latency_ns=2 * MS, jitter_ns=0))
+    bench.network.impair("a", "b", Impairment("narrow", piece_bytes=1000, pause_ns=10 * MS))
+    bench.network.impair("a", "b", Impairment("slow", delay_ns=100 * MS))
+    bench.send(1, 2)
+    assert bench.play() == [1, 2]
+    assert [at for at, _, _ in bench.arrived] == [112 * MS, 122 * MS]
+
+
+def test_a_connection_that_ends_after_so_many_bytes_loses_the_message_in_the_middle_and_carries_as_many_again() -> None:
+    size = len(codec.encode(StopAck(1, ()), "a", "b", ""))
+    bench = Bench()
+    bench.network.impair("a", "b", Impairment("f", cut_bytes=HANDSHAKE_BYTES + 3 * size))
+    bench.send(*range(1, 10))
+    assert bench.play() == [1, 2, 3, 5, 6, 7, 9]
+    assert bench.fired == {"f": 2}
+    bench.network.mend("a", "b", "f")
+    bench.network.impair("a", "b", Impairment("f", cut_bytes=HANDSHAKE_BYTES + 3 * size))
+    bench.send(11, 12, 13, 14)
+    assert bench.play(2000 * MS)[7:] == [11, 12, 13]  # one that is on again counts anew

@@ -14,8 +14,9 @@ from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, W
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
-from harness.live.injections.links import Bandwidth, Delay, Flapping, Partition
+from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.sleep import Suspend
+from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClose
 from scenarios.schedule import Entry, Fault
 
 __all__ = ["INJECTIONS", "NS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
@@ -26,6 +27,9 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "ring-partition": Partition,
     "majorities-ring": Partition,
     "bandwidth": Bandwidth,
+    "slice": Slice,
+    "cut-after": CutAfter,
+    "slow-close": SlowClose,
     "delay": Delay,
     "loss": messages.loss,
     "duplicate-messages": messages.duplicate_messages,

@@ -1,7 +1,7 @@
 """Faults of links as a whole: nothing passes, or everything passes later.
 
 Owns partitions and delays. A stalled partition is the relay's: taking Toxiproxy's black hole away closes the connection, and all that waited is lost.
-What happens to single messages is `harness.live.injections.messages`'.
+What happens to single messages is `harness.live.injections.messages`', and to the bytes of a stream `harness.live.injections.streams`'.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from scenarios.schedule import Entry, Fault
 PROBE_S = 0.4
 DELAY_SLACK_S = 1.0
 FLAP_S = 0.2
-LOAD_MAX = 64_000
-LOADS_A_S = 4
-PROBES = 4
+CLOSING = ("cut", "reset")  # shapes that end connections, and with them both ways
 
 
 def routes_of(cell: Cell, fault: Fault) -> list[Route]:
@@ -65,9 +63,9 @@ class LinkFault:
     async def read_back_all(self) -> bool:
         return all([await self.stage.paths.read_back(conduit) for conduit in self.conduits])
 
-    async def poison(self, kind: str, value: int) -> None:
+    async def poison(self, kind: str, value: int, pause_us: int = 0) -> None:
         """One toxic of ``kind`` in every route, named after this fault, so that others may lie beside it."""
-        toxics = [(route.conduit, Toxic(f"{self.name}.{route.stream}", kind, route.stream, value)) for route in self.routes]
+        toxics = [(route.conduit, Toxic(f"{self.name}.{route.stream}", kind, route.stream, value, pause_us)) for route in self.routes]
         await asyncio.gather(*(self.stage.paths.poison(conduit, toxic) for conduit, toxic in toxics))
 
     async def cure(self) -> None:
@@ -78,6 +76,7 @@ class LinkFault:
 class Partition(LinkFault):
     """Messages vanish. ``cut``: connections end and are refused, both ways of a connection or neither. ``blackhole``: either way, in silence.
 
+    ``reset``: connections are accepted, and end by RST at the first word; those that were open, too, but with FIN, and both ways at once.
     ``stall``: either way, and what was sent waits in the streams until the heal. A node that gives its connection up takes along what waits in it.
     """
 
@@ -88,8 +87,9 @@ class Partition(LinkFault):
         for route in self.routes:
             back = (route.conduit.server, route.conduit.client)
             own_way_back = back in stage.cell.conduits
-            if self.shape == "cut" and not own_way_back and not links >= {back, back[::-1]}:
-                raise CapabilityMissing(f"{self.name}: one way of a TCP connection cannot be cut ({route.conduit.name}); use shape blackhole")
+            if self.shape in CLOSING and not own_way_back and not links >= {back, back[::-1]}:
+                one_way = f"one way of a TCP connection cannot be {self.shape} ({route.conduit.name})"
+                raise CapabilityMissing(f"{self.name}: {one_way}; use shape blackhole")
         self.ways = ways_of(stage, fault.links) if self.shape == "stall" else {}
 
     async def on(self) -> None:
@@ -99,19 +99,32 @@ class Partition(LinkFault):
             for way in self.ways.values():
                 way.impose(self.name, Rule(stalls=True), random.Random(0))  # no chance in it
         else:
-            await self.poison("timeout", 0)
+            await self.poison("reset_peer" if self.shape == "reset" else "timeout", 0)
 
     async def attest(self) -> Attestation | None:
-        """Through a cut a probe is refused; else it hears nothing. What a server that is down closes proves nothing either way."""
-        wanted = [Outcome.REFUSED if self.stage.paths.is_cut(conduit) else Outcome.SILENT for conduit in self.conduits]
+        """Through a cut a probe is refused, a reset ends it, else it hears nothing. What a server that is down closes proves nothing either way."""
+        wanted = [self._wanted(conduit) for conduit in self.conduits]
         down = [not self.stage.fleet.runs(conduit.server) for conduit in self.conduits]
-        seen = [answer.outcome for answer in await self.measure_all(self.deadline_s)]
+        answers = await self.measure_all(self.deadline_s)
+        seen = [answer.outcome for answer in answers]
         down = [was or not self.stage.fleet.runs(conduit.server) for was, conduit in zip(down, self.conduits, strict=True)]
         holds = await self.read_back_all() and all(
-            got is want or (is_down and got in (Outcome.CLOSED, Outcome.SILENT)) for got, want, is_down in zip(seen, wanted, down, strict=True)
+            got in want or (is_down and got in (Outcome.CLOSED, Outcome.SILENT)) for got, want, is_down in zip(seen, wanted, down, strict=True)
         )
         measured: dict[str, int | str] = {str(outcome): seen.count(outcome) for outcome in Outcome if outcome in seen}
+        if self.shape == "reset":
+            measured["by_rst"] = sum(answer.reset for answer in answers)
+            unheard = [self.stage.paths.closes_late(conduit) for conduit in self.conduits]  # an end that comes late does not come as an RST
+            holds = holds and all(late or answer.reset or answer.outcome is not Outcome.CLOSED for answer, late in zip(answers, unheard, strict=True))
         return Attestation(holds, "probe through each path; toxics read back", {"paths": len(seen), **measured})
+
+    def _wanted(self, conduit: Conduit) -> tuple[Outcome, ...]:
+        """What may become of a probe, with all faults that are on: which of two toxics comes first, the server decides."""
+        paths = self.stage.paths
+        if paths.is_cut(conduit):
+            return (Outcome.REFUSED,)
+        is_unheard = paths.is_silent(conduit) or paths.closes_late(conduit)
+        return (*((Outcome.CLOSED,) if paths.is_reset(conduit) else ()), *((Outcome.SILENT,) if is_unheard else ()))
 
     async def off(self) -> None:
         if self.shape == "cut":
@@ -154,42 +167,6 @@ class Flapping(Partition):
             await asyncio.shield(super().on())
 
 
-class Bandwidth(LinkFault):
-    """The links carry so many bytes a second, each way."""
-
-    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        super().__init__(stage, entry, fault)
-        self.rate = int(fault.settings["bytes_per_s"]) // 1000
-        if not self.rate:
-            raise CapabilityMissing(f"{self.name}: rate: the live driver carries 1kB/s or more")
-        self.load_bytes = min(self.rate * 1000 // LOADS_A_S, LOAD_MAX)
-
-    async def on(self) -> None:
-        await self.poison("bandwidth", self.rate)
-
-    async def attest(self) -> Attestation | None:
-        """A probe with a load takes as long as its bytes do, each way that is narrow. One that something else blocks all along is read back only."""
-        read_back = await self.read_back_all()
-        least_ns = self.load_bytes * NS // (self.rate * 1000) * 9 // 10
-        answers = [answer for answer in await asyncio.gather(*map(self._loaded, self.conduits)) if answer is not None]
-        late = [answer.outcome is Outcome.SILENT or answer.trip_ns >= least_ns for answer in answers]
-        least_ms = min((answer.trip_ns // 1_000_000 for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
-        measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_trip_ms": least_ms}
-        return Attestation(read_back and all(late), "round trip of a loaded probe; toxics read back", measured)
-
-    async def _loaded(self, conduit: Conduit) -> Measured | None:
-        """What became of a loaded probe; None if its connection was ended under it each time, as by a partition that comes and goes."""
-        for _ in range(PROBES):
-            answer = await self.stage.paths.measure(conduit, 2 / LOADS_A_S + DELAY_SLACK_S, self.load_bytes)
-            if answer.outcome in (Outcome.ECHOED, Outcome.SILENT):
-                return answer
-            await asyncio.sleep(1 / LOADS_A_S)
-        return None
-
-    async def off(self) -> None:
-        await self.cure()
-
-
 class Delay(LinkFault):
     """Every message on the links takes ``by`` longer."""
 
@@ -218,4 +195,4 @@ class Delay(LinkFault):
     def _is_free(self, conduit: Conduit) -> bool:
         paths = self.stage.paths
         answers = self.stage.fleet.runs(conduit.server) and not is_stopped(self.stage.fleet.pid(conduit.server))
-        return answers and not paths.is_cut(conduit) and not paths.is_silent(conduit)
+        return answers and not paths.is_blocked(conduit)

@@ -1,0 +1,158 @@
+"""Faults of links as the streams of bytes that they are: narrow, in small pieces, ended after so many bytes, or with ends that are heard of late.
+
+Owns how they are made with toxics, and what probes measure of them. Toxiproxy counts bytes and not messages: frames are torn wherever it happens,
+and under TLS the handshake counts like anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness.live.cell import Conduit
+from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
+from harness.live.injections.hosts import is_stopped
+from harness.live.injections.links import DELAY_SLACK_S, LinkFault
+from harness.live.probe import Measured, Outcome, time_to_end
+from harness.live.toxiproxy import DOWNSTREAM
+from scenarios.schedule import Entry, Fault
+
+LOAD_MAX = 64_000
+LOADS_A_S = 4
+PIECES = 32
+PROBES = 4
+READ_S = 1.0
+PROMPT_NS = 50_000_000  # in which the end of a connection is heard of, if nothing holds it back
+MS = 1_000_000
+
+
+class Loaded(LinkFault):
+    """A fault by which ``load_bytes`` take ``least_ns`` or more, each way that it is on."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.load_bytes = 0
+        self.least_ns = 0
+
+    async def attest(self) -> Attestation | None:
+        """A probe with a load takes as long as its bytes do. One that something else blocks all along is read back only."""
+        read_back = await self.read_back_all()
+        answers = [answer for answer in await asyncio.gather(*map(self._loaded, self.conduits)) if answer is not None]
+        late = [answer.outcome is Outcome.SILENT or answer.trip_ns >= self.least_ns for answer in answers]
+        least_ms = min((answer.trip_ns // MS for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
+        measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_trip_ms": least_ms}
+        return Attestation(read_back and all(late), "round trip of a loaded probe; toxics read back", measured)
+
+    async def _loaded(self, conduit: Conduit) -> Measured | None:
+        """What became of a loaded probe; None if its connection was ended under it each time, as by a partition that comes and goes."""
+        for _ in range(PROBES):
+            answer = await self.stage.paths.measure(conduit, 2 * self.least_ns / NS + DELAY_SLACK_S, self.load_bytes)
+            if answer.outcome in (Outcome.ECHOED, Outcome.SILENT):
+                return answer
+            await asyncio.sleep(1 / LOADS_A_S)
+        return None
+
+    async def off(self) -> None:
+        await self.cure()
+
+
+class Bandwidth(Loaded):
+    """The links carry so many bytes a second, each way."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.rate = int(fault.settings["bytes_per_s"]) // 1000
+        if not self.rate:
+            raise CapabilityMissing(f"{self.name}: rate: the live driver carries 1kB/s or more")
+        self.load_bytes = min(self.rate * 1000 // LOADS_A_S, LOAD_MAX)
+        self.least_ns = self.load_bytes * NS // (self.rate * 1000) * 9 // 10
+
+    async def on(self) -> None:
+        await self.poison("bandwidth", self.rate)
+
+
+class Slice(Loaded):
+    """What is sent comes in pieces, with a pause after each. The server halves what it has read until a piece is small enough."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.piece_bytes, self.pause_ns = int(fault.settings["piece_bytes"]), int(fault.settings["pause_ns"])
+        self.load_bytes = min(self.piece_bytes * PIECES, LOAD_MAX)
+        self.least_ns = self.load_bytes // self.piece_bytes * self.pause_ns
+
+    async def on(self) -> None:
+        await self.poison("slicer", self.piece_bytes, self.pause_ns // 1000)
+
+
+class CutAfter(LinkFault):
+    """A connection ends when so many bytes have passed over it, wherever that is in a frame."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.cut_bytes = int(fault.settings["cut_bytes"])
+        self.whole_before = 0
+
+    async def on(self) -> None:
+        self.whole_before = await self._whole()
+        await self.poison("limit_data", self.cut_bytes)
+
+    async def attest(self) -> Attestation | None:
+        """More than the limit never comes through; before, it did."""
+        read_back, whole = await self.read_back_all(), await self._whole()
+        measured: dict[str, int | str] = {"paths": len(self.conduits), "whole_before": self.whole_before, "whole": whole}
+        return Attestation(read_back and not whole, "a probe that carries more; toxics read back", measured)
+
+    async def off(self) -> None:
+        await self.cure()
+
+    async def aftermath(self) -> Attestation | None:
+        """It comes through again, where nothing else keeps it from that."""
+        free = [conduit for conduit in self.conduits if self.stage.fleet.runs(conduit.server) and not self.stage.paths.is_blocked(conduit)]
+        whole = await self._whole()
+        return Attestation(bool(whole or not free), "a probe that carries more", {"free": len(free), "whole_after": whole})
+
+    async def _whole(self) -> int:
+        """Through how many of the paths a load over the limit passes, and comes back."""
+        answers = await asyncio.gather(*(self.stage.paths.measure(conduit, READ_S, self.cut_bytes) for conduit in self.conduits))
+        return sum(answer.outcome is Outcome.ECHOED for answer in answers)
+
+
+class SlowClose(LinkFault):
+    """The end of a connection comes late to the other side. It is measured on those that servers end: by a word which none lets pass."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ns = int(fault.settings["by_ns"])
+        self.measurable = [route.conduit for route in self.routes if route.stream == DOWNSTREAM]
+
+    async def on(self) -> None:
+        await self.poison("slow_close", self.by_ns // MS)
+
+    async def attest(self) -> Attestation | None:
+        read_back, ends_ns = await self.read_back_all(), await self._ends_ns(self.by_ns / NS + DELAY_SLACK_S)
+        late = [end_ns is None or end_ns >= self.by_ns // MS * MS for end_ns in ends_ns]
+        least_ms = min((end_ns // MS for end_ns in ends_ns if end_ns is not None), default=0)
+        measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_ms_to_end": least_ms}
+        return Attestation(read_back and all(late), "from a word that no server lets pass to the end; toxics read back", measured)
+
+    async def off(self) -> None:
+        await self.cure()
+
+    async def aftermath(self) -> Attestation | None:
+        """Ends are heard of at once, where nothing else holds them back."""
+        ends_ns = await self._ends_ns(READ_S)
+        prompt = [end_ns is not None and end_ns < max(PROMPT_NS, self.by_ns) for end_ns in ends_ns]
+        measured: dict[str, int | str] = {"measured": len(prompt), "prompt": sum(prompt)}
+        return Attestation(any(prompt) or not prompt, "from a word that no server lets pass to the end", measured)
+
+    async def _ends_ns(self, deadline_s: float) -> list[int | None]:
+        """How long each end takes of those that can be measured, where nothing else ended or kept the connection meanwhile."""
+        before = {conduit.name: self._undisturbed(conduit) for conduit in self.measurable}
+        ends_ns = await asyncio.gather(*(time_to_end(conduit.port, deadline_s) for conduit in self.measurable))
+        steady = [self._undisturbed(conduit) == before[conduit.name] > 0 for conduit in self.measurable]
+        return [end_ns for end_ns, is_steady in zip(ends_ns, steady, strict=True) if is_steady]
+
+    def _undisturbed(self, conduit: Conduit) -> int:
+        """The process of the server, if it runs and nothing keeps it from answering; else 0."""
+        fleet = self.stage.fleet
+        answers = fleet.runs(conduit.server) and not is_stopped(fleet.pid(conduit.server)) and not self.stage.paths.is_blocked(conduit)
+        return fleet.pid(conduit.server) if answers else 0
