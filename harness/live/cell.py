@@ -25,6 +25,7 @@ from killswitch.core.keys import ROOTS, Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
 from killswitch.live.credentials import Credentials, Files
+from killswitch.live.log import RELEASED_BYTES
 from killswitch.live.node import Deployment
 from killswitch.live.pki import Pki
 from scenarios.deploy import OPERATOR, PEOPLE, configurations
@@ -152,6 +153,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     pki.issue((*spoken, PROBE), CERTIFIED)
     signing = (node for node, config in configs.items() if config.role in ("replica", "sidecar"))
     private, public = Ed25519.generate([*signing, *PEOPLE, *ROOTS])
+    reserves = reserved(faults)
     deployments = {}
     for node, config in configs.items():
         holds = PEOPLE if node == OPERATOR else (node,)
@@ -170,6 +172,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             credentials=pki.files(node) if node in spoken else None,
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
             slots=str(directory / "nodes" / f"agent/{config.agent}".replace("/", "-") / "checkpoints") if config.role == "sidecar" else "",
+            reserve_bytes=reserves.get(node, 0),
         )
     clocks = {
         node: BentClock(clock_port.page_of(node, directory), deployments[node].clock, deployments[node].clock.drift_ppm)
@@ -194,6 +197,12 @@ def without_power(faults: Sequence[Fault]) -> set[str]:
 def host_of(node: str) -> str:
     """The node whose process has to die for the host of ``node`` to go: an agent lives with its sidecar."""
     return node.replace("agent/", "sidecar/", 1)
+
+
+def reserved(faults: Sequence[Fault]) -> dict[str, int]:
+    """How many bytes those nodes keep whose disks will be full but for a reserve: of one that has none, most faults show what becomes."""
+    full = [(target, int(fault.settings.get("reserve", 0))) for fault in faults if fault.what == "disk-full" for target in fault.targets]
+    return {target: records * RELEASED_BYTES for target, records in full if records}
 
 
 def aimed_at(faults: Sequence[Fault], mechanism: str) -> set[str]:

@@ -29,17 +29,17 @@ def page_of(node: str, directory: Path) -> Path:
     return directory / FOLDER / node.replace("/", "-")
 
 
-def log_at(path: Path) -> SqliteLog:
+def log_at(path: Path, reserve_bytes: int = 0) -> SqliteLog:
     """The log at ``path``, behind its page if it has one."""
     page = page_of(path.parent.name, path.parents[2])
-    return PortedLog(path, page) if page.exists() else SqliteLog(path)
+    return PortedLog(path, page, reserve_bytes) if page.exists() else SqliteLog(path, reserve_bytes)
 
 
 class PortedLog(SqliteLog):
     """A log whose commits may be slow or fail, as ``page`` says. Once one has failed all do, as after any failed sync."""
 
-    def __init__(self, path: Path, page: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, page: Path, reserve_bytes: int = 0) -> None:
+        super().__init__(path, reserve_bytes)
         self._page = _mapped(page)
         self._broken = False
 

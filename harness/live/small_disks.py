@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.live.ledger import is_mounted
 
-SIZE = "8m"
+SIZE_BYTES = 8 << 20
 BALLAST = "ballast"
 MOUNT_S = 5.0
 
@@ -24,7 +24,7 @@ class NoSmallDisk(OSError):
 def mount(place: Path) -> None:
     """Make ``place`` and mount a small file system there. Raises `NoSmallDisk`."""
     place.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700,nosuid,nodev,noexec", "haltproof", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES},mode=0700,nosuid,nodev,noexec", "haltproof", str(place)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=MOUNT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

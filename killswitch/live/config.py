@@ -19,6 +19,7 @@ from killswitch.core import build, policy
 from killswitch.core.keys import APPROVER, CONTROL_PLANE, EVERY_TENANT, OPERATOR, SIDECAR, Grant, Keyset, Signer
 from killswitch.core.machine import Machine, NodeConfig, Parameters
 from killswitch.live import pki, spiffe, telemetry
+from killswitch.live.log import RESERVE_BYTES
 from killswitch.live.node import Deployment
 
 AUDITOR: Final = "auditor"
@@ -274,6 +275,7 @@ class Loaded:
             program=program,
             door=str(directory / "agent.sock") if config.role == "sidecar" else "",
             restart=self.agent(config.agent).restart if config.agent else "always",
+            reserve_bytes=RESERVE_BYTES,
         )
 
     def _listens(self, node: str) -> str:

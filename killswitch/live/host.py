@@ -8,6 +8,7 @@ a record means is the machine's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,8 @@ from killswitch.core.events import (
     Boot,
     CheckpointDurable,
     DiskFailed,
+    DiskFreed,
+    DiskFull,
     Durable,
     Effect,
     Exit,
@@ -42,7 +45,7 @@ from killswitch.core.machine import Machine
 from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock
-from killswitch.live.log import LogFailed, SqliteLog
+from killswitch.live.log import LogFailed, NoRoom, SqliteLog
 from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Raised, Released, Step, TraceWriter, Untraced, monotonic_ns
 
@@ -100,6 +103,8 @@ class Host:
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
         self._unsynced: list[tuple[Record, int]] = []
         self._syncing: asyncio.Task[None] | None = None
+        self._is_full = False  # the disk, and the machine has been told
+        self._more = asyncio.Event()  # a record came, while others wait for room
         self._durable = 0
         self._waiting: list[Send | AcknowledgeTask | Exit] = []
         self._timers: dict[str, tuple[int, int, asyncio.TimerHandle]] = {}
@@ -217,20 +222,48 @@ class Host:
 
     def _append(self, record: Record) -> None:
         self._unsynced.append((record, self._stamps.tick()))
+        self._more.set()
         if self._syncing is None or self._syncing.done():
             self._syncing = self._begin(self._sync())
 
     async def _sync(self) -> None:
-        """Commit whatever has gathered, until nothing has: one sync serves all records that waited for it."""
+        """Commit whatever has gathered, until nothing has: one sync serves all records that waited for it. On a full disk go on trying."""
         loop = asyncio.get_running_loop()
-        while self._unsynced:
-            (batch, stamps), self._unsynced = zip(*self._unsynced, strict=True), []
+        while self._unsynced or self._is_full:
+            batch, self._unsynced = self._unsynced, []
+            records, stamps = [record for record, _ in batch], [stamp for _, stamp in batch]
+            written = len(records)
             try:
-                await loop.run_in_executor(self._disk, self._log.append, batch, stamps)
+                await loop.run_in_executor(self._disk, self._log.append, records, stamps)
+            except NoRoom as no_room:
+                written = no_room.written
+                self._unsynced = batch[written:] + self._unsynced
+                self._say_full(records)
             except (LogFailed, sqlite3.Error):
-                self.offer(DiskFailed(batch[0].seq))
+                self._is_full = False  # it is worse: nothing will be written any more
+                if records:
+                    self.offer(DiskFailed(records[0].seq))
                 continue
-            self.offer(Durable(batch[-1].seq))
+            else:
+                self._say_freed()
+            if written:
+                self.offer(Durable(records[written - 1].seq))
+            if self._is_full:
+                self._more.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(NAP_S):
+                        await self._more.wait()
+
+    def _say_full(self, records: list[Record]) -> None:
+        """Once, with the first record that found it so. A log that was opened on a full disk tells at its first."""
+        if records and not self._is_full:
+            self._is_full = True
+            self.offer(DiskFull(records[0].seq))
+
+    def _say_freed(self) -> None:
+        if self._is_full:
+            self._is_full = False
+            self.offer(DiskFreed())
 
     async def _write_checkpoint(self, generation: int, body: bytes) -> None:
         assert self._checkpoints is not None, "only an agent writes checkpoints"

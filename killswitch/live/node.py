@@ -56,7 +56,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     ``hosts`` does not say otherwise. ``credentials``: for mutual TLS; without them nothing but the loopback interface is spoken to.
     ``trace`` "": none is kept. ``upstream``: path of the desk's socket ("" for none). ``program``: a sidecar's command for its agent's process.
     ``door``: path of the socket at which that program may speak, if it is not a node itself. ``restart`` never: the sidecar ends with it.
-    ``slots``: where that keeps its checkpoints, which its sidecar looks at when it is gone.
+    ``slots``: where that keeps its checkpoints, which its sidecar looks at when it is gone. ``reserve_bytes``: of its disk, kept for
+    records of prohibitions when there is no other room left; 0: none.
     """
 
     config: NodeConfig
@@ -76,6 +77,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     door: str = ""
     restart: str = "always"
     slots: str = ""
+    reserve_bytes: int = 0
 
     def save(self, path: Path) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -89,7 +91,7 @@ class Fittings(NamedTuple):
 
     machine: MakeMachine = build.machine
     clock: Callable[[Deployment], Clock] = lambda deployment: deployment.clock
-    log: Callable[[Path], SqliteLog] = SqliteLog
+    log: Callable[[Path, int], SqliteLog] = SqliteLog
     pace: Callable[[Deployment], Callable[[], Awaitable[None]] | None] = lambda _deployment: None
     boot: Callable[[Deployment], str] = lambda _deployment: boot_id()
 
@@ -108,7 +110,7 @@ class Node:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._trace = TraceWriter(Path(deployment.trace)) if deployment.trace else Untraced()
         self._lock = _lock(directory / "lock")
-        self._log = fittings.log(directory / "log.db")
+        self._log = fittings.log(directory / "log.db", deployment.reserve_bytes)
         self._checkpoints = Checkpoints(directory / "checkpoints", self.checkpointed) if config.role == "agent" else None
         self._pace = fittings.pace(deployment)
         machine = fittings.machine(config, Ed25519(deployment.private, deployment.public))

@@ -33,9 +33,10 @@ ROWS = (
         "reserve every sync fails, and a failed sync is final for the process that saw it.",
         "there is room again: what has waited is written; without a reserve, for processes started from then on",
         (Setting("reserve", "reserve", Unit.COUNT, "records that fit all the same; 0: the node keeps no reserve", default=0, limits=Span(0, 10_000),
-                 swarm=Span(0, 64), live=(0,)),),
+                 swarm=Span(0, 64)),),
         swarm_roles=("replica", "sidecar"), swarms=False,
-        live=Live("tmpfs", "no block free by statvfs, and failures that the node's trace shows", "only nodes that keep no reserve"),
+        live=Live("tmpfs", "no block free by statvfs but what the node gave back of its reserve; what it heard, in its trace",
+                  "a record of the reserve is 16kB, of which small ones use less, and 256 are the most"),
     ),
     FaultKind(
         "disk-torn", Aim.NODES, STORING,

@@ -61,7 +61,7 @@ ROWS = (
     ),
     FaultKind(
         "cut-after", Aim.LINKS, NETWORKED,
-        "A connection ends when it has carried so many bytes one way, and the message in whose middle that is is lost; the next has as many.",
+        "A connection ends when it has carried so many bytes one way, in the middle of a message, which is lost; it is opened anew, for as many.",
         "connections last",
         (Setting("bytes", "cut_bytes", Unit.COUNT, "that a connection carries, each way; its handshake takes 1400 of them", default=8000,
                  limits=Span(2000, 60_000), swarm=Span(4000, 30_000)),),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.live import small_disks
 from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.live.checkpoint import Checkpoints
-from killswitch.live.log import LogFailed, SqliteLog
+from killswitch.live.log import RELEASED_BYTES, RESERVE, LogFailed, NoRoom, SqliteLog
 
 pytestmark = pytest.mark.live
 
@@ -102,3 +105,100 @@ def test_checkpoints_keep_the_other_slot_whole(tmp_path: Path) -> None:
     assert checkpoints.load() == (b"second", b"first")
     checkpoints.write(3, b"third")
     assert checkpoints.load() == (b"second", b"third")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system that can be filled up, with a log of three records on it."""
+    place = tmp_path / "disk"
+    try:
+        small_disks.mount(place)
+    except small_disks.NoSmallDisk as why:
+        pytest.skip(str(why))
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Take up every byte that is left."""
+    with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
+    assert os.statvfs(place).f_bavail == 0
+    return place / "ballast"
+
+
+def is_full(log: SqliteLog) -> bool:
+    return log.full
+
+
+def more(records: list[Record], *kinds: str) -> list[Record]:
+    added: list[Record] = []
+    for kind in kinds:
+        added.append(audit.seal((records + added)[-1], kind, 0, "boot", {"why": "x" * 3000}))
+    return added
+
+
+def test_on_a_full_disk_prohibitions_have_the_reserve_and_all_else_waits(small_disk: Path) -> None:
+    records = chain(3)
+    log = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
+    log.append(records)
+    ballast = fill(small_disk)
+    while not is_full(log):  # the log's own pages have a bit of room yet
+        new = more(records, "NOTE")
+        with contextlib.suppress(NoRoom):
+            log.append(new)
+            records += new
+    waits = more(records, "NOTE", "GATE_CHANGE", "NOTE")
+    with pytest.raises(NoRoom) as met:
+        log.append(waits)
+    assert met.value.written == 2  # with what waits before it: a log has no gaps
+    records += waits[:2]
+    assert log.read_apart() == tuple(records)
+    assert log._reserve is not None and log._reserve.lend()
+    with pytest.raises(NoRoom) as met:
+        log.append(waits[2:])  # what has been given back is for prohibitions only
+    assert met.value.written == 0 < os.statvfs(small_disk).f_bavail
+    with pytest.raises(NoRoom):
+        log.append([])
+    ballast.unlink()
+    log.append(waits[2:])
+    assert not is_full(log) and (small_disk / RESERVE).stat().st_size == 8 * RELEASED_BYTES
+    log.close()
+    again = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
+    assert again.load() == ((*records, waits[2]), 0)
+    again.close()
+
+
+def test_a_reserve_that_is_used_up_is_no_failure_and_one_opened_on_a_full_disk_is_what_there_is(small_disk: Path) -> None:
+    records = chain(3)
+    log = SqliteLog(small_disk / "log.db", 4 * RELEASED_BYTES)
+    log.append(records)
+    ballast = fill(small_disk)
+    written = 3
+    for _ in range(100):
+        new = more(records, "PROC_KILL")
+        with contextlib.suppress(NoRoom):
+            log.append(new)
+        held = len(log.read_apart())
+        if held == written:
+            break
+        written, records = held, records + new
+    assert 3 + 4 <= written < 103 and is_full(log) and (small_disk / RESERVE).stat().st_size == 0
+    log.close()
+    again = SqliteLog(small_disk / "log.db", 4 * RELEASED_BYTES)
+    assert is_full(again) and len(again.load()[0]) == written
+    ballast.unlink()
+    again.append(more(records, "NOTE"))
+    assert not is_full(again)
+    again.close()
+
+
+def test_without_a_reserve_a_full_disk_is_one_that_failed(small_disk: Path) -> None:
+    records = chain(3)
+    log = SqliteLog(small_disk / "log.db")
+    log.append(records)
+    fill(small_disk)
+    with pytest.raises(LogFailed, match="full"):
+        log.append(more(records, *["GATE_CHANGE"] * 20))
+    log.close()

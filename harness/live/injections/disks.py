@@ -21,12 +21,15 @@ from harness.live.cell import deployment_file
 from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.injections.hosts import Crash, NodeFault
 from harness.live.ledger import File
-from harness.live.small_disks import BALLAST
+from harness.live.small_disks import BALLAST, SIZE_BYTES
+from killswitch.core import events
 from killswitch.core.events import Append, Boot, DiskFailed, Durable
+from killswitch.live.log import RELEASED_BYTES, RESERVE
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
 
 ROT_S = 1.0  # for the node to let go of its log
+RESERVE_MAX = SIZE_BYTES // 2 // RELEASED_BYTES
 
 
 class DiskFault:
@@ -108,13 +111,19 @@ class DiskLost(Crash):
 
 
 class DiskFull(NodeFault):
-    """Nothing more fits on the small file system that the node's directory is: a file of ours takes up all that is left."""
+    """Nothing more fits on the small file system that the node's directory is: a file of ours takes up all that is left.
+
+    The node's reserve is a file of its own. What is free is what the node itself has given back of that.
+    """
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
+        reserve = int(fault.settings.get("reserve", 0))
+        if reserve > RESERVE_MAX:
+            raise CapabilityMissing(f"{self.name}: reserve: small disks have room for one of {RESERVE_MAX} records or fewer (got {reserve})")
         self.ballast = {node: stage.cell.small[node] / f"{BALLAST}.{self.name}" for node in fault.targets}
         self.entries: tuple[int, ...] = ()
-        self.began_ns = 0
+        self.began_ns = self.lent_bytes = 0
 
     async def on(self) -> None:
         self.entries = self.stage.ledger.intend(*(File(str(ballast.resolve())) for ballast in self.ballast.values()))
@@ -123,10 +132,12 @@ class DiskFull(NodeFault):
             _fill(guard.own_path(ballast, self.stage.directory))
 
     async def attest(self) -> Attestation | None:
-        free = {node: os.statvfs(ballast.parent).f_bavail for node, ballast in self.ballast.items()}
-        return Attestation(not any(free.values()), "blocks free, by statvfs", {f"{node} free": blocks for node, blocks in free.items()})
+        full = {node: self._free_bytes(ballast) <= self._lent_bytes(node) for node, ballast in self.ballast.items()}
+        measured: dict[str, int | str] = {f"{node} free": os.statvfs(ballast.parent).f_bavail for node, ballast in self.ballast.items()}
+        return Attestation(all(full.values()), "blocks free, by statvfs, but for what a node gave back", measured)
 
     async def off(self) -> None:
+        self.lent_bytes = sum(map(self._lent_bytes, self.ballast))
         for ballast in self.ballast.values():
             _empty(ballast)
         self.stage.ledger.settle(self.entries)
@@ -135,9 +146,20 @@ class DiskFull(NodeFault):
         await asyncio.sleep(SETTLE_S)
         self.stage.sight.look()
         steps = [step for node in self.targets for life in self.stage.sight.nodes[node].lives for step in life if step.at_ns >= self.began_ns]
-        heard = sum(isinstance(step.event, DiskFailed) for step in steps)
+        heard = sum(isinstance(step.event, DiskFailed | events.DiskFull) for step in steps)
         free = min(os.statvfs(ballast.parent).f_bavail for ballast in self.ballast.values())
-        return Attestation(free > 0, "blocks free, by statvfs; failures in the nodes' traces", {"free": free, "heard": heard}, fired=heard > 0)
+        measured: dict[str, int | str] = {"free": free, "heard": heard, "lent_bytes": self.lent_bytes}
+        return Attestation(free > 0, "blocks free, by statvfs; what the nodes heard, in their traces", measured, fired=heard > 0)
+
+    def _free_bytes(self, ballast: Path) -> int:
+        found = os.statvfs(ballast.parent)
+        return found.f_bavail * found.f_frsize
+
+    def _lent_bytes(self, node: str) -> int:
+        """How much of its reserve the node has given back; 0 if it keeps none."""
+        deployment = self.stage.cell.deployments[node]
+        reserve = Path(deployment.directory) / RESERVE
+        return deployment.reserve_bytes - reserve.stat().st_size if reserve.exists() else 0
 
 
 class BitFlip(NodeFault):
