@@ -26,22 +26,20 @@ from sim.queue import Event, Lane, Queue
 from sim.tape import BITS, Draw, Tape, happens
 
 STALLED_MAX = 10_000
-RESEND_NS = 200_000_000  # the least that Linux waits before it sends a packet again
-RESENT_MAX = 6
 HANDSHAKE_BYTES = 1400  # each way, of mutual TLS with the deployment's certificates
 Deliver = Callable[[str, str, Message], None]
 
 
 class Impairment:
     """What faults add to a link at the moment; chances in parts per million. ``spoils``: what becomes of a message from one node to another, None if
-    it is lost. ``cut_bytes``: what a connection carries before it ends. ``resend_ppm``: the chance that a packet is lost, which TCP sends again."""
+    it is lost. ``cut_bytes``: what a connection carries before it ends."""
 
     __slots__ = (
         "bytes_per_s", "cut_bytes", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "pause_ns", "piece_bytes", "reorder_ns", "reorder_ppm",
-        "resend_ppm", "spoils",
+        "spoils",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913  # each by its name, and most are left out
+    def __init__(
         self,
         fault: str,
         *,
@@ -54,7 +52,6 @@ class Impairment:
         piece_bytes: int = 0,
         pause_ns: int = 0,
         cut_bytes: int = 0,
-        resend_ppm: int = 0,
         spoils: Callable[[str, str, Message], Message | None] | None = None,
     ) -> None:
         self.fault = fault
@@ -68,7 +65,6 @@ class Impairment:
         self.piece_bytes = piece_bytes
         self.pause_ns = pause_ns
         self.cut_bytes = cut_bytes
-        self.resend_ppm = resend_ppm
 
     @property
     def is_narrow(self) -> bool:
@@ -85,11 +81,10 @@ class Impairment:
 class Luck:
     """What a link draws from once something is wrong with it, and what faults count on it."""
 
-    __slots__ = ("carried", "held", "held_for", "lost", "repeated", "resent")
+    __slots__ = ("carried", "held", "held_for", "lost", "repeated")
 
     def __init__(self, tape: Tape, link: str) -> None:
         self.carried: dict[str, int] = {}  # by the connection that is open, for each fault that will end it
-        self.resent = tape.light("network.resend", link)
         self.lost = tape.light("network.loss", link)
         self.repeated = tape.light("network.duplicate", link)
         self.held = tape.light("network.reorder", link)
@@ -229,8 +224,6 @@ class Network:
                 extra_ns += impairment.delay_ns
             if impairment.cut_bytes and self._ends(link, luck, impairment, message):
                 return
-            if impairment.resend_ppm:
-                extra_ns += self._resent_ns(luck, impairment)
             if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
@@ -255,15 +248,6 @@ class Network:
         if ends:
             self._fired(impairment.fault)
         return ends
-
-    def _resent_ns(self, luck: Luck, impairment: Impairment) -> int:
-        """How long TCP takes to bring a packet through: it waits longer each time, and what was sent later waits behind."""
-        times = 0
-        while times < RESENT_MAX and happens(luck.resent, impairment.resend_ppm):
-            times += 1
-        if times:
-            self._fired(impairment.fault)
-        return RESEND_NS * ((1 << times) - 1)
 
     # -- links that carry only so much
 

@@ -133,8 +133,12 @@ class Transport:
         self._start(self._keep_dialling(peer, host, port))
 
     def adopt(self, peer: str, connected: socket.socket) -> asyncio.Task[None]:
-        """Speak with ``peer`` over a socket that was handed over, which is proof of who it is. The task ends when the stream does."""
-        return self._start(self._adopted(peer, connected))
+        """Speak with ``peer`` over a socket that was handed over, which is proof of who it is. The task ends when the stream does.
+
+        There is a way to ``peer`` as soon as this returns: what is sent at once waits for the stream.
+        """
+        outbox = self._accepted[peer] = self._new_outbox()
+        return self._start(self._adopted(peer, connected, outbox))
 
     # -- Sending ---------------------------------------------------------------------------------------------------------------------
 
@@ -247,11 +251,10 @@ class Transport:
                     raise BrokenFrame(f"for {hello.to} of {hello.cell}, but this is {self._node} of {self._cell}")
                 return hello
 
-    async def _adopted(self, peer: str, connected: socket.socket) -> None:
+    async def _adopted(self, peer: str, connected: socket.socket, outbox: Outbox) -> None:
         connected.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=connected)
-        outbox = self._accepted[peer] = self._new_outbox()
         try:
+            reader, writer = await asyncio.open_unix_connection(sock=connected)
             await self._converse(_Stream(reader, writer, None), peer, outbox, to_the_end=True)
         finally:
             if self._accepted.get(peer) is outbox:

@@ -202,8 +202,7 @@ def test_a_socket_that_was_handed_over_names_its_peer_and_ends_with_it() -> None
         agent = Transport("agent/acme/1", "acme", "cell", at_agent.deliver)
         sidecar.adopt("agent/acme/1", here)
         ended = agent.adopt("sidecar/acme/1", there)
-        await until(lambda: bool(agent._accepted and sidecar._accepted))
-        sidecar.send("agent/acme/1", StopRequest(True))
+        sidecar.send("agent/acme/1", StopRequest(True))  # at once: what an agent asks as it boots is asked once
         agent.send("sidecar/acme/1", Query("acme/1", "k"))
         await until(lambda: bool(at_agent.messages and at_sidecar.messages))
         await sidecar.close()
