@@ -200,7 +200,7 @@ def host_of(node: str) -> str:
 
 
 def reserved(faults: Sequence[Fault]) -> dict[str, int]:
-    """How many bytes those nodes keep whose disks will be full but for a reserve: of one that has none, most faults show what becomes."""
+    """How many bytes those nodes keep whose disks will be full but for a reserve; all others keep none."""
     full = [(target, int(fault.settings.get("reserve", 0))) for fault in faults if fault.what == "disk-full" for target in fault.targets]
     return {target: records * RELEASED_BYTES for target, records in full if records}
 

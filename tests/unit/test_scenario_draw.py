@@ -122,8 +122,7 @@ def test_which_driver_can_play_a_fault_hangs_on_its_settings() -> None:
     assert playable(fault("disk-lie: {nodes: replica 1}")) == ("sim",)
     assert playable(fault("disk-full: {nodes: replica 1}")) == ("sim", "live")
     assert playable(fault("disk-full: {nodes: replica 1, reserve: 8}")) == ("sim", "live")
-    assert derive.drivers(scenario("timeline: [{at: 1s, disk-lie: {nodes: replica 1}}]
-")) == ("sim",)
+    assert derive.drivers(scenario("timeline: [{at: 1s, disk-lie: {nodes: replica 1}}]\n")) == ("sim",)
     assert derive.drivers(scenario("network: {loss: 1%}\n")) == ("sim",)
     assert derive.drivers(scenario()) == ("sim", "live")
 
