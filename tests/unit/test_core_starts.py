@@ -298,6 +298,25 @@ def test_nothing_of_an_earlier_instance_opens_the_gate(story: str) -> None:
     assert link[SIDECAR].state.lease_until_ns == NEVER
 
 
+@pytest.mark.parametrize(("deniers", "outlived"), [(1, False), (2, True)])
+def test_a_start_that_others_have_superseded_gives_way_and_takes_its_turn_a_lease_later(deniers: int, outlived: bool) -> None:
+    link = guarded()
+    link.cut = lambda sender, to, message: False
+    state, token = link[SIDECAR].state, link[SIDECAR].state.token
+    greater = Token(token.epoch, token.counter + 4, "copy")
+    for replica in REPLICAS[:deniers]:
+        link[replica].state.promised[AGENT] = greater
+    link.run(2 * SECOND)
+    assert state.outdated is outlived or state.token > token
+    assert any(effect.kind is SignalKind.TERM for effect in link[SIDECAR].effects if isinstance(effect, Signal)) is outlived
+    if outlived:
+        link.give(SIDECAR, ProcessExited(0, signalled=False))
+        assert state.restart_after_ns > link.now
+    link.run(2 * LEASE + 10 * SECOND)
+    assert (state.token > greater) is outlived
+    assert mode(link)[0] == "OPEN"
+
+
 def test_orphans_are_reaped_before_anything_starts() -> None:
     link = guarded()
     link.cut = lambda sender, to, message: False

@@ -12,7 +12,7 @@ from typing import TypeVar
 from killswitch.core import federation, intent, keysets, leases
 from killswitch.core.intent import View
 from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest,
+    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
@@ -51,9 +51,9 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
     if why := unfit(state, request.agent):
         return 0, why
     promised = state.promised.get(request.agent, NO_TOKEN)
-    if request.token < promised:
-        return 0, "stale token"
-    if request.token > promised or state.promises_durable.get(request.agent) != request.token:
+    if not is_same_start(request.token, promised):
+        return 0, "stale token" if request.token < promised else "unpromised"
+    if state.promises_durable.get(request.agent) != promised:
         return 0, "unpromised"
     if request.token == NO_TOKEN:
         return 0, "no token"
@@ -63,6 +63,11 @@ def lease(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tup
         return 0, "clock suspect"
     length = leases.span(view.uncovered, state.seen.get, now_ns, state.parameters.lease_ns)
     return length, "" if length else "ordered"
+
+
+def is_same_start(asked: Token, promised: Token) -> bool:
+    """Whether a token is the one that was promised. Its instance counts: of two hosts that boot from one snapshot, both may propose one number."""
+    return asked == promised
 
 
 def unfit(state: Replica, agent: str) -> str:
@@ -125,9 +130,9 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     why = "ordered" if view.uncovered or is_withheld_from(state, request.agent) else unfit(state, request.agent)
     if why:
         reply(state, request, view, granted=False, why=why)
-    elif request.token < promised or request.token.counter >= COUNTER_MAX:
+    elif request.token.counter >= COUNTER_MAX or (request.token < promised and not is_same_start(request.token, promised)):
         reply(state, request, view, granted=False, why="stale token")
-    elif request.token == promised:
+    elif is_same_start(request.token, promised):
         # Asked again: answered again, once the first promise is durable.
         lsn = 0 if state.promises_durable.get(request.agent) == promised else state.chain.seq
         reply(state, request, view, granted=True, after_lsn=lsn, now_ns=now_ns)

@@ -127,8 +127,9 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     if reply.why == "unpromised":
         request_start(state, (reply.replica,), state.token)
         return
+    note_promise(state, reply, now_ns)
     round_ = state.rounds.get(reply.nonce)
-    if round_ is None or reply.len_ns <= 0 or not reply.complete or reply.replica not in sidecar.granters(state):
+    if round_ is None or reply.len_ns <= 0 or not reply.complete or not may_vouch(state, reply.replica):
         return
     round_.grants[reply.replica] = min(reply.len_ns, state.parameters.lease_ns)  # by replica: a duplicate cannot add up to a quorum
     if leases.enough(round_.grants, state.config.quorum):
@@ -136,6 +137,27 @@ def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
         # A fence came with an order. A quorum that grants after that says that the order is lifted, or never was effective;
         # but a fence never falls, so this token can do nothing any more: the process is replaced by one with a greater token.
         state.outdated |= state.shut_out_ns is not None and round_.sent_ns >= state.shut_out_ns
+
+
+def may_vouch(state: Sidecar, replica: str) -> bool:
+    """Whose grants count: any replica's that may grant at all, whoever promised the token."""
+    return replica in sidecar.granters(state)
+
+
+def note_promise(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """A replica that has promised a greater token grants this one nothing any more. Where so many have that no quorum is left, somebody else goes by
+    this name, or did: a process under it would stand by for ever. It is asked to stop, and a greater token is proposed in its turn, a lease
+    later, so that two who go on both take turns.
+    """
+    (state.superseding.add if reply.promised > state.token else state.superseding.discard)(reply.replica)
+    if len(state.superseding & set(state.config.replicas)) <= len(state.config.replicas) - state.config.quorum:
+        return
+    if not state.outdated:
+        state.restart_after_ns = now_ns + state.parameters.lease_ns
+    if state.process:
+        state.outdated = True
+    elif not state.spawning:
+        abandon_start(state)
 
 
 def watch_clock(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
@@ -204,6 +226,7 @@ def drop_lease(state: Sidecar) -> None:
     """A token serves one process. Whatever comes next needs a new one, and a lease under that."""
     state.lease_until_ns = NEVER
     state.rounds.clear()
+    state.superseding.clear()
     state.opened = False
     state.proposed = None
     state.fences_missing.clear()

@@ -145,11 +145,11 @@ class Sidecar:
         # -- the agent's process
         self.reaping = False  # orphans of an earlier instance
         self.spawning = self.process = False
+        self.outdated = False  # its token is fenced off although a quorum vouches for it, or no quorum ever will again: to be replaced
         self.shut_out_ns: int | None = None  # when a sink was found to be fenced above this token
-        self.outdated = False  # and a quorum vouches for the token all the same: it is to be replaced
-        self.stopping = self.stop_drain = False
+        self.superseding: set[str] = set()  # replicas that have promised a greater token than this one
+        self.stopping = self.stop_drain = self.killing = self.kill_failed = False
         self.stop_by_ns: int | None = None
-        self.killing = self.kill_failed = False
         self.next_kill_ns = self.kill_by_ns = NEVER
         self.last_applied = ""  # the task of the last effect that took place in this start
         self.restart_after_ns = NEVER

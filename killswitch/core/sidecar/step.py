@@ -306,7 +306,7 @@ def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None
         body = {"token": parts(state.token), "code": event.code, "signalled": event.signalled, "clean": clean}
         record(state, "PROC_REAPED", {**body, "checkpoint": state.checkpoint, "in_doubt": in_doubt}, now_ns)
         state.last_stop = (state.token, "STOPPED_CLEAN" if clean else "STOPPED_FORCED", state.checkpoint, in_doubt)
-        state.restart_after_ns = now_ns + state.parameters.renew_ns
+        state.restart_after_ns = max(state.restart_after_ns, now_ns + state.parameters.renew_ns)
     state.reaping = False
     if state.process:
         forget_process(state)
