@@ -52,6 +52,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "node-crashed": (("lost_records", "power"), "a process died; power: the host lost power, so what was not synced is gone"),
     "node-paused": ((), "stopped by SIGSTOP or its like"),
     "node-resumed": ((), ""),
+    "node-cloned": (("copy", "records"), "a copy of a sidecar's host, with its agent, begins to boot beside it, from a disk with so many records. "
+                                         "copy: what the history calls the sidecar there; others know it by the name of the original"),
+    "clone-ended": (("survivor",), "one of the two hosts is gone for good, and the other has the name to itself"),
     "step-raised": (("error",), "a state machine raised: always a violation"),
     "disk-failed": (("lsn",), "a sync failed"),
     "disk-full": (("lsn",), "there was no room for a record, or none but the reserve"),

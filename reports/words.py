@@ -33,6 +33,8 @@ SENTENCES: dict[str, str] = {
     "node-crashed": "The process dies and loses {lost_records} records; host lost power: {power}.",
     "node-paused": "The process is paused.",
     "node-resumed": "The process goes on.",
+    "node-cloned": "Its host is copied: {copy} boots beside it, from a disk that holds {records} records.",
+    "clone-ended": "Its host is gone for good; {survivor} has the name to itself.",
     "step-raised": "The state machine raised: {error}.",
     "disk-full": "The disk is full: there is no room for record {lsn}, or none but the reserve.",
     "disk-freed": "There is room on the disk again.",

@@ -1,4 +1,4 @@
-"""A node's own clock: its reading at any real time, and back, in whole nanoseconds.
+"""A node's own clock: its reading at any real time, and back, in whole nanoseconds; and its host's wall clock, which no machine reads.
 
 Owns offset, rate and step. A clock is a straight line between changes: reading = base + (now - since) * rate / 10^6. A rate of nothing is a
 clock that stands. It never runs backwards but where a fault steps it, and reading and real time round so that a timer fires late rather than early.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 PPM = 1_000_000
 FAR_NS = 1 << 60
+EPOCH_NS = 1_767_225_600_000_000_000  # every run begins on 1 January 2026
 
 
 class Clock:
@@ -40,3 +41,20 @@ class Clock:
     def restart(self, now: int, offset_ns: int) -> None:
         """The host boots: the clock starts from near nothing, at the rate of its hardware."""
         self._base, self._since = offset_ns, now
+
+
+class WallClock:
+    """``steps``: (real time, how far ahead it is from then on), in order; ``stepped_ns``: by faults, on top of that."""
+
+    __slots__ = ("_ahead_ns", "_steps", "stepped_ns")
+
+    def __init__(self, steps: tuple[tuple[int, int], ...]) -> None:
+        self._steps = steps
+        self._ahead_ns = 0
+        self.stepped_ns = 0
+
+    def read_ms(self, now: int) -> int:
+        """Milliseconds since 1970, and not before."""
+        while self._steps and self._steps[0][0] <= now:
+            self._ahead_ns, self._steps = self._steps[0][1], self._steps[1:]
+        return max(0, (EPOCH_NS + now + self._ahead_ns + self.stepped_ns) // 1_000_000)

@@ -277,6 +277,12 @@ class Disk:
         at = self._survives(len(content))
         return content[:at] + bytes([content[at] ^ 1 << self._survives(8)]) + content[at + 1 :]
 
+    def copy(self, other: Disk) -> None:
+        """Hold what a loss of power would leave of another disk at this instant; what that is, is this disk's own draw."""
+        self.records, self.slots, self.damaged = list(other.records), dict(other.slots), dict(other.damaged)
+        self.safe, self._unsafe, self._writing = other.safe, dict(other._unsafe), other._writing
+        self.power_lost()
+
     def wipe(self) -> None:
         """A new disk, with nothing on it."""
         self.records.clear()

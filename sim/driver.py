@@ -73,7 +73,7 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
     return Played(
         history=History(facts), trace=trace, digest=digest, ended=ended, cut_short=cut_short,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
-        logs={node.id: (node.disk.records, node.stamps) for node in world.nodes.values()}, secret=world.secret,
+        logs={node.address: (node.disk.records, node.stamps) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
 
 
@@ -95,14 +95,14 @@ def _course(world: World) -> None:
         world.queue.play(schedule.duration_ns + schedule.core_ns)
     nemesis.heal()
     world.queue.play(schedule.duration_ns + schedule.core_ns + schedule.settle_ns)
-    chains = {node.id: node.finish() for node in world.nodes.values()}
+    chains = {node.address: node.finish() for node in world.nodes.values()}
     _audit(world, chains)
     _load(world)
 
 
 def _audit(world: World, chains: dict[str, bool]) -> None:
     """What the logs that are left say of each other. ``chains``: whose chain of hashes verifies."""
-    logs = {node.id: node.disk.records for node in world.nodes.values() if node.config.role in ("replica", "sidecar")}
+    logs = {node.address: node.disk.records for node in world.nodes.values() if node.config.role in ("replica", "sidecar")}
     heads = trail.cosigned(logs)
     for writer, records in logs.items():
         node = world.nodes[writer]

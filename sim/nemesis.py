@@ -57,7 +57,7 @@ class Nemesis:
             if isinstance(entry.action, Fault) and members.intersection((*entry.action.targets, *chain(*entry.action.links))):
                 self._end(entry)
         for node in world.nodes.values():
-            if node.id in members:
+            if node.address in members:
                 self._bring_back(node)
             elif node.config.role != "agent":
                 self._leave_out(node, members)
@@ -66,9 +66,9 @@ class Nemesis:
     def _leave_out(self, node: Node, members: frozenset[str]) -> None:
         world = self._world
         for member in sorted(members):
-            for ends in ((node.id, member), (member, node.id)):
+            for ends in ((node.address, member), (member, node.address)):
                 world.network.block(*ends, LEFT_OUT, "blackhole")
-        fate = world.tape.stream(f"left.out/{node.id}")(3)
+        fate = world.tape.stream(f"left.out/{node.address}")(3)
         if fate == 1:
             world.crash(node, power=False)
         elif fate == 2:

@@ -8,6 +8,7 @@ is the one thing that goes from node to node without the network.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 from harness.observe import Observer
@@ -19,7 +20,7 @@ from killswitch.core.events import (
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
 from scenarios.schedule import Schedule
-from sim.clock import Clock
+from sim.clock import Clock, WallClock
 from sim.disk import Disk
 from sim.lanes import Intake
 from sim.queue import Queue
@@ -31,7 +32,6 @@ SPAWN_NS = 5_000_000
 KILL_NS = 500_000
 TIMER_LAG_NS = 500_000
 PIPE_NS = 20_000
-EPOCH_NS = 1_767_225_600_000_000_000  # every run begins on 1 January 2026
 
 
 class Tasks(Protocol):
@@ -69,25 +69,27 @@ class Surroundings(Protocol):
 class Node:
     """``machine`` is None while no process runs. ``boot`` counts boots of the host, ``start`` starts of the process.
 
-    ``host``: what an agent and its sidecar share, empty for everybody else.
+    ``id`` is what the history calls it, ``address`` where the network finds it, ``config.node`` who it is to others: one name, but for a copy.
     """
 
     __slots__ = (
-        "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_queue", "_timer_count", "_timers", "_wall", "_wall_ahead_ns",
-        "asks_on", "boot", "clock", "config", "died_ns", "disk", "host", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine", "observer",
-        "pause_in_step", "paused_by", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying", "unfinished",
-        "wall_stepped_ns", "world",
+        "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_mark", "_queue", "_timer_count", "_timers",
+        "address", "asks_on", "boot", "clock", "config", "died_ns", "disk", "gone", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine",
+        "mate", "observer", "pause_in_step", "paused_by", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying",
+        "unfinished", "wall", "world",
     )  # fmt: skip
 
     def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer, wall: tuple[tuple[int, int], ...] = ()) -> None:
         self.world = world
         self.config = config
-        self.id = config.node
-        self.host = config.agent if config.role in ("agent", "sidecar") else ""
+        self.id = self.address = observer.node
+        self._mark = self.id.removeprefix(config.node)  # sets the boots and starts of a copy apart
+        self.mate: Node | None = None  # whom it shares its host with
+        self.gone = False  # with its host, for good
         self._queue = world.queue
         self.clock = clock
         self.observer = observer
-        self.disk = Disk(config.node, world.queue, world.tape, world.schedule.disk, self.take)
+        self.disk = Disk(self.id, world.queue, world.tape, world.schedule.disk, self.take)
         self.machine: Machine | None = None
         self.boot = 1
         self.start = 0
@@ -112,11 +114,9 @@ class Node:
         self._held: list[tuple[int, Effect]] = []
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
         self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
-        self._wall = wall
-        self._wall_ahead_ns = 0
-        self.wall_stepped_ns = 0
+        self.wall = WallClock(wall)  # stamps alone read it
         self._durable = 0
-        self._lag = world.tape.light("timer.lag", config.node)
+        self._lag = world.tape.light("timer.lag", self.id)
 
     @property
     def running(self) -> bool:
@@ -132,8 +132,8 @@ class Node:
     # -- the life of the process
 
     def boot_up(self) -> None:
-        """Start the process with what survived. Does nothing if one runs."""
-        if self.machine is not None:
+        """Start the process with what survived. Does nothing if one runs, or if the host is gone."""
+        if self.machine is not None or self.gone:
             return
         self.start += 1
         try:
@@ -149,11 +149,20 @@ class Node:
         self._durable = self.disk.durable
         self.stamp = self.stamps.get(len(self.disk.records), 0)
         token = self.token if self.config.role == "agent" else None
-        instance = f"{self.boot}.{self.start}"
+        instance = f"{self.boot}.{self.start}{self._mark}"
         self.take(Boot(records, self._boot_name(), instance, truncated, self.disk.checkpoints(), token))
 
     def _boot_name(self) -> str:
-        return f"boot-{self.boot}"
+        return f"boot-{self.boot}{self._mark}"
+
+    def copy(self, clock: Clock, observer: Observer) -> Node:
+        """The same node on a copy of its disk, as a loss of power at this instant would leave it: not booted, and with nothing of its memory."""
+        twin = Node(self.world, self.config, clock, observer)
+        twin.boot, twin.start, twin.token = self.boot + 1, self.start, self.token
+        twin.disk.copy(self.disk)
+        twin.stamps = {lsn: stamp for lsn, stamp in self.stamps.items() if lsn <= len(twin.disk.records)}
+        twin.wall = copy(self.wall)
+        return twin
 
     def die(self, *, power: bool) -> None:
         """The process ends at once; with ``power`` so does everything on the host that was not synced."""
@@ -329,22 +338,15 @@ class Node:
         if effect.after_lsn > self._durable:
             self._held.append((effect.after_lsn, effect))
         else:
-            self.world.send(self.id, effect.to, effect.message)
+            self.world.send(self.address, effect.to, effect.message)
 
     def _append(self, effect: Append) -> None:
-        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self.wall_ms())
+        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self.wall.read_ms(self._queue.now))
         self.disk.append(effect.record)
 
     def hear(self, stamp: int) -> None:
         """A message brought its sender's stamp."""
-        self.stamp = hlc.merge(self.stamp, stamp, self.wall_ms())
-
-    def wall_ms(self) -> int:
-        """What the host's wall clock shows, in milliseconds since 1970, and not before. Stamps alone read it; no machine does."""
-        now = self._queue.now
-        while self._wall and self._wall[0][0] <= now:
-            self._wall_ahead_ns, self._wall = self._wall[0][1], self._wall[1:]
-        return max(0, (EPOCH_NS + now + self._wall_ahead_ns + self.wall_stepped_ns) // 1_000_000)
+        self.stamp = hlc.merge(self.stamp, stamp, self.wall.read_ms(self._queue.now))
 
     def _write_checkpoint(self, effect: WriteCheckpoint) -> None:
         self.disk.write_checkpoint(effect)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from copy import copy, deepcopy
 from typing import Any
 
 from harness.history import Fact
@@ -20,11 +21,12 @@ from scenarios.deploy import OPERATOR, PEOPLE, configurations
 from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
 from sim.network import Network
-from sim.node import PIPE_NS, Node
+from sim.node import BOOT_OFFSET_MAX_NS, PIPE_NS, SPAWN_NS, Node
 from sim.queue import TIE_BITS, Act, Lane, Queue, TooMuch
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
+COPY = "~2"  # what the history calls a copy of a node, after the name of the node
 BOOTTIME = "CLOCK_BOOTTIME"  # what an implementation runs on, unless it says otherwise
 
 
@@ -40,16 +42,17 @@ class Upstream:
         task = Task(work.task, work.sink, work.steps, work.step_ns, work.undo)
         self._open.setdefault(work.agent, {})[work.task] = task
         self._given[work.task] = work.agent
-        node = self._world.nodes[f"agent/{work.agent}"]
-        self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
-        node.receive(Submit(task))
+        for node in self._world.answering_to(f"agent/{work.agent}"):
+            self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
+            node.receive(Submit(task))
         if work.expires_ns is not None:
             self._world.queue.at(work.expires_ns, self._expire, work)
 
     def _expire(self, work: Work) -> None:
         """The round is closed. Whoever has not contributed by now is not waited for, nor asked again."""
         if self._open[work.agent].pop(work.task, None) is not None:
-            self._world.fact("task-expired", self._world.nodes[f"agent/{work.agent}"], {"agent": work.agent, "task": work.task})
+            for node in self._world.answering_to(f"agent/{work.agent}"):
+                self._world.fact("task-expired", node, {"agent": work.agent, "task": work.task})
 
     def hand_over_again(self, node: Node) -> None:
         for task in list(self._open.get(node.config.agent, {}).values()):
@@ -57,6 +60,26 @@ class Upstream:
 
     def acknowledge(self, task: str) -> None:
         self._open.get(self._given.get(task, ""), {}).pop(task, None)
+
+
+def _share_host(sidecar: Node, agent: Node) -> None:
+    sidecar.mate, agent.mate = agent, sidecar
+
+
+def _watching(node: str, observer: Observer) -> Observer:
+    """Who watches a copy of a node from here on, knowing what ``observer`` knows. The history is to call the copy ``node``."""
+    twin = copy(observer)
+    for name in Observer.__slots__:
+        if isinstance(value := getattr(observer, name), list | dict | set):
+            setattr(twin, name, deepcopy(value))
+    twin.node = node
+    return twin
+
+
+def _mate_of(node: Node) -> Node:
+    if node.mate is None:
+        raise ValueError(f"{node.id} has its host to itself")
+    return node.mate
 
 
 class World:
@@ -68,10 +91,10 @@ class World:
         self.schedule = schedule
         self._implementation = implementation
         self.runs_on_monotonic = getattr(implementation, "clock", BOOTTIME) != BOOTTIME
-        if (told := getattr(implementation, "show_wall_clocks", None)) is not None:
-            told(lambda node: self.nodes[node].wall_ms())
         self.tape = Tape(schedule.tape)
         self.queue = Queue(self.tape.bits("ties", TIE_BITS))
+        if (told := getattr(implementation, "show_wall_clocks", None)) is not None:
+            told(lambda node: self.nodes[node].wall.read_ms(self.queue.now))
         self.facts: list[Fact] = []
         self.trace: list[tuple[int, str, Any]] = []
         self.watchers: list[Callable[[Fact], None]] = []
@@ -84,7 +107,11 @@ class World:
         self.before_delivery: Callable[[str, str, Message], int] | None = None
         self.before_pipe: Callable[[str, str, Message], bool] | None = None
         self.upstream = Upstream(self)
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, Node] = {}  # by address
+        self.doubles: dict[str, str] = {}  # of whom there are two: name -> the address of the copy
+        self._cloned = False
+        self._moved: dict[str, Node] = {}  # an address that was given up -> who was there
+        self._heard: dict[tuple[str, str], str] = {}  # (a node, one of whom there are two) -> the address of the one that spoke last
         self._stamps: dict[int, int] = {}  # a message in memory is its own envelope: the sender's stamp goes beside it
         judge = Judge(KeyedHash(self.secret), tuple(f"replica/{n}" for n in range(1, schedule.topology.replicas + 1)), schedule.parameters.approvals)
         for config in configurations(schedule).values():
@@ -93,7 +120,9 @@ class World:
     def _add(self, config: NodeConfig, judge: Judge) -> None:
         spec = self.schedule.clocks.get(config.node, ClockSpec())
         observer = Observer(config.node, config.agent, judge, self.record)
-        self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer, spec.wall)
+        node = self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer, spec.wall)
+        if config.role == "agent":
+            _share_host(self.nodes[f"sidecar/{config.agent}"], node)
 
     def make_machine(self, config: NodeConfig) -> Machine:
         holds = {config.node, *(PEOPLE if config.node == OPERATOR else ())}
@@ -131,12 +160,13 @@ class World:
     # -- messages
 
     def send(self, source: str, target: str, message: Message) -> None:
-        receiver = self.nodes.get(target)
-        if receiver is None:
+        if self.doubles:
+            target = self._whereabouts(source, target)
+        sender, receiver = self.nodes.get(source), self.nodes.get(target)
+        if sender is None or receiver is None:
             return
-        sender = self.nodes[source]
         self._stamps[id(message)] = sender.stamp
-        if sender.host and sender.host == receiver.host:
+        if sender.mate is receiver:  # as `on_one_host` says
             self.queue.follow(self._pipes[source, target], PIPE_NS, Act.of(self._pipe, (source, target, message)))
         else:
             self.network.send(source, target, message)
@@ -147,8 +177,7 @@ class World:
 
     def on_one_host(self, source: str, target: str) -> bool:
         """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""
-        host = self.nodes[source].host
-        return bool(host) and host == self.nodes[target].host
+        return self.nodes[source].mate is self.nodes[target]
 
     def hand_over(self, journey: tuple[str, str, Message]) -> None:
         """A message has come to its node, whatever way it took."""
@@ -156,15 +185,19 @@ class World:
 
     def _pipe(self, journey: tuple[str, str, Message]) -> None:
         source, target, message = journey
-        if self.before_pipe is not None and not self.before_pipe(source, target, message):
+        node = self.nodes.get(target) or self._moved.get(target)
+        if node is None or (self.before_pipe is not None and not self.before_pipe(source, target, message)):
             return
-        node = self.nodes[target]
         stamp = self._stamps.get(id(message), 0)
         if stamp > node.stamp:
             node.hear(stamp)
-        node.receive(Receive(source, message))
+        node.receive(Receive(self._name_of(source) if self._cloned else source, message))
 
     def _deliver(self, source: str, target: str, message: Message) -> None:
+        if self._cloned:
+            if target not in self.nodes:
+                return
+            self._heard[target, self._name_of(source)] = source
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
         node = self.nodes[target]
         if node.intake is not None:
@@ -174,16 +207,74 @@ class World:
         stamp = self._stamps.get(id(message), 0)
         if stamp > node.stamp:
             node.hear(stamp)
+        name = self._name_of(source) if self._cloned else source
         for _ in range(copies):
-            node.receive(Receive(source, message))
+            node.receive(Receive(name, message))
 
     # -- hosts
 
     def agent_of(self, sidecar: Node) -> Node:
-        return self.nodes[f"agent/{sidecar.config.agent}"]
+        return _mate_of(sidecar)
 
     def sidecar_of(self, agent: Node) -> Node:
-        return self.nodes[f"sidecar/{agent.config.agent}"]
+        return _mate_of(agent)
+
+    def answering_to(self, name: str) -> list[Node]:
+        """Whoever goes by that name: one, or two while a copy of its host runs beside it."""
+        return [self.nodes[address] for address in (name, self.doubles.get(name)) if address in self.nodes]
+
+    def clone(self, sidecar: Node) -> bool:
+        """Start a copy of a sidecar's host beside it, as another host that boots from a snapshot of its disk; whether that was done.
+
+        The copy has the identity, the log and the checkpoints, and links of its own. One host in a run: a history tells apart two, and no more.
+        """
+        if self._cloned or sidecar.gone:
+            return False
+        self._cloned = True
+        clock = Clock(self.queue.now, self.tape.stream("clone")(BOOT_OFFSET_MAX_NS), self._clock_of(sidecar).drift_ppm)
+        twins = [each.copy(clock, _watching(f"{each.id}{COPY}", each.observer)) for each in (sidecar, self.agent_of(sidecar))]
+        _share_host(*twins)
+        for twin in twins:
+            self.nodes[twin.address] = twin
+            self.doubles[twin.config.node] = twin.address
+        self.fact("node-cloned", sidecar, {"copy": twins[0].id, "records": len(twins[0].disk.records)})
+        self.queue.at(self.queue.now + SPAWN_NS, Node.boot_up, twins[0])
+        return True
+
+    def end_double(self, name: str, *, keep_copy: bool) -> None:
+        """One of two hosts is ended for good. Whoever is left has the name, and its address, to itself. Nothing if there are not two."""
+        if name not in self.doubles:
+            return
+        original, twin = self.nodes[name], self.nodes[self.doubles[name]]
+        ended, left = (original, twin) if keep_copy else (twin, original)
+        self.doubles.clear()
+        for node in (ended, self.agent_of(ended)):
+            node.die(power=True)
+            node.gone = True
+            del self.nodes[node.address]
+        for node in (left, self.agent_of(left)):
+            self._moved[node.address] = self.nodes.pop(node.address)  # what is in the pipe between them gets there
+            node.address = node.config.node
+            self.nodes[node.address] = node
+        self.fact("clone-ended", ended, {"survivor": left.id})
+
+    def _clock_of(self, node: Node) -> ClockSpec:
+        return self.schedule.clocks.get(node.config.node, ClockSpec())
+
+    def _name_of(self, address: str) -> str:
+        """Who somebody is who speaks from there: a copy has the identity of what it was copied from."""
+        return address.removesuffix(COPY)
+
+    def _whereabouts(self, source: str, target: str) -> str:
+        """Where a message to a name goes while two hosts have it: within a host to its own, and from elsewhere to the one that was heard last, as
+        an answer goes back the way that the question came. So both are answered, which asks more of the core than a transport that knows one
+        connection a peer.
+        """
+        if target not in self.doubles:
+            return target
+        if self.on_one_host(self._name_of(source), target):
+            return self.doubles[target] if source.endswith(COPY) else target
+        return self._heard.get((source, target), target)
 
     def agent_exits(self, agent: Node, code: int) -> None:
         agent.die(power=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, SIM, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -27,6 +27,16 @@ ROWS = (
         "pause", Aim.NODES, HOSTED, "The node's process stands still (SIGSTOP, a long collection, a frozen host); its clock runs on.",
         "the process goes on where it stood, with everything that has arrived since", swarm_roles=("replica", "sidecar", "agent", "sink"),
         live=Live("processes", "state T in /proc/PID/stat"),
+    ),
+    FaultKind(
+        "clone", Aim.NODES, ("sidecar",),
+        "A copy of the sidecar's host, its agent included, boots from a snapshot of its disk beside it: same keys, name, log and token, a new "
+        "start. It has links of its own, which no other fault hits; whoever both speak to answers the one that spoke last. One host in a run: a "
+        "second such fault does nothing.",
+        "one of the two is ended for good",
+        (Setting("survivor", "survivor", Unit.CHOICE, "which of the two goes on", default="original", choices=("original", "clone"),
+                 swarm=("original", "clone")),),
+        swarm_roles=("sidecar",), swarms=False, drivers=(SIM,),
     ),
     FaultKind(
         "slow-node", Aim.NODES, HOSTED, "The node takes its inputs one after another, each after a time; those that come meanwhile wait.",

@@ -47,23 +47,23 @@ class Agents(Family):
     def _misunderstand(self, agent: Node, sidecar: str) -> bool:
         if not agent.running:
             return True
-        for fault, how in list(self._deaf[agent.id].items()):
+        for fault, how in list(self._deaf[agent.address].items()):
             self.world.fault_fired(fault)
             if how != "ignore-stop":
-                self.world.send(agent.id, sidecar, StopAck(NEVER_WRITTEN, ()))
+                self.world.send(agent.address, sidecar, StopAck(NEVER_WRITTEN, ()))
             if how == "leaves":
                 self.world.agent_exits(agent, 0)
         return False
 
     def _deafen(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            self._deaf.setdefault(node.id, {})[id_] = str(fault.settings.get("how", "ignore-stop"))
+            self._deaf.setdefault(node.address, {})[id_] = str(fault.settings.get("how", "ignore-stop"))
 
     def _undeafen(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            self._deaf[node.id].pop(id_, None)
-            if not self._deaf[node.id]:
-                del self._deaf[node.id]
+            self._deaf[node.address].pop(id_, None)
+            if not self._deaf[node.address]:
+                del self._deaf[node.address]
 
     def _slow(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -87,7 +87,7 @@ class Agents(Family):
             return
         if isinstance(message, EffectRequest):
             self.world.fault_fired(fault)
-            self.world.send(node.id, self.world.sidecar_of(node).id, message)
+            self.world.send(node.address, self.world.sidecar_of(node).address, message)
         self.world.queue.at(self.world.queue.now + ASK_AGAIN_NS, self._ask_again, ticket)
 
     def _unfork(self, id_: str, fault: Fault) -> None:

@@ -56,7 +56,7 @@ class Clocks(Family):
     def _wall_step(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             for each in (node, self.world.agent_of(node)) if node.config.role == "sidecar" else (node,):  # they share a host
-                each.wall_stepped_ns += whole(fault, "by_ns")
+                each.wall.stepped_ns += whole(fault, "by_ns")
             self.world.fault_fired(id_)
 
     def _drift(self, id_: str, fault: Fault) -> None:
@@ -64,17 +64,17 @@ class Clocks(Family):
 
     def _run_at(self, id_: str, fault: Fault, drift_ppm: int) -> None:
         for node in self.targets(fault):
-            self._drifts.setdefault(node.id, {})[id_] = drift_ppm
+            self._drifts.setdefault(node.address, {})[id_] = drift_ppm
             self._set_drift(node)
             self.world.fault_fired(id_)
 
     def _undrift(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            self._drifts[node.id].pop(id_, None)
+            self._drifts[node.address].pop(id_, None)
             self._set_drift(node)
 
     def _set_drift(self, node: Node) -> None:
         """The latest drift that is still on, or the clock's own."""
-        own = self.world.schedule.clocks.get(node.id, ClockSpec()).drift_ppm
-        node.clock.set_drift(self.world.queue.now, next(reversed(self._drifts[node.id].values()), own))
+        own = self.world.schedule.clocks.get(node.config.node, ClockSpec()).drift_ppm
+        node.clock.set_drift(self.world.queue.now, next(reversed(self._drifts[node.address].values()), own))
         node.clock_changed()

@@ -37,7 +37,7 @@ class Hostile(Family):
 
     def _forge(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            choose = self.world.tape.stream(f"forge/{node.id}")
+            choose = self.world.tape.stream(f"forge/{node.address}")
             aim = self._aim(node, choose(1 << 16))
             for number in range(whole(fault, "times")):
                 what = sorted(FORGERIES)[choose(len(FORGERIES))]
@@ -46,7 +46,7 @@ class Hostile(Family):
 
     def _cross(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            aim = self._aim(node, self.world.tape.stream(f"forge/{node.id}")(1 << 16))
+            aim = self._aim(node, self.world.tape.stream(f"forge/{node.address}")(1 << 16))
             self._made += 1
             self._send(id_, 0, aim, "certificate of another tenant", foreign_certificate(self._ring, aim, self._made))
 
@@ -66,9 +66,9 @@ class Hostile(Family):
 
     def _malform(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            choose = self.world.tape.stream(f"malform/{node.id}")
+            choose = self.world.tape.stream(f"malform/{node.address}")
             aim = self._aim(node, choose(1 << 16))
-            replicas = [replica for replica in node.config.replicas if replica != node.id]
+            replicas = [replica for replica in node.config.replicas if replica != node.address]
             source = self._source(aim) if fault.settings.get("source") == "stranger" else replicas[choose(len(replicas))]
             for number in range(whole(fault, "times")):
                 what, frame = broken_frame(self._ring, aim, source, number, choose)
@@ -164,13 +164,13 @@ class Versions(Family):
 
     def _run(self, node: Node, version: str) -> None:
         """Restarted under another version, with the log that the one before wrote."""
-        self._running[node.id] = version
+        self._running[node.address] = version
         if node.running:
             self.world.crash(node, power=False)
             self.world.queue.at(self.world.queue.now + VERSION_RESTART_NS, self._restart, node)
         for other in self.world.nodes:
-            if other != node.id and not other.startswith("agent/"):
-                for ends in ((other, node.id), (node.id, other)):
+            if other != node.address and not other.startswith("agent/"):
+                for ends in ((other, node.address), (node.address, other)):
                     if self._version(other) == version:
                         self.world.network.mend(*ends, ACROSS)
                     else:

@@ -14,8 +14,10 @@ class Hosts(Family):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._asleep: dict[tuple[str, str], int] = {}  # (fault, node) -> the reading of its clock when it fell asleep
-        self.begins = {"crash": self._crash, "pause": self._pause, "suspend": self._suspend, "slow-node": self._slow}
-        self.ends = {"pause": self._resume, "suspend": self._wake, "slow-node": self._speed}
+        self._to_clone: set[str] = set()  # faults of cloning that are on
+        self._doubled: dict[str, str] = {}  # fault -> whose host there are two of
+        self.begins = {"crash": self._crash, "pause": self._pause, "suspend": self._suspend, "slow-node": self._slow, "clone": self._clone}
+        self.ends = {"pause": self._resume, "suspend": self._wake, "slow-node": self._speed, "clone": self._end_clone}
 
     def _crash(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -29,7 +31,7 @@ class Hosts(Family):
         for node in self.targets(fault):
             if node.running:
                 self.world.fault_fired(id_)
-            if self.world.tape.stream(f"pause.style/{node.id}")(2) and node.running and not node.stands_still():
+            if self.world.tape.stream(f"pause.style/{node.address}")(2) and node.running and not node.stands_still():
                 node.pause_soon(id_)
             else:
                 node.pause(id_)
@@ -37,6 +39,23 @@ class Hosts(Family):
     def _resume(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.resume(id_)
+
+    def _clone(self, id_: str, fault: Fault) -> None:
+        """A snapshot is of a host between two steps, though a fact in the middle of one may have called for it."""
+        self._to_clone.add(id_)
+        for node in self.targets(fault):
+            self.world.queue.at(self.world.queue.now, self._copy, (id_, node))
+
+    def _copy(self, ticket: tuple[str, Node]) -> None:
+        id_, node = ticket
+        if id_ in self._to_clone and self.world.clone(node):
+            self.world.fault_fired(id_)
+            self._doubled[id_] = node.config.node
+
+    def _end_clone(self, id_: str, fault: Fault) -> None:
+        self._to_clone.discard(id_)
+        if id_ in self._doubled:
+            self.world.end_double(self._doubled.pop(id_), keep_copy=fault.settings.get("survivor") == "clone")
 
     def _slow(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -53,20 +72,20 @@ class Hosts(Family):
         for node in self._hosted(fault):
             if node.running:
                 self.world.fault_fired(id_)
-                self._asleep[id_, node.id] = node.clock.read(self.world.queue.now)
+                self._asleep[id_, node.address] = node.clock.read(self.world.queue.now)
             node.pause(id_)
             for other in self.world.nodes:
-                self.world.network.block(other, node.id, id_, "blackhole")
+                self.world.network.block(other, node.address, id_, "blackhole")
 
     def _wake(self, id_: str, fault: Fault) -> None:
         """An implementation that runs on CLOCK_MONOTONIC finds its clock where it was when the host fell asleep."""
         for node in self._hosted(fault):
-            began = self._asleep.pop((id_, node.id), None)
+            began = self._asleep.pop((id_, node.address), None)
             if began is not None and self.world.runs_on_monotonic and id_ in node.paused_by:
                 node.clock.step(self.world.queue.now, began - node.clock.read(self.world.queue.now))
                 node.clock_changed()
             for other in self.world.nodes:
-                self.world.network.unblock(other, node.id, id_)
+                self.world.network.unblock(other, node.address, id_)
             node.resume(id_)
 
     def _hosted(self, fault: Fault) -> list[Node]:

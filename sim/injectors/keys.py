@@ -34,7 +34,7 @@ class Keys(Family):
                 self.note_arrival(source, target, order, "under a new key")
 
     def _rotate(self, id_: str, fault: Fault) -> None:
-        self._change(id_, fault, (), [node.id for node in self.world.nodes.values() if node.config.role == "replica"])
+        self._change(id_, fault, (), [node.address for node in self.world.nodes.values() if node.config.role == "replica"])
 
     def _revoke(self, id_: str, fault: Fault) -> None:
         key = str(fault.settings.get("key", "issuer"))

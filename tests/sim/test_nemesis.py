@@ -77,6 +77,7 @@ EACH: dict[str, Entry] = {
     "fork": fault("f", "fork", SECOND, SECOND, targets=(AGENT,), linger_ns=100 * MS),
     "die-mid-checkpoint": fault("f", "die-mid-checkpoint", SECOND, SECOND, targets=(AGENT,), after="renamed", power=0),
     "lie": fault("f", "lie", SECOND, SECOND, targets=(AGENT,), how="leaves"),
+    "clone": fault("f", "clone", SECOND, SECOND, targets=(SIDECAR,), survivor="original"),
     "unkillable": fault("f", "unkillable", SECOND, SECOND, targets=(AGENT,)),
 }
 

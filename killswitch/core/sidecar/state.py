@@ -106,7 +106,7 @@ class Sidecar:
         "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened", "opening",
         "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token", "resolving",
         "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain", "stopping",
-        "token", "told", "trust",
+        "superseding", "token", "told", "trust",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
