@@ -21,7 +21,7 @@ class _Book:
     """What one start of a node has shown, and what of it is on record.
 
     ``shown``, ``logged``: the gate, by its changes and by their records. ``unrecorded``, ``surplus``: changes without a record, and the
-    reverse, by gate. ``stops``: stops without their record.
+    reverse, by gate. ``stops``: stops without their record: (index, when).
     """
 
     shown: int = CLOSED
@@ -30,7 +30,7 @@ class _Book:
     surplus: dict[int, int] = field(default_factory=dict)
     proofs: dict[Proof, int] = field(default_factory=dict)
     recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
-    stops: dict[tuple[str, Token], int] = field(default_factory=dict)
+    stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     rulings: dict[tuple[str, bool], int] = field(default_factory=dict)  # request, and whether several people ask
     permits: int = 0
     root: bytes = NO_PERMITS
@@ -44,8 +44,9 @@ class AuditComplete(InvariantChecker):
     node. Admissions share records: each counts exactly those since the one before, by number and by the hash over their keys, and never
     more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof, a ruling told, or a record of admissions.
 
-    A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), and that of the
-    admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a boot ends are recorded as reaped alone.
+    A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), that of a stop in the
+    midst of whose step it comes, and that of the admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a
+    boot ends are recorded as reaped alone.
     """
 
     invariant = "S15"
@@ -96,8 +97,10 @@ class AuditComplete(InvariantChecker):
         self._book(fact.node).started_ns = fact.at_ns
 
     def _crashed(self, _index: int, fact: Fact) -> None:
+        """What it was doing at that very instant was cut off before the record, which comes last in a step (D5)."""
         book = self._books.pop(fact.node, None)
         if book is not None:
+            book.stops = {stop: (index, at_ns) for stop, (index, at_ns) in book.stops.items() if at_ns < fact.at_ns}
             self._close(fact.node, book, forgiven=1)
 
     def _close(self, node: str, book: _Book, forgiven: int) -> None:
@@ -107,7 +110,7 @@ class AuditComplete(InvariantChecker):
         missing = sorted(index for waiting in book.unrecorded.values() for index in waiting)
         if len(missing) > forgiven:
             self.blame(f"{node} changed its gate and never recorded it", missing[0])
-        for (what, _), index in book.stops.items():
+        for (what, _), (index, _) in book.stops.items():
             self.blame(f"{node} never recorded {what} of its agent's process", index)
 
     def _judge_fold(self, index: int, fact: Fact) -> None:
@@ -174,7 +177,7 @@ class AuditComplete(InvariantChecker):
             return  # what an earlier sidecar left
         self.examined += 1
         if key not in book.recorded:
-            book.stops.setdefault(key, index)
+            book.stops.setdefault(key, (index, fact.at_ns))
 
     # -- admissions
 

@@ -31,6 +31,10 @@ class Checker(Protocol):
         """Take the fact at ``index`` of the history, one of ``kinds``; the `Run` has seen it already."""
         ...
 
+    def see_twin(self, index: int, fact: Fact) -> None:
+        """Take a fact, one of ``kinds``, of another host that has the name of one in this run; the `Run` knows nothing of it."""
+        ...
+
     def finish(self) -> Finding:
         """The verdict. Called once, after the last fact."""
         ...
@@ -57,6 +61,9 @@ class InvariantChecker(ABC):
     def see(self, index: int, fact: Fact) -> None:
         """Take one fact of ``kinds``."""
 
+    def see_twin(self, index: int, fact: Fact) -> None:  # noqa: B027 - most invariants are about what each host does by itself
+        """Take one fact of ``kinds`` of another host with a name of this run's: a copy, or what this one was copied from."""
+
     def settle(self) -> None:  # noqa: B027 - most invariants are decided when the last fact is in, and then there is nothing left to do
         """Judge what only the end of the run decides."""
 
@@ -82,8 +89,9 @@ class InvariantChecker(ABC):
             self._why, self._witness = why, tuple(sorted(set(witness)))
 
     def leave_undecided(self, why: str) -> None:
-        """Record that the history is too short to tell."""
-        self._undecided = self._undecided or why
+        """Record that the history is too short to tell. Of a host that is gone for good nothing is due that could still come."""
+        if not self.run.abandoned:
+            self._undecided = self._undecided or why
 
     def measure(self, observed_ns: int, bound_ns: int) -> None:
         """Keep the instance of a timed bound that came nearest to it, by ratio."""

@@ -29,6 +29,10 @@ class OneIncarnation(InvariantChecker):
     And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
     grants no lease to a lower one.
 
+    Of two hosts of one name, each is held to that by itself, but that a start is judged only after a start of its own: what the other has running no
+    host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
+    that by then, so no later round got its quorum.
+
     An instance is an application at class F, an admission, a promise, a grant or a start. The third case takes the shortest wait that any
     honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
     """
@@ -50,6 +54,7 @@ class OneIncarnation(InvariantChecker):
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
+        self._superseded: dict[str, list[tuple[Token, int, int]]] = {}  # agent -> tokens that another host of its name opened: (token, when, index)
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
@@ -75,9 +80,28 @@ class OneIncarnation(InvariantChecker):
                 self._lease(index, fact, agent, token_of(body["token"]))
             case "effect-admitted":
                 self._admitted(index, agent, token_of(body["token"]))
+                self._outlived(index, fact, agent, token_of(body["token"]))
             case "effect-applied":
                 if self.run.sinks[body["sink"]] == "F" and not body["again"] and body["sink"] not in self.run.custody:
                     self._apply(index, body["sink"], agent, token_of(body["token"]))
+
+    def see_twin(self, index: int, fact: Fact) -> None:
+        if fact.kind == "token-opened":
+            self._superseded.setdefault(fact.body["agent"], []).append((token_of(fact.body["token"]), fact.at_ns, index))
+        elif fact.kind == "process-started":
+            self._started.pop(fact.body["agent"], None)
+
+    def _outlived(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        bounds = self.run.bounds
+        if f"sidecar/{agent}" in self.run.clock_suspects or self.run.quorums_forget:
+            return
+        for greater, opened_ns, opened_index in self._superseded.get(agent, ()):
+            if token < greater:
+                self.examined += 1
+                late_ns = fact.at_ns - opened_ns - bounds.hard_ns
+                if late_ns > 0:
+                    why = f"{agent} admitted an effect under token {token} {late_ns} ns after every lease from before {greater} was out"
+                    self.blame(why, opened_index, index)
 
     def _apply(self, index: int, sink: str, agent: str, token: Token) -> None:
         self.examined += 1

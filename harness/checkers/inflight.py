@@ -37,7 +37,8 @@ class InFlight(InvariantChecker):
     STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
     younger than the last intent.
 
-    An agent whose disk lied, or lost what it held, is skipped (A2).
+    An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
+    what it let out itself.
 
     Of an agent that a fault makes lie, only intents count of which an effect was let out: nobody but it knows of others, and they come to nothing.
     An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
@@ -56,6 +57,11 @@ class InFlight(InvariantChecker):
         super().__init__(run)
         self._journals: dict[str, _Journal] = {}
         self._liars: set[str] = set()
+        self._of_twin: set[tuple[str, Token]] = set()  # (key, token) of what another host of that name let out: on its own journal, not on this one
+
+    def see_twin(self, _index: int, fact: Fact) -> None:
+        if fact.kind == "effect-admitted":
+            self._of_twin.add((fact.body["key"], token_of(fact.body["token"])))
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in ("node-crashed", "fault-on"):
@@ -120,6 +126,8 @@ class InFlight(InvariantChecker):
 
     def _took_place(self, index: int, fact: Fact, journal: _Journal) -> None:
         if fact.body["key"] not in journal.meant or fact.body["again"]:
+            return
+        if self._of_twin and (fact.body["key"], token_of(fact.body["token"])) in self._of_twin:
             return
         task, step = journal.meant[fact.body["key"]]
         standing = journal.standing.setdefault(task, {})

@@ -1,16 +1,24 @@
 """The jury: shows every fact, once and in order, to the checkers that asked for its kind, and collects their verdicts.
 
-Owns dispatch and the rule that a checker which fails to run says `unknown`. Must not know any invariant.
+Owns dispatch, the rule that a checker which fails to run says `unknown`, and who judges which of two hosts of one name. Must not know any invariant.
+
+When a host is cloned, so is the bench that judges the run: what was is common to both, and from there on each sees one of the hosts and
+everybody else. To the bench of the copy its host has lost power, and boots again. So each is judged by all that is promised, as if it alone had the
+name; what the other does comes in by replicas and sinks, as what any stranger does, and by `see_twin` to the checkers that have to know.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
+
+from msgspec import structs
 
 from harness.checkers.checker import Checker
 from harness.checkers.core_phase import CorePhase, joined
 from harness.checkers.registry import CHECKERS
 from harness.checkers.run import Run
+from harness.checkers.words import agent_of
 from harness.history import Fact
 from harness.verdict import Finding, Verdict
 
@@ -27,18 +35,17 @@ class Jury:
         if strangers:
             raise ValueError(f"invariants: no checker decides {', '.join(strangers)}; known are {', '.join(checkers)}")
         self._types = {invariant: kind for invariant, kind in checkers.items() if invariant in wanted}
-        self._sitting: dict[str, Checker] = {}
-        self._failures: dict[str, str] = {}
-        self._by_kind: dict[str, list[Checker]] = {}
-        self._run: Run | None = None
-        self._core: CorePhase | None = None
+        self._bench: Bench | None = None
+        self._twins: Twins | None = None
         self._index = -1
         self._illegible = ""
 
     @property
     def violated(self) -> tuple[str, ...]:
         """The invariants that are violated already."""
-        return tuple(invariant for invariant, checker in self._sitting.items() if checker.violated and invariant not in self._failures)
+        benches = () if self._bench is None else (self._bench,) if self._twins is None else self._twins.benches
+        found = {invariant for bench in benches for invariant in bench.violated}
+        return tuple(invariant for invariant in self._types if invariant in found)
 
     def see(self, fact: Fact) -> None:
         """Take the next fact of the history. Never raises: what goes wrong becomes `unknown` in the findings."""
@@ -46,53 +53,28 @@ class Jury:
         if self._illegible:
             return
         try:
-            if self._run is None:
+            if self._bench is None:
                 if fact.kind == "topology":
-                    self._run = Run(fact)
-                    self._seat(self._run)
-                    if fact.body.get("core"):
-                        self._core = CorePhase(fact, self._types)
-                return
-            self._run.see(self._index, fact)
-            if self._core is not None:
-                self._core.see(self._index, fact)
+                    self._bench = Bench(fact, self._types)
+            elif self._twins is not None:
+                self._twins.see(self._index, fact)
+            else:
+                self._bench.see(self._index, fact)
+                if fact.kind == "node-cloned":
+                    self._twins = Twins(self._index, fact, self._bench)
         except Exception as error:  # noqa: BLE001 - a fact that does not fit the vocabulary leaves every checker without ground
             self._illegible = f"fact {self._index} ({fact.kind}) cannot be read: {error!r}"
-            return
-        for checker in self._by_kind.get(fact.kind, ()):
-            try:
-                checker.see(self._index, fact)
-            except Exception as error:  # noqa: BLE001 - one checker's fault must not silence the others
-                self._dismiss(checker, f"the checker failed at fact {self._index} ({fact.kind}): {error!r}")
-
-    def _dismiss(self, failed: Checker, why: str) -> None:
-        """A checker that failed is shown nothing any more."""
-        self._failures[failed.invariant] = why
-        self._by_kind = {kind: [checker for checker in checkers if checker is not failed] for kind, checkers in self._by_kind.items()}
 
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each invariant, in the order of the registry. Call it once, after the last fact."""
-        core = self._core.findings() if self._core is not None and not self._illegible else {}
-        return tuple(joined(self._finding(invariant), core.get(invariant)) for invariant in self._types)
-
-    def _seat(self, run: Run) -> None:
-        for invariant, kind in self._types.items():
-            try:
-                checker = self._sitting[invariant] = kind(run)
-            except Exception as error:  # noqa: BLE001 - the others still have their say
-                self._failures[invariant] = f"the checker failed to start: {error!r}"
-                continue
-            for wanted in sorted(checker.kinds):
-                self._by_kind.setdefault(wanted, []).append(checker)
-
-    def _finding(self, invariant: str) -> Finding:
-        why = self._illegible or self._failures.get(invariant) or ("" if self._run is not None else "the history holds no topology")
-        if not why:
-            try:
-                return self._sitting[invariant].finish()
-            except Exception as error:  # noqa: BLE001 - the others still have their say
-                why = f"the checker failed at the end: {error!r}"
-        return Finding(invariant=invariant, verdict=Verdict.UNKNOWN, why=why)
+        if self._bench is None or self._illegible:
+            why = self._illegible or "the history holds no topology"
+            return tuple(Finding(invariant=invariant, verdict=Verdict.UNKNOWN, why=why) for invariant in self._types)
+        found = self._bench.findings()
+        if self._twins is not None:
+            copy_found = self._twins.benches[1].findings()
+            found = {invariant: joined(each, copy_found[invariant], "by the copy") for invariant, each in found.items()}
+        return tuple(found.values())
 
 
 def check(history: Iterable[Fact], invariants: Iterable[str] = (), checkers: Mapping[str, type[Checker]] = CHECKERS) -> tuple[Finding, ...]:
@@ -101,3 +83,88 @@ def check(history: Iterable[Fact], invariants: Iterable[str] = (), checkers: Map
     for fact in history:
         jury.see(fact)
     return jury.findings()
+
+
+class Bench:
+    """Checkers that sit together over one `Run`, with those of its core phase if it has one. `see` raises what `Run` raises."""
+
+    def __init__(self, topology: Fact, types: Mapping[str, type[Checker]]) -> None:
+        self.run = Run(topology)
+        self._sitting: dict[str, Checker] = {}
+        self._failures: dict[str, str] = {}
+        self._by_kind: dict[str, list[Checker]] = {}
+        self._core = CorePhase(topology, types) if topology.body.get("core") else None
+        self._invariants = tuple(types)
+        for invariant, kind in types.items():
+            try:
+                checker = self._sitting[invariant] = kind(self.run)
+            except Exception as error:  # noqa: BLE001 - the others still have their say
+                self._failures[invariant] = f"the checker failed to start: {error!r}"
+                continue
+            for wanted in sorted(checker.kinds):
+                self._by_kind.setdefault(wanted, []).append(checker)
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        return tuple(invariant for invariant, checker in self._sitting.items() if checker.violated and invariant not in self._failures)
+
+    def see(self, index: int, fact: Fact, *, of_twin: bool = False) -> None:
+        """Take the next fact; ``of_twin``: of another host that has the name of one of this run's."""
+        if not of_twin:
+            self.run.see(index, fact)
+            if self._core is not None:
+                self._core.see(index, fact)
+        for checker in self._by_kind.get(fact.kind, ()):
+            try:
+                checker.see_twin(index, fact) if of_twin else checker.see(index, fact)
+            except Exception as error:  # noqa: BLE001 - one checker's fault must not silence the others
+                self._dismiss(checker, f"the checker failed at fact {index} ({fact.kind}): {error!r}")
+
+    def _dismiss(self, failed: Checker, why: str) -> None:
+        """A checker that failed is shown nothing any more."""
+        self._failures[failed.invariant] = why
+        self._by_kind = {kind: [checker for checker in checkers if checker is not failed] for kind, checkers in self._by_kind.items()}
+
+    def findings(self) -> dict[str, Finding]:
+        """One finding for each invariant, of both phases."""
+        core = self._core.findings() if self._core is not None else {}
+        return {invariant: joined(self._finding(invariant), core.get(invariant), "in the healed core") for invariant in self._invariants}
+
+    def _finding(self, invariant: str) -> Finding:
+        why = self._failures.get(invariant)
+        if not why:
+            try:
+                return self._sitting[invariant].finish()
+            except Exception as error:  # noqa: BLE001 - the others still have their say
+                why = f"the checker failed at the end: {error!r}"
+        return Finding(invariant=invariant, verdict=Verdict.UNKNOWN, why=why)
+
+
+class Twins:
+    """Two benches from the moment at which a host was cloned: of the original, and of the copy. The bench of one that is ended rests from then on."""
+
+    def __init__(self, index: int, cloned: Fact, bench: Bench) -> None:
+        self.benches = (bench, copy.deepcopy(bench))
+        self._resting: set[int] = set()
+        agent = agent_of(cloned.node)
+        names = (cloned.node, f"agent/{agent}")
+        self._mark = cloned.body["copy"].removeprefix(cloned.node)
+        self._places: dict[str, tuple[int, str]] = {}  # as a history calls it -> (whose host it is on, its name there)
+        for name in names:
+            self._places[name], self._places[name + self._mark] = (0, name), (1, name)
+        self._end(1, index, cloned)
+
+    def see(self, index: int, fact: Fact) -> None:
+        place, name = self._places.get(fact.node, (None, fact.node))
+        fact = structs.replace(fact, node=name)
+        for number, bench in enumerate(self.benches):
+            if number not in self._resting:
+                bench.see(index, fact, of_twin=place not in (None, number))
+        if fact.kind == "clone-ended" and place is not None:
+            self._resting.add(place)
+            self.benches[place].run.abandoned = True
+
+    def _end(self, number: int, index: int, fact: Fact) -> None:
+        """To that bench, the host lost power at this moment."""
+        for name in {name: None for where, name in self._places.values() if where == number}:
+            self.benches[number].see(index, Fact(fact.at_ns, "node-crashed", name, fact.clock_ns, {"lost_records": 0, "power": True}))

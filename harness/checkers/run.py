@@ -61,6 +61,8 @@ class Run:
         self.wall_suspects: set[str] = set()
         self.custody: dict[str, int] = {}
         self.liars: set[str] = set()
+        self.doubled: dict[str, int] = {}
+        self.abandoned = False
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
         self.disturbed_ns = NEVER_NS
@@ -88,6 +90,7 @@ class Run:
             "fault-on": self._fault_on,
             "fault-off": self._fault_off,
             "healed": self._healed,
+            "node-cloned": self._node_cloned,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -348,9 +351,9 @@ class Run:
                 self._lose_custody(index, node, fact.body["what"])
 
     def _lose_custody(self, index: int, node: str, what: str) -> None:
-        """What the node calls durable may be gone when it next boots. A host has one disk for its sidecar and its agent, and one to be cloned."""
+        """What the node calls durable may be gone when it next boots. A host has one disk for its sidecar and its agent."""
         self.custody.setdefault(node, index)
-        if what in ("disk-lost", "clone") and node.startswith("sidecar/"):
+        if what == "disk-lost" and node.startswith("sidecar/"):
             self.custody.setdefault(f"agent/{agent_of(node)}", index)
         if what == "disk-lie":
             self.liars.add(node)
@@ -361,6 +364,10 @@ class Run:
         for node in self.faults_on.pop(fact.body["fault"], ()):
             self.touched[node] = index
         self.disturbed_ns = fact.at_ns
+
+    def _node_cloned(self, index: int, fact: Fact) -> None:
+        """From here on two hosts write a log of that name, whichever of them this run is about."""
+        self.doubled.setdefault(fact.node, index)
 
     def _healed(self, _index: int, fact: Fact) -> None:
         if self.faults_on:

@@ -74,6 +74,11 @@ class HonestStatus(InvariantChecker):
     def see(self, index: int, fact: Fact) -> None:
         self._by_kind[fact.kind](index, fact)
 
+    def see_twin(self, index: int, fact: Fact) -> None:
+        if fact.kind == "evidence-sent":
+            body = fact.body
+            self._evidence[body["agent"], body["order"], token_of(body["token"]), body["stage"]] = index
+
     def _order_status(self, index: int, fact: Fact) -> None:
         stage, identity, copies = fact.body["stage"], fact.body["order"], int(fact.body["copies"])
         if not identity:

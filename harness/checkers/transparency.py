@@ -18,8 +18,8 @@ def cosigned_within_ns(bounds: Bounds) -> int:
 class AuditTamper(InvariantChecker):
     """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots
     for one size, nor hand a cosignature out before it is durable, which a crash could make them forget; nobody whose log is sound is accused of
-    a fork. A writer whose log some fault took out of its hands is held to less: it has to be found out, by a proven fork, once witnesses had
-    time to look.
+    a fork. A writer whose log some fault took out of its hands, or whose host was cloned, is held to less: it has to be found out, by a proven
+    fork, once witnesses had time to look.
 
     An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
     for tests of it: a run has nobody who tampers with logs but its faults.
@@ -35,7 +35,13 @@ class AuditTamper(InvariantChecker):
         self._longest: dict[str, int] = {}
         self._rewound: dict[str, int] = {}  # writer -> when it first had, or signed for, less than it had signed for before
         self._accused: dict[str, int] = {}
+        self._comparable_ns: dict[str, int] = {}  # writer -> when it first showed a head after the last of another host of its name
         self._cosigned: set[tuple[str, str, int]] = set()
+
+    def see_twin(self, index: int, fact: Fact) -> None:
+        if fact.kind == "sth-signed":
+            self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
+            self._comparable_ns.pop(fact.body["origin"], None)
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -43,6 +49,7 @@ class AuditTamper(InvariantChecker):
                 self.examined += 1
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
                 if fact.kind == "sth-signed":
+                    self._comparable_ns.setdefault(fact.body["origin"], fact.at_ns)
                     self._note_size(index, fact.body["origin"], fact.body["size"])
                     self._longest[fact.body["origin"]] = max(fact.body["size"], self._longest.get(fact.body["origin"], 0))
                 else:
@@ -65,17 +72,24 @@ class AuditTamper(InvariantChecker):
         self.examined += 1
         writer, why = fact.body["writer"], fact.body["why"]
         if fact.body["sound"]:
-            if writer in self._accused and not self._split(writer) and writer not in self._rewound:
+            if writer in self._accused and not self._split(writer) and writer not in self._rewound and writer not in self.run.doubled:
                 self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
-        elif writer not in self.run.custody:
+        elif not self._excused(writer):
             self.blame(f"the log of {writer} {why}", index, *self._split(writer))
         elif writer not in self._accused and self._had_time(writer):
             self.blame(f"the log of {writer} {why}, and nobody found out", index)
 
+    def _excused(self, writer: str) -> bool:
+        """Whether two logs are no fault of the writer's: one was taken out of its hands, or its host was cloned. Then they have to be found out."""
+        return writer in self.run.custody or writer in self.run.doubled
+
     def _had_time(self, writer: str) -> bool:
-        """Whether all has been well for so long that the writer must have shown its log to a witness again."""
+        """Whether all has been well for so long that the writer must have shown its log to a witness again. One of two hosts shows nothing new
+        until its log grows, and so far its log is the beginning of the other's."""
         node = self.run.node(writer)
         well_since_ns = self.run.end_ns if self.run.healed_ns is None else max(self.run.healed_ns, node.since_ns)
+        if writer in self.run.doubled:
+            well_since_ns = max(well_since_ns, self._comparable_ns.get(writer, self.run.end_ns))
         return node.works and self.run.end_ns - well_since_ns > cosigned_within_ns(self.run.bounds)
 
     def _split(self, writer: str) -> tuple[int, ...]:
@@ -84,17 +98,17 @@ class AuditTamper(InvariantChecker):
 
     def settle(self) -> None:
         for (origin, size), roots in self._roots.items():
-            if len(roots) > 1 and origin not in self.run.custody:
+            if len(roots) > 1 and not self._excused(origin):
                 self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())
         for writer, index in self._rewound.items():
-            if writer not in self.run.custody:
+            if not self._excused(writer):
                 self.blame(f"{writer} keeps two logs: it had, or signed for, less than it had signed for before", index)
 
 
 class Causality(InvariantChecker):
     """S17 (protocol 5). In every log that is left, stamps grow and the own clock does not go back within a boot; and whoever refers to
     another log has the greater stamp, so that sorting all records by stamp puts no effect before its cause. An instance is a record. A
-    reference to a log that a fault took out of its writer's hands is skipped: the record that it means may be gone.
+    reference to a log that a fault took out of its writer's hands, or of which there are two, is skipped: the record that it means may be gone.
 
     Cannot see: causes that no record refers to. A log of which less is left than is referred to is for S16. Who may have been told a stamp too
     far ahead of his own wall clock to believe it, since one of the two clocks jumped, is held to the order of his own records only (T5); and
@@ -128,7 +142,7 @@ class Causality(InvariantChecker):
 
     def _judge_references(self, index: int, writer: str, fact: Fact) -> None:
         for seq, origin, size in fact.body["references"]:
-            if origin in self.run.custody:
+            if origin in self.run.custody or origin in self.run.doubled:
                 self.skipped += 1
             elif origin in self._logs and not self.run.wall_suspects & {writer, origin}:
                 cause_index, cause = self._logs[origin]
@@ -143,9 +157,9 @@ class AuditSync(InvariantChecker):
     durably cosigned, by max(heal, when it became durable, last start or resumption of either) + `cosigned_within_ns`. An instance is a
     growth of a log at a witness.
 
-    Left out are writers that were caught keeping two logs or whose log a fault took from them, nodes whose disk failed, those whose clock was broken
-    (a timer that was set before a clock jumped back is due late by that much, T5), growth by nothing but notes of witnessing, and what was not
-    due when the run ended: logs grow to the end of every run.
+    Left out are writers that were caught keeping two logs, or whose log a fault took from them or doubled, nodes whose disk failed, those whose
+    clock was broken (a timer that was set before a clock jumped back is due late by that much, T5), growth by nothing but
+    notes of witnessing, and what was not due when the run ended: logs grow to the end of every run.
     """
 
     invariant = "L7"
@@ -171,7 +185,13 @@ class AuditSync(InvariantChecker):
         broken = self.run.clock_suspects
         witnesses = [replica for replica in self.run.replicas if self.run.node(replica).works and replica not in broken]
         for writer, growths in self._growths.items():
-            if writer in self._forked or writer in self.run.custody or writer in broken or not self.run.node(writer).works:
+            if (
+                writer in self._forked
+                or writer in self.run.custody
+                or writer in self.run.doubled
+                or writer in broken
+                or not self.run.node(writer).works
+            ):
                 continue
             for witness in witnesses:
                 if witness != writer and self._peers(writer, witness):

@@ -15,7 +15,7 @@ NEW = "new"
 UNDO = "undo"
 CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "clock-freeze", "clock-strobe"})
 # Faults that take durable records out of a node's hands, or make what it calls durable a lie (A2): a new fault of the kind belongs here.
-CUSTODY_FAULTS = frozenset({"bit-flip", "clone", "disk-lie", "disk-lost"})
+CUSTODY_FAULTS = frozenset({"bit-flip", "disk-lie", "disk-lost"})
 NEVER_NS = -(1 << 62)
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
 SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
