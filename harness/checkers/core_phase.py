@@ -17,7 +17,7 @@ from harness.checkers.run import Run
 from harness.history import Fact
 from harness.verdict import Finding, Verdict
 
-DUE_IN_CORE = ("L1", "L6", "L9", "L10")
+DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")
 
 
 class CorePhase:
@@ -57,11 +57,11 @@ class CorePhase:
         return {invariant: checker.finish() for invariant, checker in self._checkers.items()} if self._began and self._over else {}
 
 
-def joined(whole: Finding, core: Finding | None) -> Finding:
-    """One finding of both phases: a violation in either is one."""
-    if core is None:
+def joined(whole: Finding, part: Finding | None, where: str) -> Finding:
+    """One finding of two: a violation in either is one. ``where``: what the second is about."""
+    if part is None:
         return whole
-    worse = core.verdict is Verdict.INVALID or (core.verdict is Verdict.UNKNOWN and whole.verdict is Verdict.VALID)
+    worse = part.verdict is Verdict.INVALID or (part.verdict is Verdict.UNKNOWN and whole.verdict is Verdict.VALID)
     if whole.verdict is Verdict.INVALID or not worse:
-        return replace(whole, examined=whole.examined + core.examined)
-    return replace(core, why=f"in the healed core: {core.why}", examined=core.examined + whole.examined)
+        return replace(whole, examined=whole.examined + part.examined)
+    return replace(part, why=f"{where}: {part.why}", examined=part.examined + whole.examined)

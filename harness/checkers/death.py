@@ -179,8 +179,9 @@ class Death(_Countdowns):
 class Escalate(_Countdowns):
     """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
     learned the order; with gate CLOSED the stop timeout stands for G if it is longer. And a replica that no fault touched issues the child
-    order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it, if it had promised the
-    agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
+    order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it; so does one that was touched,
+    from when it was healed, with everybody or with a core alone, or last started or resumed. It owes that if it had promised
+    the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
     Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, or an
     order, an agent and an untouched replica.
@@ -188,7 +189,7 @@ class Escalate(_Countdowns):
 
     invariant = "L3"
     title = "Escalate: a soft stop that does not complete in time becomes a hard one"
-    kinds = _Countdowns.kinds | {"process-killed", "escalated", "token-promised"}
+    kinds = _Countdowns.kinds | {"process-killed", "escalated", "token-promised", "core-healed", "healed"}
     outcome = "killed or reaped"
 
     def __init__(self, run: Run) -> None:
@@ -198,6 +199,7 @@ class Escalate(_Countdowns):
         self._tokens: dict[str, Token] = {}  # of each agent's latest start
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
+        self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
 
     def allowed_ns(self, order: Order) -> int | None:
         if order.life != STOP:
@@ -206,6 +208,10 @@ class Escalate(_Countdowns):
         return stretch(order.time_to_stop_ns(bounds), bounds.drift_ppm) + bounds.death_ns
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in ("core-healed", "healed"):
+            for replica in fact.body.get("members", self.run.replicas):
+                self._healed.setdefault(replica, (index, fact.at_ns))
+            return
         if fact.kind == "escalated":
             self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
             return
@@ -223,16 +229,27 @@ class Escalate(_Countdowns):
 
     def settle(self) -> None:
         super().settle()
-        untouched = [replica for replica in self.run.replicas if replica not in self.run.touched and self.run.node(replica).works]
-        for order in self.run.orders.values():
-            if order.drains:
-                for replica in untouched:
-                    learned = self.run.node(replica).known.get(order.order)
-                    if learned is not None:
-                        self._judge_replica(order, replica, learned)
+        for replica in self.run.replicas:
+            well_ns = self._well_since_ns(replica)
+            known = self.run.node(replica).known
+            for order in self.run.orders.values() if well_ns is not None else ():
+                if order.drains and order.order in known:
+                    self._judge_replica(order, replica, known[order.order], max(well_ns or 0, known[order.order].at_ns))
 
-    def _judge_replica(self, order: Order, replica: str, learned: Learned) -> None:
-        due_ns = learned.at_ns + self.run.bounds.escalation_ns(order.grace_ns)
+    def _well_since_ns(self, replica: str) -> int | None:
+        """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed, if nothing did since.
+        None: never. What it held may have been taken from it (A2), and a clock that was broken measures no grace (T5).
+        """
+        node, touched = self.run.node(replica), self.run.touched.get(replica)
+        if not node.works or replica in self.run.custody or replica in self.run.clock_suspects:
+            return None
+        if touched is None:
+            return 0
+        index, at_ns = self._healed.get(replica, (-1, 0))
+        return None if index < 0 else max(at_ns, node.since_ns)
+
+    def _judge_replica(self, order: Order, replica: str, learned: Learned, since_ns: int) -> None:
+        due_ns = since_ns + self.run.bounds.escalation_ns(order.grace_ns)
         covered = self.run.covered.get(order.order)
         if due_ns > self.run.end_ns or (covered is not None and covered.at_ns <= due_ns):
             return

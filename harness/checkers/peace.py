@@ -42,6 +42,18 @@ class _Drain:
     forced: tuple[int, int] | None = None
 
 
+def recovery_due_ns(run: Run, agent: str, replicas: list[str]) -> int | None:
+    """By when an agent that nothing holds runs again, as far as it is up to ``replicas``; None if it owes nothing: nothing was healed, fewer than
+    q of them work, or its sidecar or a sink does not.
+    """
+    working = [run.node(replica) for replica in replicas if run.node(replica).works]
+    needed = [run.sidecar(agent), *(run.node(sink) for sink in run.agents[agent]["sinks"])]
+    cell = run.cell_of(agent)
+    if run.healed_ns is None or sum(node.node in cell.replicas for node in working) < cell.quorum or not all(node.works for node in needed):
+        return None
+    return max(run.healed_ns, run.news_ns, *(node.since_ns for node in needed + working)) + run.bounds.restart_ns
+
+
 class CleanSoft(InvariantChecker):
     """L4 (anti-overkill). A soft stop that nothing disturbs ends in STOPPED_CLEAN: nobody kills before the sidecar's own clock reached the
     drain deadline, and nobody kills or reports STOPPED_FORCED at all if the work in flight could finish within G.
@@ -174,6 +186,11 @@ class NoFalseStop(InvariantChecker):
     A message lost by the plain network looks like nothing in a history, so an agent is an instance only if every replica answered each of
     its rounds but the last two.
 
+    After any faults, an agent that no order concerns runs by max(heal, last news, last start or resumption of its sidecar, a sink or a replica) +
+    `Bounds.restart_ns`, where q replicas of its cell work, among everybody or in a core alone. Left out are agents whose sidecar may hold
+    itself back for what it was told in a way that it could not read, or for a clock that was broken. An instance is such an agent at the end of the
+    phase.
+
     In any run, faults or not, no node doubts a clock of its own that kept the promise of T5, unless more of its peers broke theirs than may: all
     but a quorum of a sidecar's replicas, half of a replica's peers. An instance is such a doubt.
     """
@@ -181,7 +198,7 @@ class NoFalseStop(InvariantChecker):
     invariant = "L5"
     title = "NoFalseStop: without orders and faults no agent loses its lease or is stopped"
     kinds = frozenset({"lease-requested", "lease-granted", "lease-denied", "lease-opened", "lease-lost", "gate-changed", "process-termed",
-                       "process-killed", "clock-suspected"})  # fmt: skip
+                       "process-killed", "clock-suspected", "node-started", "prohibition-arrived", "hostile-input"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -189,12 +206,20 @@ class NoFalseStop(InvariantChecker):
         self._opened: set[str] = set()
         self._stops: dict[str, tuple[str, int]] = {}
         self._longest_ns = 0
+        self._modes: dict[str, tuple[str, int]] = {}
+        self._withheld: set[str] = set()  # agents whose sidecar may have read something as a prohibition
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "clock-suspected":
             self._doubted(index, fact)
             return
+        if fact.kind in ("node-started", "prohibition-arrived", "hostile-input"):
+            if fact.node.startswith("sidecar/"):
+                self._befell(index, fact, agent_of(fact.node))
+            return
         agent = fact.body["agent"]
+        if fact.kind == "gate-changed":
+            self._modes[agent] = (fact.body["mode"], index)
         match fact.kind:
             case "lease-requested":
                 self._rounds.setdefault(agent, {}).setdefault(fact.body["nonce"], _Asked(fact.at_ns))
@@ -218,7 +243,30 @@ class NoFalseStop(InvariantChecker):
         if fact.node not in broken and sum(peer in broken for peer in fact.body["peers"]) <= tolerated:
             self.blame(f"{fact.node} doubts its own clock, which kept its promise, for {len(fact.body['peers'])} peers that differ", index)
 
+    def _befell(self, index: int, fact: Fact, agent: str) -> None:
+        if fact.kind == "node-started":
+            self._modes[agent] = ("BOOT", index)
+        else:
+            self._withheld.add(agent)
+
     def settle(self) -> None:
+        self._judge_peace()
+        for agent in self.run.agents:
+            self._judge_recovery(agent)
+
+    def _judge_recovery(self, agent: str) -> None:
+        run = self.run
+        sidecar = run.sidecar(agent)
+        broken = run.clock_suspects.keys() | run.custody.keys()
+        held = agent in self._withheld or sidecar.node in broken or run.quorums_forget
+        due_ns = None if held or run.orders_of[agent] else recovery_due_ns(run, agent, [node for node in run.replicas if node not in broken])
+        if due_ns is not None and due_ns <= run.end_ns:
+            self.examined += 1
+            mode, index = self._modes.get(agent, ("BOOT", sidecar.started_index or 0))
+            if mode != "RUNNING":
+                self.blame(f"{agent} is {mode} {run.end_ns - due_ns} ns after it was to run again, and no order concerns it", index)
+
+    def _judge_peace(self) -> None:
         bounds = self.run.bounds
         room_ns = bounds.lease_ns * (MILLION - bounds.drift_ppm) // (MILLION + bounds.drift_ppm) - bounds.lease_ns // 100
         disturbed = self.run.orders or self.run.disturbed_ns != NEVER_NS
@@ -256,18 +304,12 @@ class Resume(InvariantChecker):
 
     def settle(self) -> None:
         run = self.run
-        held = (run.node(replica) for replica in run.replicas if replica not in run.custody)  # an id may be burnt with its disk (protocol 3.7)
-        replicas = [node for node in held if node.works]
-        if run.healed_ns is None:
-            return
+        held = [replica for replica in run.replicas if replica not in run.custody]  # an id may be burnt with its disk (protocol 3.7)
+        replicas = [run.node(replica) for replica in held if run.node(replica).works]
         for agent, orders in run.orders_of.items():
-            if sum(node.node in run.cell_of(agent).replicas for node in replicas) < run.cell_of(agent).quorum:
-                continue
-            needed = [run.sidecar(agent), *(run.node(sink) for sink in run.agents[agent]["sinks"])]
+            due_ns = recovery_due_ns(run, agent, held)
             covered = run.covered_by(each for node in replicas for each in node.certificates if each not in run.forged and not run.is_void(each))
-            released = all(order.order in covered for order in orders)
-            due_ns = max(run.healed_ns, run.news_ns, *(node.since_ns for node in needed + replicas)) + run.bounds.restart_ns
-            if orders and released and due_ns <= run.end_ns and all(node.works for node in needed):
+            if orders and due_ns is not None and due_ns <= run.end_ns and all(order.order in covered for order in orders):
                 self._judge(agent, orders)
 
     def _judge(self, agent: str, orders: list[Order]) -> None:

@@ -53,12 +53,66 @@ def test_a_phase_that_is_too_short_leaves_it_undecided_and_one_that_never_ended_
     assert "in the healed core" not in story.judged("L1").why
 
 
+def working_again(mode: str, *, ordered: bool = False, hostile: bool = False) -> Story:
+    """An agent of the core, whose sidecar is in that mode long after the core was healed."""
+    story = Story()
+    topology = story.facts[-1]
+    story.facts[-1] = topology._replace(body={**topology.body, "core": list(CORE)})
+    story.start_all()
+    story.gate("CLOSED", "STANDBY")
+    if ordered:
+        story.effective("o1", "ISOLATE")
+    if hostile:
+        story.say("hostile-input", SIDECAR, sender="replica/1", what="forged", read=True)
+    story.at(HEALED_NS).say("core-healed", "world", members=list(CORE))
+    story.at(HEALED_NS + SECOND).gate("OPEN" if mode == "RUNNING" else "CLOSED", mode)
+    story.at(HEALED_NS + Bounds.of(PARAMETERS).restart_ns + SECOND).heal()
+    story.gate("OPEN", "RUNNING")
+    return story.at(600 * SECOND).end()
+
+
+def test_whom_no_order_concerns_runs_with_the_core_alone() -> None:
+    assert working_again("RUNNING").judged("L5").verdict is Verdict.VALID
+    assert working_again("RUNNING").judged("L5").examined == 2
+    stuck = working_again("STANDBY").judged("L5")
+    assert stuck.verdict is Verdict.INVALID
+    assert stuck.why.startswith("in the healed core: ")
+
+
+def test_who_is_ordered_to_wait_or_may_have_read_that_he_is_owes_nothing() -> None:
+    assert working_again("STANDBY", ordered=True).judged("L5").verdict is Verdict.VALID
+    assert working_again("STANDBY", hostile=True).judged("L5").verdict is Verdict.VALID
+
+
+def escalating(after_ns: int | None, *, healed: bool = True) -> Story:
+    """A replica that a fault touched knows of a soft stop, is healed with the core, and escalates so much later, if at all."""
+    story = Story()
+    story.start_all()
+    story.say("token-promised", "replica/1", agent=AGENT, token=[1, 1, "a"])
+    story.at(SECOND).fault("partition", "replica/1")
+    story.learn("replica/1", "o1", "SOFT", grace_ns=SECOND)
+    story.at(HEALED_NS)
+    if healed:
+        story.say("core-healed", "world", members=list(CORE))
+    if after_ns is not None:
+        story.at(HEALED_NS + after_ns).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    return story.at(600 * SECOND).end()
+
+
+def test_a_replica_of_the_core_escalates_alone() -> None:
+    due_ns = Bounds.of(PARAMETERS).escalation_ns(SECOND)
+    assert escalating(due_ns).judged("L3").verdict is Verdict.VALID
+    assert escalating(due_ns + 1).judged("L3").verdict is Verdict.INVALID
+    assert escalating(None).judged("L3").verdict is Verdict.INVALID
+    assert escalating(None, healed=False).judged("L3").verdict is Verdict.VALID
+
+
 def test_a_violation_in_either_phase_is_one() -> None:
     good, bad = (Finding(invariant="L1", verdict=verdict, why=verdict.value, examined=1) for verdict in (Verdict.VALID, Verdict.INVALID))
     unknown = Finding(invariant="L1", verdict=Verdict.UNKNOWN)
-    assert joined(good, None) is good
-    assert (joined(good, good).verdict, joined(good, good).examined) == (Verdict.VALID, 2)
-    assert joined(good, bad).why == "in the healed core: invalid"
-    assert joined(bad, good).why == joined(bad, bad).why == "invalid"
-    assert joined(good, unknown).verdict is Verdict.UNKNOWN
-    assert joined(bad, unknown).verdict is Verdict.INVALID
+    assert joined(good, None, "in the healed core") is good
+    assert (joined(good, good, "in the healed core").verdict, joined(good, good, "in the healed core").examined) == (Verdict.VALID, 2)
+    assert joined(good, bad, "in the healed core").why == "in the healed core: invalid"
+    assert joined(bad, good, "in the healed core").why == joined(bad, bad, "in the healed core").why == "invalid"
+    assert joined(good, unknown, "in the healed core").verdict is Verdict.UNKNOWN
+    assert joined(bad, unknown, "in the healed core").verdict is Verdict.INVALID
