@@ -245,6 +245,31 @@ def test_a_stop_or_a_start_without_its_record_is_a_violation() -> None:
     assert unrecorded.judged("S15").witness == (killed,)
 
 
+@pytest.mark.parametrize(("later_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_crash_in_the_step_of_a_stop_takes_its_record(later_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    recorded_stop(story, "START")
+    story.spawn()
+    story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    story.at(later_ns).crash(SIDECAR)
+    assert story.judged("S15").verdict is verdict
+
+
+def test_of_two_hosts_each_answers_for_what_it_let_out_itself() -> None:
+    def rolled_back(by: str) -> Verdict:
+        story = Story()
+        story.intend()
+        story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=1)
+        story.admit()
+        story.facts[-1] = story.facts[-1]._replace(node=by)
+        story.apply()
+        story.work("task-rolled-back")
+        return story.judged("S10").verdict
+
+    assert rolled_back(f"{SIDECAR}~2") is Verdict.VALID
+    assert rolled_back(SIDECAR) is Verdict.INVALID
+
+
 def test_a_boot_may_end_what_an_earlier_sidecar_left() -> None:
     story = Story()
     story.start(SIDECAR)
