@@ -57,7 +57,7 @@ def working_again(mode: str, *, ordered: bool = False, hostile: bool = False) ->
     """An agent of the core, whose sidecar is in that mode long after the core was healed."""
     story = Story()
     topology = story.facts[-1]
-    story.facts[-1] = topology._replace(body={**topology.body, "core": list(CORE)})
+    story.facts[-1] = structs.replace(topology, body={**topology.body, "core": list(CORE)})
     story.start_all()
     story.gate("CLOSED", "STANDBY")
     if ordered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
+from msgspec import structs
 
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, FIRST, SIDECAR, Story
@@ -261,7 +262,7 @@ def test_of_two_hosts_each_answers_for_what_it_let_out_itself() -> None:
         story.intend()
         story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=1)
         story.admit()
-        story.facts[-1] = story.facts[-1]._replace(node=by)
+        story.facts[-1] = structs.replace(story.facts[-1], node=by)
         story.apply()
         story.work("task-rolled-back")
         return story.judged("S10").verdict
