@@ -37,7 +37,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
 
 
 class Catch(Struct, frozen=True, kw_only=True):
-    """One bug over its scenarios. ``status``: found, missed, clean (a control that nobody flagged) or false alarm."""
+    """One bug over its scenarios. ``status``: found, missed, clean (a control that nobody flagged), false alarm, or broken (its step raised, or took
+    another way each time, and was not meant to: what it shows, it shows of itself)."""
 
     bug: str
     mistake: str
@@ -123,6 +124,8 @@ def _catch(bug: PlantedBug, sightings: tuple[Sighting, ...]) -> Catch:
 def _status(bug: PlantedBug, seen: set[str]) -> str:
     if bug.is_control:
         return "false alarm" if seen else "clean"
+    if "S27" in seen and "S27" not in bug.caught_by:
+        return "broken"
     return "found" if seen & set(bug.caught_by) else "missed"
 
 

@@ -156,4 +156,7 @@ def show_matrix(matrix: Matrix) -> None:
     out.print(table)
     missed = [catch.bug for catch in matrix.catches if catch.status == "missed"]
     alarms = [catch.bug for catch in matrix.catches if catch.status == "false alarm"]
+    broken = [catch.bug for catch in matrix.catches if catch.status == "broken"]
     out.print(f"\nwithin {matrix.seeds} seeds: not found: {', '.join(missed) or 'none'}; false alarms: {', '.join(alarms) or 'none'}")
+    if broken:
+        out.print(f"broken: {', '.join(broken)}: what replaces parts of the core raises by itself; replay one to see where (S27)")

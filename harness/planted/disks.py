@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -45,9 +46,12 @@ def grant_at_once(state: Replica, *, cut: bool) -> None:
     """It has the keys of a replica, so it is one."""
 
 
+_gathered: WeakKeyDictionary[Writer, list[Effect]] = WeakKeyDictionary()
+
+
 def gathered(state: Writer, kind: str, body: Mapping[str, object], now_ns: int) -> int:
     """Records are written a few at a time, to spare the disk; nobody flushes at a crash."""
-    waiting: list[Effect] = state.__dict__.setdefault("gathered", [])
+    waiting = _gathered.setdefault(state, [])
     effect: Append = state.chain.append(kind, body, now_ns)
     waiting.append(effect)
     if len(waiting) >= GATHERED:

@@ -110,9 +110,12 @@ def matches(tenant: str, scope: Scope, identity: Identity) -> bool:
 
 
 def includes(tenant: str, outer: Scope, body: OrderBody) -> bool:
-    """Whether a resume of ``outer`` may speak of an order: its scope is the same or lies wholly within."""
+    """Whether a resume of ``outer`` may speak of an order: its scope is the same or lies wholly within, and is nobody else's.
+
+    A global resume lifts global orders alone: everybody is shown it, and would be shown what each tenant had stopped (S14).
+    """
     if outer.kind == "global":
-        return True
+        return body.scope.kind == "global"
     if body.tenant != tenant or body.scope.kind == "global":
         return False
     return outer.kind == "tenant" or body.scope == outer

@@ -47,8 +47,10 @@ def test_a_matrix_is_sound_only_if_every_bug_is_found_and_every_control_clean(mo
     monkeypatch.setitem(planted.COLLECTION, "X1", harmless)
     guilty = PlantedBug("X2", "a bug that calls itself a control", planted.COLLECTION["B08"].replaces, scenarios=("isolate-then-soft",))
     monkeypatch.setitem(planted.COLLECTION, "X2", guilty)
-    found = hunt.hunt(("X1", "X2"), 2, jobs=1)
-    assert {catch.bug: catch.status for catch in found.catches} == {"X1": "missed", "X2": "false alarm"}
+    clumsy = PlantedBug("X3", "a replacement that itself raises", {"intent:join": lambda one, other: 1 // 0}, ("S3",), ("isolate-then-soft",))
+    monkeypatch.setitem(planted.COLLECTION, "X3", clumsy)
+    found = hunt.hunt(("X1", "X2", "X3"), 2, jobs=1)
+    assert {catch.bug: catch.status for catch in found.catches} == {"X1": "missed", "X2": "false alarm", "X3": "broken"}
     assert not found.catches[0].sightings[0].reached
     assert not hunt.is_sound(found)
 

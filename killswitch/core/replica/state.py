@@ -64,6 +64,7 @@ class Replica:
     """The state of one replica process. Times are on the replica's own clock, in nanoseconds."""
 
     __slots__ = (
+        "__weakref__",  # whoever watches or replaces parts from outside keeps what it adds beside the state, not on it
         "asked", "attempts", "awaiting", "boot", "booted", "booted_ns", "chain", "challenged", "clock", "config", "cosigned", "cosigned_lsn",
         "declared", "disk_failed", "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heads_seen",
         "heard_clocks", "heard_token", "instance", "intent", "joining", "lessons", "node", "notices", "others", "over_share", "parameters", "peers",

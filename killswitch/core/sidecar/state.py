@@ -101,6 +101,7 @@ class Sidecar:
     """The state of one sidecar process. Times are on the sidecar's own clock, in nanoseconds."""
 
     __slots__ = (
+        "__weakref__",  # whoever watches or replaces parts from outside keeps what it adds beside the state, not on it
         "answered", "attempts", "awaiting", "boot", "booted", "chain", "checkpoint", "clock", "config", "deadlines", "disk_failed", "disk_full",
         "effects", "evidence_told", "fences_missing", "floors", "forks", "highest", "identity", "instance", "intent", "kill_by_ns", "kill_failed",
         "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened", "opening",
