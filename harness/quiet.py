@@ -1,8 +1,9 @@
 """A pair of schedules that differ in one tenant, and in nothing else that could reach another (S14).
 
 Owns what is shared between tenants and is no part of the promise: replicas' disks and timers, the links among them, the moments at which a timeline
-plays. Tenants share these as they share a building, so a busy neighbour is noticed; the protocol must not make more of it. In both schedules they
-are made too good to be noticed, and nothing breaks them; whatever still differs came through the protocol.
+plays, and the guard of a canary, which counts the stops of all and takes the canary back from all. Tenants share these as they share a building, so a
+busy neighbour is noticed; the protocol must not make more of it. In both schedules they are made too good to be noticed, and nothing breaks them;
+whatever still differs came through the protocol.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from msgspec.structs import replace
 from harness.history import Fact
 from scenarios.deploy import OPERATOR
 from scenarios.faults import load
-from scenarios.schedule import DiskSpec, Entry, Fault, Schedule, Trigger
+from scenarios.schedule import DiskSpec, Entry, Fault, Operation, Schedule, Trigger
+from scenarios.schedule_checks import COUNT_MAX
 from sim.network import stream_of
 
 APART_NS = 1_000
@@ -54,9 +56,13 @@ def _timed(timeline: tuple[Entry, ...], history: Iterable[Fact], shared: frozens
     """
     at = {fact.body.get("fault", fact.body.get("operation")): fact.at_ns for fact in history if fact.kind in ("fault-on", "operation-played")}
     for number, entry in enumerate(timeline):
-        action = _elsewhere(entry.action, shared) if isinstance(entry.action, Fault) else entry.action
+        action = _elsewhere(entry.action, shared) if isinstance(entry.action, Fault) else _unguarded(entry.action)
         if entry.id in at and action is not None:
             yield replace(entry, action=action, trigger=Trigger(at_ns=at[entry.id] + number * APART_NS))
+
+
+def _unguarded(operation: Operation) -> Operation:
+    return replace(operation, guard=COUNT_MAX) if operation.verb == "policy-canary" else operation
 
 
 def _elsewhere(fault: Fault, shared: frozenset[str]) -> Fault | None:

@@ -231,11 +231,8 @@ class Run:
     def _may_speak_of(self, order: str, certificate: Mapping[str, Any]) -> bool:
         """Whether an order lies within the tenant and scope of a certificate. One that nobody learned before is left to its word."""
         known = self.orders.get(order)
-        kind, value = certificate.get("scope", ("global", ""))  # histories of earlier versions do not tell
-        if known is None or kind == "global":
-            return True
-        within = known.tenant == certificate["tenant"] and known.scope[0] != "global"
-        return within and (kind == "tenant" or known.scope == (kind, value))
+        scope = certificate.get("scope")  # histories of earlier versions do not tell
+        return known is None or scope is None or known.within(certificate["tenant"], (scope[0], scope[1]))
 
     def _keyset_installed(self, _index: int, fact: Fact) -> None:
         if fact.body["authentic"]:

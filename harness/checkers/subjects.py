@@ -65,10 +65,10 @@ class Order:
         return self.gate == DRAIN and self.life >= STOP
 
     def within(self, tenant: str, scope: tuple[str, str]) -> bool:
-        """Whether a resume of ``scope`` may speak of it: the scopes are the same, or its own lies wholly within."""
-        if scope[0] == "global":
-            return True
-        return self.tenant == tenant and self.scope[0] != "global" and scope in (("tenant", scope[1]), self.scope)
+        """Whether a resume of ``scope`` may speak of it: it is the same or holds its own; a global one, global orders alone."""
+        if "global" in (scope[0], self.scope[0]):
+            return scope[0] == self.scope[0]
+        return self.tenant == tenant and scope in (("tenant", scope[1]), self.scope)
 
     @property
     def effective_ns(self) -> int | None:

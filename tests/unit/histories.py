@@ -131,7 +131,7 @@ class Story:
             approvers=["bob", "carol"],
             authentic=authentic,
             tenant="acme",
-            scope=["global", ""],
+            scope=["tenant", "acme"],
             policy_seq=1,
         )
         return self.say("certificate-durable", node, certificate=certificate, covers=list(covers))

@@ -252,11 +252,19 @@ def test_a_draft_shows_every_order_that_was_effective_before_it_was_asked_for() 
 
 
 @pytest.mark.parametrize(
-    ("scope", "due"), [(("agent", AGENT), False), (("tenant", "acme"), True), (("global", ""), True), (("label", "tier=gold"), False)]
+    ("ordered", "scope", "due"),
+    [
+        (("tenant", "acme"), ("agent", AGENT), False),
+        (("tenant", "acme"), ("tenant", "acme"), True),
+        (("tenant", "acme"), ("global", ""), False),
+        (("tenant", "acme"), ("label", "tier=gold"), False),
+        (("global", ""), ("tenant", "acme"), False),
+        (("global", ""), ("global", ""), True),
+    ],
 )
-def test_a_draft_owes_what_its_scope_speaks_of(scope: tuple[str, str], due: bool) -> None:
+def test_a_draft_owes_what_its_scope_speaks_of(ordered: tuple[str, str], scope: tuple[str, str], due: bool) -> None:
     story = Story()
-    story.effective("o1", scope=("tenant", "acme"))
+    story.effective("o1", scope=ordered)
     asked(story, *scope)
     drafted(story)
     assert (story.judged("S20").verdict is Verdict.INVALID) is due

@@ -233,7 +233,7 @@ def test_a_draft_lists_the_scope_and_nothing_beyond() -> None:
     assert covers == {
         "agent": {id_of(mine)},
         "tenant": {id_of(mine), id_of(tenants)},
-        "global": {id_of(mine), id_of(tenants), id_of(everybodys)},
+        "global": {id_of(everybodys)},  # everybody is shown it, and nobody is shown what another tenant stopped
     }
 
 
