@@ -314,7 +314,8 @@ def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None
 
 def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
     """Whether the stop was clean, and the tasks that are in doubt: by what left here and was not answered, and by the checkpoint that the
-    process is found to have left, which has to know of the last effect that took place. What the agent says of itself counts for nothing.
+    process is found to have left, which has to be its own and to know of the last effect that took place: an earlier start's knows nothing of what
+    that start did after it. What the agent says of itself counts for nothing.
     """
     left = {permit.task for permit in state.permits.values() if permit.sent}
     kept = checkpoints.choose(event.checkpoints, COUNTER_MAX)
@@ -325,7 +326,7 @@ def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str,
     left.update(kept.open)
     if state.last_applied and state.last_applied not in kept.ended:
         left.add(state.last_applied)
-    return not left, tuple(sorted(left))
+    return not left and kept.generation > state.checkpoint, tuple(sorted(left))
 
 
 def forget_process(state: Sidecar) -> None:
