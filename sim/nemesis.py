@@ -15,6 +15,7 @@ from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Operation
 from sim.injectors import FAMILIES
+from sim.injectors.load import lift
 from sim.node import Node
 from sim.world import World
 
@@ -87,6 +88,7 @@ class Nemesis:
 
     def _bring_back(self, node: Node) -> None:
         node.continue_()
+        lift(node)  # a storm is over long before what it left in front of its receivers is
         if not node.running and node.config.role != "agent":
             node.boot_up()
 

@@ -14,7 +14,7 @@ KINDS = ("requests", "telemetry", "orders")
 
 
 class Load(Family):
-    """Of several limits on one node the latest counts. A limit that a storm left goes by itself, when nothing waits any more."""
+    """Of several limits on one node the latest counts. A limit that a storm left goes by itself, when nothing waits any more, or with the heal."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -41,7 +41,7 @@ class Load(Family):
     def _ebb(self, id_: str, fault: Fault) -> None:
         self._floods.discard(id_)
         for node in self._receivers(fault):
-            self._lift(node)
+            lift(node)
 
     def _cut(self, id_: str, fault: Fault) -> None:
         for source, target in fault.links:
@@ -57,13 +57,15 @@ class Load(Family):
         return [self.world.nodes[node] for node in sorted({target for _, target in fault.links})]
 
     def _limit(self, node: Node, per_s: int, *, passing: bool) -> None:
-        self._lift(node)
-        node.intake = Intake(self.world.queue, per_s, self.world.hand_over, lambda: self._lift(node) if passing else None)
+        lift(node)
+        node.intake = Intake(self.world.queue, per_s, self.world.hand_over, lambda: lift(node) if passing else None)
 
-    def _lift(self, node: Node) -> None:
-        intake, node.intake = node.intake, None
-        if intake is not None:
-            intake.finish()
+
+def lift(node: Node) -> None:
+    """From now on the node takes in whatever comes, and at once what waits."""
+    intake, node.intake = node.intake, None
+    if intake is not None:
+        intake.finish()
 
 
 def useless(source: str, kind: str, number: int) -> Message:
