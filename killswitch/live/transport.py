@@ -6,7 +6,8 @@ transport may lose anything and promises only this: a message arrives whole, fro
 - Who a peer is, its verified certificate says: mutual TLS 1.3 with SPIFFE ids. The first frame only repeats it, says to whom it
   believes to speak, and of which cell. Without credentials, which is for experiments on the loopback interface, that frame is all there is.
 - Who dials whom is fixed by the deployment. What goes to a peer that is dialled goes over the dialled connection and no other, so that
-  each direction between two replicas is a link of its own; anything else goes over the newest connection which that peer opened.
+  each direction between two replicas is a link of its own; anything else goes over the newest connection which that peer opened and
+  has not closed: a host that was cloned has two of them, and when its copy is gone the other is answered again.
 - A dead link is noticed by silence, not by TCP, which can take minutes: the dialling side pings, and aborts when nothing came back.
 - Nothing is kept for long: frames older than ``keep_s`` are dropped, because a lease request of yesterday only delays today's order.
 """
@@ -113,7 +114,7 @@ class Transport:
         self._deadlines = deadlines or Deadlines()
         self._versions = codec.PeerVersions(KEYSET)
         self._dialled: dict[str, Outbox] = {}
-        self._accepted: dict[str, Outbox] = {}
+        self._accepted: dict[str, list[Outbox]] = {}  # the newest connection of a peer comes last
         self._tasks: set[asyncio.Task[None]] = set()
         self._credentials = credentials
         self._refused = refused
@@ -137,14 +138,14 @@ class Transport:
 
         There is a way to ``peer`` as soon as this returns: what is sent at once waits for the stream.
         """
-        outbox = self._accepted[peer] = self._new_outbox()
+        outbox = self._accept_from(peer)
         return self._start(self._adopted(peer, connected, outbox))
 
     # -- Sending ---------------------------------------------------------------------------------------------------------------------
 
     def send(self, to: str, message: Message) -> None:
         """Queue ``message``; without a way to ``to`` it is dropped."""
-        outbox = self._dialled.get(to, self._accepted.get(to))
+        outbox = self._dialled[to] if to in self._dialled else next(reversed(self._accepted.get(to, ())), None)
         if outbox is None:
             self.counters.dropped += 1
             return
@@ -158,7 +159,7 @@ class Transport:
     async def flush(self, within_s: float) -> None:
         """Give the queues up to ``within_s`` to empty, before an orderly exit."""
         deadline = asyncio.get_running_loop().time() + within_s
-        boxes = (*self._dialled.values(), *self._accepted.values())
+        boxes = (*self._dialled.values(), *(outbox for outboxes in self._accepted.values() for outbox in outboxes))
         while any(len(box) for box in boxes) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # many queues, one short wait
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.002)  # the last frame has left its queue: let its write reach the socket
@@ -217,12 +218,11 @@ class Transport:
             hello = await self._greeting(reader, writer)
             if self._credentials is not None:
                 self._credentials.expect(hello.node, writer.get_extra_info("ssl_object"))
-            outbox = self._accepted[hello.node] = self._new_outbox()
+            outbox = self._accept_from(hello.node)
             try:
                 await self._converse(_Stream(reader, writer, self._deadlines.idle_s), hello.node, outbox)
             finally:
-                if self._accepted.get(hello.node) is outbox:  # a newer connection of the same peer stays
-                    del self._accepted[hello.node]
+                self._part_from(hello.node, outbox)
         except (BrokenFrame, Stranger) as wrong:
             self._refuse(str(wrong), who)
         except (OSError, EOFError, TimeoutError):
@@ -257,8 +257,7 @@ class Transport:
             reader, writer = await asyncio.open_unix_connection(sock=connected)
             await self._converse(_Stream(reader, writer, None), peer, outbox, to_the_end=True)
         finally:
-            if self._accepted.get(peer) is outbox:
-                del self._accepted[peer]
+            self._part_from(peer, outbox)
 
     async def _converse(
         self, stream: _Stream, peer: str, outbox: Outbox, *beside: Coroutine[Any, Any, None], to_the_end: bool = False
@@ -312,6 +311,17 @@ class Transport:
         while True:
             stream.writer.write(ping)
             await asyncio.sleep(self._deadlines.ping_s)
+
+    def _accept_from(self, peer: str) -> Outbox:
+        outbox = self._new_outbox()
+        self._accepted.setdefault(peer, []).append(outbox)
+        return outbox
+
+    def _part_from(self, peer: str, outbox: Outbox) -> None:
+        """That connection has ended; others of the same peer stay."""
+        self._accepted[peer] = [other for other in self._accepted[peer] if other is not outbox]
+        if not self._accepted[peer]:
+            del self._accepted[peer]
 
     def _new_outbox(self) -> Outbox:
         return Outbox(self._deadlines.queue, self.counters)

@@ -69,6 +69,30 @@ def test_messages_go_both_ways_and_survive_a_server_that_restarts() -> None:
     play(scene)
 
 
+def test_of_two_connections_under_one_name_the_newest_is_answered_over_and_then_the_one_that_is_left() -> None:
+    async def scene() -> None:
+        port, at_original, at_copy = free_port(), Inbox(), Inbox()
+        replica = Transport("replica/1", "", "cell", Inbox().deliver, QUICK)
+        await replica.listen(port)
+        original, copy = (Transport("sidecar/acme/1", "acme", "cell", inbox.deliver, QUICK) for inbox in (at_original, at_copy))
+        original.dial("replica/1", port)
+        await until(lambda: len(replica._accepted.get("sidecar/acme/1", ())) == 1)
+        copy.dial("replica/1", port)
+        await until(lambda: len(replica._accepted["sidecar/acme/1"]) == 2)
+        replica.send("sidecar/acme/1", GateNotice(1))
+        await until(lambda: len(at_copy.messages) == 1)
+        await copy.close()
+        await until(lambda: len(replica._accepted["sidecar/acme/1"]) == 1)
+        replica.send("sidecar/acme/1", GateNotice(2))
+        await until(lambda: len(at_original.messages) == 1)
+        assert (at_copy.messages, at_original.messages) == ([("replica/1", GateNotice(1))], [("replica/1", GateNotice(2))])
+        assert original.counters.connected == 1, "it did not have to come again"
+        await original.close()
+        await replica.close()
+
+    play(scene)
+
+
 def test_a_silent_peer_is_noticed_by_our_own_deadline() -> None:
     async def scene() -> None:
         connections = []
