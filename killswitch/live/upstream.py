@@ -84,12 +84,15 @@ class Counter:
 
 
 class Desk:
-    """Upstream's end, for all nodes of a host."""
+    """Upstream's end, for all nodes of a host.
+
+    Two may go by one name, if a host was cloned: both are handed its tasks, and a command goes to the one that came last.
+    """
 
     def __init__(self) -> None:
         self._open_tasks: dict[str, dict[str, Task]] = {}
         self._commands: dict[str, list[Command]] = {}
-        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._writers: dict[str, list[asyncio.StreamWriter]] = {}  # whoever is there under a name
         self._server: asyncio.Server | None = None
 
     async def open(self, path: Path) -> None:
@@ -98,7 +101,8 @@ class Desk:
     def submit(self, node: str, task: Task) -> None:
         """Hand ``task`` to the agent at ``node``, now and whenever it comes back, until it says how the task ended."""
         self._open_tasks.setdefault(node, {})[task.task] = task
-        self._hand(node, Submit(task))
+        for writer in self._present(node):
+            writer.write(pack(Submit(task)))
 
     def command(self, node: str, command: Command) -> None:
         """Hand ``command`` over once, now or when the node comes."""
@@ -111,15 +115,17 @@ class Desk:
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in self._writers.values():
+        for writer in [writer for writers in self._writers.values() for writer in writers]:
             writer.transport.abort()
 
-    def _hand(self, node: str, message: Handed) -> bool:
-        writer = self._writers.get(node)
-        if writer is None or writer.is_closing():
-            return False
-        writer.write(pack(message))
-        return True
+    def _hand(self, node: str, message: Command) -> bool:
+        present = self._present(node)
+        for writer in present[-1:]:
+            writer.write(pack(message))
+        return bool(present)
+
+    def _present(self, node: str) -> list[asyncio.StreamWriter]:
+        return [writer for writer in self._writers.get(node, ()) if not writer.is_closing()]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         node = ""
@@ -127,7 +133,7 @@ class Desk:
             while True:
                 match msgspec.msgpack.decode(await unpack(reader), type=Told):
                     case Present(node=node):
-                        self._writers[node] = writer
+                        self._writers.setdefault(node, []).append(writer)
                         for command in self._commands.pop(node, ()):
                             writer.write(pack(command))
                         for task in self._open_tasks.get(node, {}).values():
@@ -137,6 +143,6 @@ class Desk:
         except (OSError, EOFError, ValueError, asyncio.CancelledError):
             pass  # the node is gone, or this desk is closing
         finally:
-            if self._writers.get(node) is writer:
-                del self._writers[node]
+            if writer in self._writers.get(node, ()):
+                self._writers[node].remove(writer)
             writer.transport.abort()

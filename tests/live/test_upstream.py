@@ -62,6 +62,30 @@ def test_open_tasks_go_to_whoever_comes_back_and_commands_go_once(tmp_path: Path
     asyncio.run(scene())
 
 
+def test_two_that_go_by_one_name_are_both_handed_its_tasks_and_one_of_them_a_command(tmp_path: Path) -> None:
+    async def scene() -> None:
+        desk, handed = Desk(), ([], [])  # type: tuple[Desk, tuple[list[Handed], list[Handed]]]
+        await desk.open(tmp_path / "desk")
+        desk.submit(AGENT, TASKS[0])
+        serving = []
+        for taken in handed:
+            serving.append(asyncio.create_task(Counter(AGENT, tmp_path / "desk", taken.append).serve()))
+            await until(lambda to=taken: to == [Submit(TASKS[0])])  # type: ignore[misc]
+        desk.submit(AGENT, TASKS[1])
+        desk.command(AGENT, COMMAND)
+        await until(lambda: handed[1][1:] == [Submit(TASKS[1]), COMMAND])
+        await until(lambda: handed[0][1:] == [Submit(TASKS[1])])
+        serving[1].cancel()
+        await asyncio.gather(serving[1], return_exceptions=True)
+        desk.submit(AGENT, TASKS[2])
+        await until(lambda: handed[0][2:] == [Submit(TASKS[2])])
+        serving[0].cancel()
+        await asyncio.gather(serving[0], return_exceptions=True)
+        desk.close()
+
+    asyncio.run(scene())
+
+
 def test_a_counter_outlasts_a_desk_that_is_not_there(tmp_path: Path) -> None:
     async def scene() -> None:
         handed: list[Handed] = []
