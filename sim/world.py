@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from copy import copy, deepcopy
 from typing import Any
 
+from harness.doubles import COPY, watching
 from harness.history import Fact
 from harness.judge import Judge
 from harness.observe import Observer
@@ -26,7 +26,6 @@ from sim.queue import TIE_BITS, Act, Lane, Queue, TooMuch
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
-COPY = "~2"  # what the history calls a copy of a node, after the name of the node
 BOOTTIME = "CLOCK_BOOTTIME"  # what an implementation runs on, unless it says otherwise
 
 
@@ -64,16 +63,6 @@ class Upstream:
 
 def _share_host(sidecar: Node, agent: Node) -> None:
     sidecar.mate, agent.mate = agent, sidecar
-
-
-def _watching(node: str, observer: Observer) -> Observer:
-    """Who watches a copy of a node from here on, knowing what ``observer`` knows. The history is to call the copy ``node``."""
-    twin = copy(observer)
-    for name in Observer.__slots__:
-        if isinstance(value := getattr(observer, name), list | dict | set):
-            setattr(twin, name, deepcopy(value))
-    twin.node = node
-    return twin
 
 
 def _mate_of(node: Node) -> Node:
@@ -232,7 +221,7 @@ class World:
             return False
         self._cloned = True
         clock = Clock(self.queue.now, self.tape.stream("clone")(BOOT_OFFSET_MAX_NS), self._clock_of(sidecar).drift_ppm)
-        twins = [each.copy(clock, _watching(f"{each.id}{COPY}", each.observer)) for each in (sidecar, self.agent_of(sidecar))]
+        twins = [each.copy(clock, watching(f"{each.id}{COPY}", each.observer)) for each in (sidecar, self.agent_of(sidecar))]
         _share_host(*twins)
         for twin in twins:
             self.nodes[twin.address] = twin

@@ -11,8 +11,8 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
-    "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge", "harness.observe",
-    "harness.operations", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers", "scenarios",
+    "harness.doubles", "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge",
+    "harness.observe", "harness.operations", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers", "scenarios",
 )  # fmt: skip
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.
@@ -20,6 +20,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "killswitch.core": ("killswitch.core",),
     "killswitch": ("killswitch",),
     "scenarios": ("scenarios", "killswitch.core", "harness.history"),
+    "harness.doubles": ("harness.observe",),
     "harness.forgery": ("killswitch.core",),
     "harness.history": (),
     "harness.verdict": (),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.doubles import COPY
 from scenarios.schedule import Entry
 from sim.driver import Played
-from sim.world import COPY
 from tests.live.schedules import SIDECAR, fault
 from tests.sim.worlds import SECOND, facts_of, of_fault, played
 
