@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from harness.doubles import COPY
 from harness.live import clock_port, conduct_port, log_port, pace_port, wall_port
 from harness.live.clock_port import BentClock
 from harness.live.conduct_port import ConductSwitch
@@ -62,7 +63,7 @@ class Cell(Struct, frozen=True):
     ``clocks``, ``disks``, ``walls``, ``paces`` and ``conducts``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent
     reads its sidecar's clock, and a clock begins anew with its host. ``small``: the directories of nodes that are small file systems of their own,
     so that they can be filled up. ``probe``: what the harness proves itself with where it measures a path. ``keys``: of everybody, for what is
-    forged.
+    forged. ``copied``: as ``conduits``, of copies of hosts, which are laid out though they come to be only when a fault makes them.
     """
 
     deployments: dict[str, Deployment]
@@ -75,6 +76,7 @@ class Cell(Struct, frozen=True):
     keys: dict[str, bytes] = {}
     paces: dict[str, PaceSwitch] = {}
     conducts: dict[str, ConductSwitch] = {}
+    copied: dict[Link, Conduit] = {}
 
     def credentials(self, node: str) -> Credentials:
         """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
@@ -98,7 +100,11 @@ class Cell(Struct, frozen=True):
     def ports(self) -> tuple[int, ...]:
         """Every port on which something of the cell listens."""
         nodes = [deployment.port for deployment in self.deployments.values()]
-        return tuple(port for port in (*nodes, *(port for each in self.conduits.values() for port in (each.port, each.behind))) if port)
+        return tuple(
+            port
+            for port in (*nodes, *(port for each in (*self.conduits.values(), *self.copied.values()) for port in (each.port, each.behind)))
+            if port
+        )
 
     def conduits_of(self, node: str) -> tuple[Conduit, ...]:
         return tuple(conduit for ends, conduit in self.conduits.items() if node in ends)
@@ -145,9 +151,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     conduits = {}
     for client, server in dialled_links(configs):
         relay_port = free_port() if relayed(client, server) else 0
-        proxy = f"{client}~{server}".replace("/", ".")  # a name that is one segment of the control API's path
         behind = relay_port or listens[server]
-        conduits[client, server] = Conduit(proxy, client, server, free_port(), behind, listens[server] if relay_port else 0)
+        conduits[client, server] = Conduit(proxy_name(client, server), client, server, free_port(), behind, listens[server] if relay_port else 0)
     spoken = [node for node, config in configs.items() if config.role != "agent"]
     pki = Pki(directory / "pki", f"{run}.haltproof", backdated=CERTIFIED)
     pki.issue((*spoken, PROBE), CERTIFIED)
@@ -161,8 +166,8 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         deployments[node] = Deployment(
             config=config,
             cell=run,
-            directory=str(directory / "nodes" / node.replace("/", "-")),
-            trace=str(directory / "traces" / node.replace("/", "-")),
+            directory=home("nodes", node, directory),
+            trace=home("traces", node, directory),
             clock=NodeClock(origin_ns, drift.offset_ns, drift.drift_ppm) if drift else NodeClock(origin_ns),
             private={key: private[key] for key in holds if key in private},
             public=public,
@@ -171,12 +176,14 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
             credentials=pki.files(node) if node in spoken else None,
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
-            slots=str(directory / "nodes" / f"agent/{config.agent}".replace("/", "-") / "checkpoints") if config.role == "sidecar" else "",
+            slots=f"{home('nodes', f'agent/{config.agent}', directory)}/checkpoints" if config.role == "sidecar" else "",
             reserve_bytes=reserves.get(node, 0),
         )
+    twins, copied = copies(cloned(faults), deployments, implementation, directory)
+    deployments |= twins
     clocks = {
         node: BentClock(clock_port.page_of(node, directory), deployments[node].clock, deployments[node].clock.drift_ppm)
-        for node in sorted(aimed_at(faults, "clock-port") | without_power(faults))
+        for node in sorted({*aimed_at(faults, "clock-port"), *without_power(faults), *(node for node, _ in copied)})
     }  # fmt: skip
     disks = {node: DiskSwitch(log_port.page_of(node, directory)) for node in sorted(aimed_at(faults, "log-port"))}
     small = {node: Path(deployments[node].directory) for node in sorted(aimed_at(faults, "tmpfs"))}
@@ -186,7 +193,44 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         node: ConductSwitch(conduct_port.page_of(node, directory), tuple(listens[sink] for sink in configs[node].sinks))
         for node in sorted(aimed_at(faults, "conduct-port"))
     }  # fmt: skip
-    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces, conducts)
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces, conducts, copied)
+
+
+def home(kind: str, node: str, directory: Path) -> str:
+    """Where ``node`` keeps what is of that kind, in the run's directory."""
+    return str(directory / kind / node.replace("/", "-"))
+
+
+def proxy_name(client: str, server: str) -> str:
+    """A name that is one segment of the control API's path."""
+    return f"{client}~{server}".replace("/", ".")
+
+
+def cloned(faults: Sequence[Fault]) -> tuple[str, ...]:
+    """The sidecars whose hosts may be cloned."""
+    return tuple(dict.fromkeys(fault.targets[0] for fault in faults if fault.what == "clone"))
+
+
+def copies(
+    sidecars: Sequence[str], originals: dict[str, Deployment], implementation: str, directory: Path
+) -> tuple[dict[str, Deployment], dict[Link, Conduit]]:
+    """What copies of these hosts would be told, and their paths: name, keys and credentials of the originals, in places of their own."""
+    told, paths = {}, {}
+    for sidecar in sidecars:
+        agent = f"agent/{originals[sidecar].config.agent}"
+        for node in (sidecar, agent):
+            copy = node + COPY
+            told[copy] = structs.replace(originals[node], directory=home("nodes", copy, directory), trace=home("traces", copy, directory))
+        copy, servers = sidecar + COPY, {server: originals[server].port for server in originals[sidecar].dials}
+        for server, port in servers.items():
+            paths[copy, server] = Conduit(proxy_name(copy, server), copy, server, free_port(), port)
+        told[copy] = structs.replace(
+            told[copy],
+            dials={server: paths[copy, server].port for server in servers},
+            program=node_command(agent + COPY, directory, implementation),
+            slots=f"{told[agent + COPY].directory}/checkpoints",
+        )
+    return told, paths
 
 
 def without_power(faults: Sequence[Fault]) -> set[str]:

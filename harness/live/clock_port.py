@@ -29,15 +29,22 @@ def page_of(node: str, directory: Path) -> Path:
     return directory / FOLDER / node.replace("agent/", "sidecar/", 1).replace("/", "-")
 
 
+def page_for(deployment: Deployment) -> Path:
+    """Where the page of the node of ``deployment`` is: by its directory, for a copy of a host has a clock of its own and the name of another."""
+    home = Path(deployment.directory)
+    name = home.name.removeprefix("agent-")
+    return page_of(home.name if name == home.name else f"sidecar-{name}", home.parents[1])
+
+
 def clock_of(deployment: Deployment) -> Clock:
     """The clock that the node of ``deployment`` reads: through its page, if it has one."""
-    page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    page = page_for(deployment)
     return PortedClock(page) if page.exists() else deployment.clock
 
 
 def boot_of(deployment: Deployment) -> str:
     """Which boot of its host the node of ``deployment`` finds itself in."""
-    page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    page = page_for(deployment)
     (boots,) = BOOTS.unpack_from(page.read_bytes(), LAYOUT.size) if page.exists() else (0,)
     return f"{boot_id()}+{boots}" if boots else boot_id()
 

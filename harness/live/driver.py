@@ -183,7 +183,8 @@ class LiveRun:
             while work and work[-1].at_ns <= self._sight.now_ns():
                 due = work.pop()
                 self._desk.submit(f"agent/{due.agent}", Task(due.task, due.sink, due.steps, due.step_ns, due.undo))
-                self._sight.note("task-submitted", f"agent/{due.agent}", {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink})
+                for name in self._sight.answering_to(f"agent/{due.agent}"):
+                    self._sight.note("task-submitted", name, {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink})
             if healing is None and self._sight.now_ns() >= schedule.duration_ns:
                 healing = asyncio.create_task(nemesis.heal())
             if nemesis.failure is not None:
@@ -304,17 +305,21 @@ class LiveRun:
 
     def _logs(self) -> Logs:
         """What each node wrote, and the stamps that lie beside those of its records which came to the disk."""
-        lives = {node: sight.lives[-1] for node, sight in self._sight.nodes.items() if sight.lives}
-        homes = {node: Path(self._cell.deployments[node].directory) for node in lives}
-        return {node: (refold.written(life), refold.stamps_on_disk(homes[node] / "log.db")) for node, life in lives.items()}
+        logs = {}
+        for node, sight in self._sight.standing().items():
+            deployment = self._cell.deployments[node]
+            logs[deployment.config.node] = (refold.written(sight.lives[-1]), refold.stamps_on_disk(Path(deployment.directory) / "log.db"))
+        return logs
 
     def _audited(self, at_ns: int, logs: Logs) -> Iterator[Fact]:
         """What the logs that the processes wrote say of each other."""
         judged = {node: logs[node] for node in logs if node.startswith(("replica/", "sidecar/"))}
         heads = trail.cosigned({node: records for node, (records, _) in judged.items()})
-        for node, (records, stamps) in judged.items():
+        called = {self._cell.deployments[node].config.node: node for node in self._sight.standing()}
+        for writer, (records, stamps) in judged.items():
+            node = called[writer]
             clock_ns = self._sight.nodes[node].lives[-1][-1].clock_ns
             chain_ok = isinstance(audit.verify(records), int)
-            yield Fact(at_ns, "log-verified", node, clock_ns, trail.verified(node, records, heads, chain_ok=chain_ok))
+            yield Fact(at_ns, "log-verified", node, clock_ns, trail.verified(writer, records, heads, chain_ok=chain_ok))
             kept = [record for record in records if record.seq in stamps]
             yield Fact(at_ns, "log-stamped", node, clock_ns, trail.stamped(node, kept, [stamps[record.seq] for record in kept]))

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from harness.doubles import is_copy
 from harness.live import small_disks
 from harness.live.cell import Cell, deployment_file, node_command
 from harness.live.guard import COOKIE
@@ -41,6 +42,7 @@ class Fleet:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
         self._down: set[str] = set()  # killed on purpose, and not started again yet
+        self._retired: set[str] = set()  # and never to be started again
         for kind in ("deployments", "logs", "traces", "nodes"):
             (directory / kind).mkdir(parents=True, exist_ok=True)
         for node, deployment in cell.deployments.items():
@@ -65,9 +67,10 @@ class Fleet:
         return tuple(node for node, deployment in self._cell.deployments.items() if deployment.config.role != "agent")
 
     async def start_all(self) -> None:
-        """Start every node up to the line, where all have read their code, and then let all go at once. Raises `FleetFailed`."""
+        """Start every node up to the line, where all have read their code, and then let all go at once. Copies come later. Raises `FleetFailed`."""
         for node in self.nodes:
-            self.start(node, held=True)
+            if not is_copy(node):
+                self.start(node, held=True)
         deadline = time.monotonic() + READY_S
         for node, started in self._processes.items():
             assert started.stdout is not None
@@ -83,7 +86,9 @@ class Fleet:
             started.stdin.close()
 
     def start(self, node: str, *, held: bool = False) -> None:
-        """Start the process of ``node``; its log goes on where an earlier one's ended."""
+        """Start the process of ``node``; its log goes on where an earlier one's ended. Nothing if it is retired."""
+        if node in self._retired:
+            return
         self._down.discard(node)
         log = self._log_file(node).open("ab")
         self._logs.append(log)
@@ -114,6 +119,15 @@ class Fleet:
         status = await asyncio.to_thread(killed.wait)
         _close_pipes(killed)
         return status
+
+    async def retire(self, node: str) -> None:
+        """End ``node`` for good."""
+        self._retired.add(node)
+        if self.runs(node):
+            await self.kill(node)
+
+    def is_retired(self, node: str) -> bool:
+        return node in self._retired
 
     def end_tree(self, node: str) -> None:
         """Nothing lives on that the agent of the sidecar ``node`` had become; its sidecar has to be dead. Other nodes have none."""

@@ -27,7 +27,7 @@ def page_of(node: str, directory: Path) -> Path:
 
 def pace_of(deployment: Deployment) -> Callable[[], Awaitable[None]] | None:
     """What the node of ``deployment`` waits for before each input; None if it has no page."""
-    page = page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    page = page_of(Path(deployment.directory).name, Path(deployment.directory).parents[1])
     if not page.exists():
         return None
     mapped = _mapped(page)

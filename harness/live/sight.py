@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.doubles import COPY, watching
 from harness.history import Fact
 from harness.judge import Judge
 from harness.live.cell import Cell, Link
@@ -49,6 +50,9 @@ class Sight:
         self._record = record
         self._on_send = on_send
         self._began_ns = 0
+        self.doubled = ""  # the sidecar whose host a fault has cloned, or is about to
+        self._copied: set[str] = set()
+        self._retired: set[str] = set()
         self._nodes: dict[str, NodeSight] = {}
         for node, deployment in cell.deployments.items():
             observer = Observer(node, deployment.config.agent, judge, record)
@@ -87,6 +91,24 @@ class Sight:
             sight.alive = False
             self.note("node-crashed", node, {"lost_records": lost_records, "power": power})
 
+    def double(self, *nodes: str) -> None:
+        """From here on each of ``nodes`` has a copy, of which is known what is known of itself."""
+        for node in nodes:
+            self._copied.add(node)
+            self._nodes[node + COPY].observer = watching(node + COPY, self._nodes[node].observer)
+
+    def retire(self, *nodes: str) -> None:
+        """These are gone for good, and what they left is nobody's."""
+        self._retired.update(nodes)
+
+    def standing(self) -> dict[str, NodeSight]:
+        """All that ever ran and were not retired, as the history calls them."""
+        return {node: sight for node, sight in self._nodes.items() if sight.lives and node not in self._retired}
+
+    def answering_to(self, node: str) -> tuple[str, ...]:
+        """Whoever goes by that name: one, or two while a copy of its host is beside it."""
+        return tuple(name for name in ((node, node + COPY) if node in self._copied else (node,)) if name not in self._retired)
+
     def close(self) -> None:
         for sight in self._nodes.values():
             sight.reader.close()
@@ -108,7 +130,7 @@ class Sight:
                 sight.see(entry)
                 sight.observer.step(at_ns, entry.clock_ns, entry.event, entry.effects)
                 if isinstance(entry.event, ProcessExited):
-                    self._agent_ended(f"agent/{sight.observer.agent}", entry.at_ns)
+                    self._agent_ended(node.replace("sidecar/", "agent/", 1), entry.at_ns)
                 for effect in entry.effects:
                     if isinstance(effect, Send) and not effect.after_lsn:
                         self._on_send((node, effect.to))

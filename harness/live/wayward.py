@@ -29,7 +29,7 @@ NEVER_WRITTEN = 1_000_000  # the generation of a checkpoint that no agent has co
 
 def node_of(deployment: Deployment, fittings: Fittings, token: Token | None) -> Node:
     """The node of ``deployment``: one that can misbehave, if it has a page."""
-    page = conduct_port.page_of(deployment.config.node, Path(deployment.directory).parents[1])
+    page = conduct_port.page_of(Path(deployment.directory).name, Path(deployment.directory).parents[1])
     return WaywardAgent(deployment, fittings, token, Conduct(page)) if page.exists() else Node(deployment, fittings, token)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, SIM, Aim, FaultKind, Live, Setting, Unit
+from scenarios.faults.kinds import HOSTED, MS, RESTART_AFTER, Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 ROWS = (
@@ -36,7 +36,9 @@ ROWS = (
         "one of the two is ended for good",
         (Setting("survivor", "survivor", Unit.CHOICE, "which of the two goes on", default="original", choices=("original", "clone"),
                  swarm=("original", "clone")),),
-        swarm_roles=("sidecar",), swarms=False, drivers=(SIM,),
+        swarm_roles=("sidecar",), swarms=False,
+        live=Live("processes", "two living processes that are told to be one node, each with a boot of its own, and heard, in its trace; then one",
+                  "a server answers over the newest connection of a name, and not to the one that spoke last; after its end no fault hits the copy"),
     ),
     FaultKind(
         "slow-node", Aim.NODES, HOSTED, "The node takes its inputs one after another, each after a time; those that come meanwhile wait.",

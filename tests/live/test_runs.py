@@ -18,12 +18,15 @@ import pytest
 from msgspec import structs
 
 from harness import audit_store
+from harness.checkers.jury import check
+from harness.doubles import COPY
 from harness.history import VOCABULARY, Fact, History
 from harness.live import ledger, lever, recovery, small_disks, wall_port
 from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
+from harness.verdict import Verdict
 from killswitch.core import audit_export
 from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
@@ -37,7 +40,8 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 # Of the library, each of these has to be playable live; those of `scripts.check.LIVE_HALVES` are played before each change goes in.
 PLAYABLE = (
-    "agent-dies-mid-checkpoint", "agent-killed-mid-checkpoint", "bit-rot", "corrupt-links", "disk-fails-at-work", "disk-full-at-a-hard-kill",
+    "agent-dies-mid-checkpoint", "agent-killed-mid-checkpoint", "bit-rot", "cloned-from-a-snapshot", "cloned-in-a-partition",
+    "corrupt-links", "disk-fails-at-work", "disk-full-at-a-hard-kill",
     "disk-full-at-a-kill", "disk-turns-read-only",
     "drain-near-its-end", "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm",
     "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
@@ -179,6 +183,31 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     before = [offset for at_ns, offset in offsets if 0 < at_ns < 500 * MS][-1]
     after = [offset for at_ns, offset in offsets if SECOND < at_ns < 1800 * MS]
     assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
+
+
+@pytest.mark.parametrize("survivor", ["original", "clone"])
+def test_of_two_hosts_that_run_under_one_name_one_is_left_and_both_are_judged(tmp_path: Path, mark: str, survivor: str) -> None:
+    schedule = short(
+        fault("twins", "clone", 800 * MS, 2200 * MS, targets=(SIDECAR,), survivor=survivor),
+        fault("again", "clone", 1200 * MS, 500 * MS, targets=("sidecar/acme/2",), survivor="clone"),
+        duration_ns=4 * SECOND, settle_ns=3 * SECOND,
+    )  # fmt: skip
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    history, twin = played.history, SIDECAR + COPY
+    ended, left = (twin, SIDECAR) if survivor == "original" else (SIDECAR, twin)
+    seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(history).items()}
+    assert seen["twins"][0] == {"living": 2, "booted_anew": 1}
+    assert seen["twins"][1]["gone"] == 1 and min(seen["twins"][1]["original_heard"], seen["twins"][1]["copy_heard"]) > 0
+    assert seen["again"] == [{"living": 0, "booted_anew": 0}], "one host in a run"
+    (cloned,), (end,) = history.of("node-cloned"), history.of("clone-ended")
+    assert (cloned.node, cloned.body["copy"]) == (SIDECAR, twin) and (end.node, end.body["survivor"]) == (ended, left)
+    boots = [fact for fact in history.of("node-started") if fact.node in (SIDECAR, twin)]
+    assert [fact.node for fact in boots] == [SIDECAR, twin] and boots[1].body["records"] == cloned.body["records"] > 0
+    assert boots[0].body["boot"] != boots[1].body["boot"] and boots[0].body["instance"] != boots[1].body["instance"]
+    assert [fact for fact in history if fact.node == ended and end.at_ns < fact.at_ns < history.facts[-1].at_ns] == []
+    assert {fact.node for fact in history.of("log-verified")} >= {left} and ended not in {fact.node for fact in history.of("log-verified")}
+    assert {finding.invariant for finding in check(history) if finding.verdict is not Verdict.VALID} == set()
 
 
 @pytest.mark.skipif(bool(small_disks.why_not()), reason="this host lets nobody mount a small file system")

@@ -12,6 +12,7 @@ from harness.live.injections import hostile, messages
 from harness.live.injections.agents import Dawdle, Deaf, DieSaving, Fork
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
+from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.links import Delay, Flapping, Partition
@@ -42,6 +43,7 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "replay": messages.Replay,
     "pause": Pause,
     "suspend": Suspend,
+    "clone": Clone,
     "slow-node": Slow,
     "crash": Crash,
     "clock-step": ClockStep,

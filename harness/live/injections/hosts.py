@@ -171,9 +171,9 @@ class Crash(NodeFault):
 
     async def aftermath(self) -> Attestation | None:
         """Boot again; an agent is its sidecar's to start."""
-        again = [node for node in self.killed if node in self.stage.fleet.nodes]
         never = self.restart_after_ns < 0
         await self.stage.healing.within(None if never else self.restart_after_ns / NS)
+        again = [node for node in self.killed if node in self.stage.fleet.nodes and not self.stage.fleet.is_retired(node)]
         for node in again:
             if not self.stage.fleet.runs(node):
                 self.stage.fleet.start(node)
@@ -200,7 +200,7 @@ class Crash(NodeFault):
         clock = self.stage.cell.clocks[node]
         self.stage.ledger.intend(File(str(clock.path.resolve())))
         lives = self.stage.sight.nodes[node].lives
-        self.boots[node] = (_boot_of(lives[-1][0]) if lives else "", monotonic_ns())
+        self.boots[node] = (boot_of(lives[-1][0]) if lives else "", monotonic_ns())
         clock.restart(random.Random(f"{self.stage.seed}/{self.name}/{node}").randrange(BOOT_READS_MAX_NS))
 
     def _is_fresh(self, node: str) -> bool:
@@ -210,9 +210,9 @@ class Crash(NodeFault):
         self.stage.sight.look()
         ended, at_ns = self.boots[node]
         boots = [life[0] for life in self.stage.sight.nodes[node].lives if life[0].at_ns > at_ns]
-        return bool(boots) and _boot_of(boots[0]) != ended and boots[0].clock_ns <= BOOT_READS_MAX_NS + 2 * (boots[0].at_ns - at_ns)
+        return bool(boots) and boot_of(boots[0]) != ended and boots[0].clock_ns <= BOOT_READS_MAX_NS + 2 * (boots[0].at_ns - at_ns)
 
 
-def _boot_of(step: Step) -> str:
+def boot_of(step: Step) -> str:
     assert isinstance(step.event, Boot), "the first step of every life"
     return step.event.boot
