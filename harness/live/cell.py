@@ -100,11 +100,12 @@ class Cell(Struct, frozen=True):
     def ports(self) -> tuple[int, ...]:
         """Every port on which something of the cell listens."""
         nodes = [deployment.port for deployment in self.deployments.values()]
-        return tuple(
-            port
-            for port in (*nodes, *(port for each in (*self.conduits.values(), *self.copied.values()) for port in (each.port, each.behind)))
-            if port
-        )
+        return tuple(port for port in (*nodes, *(port for each in self.all_conduits for port in (each.port, each.behind))) if port)
+
+    @property
+    def all_conduits(self) -> tuple[Conduit, ...]:
+        """Those of copies, too."""
+        return (*self.conduits.values(), *self.copied.values())
 
     def conduits_of(self, node: str) -> tuple[Conduit, ...]:
         return tuple(conduit for ends, conduit in self.conduits.items() if node in ends)

@@ -33,7 +33,7 @@ class Paths:
         self._toxiproxy = toxiproxy
         self._ledger = ledger
         self._entries: dict[tuple[str, str], int] = {}  # of the ledger, by proxy and by who holds it
-        self._conduits = {conduit.name: conduit for conduit in (*cell.conduits.values(), *cell.copied.values())}
+        self._conduits = {conduit.name: conduit for conduit in cell.all_conduits}
         self._locks = {name: asyncio.Lock() for name in self._conduits}
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
         self._changes: Counter[str] = Counter()  # of each conduit, so that a probe knows whether it met one

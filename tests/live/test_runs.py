@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,15 +17,12 @@ import pytest
 from msgspec import structs
 
 from harness import audit_store
-from harness.checkers.jury import check
-from harness.doubles import COPY
-from harness.history import VOCABULARY, Fact, History
+from harness.history import Fact
 from harness.live import ledger, lever, recovery, small_disks, wall_port
 from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
-from harness.verdict import Verdict
 from killswitch.core import audit_export
 from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
@@ -34,6 +30,7 @@ from scenarios.derive import drivers
 from scenarios.load import find, load
 from scenarios.schedule import ClockSpec, Schedule
 from scripts.check import LIVE_HALVES
+from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, both_ways, fault, order, short
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -54,39 +51,6 @@ PLAYABLE = (
 @pytest.fixture(autouse=True)
 def server_is_there(toxiproxy_binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALTPROOF_TOXIPROXY", str(toxiproxy_binary))
-
-
-@pytest.fixture
-def mark(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A setting that every process of the test inherits; nothing that carries it may outlive the test. Runs are registered apart from others'."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    setting = ("HALTPROOF_TEST", uuid.uuid4().hex)
-    monkeypatch.setenv(*setting)
-    yield "=".join(setting)
-    assert processes_with("=".join(setting)) == []
-
-
-def attestations(history: History) -> dict[str, list[Fact]]:
-    """{fault: its measurements}, all of which saw it."""
-    assert history.of("fault-unattested") == []
-    seen: dict[str, list[Fact]] = {}
-    for fact in history.of("fault-attested"):
-        seen.setdefault(fact.body["fault"], []).append(fact)
-    return seen
-
-
-def assert_sound(played: PlayedLive) -> None:
-    """The run came to its end, in the history's vocabulary and order; the core, replayed from the traces, did byte for byte the same."""
-    history = played.history
-    assert (played.why, played.ended, played.left) == ("", "complete", ())
-    assert history.of("step-raised") == []
-    assert [fact.at_ns for fact in history] == sorted(fact.at_ns for fact in history)
-    for fact in history:
-        assert set(fact.body) <= set(VOCABULARY[fact.kind][0]), fact
-    assert [history.facts[0].kind, history.facts[1].kind, history.facts[-1].kind] == ["run-started", "topology", "run-ended"]
-    folded = history.of("log-folded")
-    assert {fact.node for fact in folded} >= {*REPLICAS, SIDECAR, SINK}
-    assert all(fact.body["live"] == fact.body["folded"] and fact.body["chain_ok"] for fact in folded)
 
 
 def assert_auditable(played: PlayedLive) -> None:
@@ -183,31 +147,6 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     before = [offset for at_ns, offset in offsets if 0 < at_ns < 500 * MS][-1]
     after = [offset for at_ns, offset in offsets if SECOND < at_ns < 1800 * MS]
     assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
-
-
-@pytest.mark.parametrize("survivor", ["original", "clone"])
-def test_of_two_hosts_that_run_under_one_name_one_is_left_and_both_are_judged(tmp_path: Path, mark: str, survivor: str) -> None:
-    schedule = short(
-        fault("twins", "clone", 800 * MS, 2200 * MS, targets=(SIDECAR,), survivor=survivor),
-        fault("again", "clone", 1200 * MS, 500 * MS, targets=("sidecar/acme/2",), survivor="clone"),
-        duration_ns=4 * SECOND, settle_ns=3 * SECOND,
-    )  # fmt: skip
-    played = play(schedule, "killswitch", tmp_path)
-    assert_sound(played)
-    history, twin = played.history, SIDECAR + COPY
-    ended, left = (twin, SIDECAR) if survivor == "original" else (SIDECAR, twin)
-    seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(history).items()}
-    assert seen["twins"][0] == {"living": 2, "booted_anew": 1}
-    assert seen["twins"][1]["gone"] == 1 and min(seen["twins"][1]["original_heard"], seen["twins"][1]["copy_heard"]) > 0
-    assert seen["again"] == [{"living": 0, "booted_anew": 0}], "one host in a run"
-    (cloned,), (end,) = history.of("node-cloned"), history.of("clone-ended")
-    assert (cloned.node, cloned.body["copy"]) == (SIDECAR, twin) and (end.node, end.body["survivor"]) == (ended, left)
-    boots = [fact for fact in history.of("node-started") if fact.node in (SIDECAR, twin)]
-    assert [fact.node for fact in boots] == [SIDECAR, twin] and boots[1].body["records"] == cloned.body["records"] > 0
-    assert boots[0].body["boot"] != boots[1].body["boot"] and boots[0].body["instance"] != boots[1].body["instance"]
-    assert [fact for fact in history if fact.node == ended and end.at_ns < fact.at_ns < history.facts[-1].at_ns] == []
-    assert {fact.node for fact in history.of("log-verified")} >= {left} and ended not in {fact.node for fact in history.of("log-verified")}
-    assert {finding.invariant for finding in check(history) if finding.verdict is not Verdict.VALID} == set()
 
 
 @pytest.mark.skipif(bool(small_disks.why_not()), reason="this host lets nobody mount a small file system")

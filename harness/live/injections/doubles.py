@@ -40,6 +40,7 @@ class Clone(NodeFault):
         self.copy = self.original + COPY
         self.ended, self.left = (self.original, self.copy) if fault.settings.get("survivor") == "clone" else (self.copy, self.original)
         self.cloned = False
+        self.still = True  # all that ran did, while the snapshot was taken
         self.began_ns = 0
         self.pids: dict[str, Identified] = {}  # of both, as they were seen to live
 
@@ -52,9 +53,9 @@ class Clone(NodeFault):
         held, entries = await self._hold(hosted)
         try:
             records = self._snapshot(hosted)
+            self.stage.sight.note("node-cloned", self.original, {"copy": self.copy, "records": records})
         finally:
             self._let_go(held, entries)
-        self.stage.sight.note("node-cloned", self.original, {"copy": self.copy, "records": records})
         self.stage.fleet.start(self.copy)
 
     async def _hold(self, nodes: tuple[str, ...]) -> tuple[list[Identified], tuple[int, ...]]:
@@ -65,7 +66,7 @@ class Clone(NodeFault):
             self.stage.holds.setdefault(identified, set()).add(self.name)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(identified.pid, signal.SIGSTOP)
-            await becomes(is_stopped, identified.pid)
+            self.still &= await becomes(stands_still, identified.pid)
         return held, entries
 
     def _snapshot(self, nodes: tuple[str, ...]) -> int:
@@ -95,7 +96,7 @@ class Clone(NodeFault):
             if (identified := self.own(node)) is not None and told(identified.pid) == self.original:
                 self.pids[node] = identified
         measured: dict[str, int | str] = {"living": len(self.pids), "booted_anew": int(booted)}
-        holds = not self.cloned or (booted and self.copy in self.pids)
+        holds = not self.cloned or (self.still and booted and self.copy in self.pids)
         return Attestation(
             holds, "living processes that are told to be this node; a boot of its own in the copy's trace", measured, fired=self.cloned
         )
@@ -138,6 +139,10 @@ class Clone(NodeFault):
 
 def agent_beside(sidecar: str) -> str:
     return sidecar.replace("sidecar/", "agent/", 1)
+
+
+def stands_still(pid: int) -> bool:
+    return is_stopped(pid) or is_gone(pid)
 
 
 def told(pid: int) -> str:
