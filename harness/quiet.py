@@ -24,7 +24,7 @@ APART_NS = 1_000
 # whoever is first: in neither schedule.
 SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "forge", "cross-tenant", "malformed", "poison", "clone"})
 NODE_STREAMS = ("timer.lag", "process", "disk.sync", "disk.survives", "pause.style")
-LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold", "corrupt")
+LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold", "network.resend", "corrupt")
 
 
 def with_and_without(schedule: Schedule, history: Iterable[Fact], gone: str) -> tuple[Schedule, Schedule]:

@@ -8,6 +8,8 @@ would leave their order to chance. Faults make it lose, repeat, hold back or sto
     blackhole, cut, reset   what is sent or would arrive meanwhile is gone (an end would also be noticed; the protocol needs no such notice)
     stall                   it waits, as in TCP behind a silent firewall, and arrives when the link heals: late, in order
 
+A packet that is lost is no message that is: TCP sends it again, so that the message is late, and whatever follows it on the link waits for it.
+
 A link that carries only so many bytes a second, or small pieces with pauses, sends one message after the other, prohibitions first, each as long as
 it is on the wire. One whose connections end after so many bytes loses the message in whose middle that is.
 
@@ -26,6 +28,8 @@ from sim.queue import Event, Lane, Queue
 from sim.tape import BITS, Draw, Tape, happens
 
 STALLED_MAX = 10_000
+RESEND_NS = 200_000_000  # what TCP waits for an acknowledgement on a short path; twice as long each further time
+RESENDS_MAX = 6  # after which it is through: a connection that waits longer has been given up and opened anew
 HANDSHAKE_BYTES = 1400  # each way, of mutual TLS with the deployment's certificates
 Deliver = Callable[[str, str, Message], None]
 
@@ -36,15 +40,16 @@ class Impairment:
 
     __slots__ = (
         "bytes_per_s", "cut_bytes", "delay_ns", "duplicate_ppm", "fault", "loss_ppm", "pause_ns", "piece_bytes", "reorder_ns", "reorder_ppm",
-        "spoils",
+        "resend_ppm", "spoils",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a fault sets one or two of them
         self,
         fault: str,
         *,
         delay_ns: int = 0,
         loss_ppm: int = 0,
+        resend_ppm: int = 0,
         duplicate_ppm: int = 0,
         reorder_ppm: int = 0,
         reorder_ns: int = 0,
@@ -58,6 +63,7 @@ class Impairment:
         self.spoils = spoils
         self.delay_ns = delay_ns
         self.loss_ppm = loss_ppm
+        self.resend_ppm = resend_ppm
         self.duplicate_ppm = duplicate_ppm
         self.reorder_ppm = reorder_ppm
         self.reorder_ns = reorder_ns
@@ -81,12 +87,13 @@ class Impairment:
 class Luck:
     """What a link draws from once something is wrong with it, and what faults count on it."""
 
-    __slots__ = ("carried", "held", "held_for", "lost", "repeated")
+    __slots__ = ("carried", "held", "held_for", "lost", "repeated", "resent")
 
     def __init__(self, tape: Tape, link: str) -> None:
         self.carried: dict[str, int] = {}  # by the connection that is open, for each fault that will end it
         self.lost = tape.light("network.loss", link)
         self.repeated = tape.light("network.duplicate", link)
+        self.resent = tape.light("network.resend", link)
         self.held = tape.light("network.reorder", link)
         self.held_for = tape.light("network.hold", link)
 
@@ -227,6 +234,8 @@ class Network:
             if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
                 return
+            if impairment.resend_ppm:
+                extra_ns += self._resent_ns(luck, impairment)
             if impairment.duplicate_ppm and happens(luck.repeated, impairment.duplicate_ppm):
                 self._fired(impairment.fault)
                 copies += 1
@@ -239,6 +248,16 @@ class Network:
                 self._queue_up(link, trouble, message, extra_ns)
             else:
                 self._carry(link, message, extra_ns, in_order=in_order)
+
+    def _resent_ns(self, luck: Luck, impairment: Impairment) -> int:
+        """How late a message is because its packet was lost, perhaps more than once."""
+        late_ns, wait_ns = 0, RESEND_NS
+        for _ in range(RESENDS_MAX):
+            if not happens(luck.resent, impairment.resend_ppm):
+                break
+            self._fired(impairment.fault)
+            late_ns, wait_ns = late_ns + wait_ns, 2 * wait_ns
+        return late_ns
 
     def _ends(self, link: Link, luck: Luck, impairment: Impairment, message: Message) -> bool:
         """Whether the connection ends in the middle of this message; the next one finds it opened anew."""

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from harness import trail
 from harness.history import Fact, History
 from harness.interruption import sigterm_raises
 from harness.judge import Judge
-from harness.live import ledger, lever, refold, residue, small_disks
+from harness.live import ledger, lever, own_network, refold, residue, small_disks
 from harness.live.cell import Cell, Link, plan
 from harness.live.fleet import Fleet, FleetFailed
-from harness.live.injections import Healing, Stage
+from harness.live.injections import CapabilityMissing, Healing, Stage
 from harness.live.ledger import File, Ledger, Opened, Process
 from harness.live.nemesis import Nemesis
+from harness.live.packet_queue import PacketQueue
 from harness.live.paths import PathFailed, Paths
 from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
@@ -40,6 +42,7 @@ from killswitch.core.keys import Ed25519
 from killswitch.core.messages import Task
 from killswitch.live.process import identify
 from killswitch.live.upstream import Desk
+from scenarios.faults import FAULTS
 from scenarios.schedule import Fault, Schedule
 
 DRIVER = "live"
@@ -92,16 +95,42 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
     binary = locate()
     implementations.load(implementation)
     directory.mkdir(parents=True, exist_ok=True)
-    run = LiveRun(schedule, implementation, directory, binary, watch)
-    with sigterm_raises():
+    with sigterm_raises(), network_for(schedule) as network:
+        run = LiveRun(schedule, implementation, directory, binary, watch, network)
         return asyncio.run(run.play())
+
+
+@contextmanager
+def network_for(schedule: Schedule) -> Iterator[int]:
+    """A network namespace of the run's own, and its number, if its faults touch packets; else the host's, and 0. Raises `CapabilityMissing`."""
+    kinds = [FAULTS[entry.action.what] for entry in schedule.timeline if isinstance(entry.action, Fault)]
+    if not any(kind.live is not None and kind.live.mechanism == "packet-queue" for kind in kinds):
+        yield 0
+        return
+    with ExitStack() as stack:
+        try:
+            network = stack.enter_context(own_network.entered())
+        except OSError as error:
+            raise CapabilityMissing(f"packet-queue: no network namespace of one's own: {error.strerror}; it takes root") from error
+        yield network
 
 
 class LiveRun:
     """One run, from empty directory to history."""
 
-    def __init__(self, schedule: Schedule, implementation: str, directory: Path, binary: Path, watch: Callable[[Fact], None] | None = None) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        implementation: str,
+        directory: Path,
+        binary: Path,
+        watch: Callable[[Fact], None] | None = None,
+        network: int = 0,
+    ) -> None:
+        """``network``: the namespace of the run's own in which it is made and played, if its faults touch packets."""
         self._schedule = schedule
+        self._network = network
+        self._packets: PacketQueue | None = None
         self._implementation = implementation
         self._directory = directory
         self._binary = binary
@@ -150,7 +179,9 @@ class LiveRun:
         schedule = self._schedule
         self._ledger.intend(File(str((self._directory / "upstream").resolve())))
         await self._desk.open(self._directory / "upstream")
-        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, self._fleet, paths, self._sight, Healing())
+        if self._network:
+            self._packets = PacketQueue(self._run, self._network, self._ledger)
+        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, self._fleet, paths, self._sight, Healing(), self._packets)
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
         self._note("topology", topology_fact(schedule))
         self._nemesis = Nemesis(schedule, stage, self._desk, self._note)
@@ -211,6 +242,8 @@ class LiveRun:
         try:
             if self._nemesis is not None:
                 await self._nemesis.close()
+            if self._packets is not None:
+                self._packets.close()
             await self._fleet.stop_all()
             self._desk.close()
             if paths is not None:

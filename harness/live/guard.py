@@ -1,4 +1,5 @@
-"""What an experiment may touch: this host's loopback interface, the processes of its own run, and the files below its own directory.
+"""What an experiment may touch: this host's loopback interface, the processes of its own run, the files below its own directory, and
+the packets of a network namespace that it made.
 
 Owns the refusals. Every signal, address and path that a fault aims at goes through here first, so that a mistake in a schedule, a pid
 that has changed hands or a link that somebody else laid is an error and not an accident.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.live import own_network
 from killswitch.live import process
 from killswitch.live.process import Identified
 
@@ -47,3 +49,10 @@ def own_path(path: Path, directory: Path) -> Path:
     if not path.resolve().is_relative_to(directory.resolve()) or path.resolve() == directory.resolve():
         raise OutOfBounds(f"{path} is not below {directory}")
     return path
+
+
+def own_namespace(network: int) -> int:
+    """``network`` if this process made the network namespace of that number and is in it. Raises `OutOfBounds`."""
+    if not own_network.is_ours(network):
+        raise OutOfBounds(f"packets may be touched in a network namespace of the run's own alone (got {network}, being in {own_network.here()})")
+    return network

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from harness.live import netfilter, own_network
 from harness.live.guard import COOKIE
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed, Unreachable
 from killswitch.live import process
@@ -137,7 +138,18 @@ class Mount(Place, frozen=True, tag=True):
             time.sleep(POLL_S)
 
 
-Undo = Cookie | Process | Stopped | Group | Impaired | File | Mount
+class Diverted(Struct, frozen=True, tag=True):
+    """Packets are queued by the rules of ``table`` in the network namespace ``network``, which dies with the processes in it, rules and all."""
+
+    network: int
+    table: str
+
+    def undo(self) -> None:
+        if own_network.is_ours(self.network):
+            netfilter.divert(self.table, ())
+
+
+Undo = Cookie | Process | Stopped | Group | Impaired | File | Mount | Diverted
 
 
 def is_mounted(path: str) -> bool:

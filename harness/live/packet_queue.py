@@ -1,46 +1,165 @@
-"""Whether this host would let a run lose and delay single packets: a network namespace of its own, and NFQUEUE in it.
+"""Every packet of some links of a run, lost or held back one at a time: what the kernel hands over, and what is decided of it.
 
-Owns the question and nothing else: no fault is made with packets yet, and links of live runs are proxied, not filtered. Asked in a child that has
-entered a namespace which is gone with it, in the kernel's own words (nfnetlink), so that neither rules nor tools are needed.
+Owns the queue of the run's own network namespace: which faults look at which ports, their counters, and the packets that wait. Must not know links
+or nodes. ``python -m harness.live.packet_queue`` tries the whole of it in a namespace that is gone with the process, for `haltproof doctor`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
+import random
 import socket
-import struct
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 
-ASK_S = 5.0
-NETLINK_NETFILTER = 12
-REQUEST_AND_ANSWER = 1 | 4  # NLM_F_REQUEST, NLM_F_ACK
-QUEUE_CONFIG = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG
-BIND = 1  # NFQA_CFG_CMD, and NFQNL_CFG_CMD_BIND, are both 1
-# nlmsghdr: length, type, flags, sequence, port; nfgenmsg: family, version, queue; nlattr: length, type; the command, padding, a protocol family
-BIND_QUEUE = struct.Struct("=IHHIIBBHHHBBH")
-ANSWER = struct.Struct("=IHHIIi")  # nlmsghdr, and minus the error; 0 is none
+from harness.live import netfilter, own_network
+from harness.live.guard import LOOPBACK, own_namespace
+from harness.live.ledger import Diverted, Ledger
+from harness.live.netfilter import ACCEPT, DROP, Match, Queued
+
+ASK_S = 10.0
+RECEIVE_BYTES = 8 << 20
+SO_RCVBUFFORCE = 33
+READ_AT_ONCE = 64
+TRIAL_BY_S = 0.02
+
+
+class Filter:
+    """What one fault does to the packets of one link, those of ``matches``. ``seen``, ``dropped``, ``held``: how many it had a part in."""
+
+    def __init__(self, matches: Collection[Match], luck: random.Random, *, chance: float = 0.0, by_s: float = 0.0) -> None:
+        self.matches = frozenset(matches)
+        self.luck = luck
+        self.chance = chance
+        self.by_s = by_s
+        self.seen = self.dropped = self.held = 0
+
+    def loses(self) -> bool:
+        """Roll for one packet."""
+        self.seen += 1
+        lost = self.chance > 0 and self.luck.random() < self.chance
+        self.dropped += lost
+        self.held += not lost and self.by_s > 0
+        return lost
+
+
+class PacketQueue:
+    """Queue 0 of the network namespace numbered ``network``, read by the running event loop. Raises `OSError`, `OutOfBounds`."""
+
+    def __init__(self, run: str, network: int, ledger: Ledger) -> None:
+        self._network = own_namespace(network)
+        self._ledger = ledger
+        self._table = f"haltproof-{run}"
+        self._filters: dict[str, tuple[Filter, ...]] = {}
+        self._entries: dict[str, int] = {}
+        self._socket = netfilter.open_queue()
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._read)
+
+    def impose(self, fault: str, filters: Iterable[Filter]) -> None:
+        """Packets of the filters' ports come by here from now on."""
+        own_namespace(self._network)
+        (self._entries[fault],) = self._ledger.intend(Diverted(self._network, self._table))
+        self._filters[fault] = tuple(filters)
+        self._divert()
+
+    def lift(self, fault: str) -> None:
+        """They no longer do, unless another fault wants them; what is held back still arrives late."""
+        if self._filters.pop(fault, None) is not None:
+            self._divert()
+            self._ledger.settle([self._entries.pop(fault)])
+
+    def close(self) -> None:
+        """Everything passes; what was held back is lost, which TCP takes care of."""
+        self._loop.remove_reader(self._socket)
+        for fault in tuple(self._filters):
+            self.lift(fault)
+        self._socket.close()
+
+    def _divert(self) -> None:
+        netfilter.divert(self._table, [match for filters in self._filters.values() for each in filters for match in each.matches])
+
+    def _read(self) -> None:
+        for _ in range(READ_AT_ONCE):
+            try:
+                received = self._socket.recv(netfilter.RECEIVED_MAX)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # packets that found no room are lost, as on any full queue
+                    raise
+                return
+            for packet in netfilter.packets(received):
+                self._decide(packet)
+
+    def _decide(self, packet: Queued) -> None:
+        ports = {Match(packet.target, answers=False), Match(packet.source, answers=True)}
+        concerned = [each for filters in self._filters.values() for each in filters if each.matches & ports]
+        if sum(each.loses() for each in concerned):  # every fault rolls, so that none shifts another's luck
+            self._tell(packet, DROP)
+        elif by_s := sum(each.by_s for each in concerned):
+            self._loop.call_later(by_s, self._tell, packet, ACCEPT)
+        else:
+            self._tell(packet, ACCEPT)
+
+    def _tell(self, packet: Queued, what: int) -> None:
+        if self._socket.fileno() >= 0:
+            self._socket.send(netfilter.verdict(packet, what))
+
+
+# -- The trial -----------------------------------------------------------------------------------------------------------------------
 
 
 def why_not() -> str:
-    """Why packets cannot be queued here; empty if they can."""
-    command = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"]), sys.executable, "-m", __name__]
+    """Why packets cannot be queued here; empty if one was: in a namespace of its own, by a rule, to a verdict and late to where it was sent."""
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+        asked = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, timeout=ASK_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return "" if asked.returncode == 0 else (asked.stderr.strip().splitlines() or ["no network namespace of one's own"])[-1]
+    return "" if asked.returncode == 0 else (asked.stderr.strip().splitlines() or ["packets could not be queued"])[-1]
 
 
-def bind_queue() -> None:
-    """Take queue 0 of the namespace that this process is in. Raises `OSError` if the kernel has none."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
-        netlink.settimeout(ASK_S / 2)
-        netlink.send(BIND_QUEUE.pack(BIND_QUEUE.size, QUEUE_CONFIG, REQUEST_AND_ANSWER, 1, 0, 0, 0, 0, 8, BIND, BIND, 0, 0))
-        error = -ANSWER.unpack_from(netlink.recv(4096))[-1]
-    if error:
-        raise OSError(error, os.strerror(error))
+async def _late_s() -> float:
+    """How long a connection takes whose packets to its server are held back."""
+    queue = netfilter.open_queue()
+    loop = asyncio.get_running_loop()
+
+    def pass_late() -> None:
+        for packet in netfilter.packets(queue.recv(netfilter.RECEIVED_MAX)):
+            loop.call_later(TRIAL_BY_S, queue.send, netfilter.verdict(packet, ACCEPT))
+
+    loop.add_reader(queue, pass_late)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), LOOPBACK, 0)
+    netfilter.divert("haltproof-doctor", [Match(server.sockets[0].getsockname()[1], answers=False)])
+    began = loop.time()
+    reader, writer = await asyncio.wait_for(asyncio.open_connection(*server.sockets[0].getsockname()), ASK_S / 2)
+    late_s = loop.time() - began
+    await reader.read()
+    writer.close()
+    loop.remove_reader(queue)
+    queue.close()
+    server.close()
+    return late_s
+
+
+def main() -> int:
+    """0 if packets are queued in a namespace of one's own; the last line on standard error says why not."""
+    try:
+        with own_network.entered():
+            late_s = asyncio.run(_late_s())
+    except (OSError, TimeoutError) as error:
+        return _refused(f"{error.strerror or type(error).__name__}" + ("" if os.geteuid() == 0 else "; it takes root"))
+    return 0 if late_s >= TRIAL_BY_S else _refused("the kernel took the rule, but packets pass it by")
+
+
+def _refused(why: str) -> int:
+    sys.stderr.write(f"{why}\n")
+    return 1
 
 
 if __name__ == "__main__":
-    bind_queue()
+    sys.exit(main())

@@ -43,6 +43,7 @@ class Paths:
             for each in self._conduits.values()
             if each.relay_to
         }
+        self._held_s = dict.fromkeys(self._conduits, 0.0)  # what single packets may make a probe wait, besides its deadline
         self._own = Credentials(cell.probe) if cell.probe else None
 
     async def open(self) -> None:
@@ -118,6 +119,10 @@ class Paths:
         """Whether some fault keeps echoes from coming back, for as long as it is on."""
         return self.is_cut(conduit) or self.is_silent(conduit) or self.is_reset(conduit)
 
+    def hold(self, conduit: Conduit, longer_s: float) -> None:
+        """Packets on the way wait or are lost, so that a probe may take so much longer; negative: no more."""
+        self._held_s[conduit.name] += longer_s
+
     def _has(self, conduit: Conduit, kind: str) -> bool:
         return any(toxic.kind == kind for toxic in self._toxics[conduit.name].values())
 
@@ -159,7 +164,7 @@ class Paths:
             raise NotAsAsked(f"{conduit.name}: what is in force differs from what the faults ask for")
 
     async def _probe(self, conduit: Conduit, deadline_s: float, load_bytes: int) -> Measured:
-        return await probe(conduit.port, deadline_s, load_bytes, self._own)
+        return await probe(conduit.port, deadline_s + self._held_s[conduit.name], load_bytes, self._own)
 
     async def _first_echo(self, conduit: Conduit) -> Measured:
         """Servers come up within moments of each other; ask until this one answers."""

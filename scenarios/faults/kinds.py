@@ -93,7 +93,7 @@ MECHANISMS: dict[str, str] = {
     "conduct-port": "a page that an agent's process looks up how to misbehave in",
     "wall-shim": "a small library before the C library, which sets the wall clock of a process and no other",
     "tmpfs": "a small file system in memory, mounted where a node keeps its files",
-    "packet-queue": "a network namespace of one's own, and NFQUEUE in it; no fault is made with it yet",
+    "packet-queue": "a network namespace of one's own, and NFQUEUE in it; takes root",
     "cgroup": "a cgroup v2 child group, whose processes die in one act",
 }
 """What live runs make faults with, and what else a scenario may require; `haltproof doctor` says what of it is there."""

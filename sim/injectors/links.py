@@ -12,7 +12,7 @@ from sim.world import World
 
 
 PARTITIONS = ("partition", "ring-partition", "majorities-ring")  # they differ in their links alone
-IMPAIRMENTS = ("delay", "loss", "duplicate-messages", "reorder", "bandwidth", "slice", "cut-after")
+IMPAIRMENTS = ("delay", "packet-delay", "loss", "packet-loss", "duplicate-messages", "reorder", "bandwidth", "slice", "cut-after")
 DIALLED = ("replica", "sink")
 
 
@@ -60,8 +60,9 @@ class Links(Family):
         by_ns, chance = whole(fault, "by_ns"), whole(fault, "chance_ppm")
         impairment = Impairment(
             id_,
-            delay_ns=by_ns if fault.what == "delay" else 0,
+            delay_ns=by_ns if fault.what in ("delay", "packet-delay") else 0,
             loss_ppm=chance if fault.what == "loss" else 0,
+            resend_ppm=chance if fault.what == "packet-loss" else 0,
             duplicate_ppm=chance if fault.what == "duplicate-messages" else 0,
             reorder_ppm=chance if fault.what == "reorder" else 0,
             reorder_ns=by_ns,

@@ -16,6 +16,7 @@ from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.links import Delay, Flapping, Partition
+from harness.live.injections.packets import PacketDelay, PacketLoss
 from harness.live.injections.sleep import Suspend
 from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClose
 from scenarios.schedule import Entry, Fault
@@ -32,6 +33,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "cut-after": CutAfter,
     "slow-close": SlowClose,
     "delay": Delay,
+    "packet-delay": PacketDelay,
+    "packet-loss": PacketLoss,
     "loss": messages.loss,
     "duplicate-messages": messages.duplicate_messages,
     "reorder": messages.reorder,

@@ -16,6 +16,7 @@ from msgspec import Struct
 from harness.live.cell import Cell
 from harness.live.fleet import Fleet
 from harness.live.ledger import Ledger
+from harness.live.packet_queue import PacketQueue
 from harness.live.paths import Paths
 from harness.live.sight import Sight
 from killswitch.live.process import Identified
@@ -63,6 +64,7 @@ class Stage(Struct, frozen=True):
     """Where faults are made: the cell, its processes, its paths, what is seen of it, and the ledger that each act is written to before.
 
     ``seed`` of whatever a fault leaves to chance. ``holds``: the faults that keep a process stopped; the last to let go continues it.
+    ``packets``: the queue of the run's own network namespace, if it has one.
     """
 
     seed: int
@@ -73,6 +75,7 @@ class Stage(Struct, frozen=True):
     paths: Paths
     sight: Sight
     healing: Healing
+    packets: PacketQueue | None = None
     holds: dict[Identified, set[str]] = {}
 
 
