@@ -53,6 +53,6 @@ def own_path(path: Path, directory: Path) -> Path:
 
 def own_namespace(network: int) -> int:
     """``network`` if this process made the network namespace of that number and is in it. Raises `OutOfBounds`."""
-    if not own_network.is_ours(network):
+    if not network or own_network.own() != network:
         raise OutOfBounds(f"packets may be touched in a network namespace of the run's own alone (got {network}, being in {own_network.here()})")
     return network

@@ -102,15 +102,21 @@ class Group(Place, frozen=True, tag=True):
 
 
 class Impaired(Struct, frozen=True, tag=True):
-    """Toxics are put into a proxy of the server at ``host:port``, or (``cut``) it is taken down. A server that is gone took all of it along."""
+    """Toxics are put into a proxy of the server at ``host:port``, or (``cut``) it is taken down. A server that is gone took all of it along.
+
+    ``network``: the run's own network namespace that the server is in; from outside, the same port is somebody else's. 0: the host's.
+    """
 
     host: str
     port: int
     proxy: str
     toxics: tuple[str, ...] = ()
     cut: bool = False
+    network: int = 0
 
     def undo(self) -> None:
+        if own_network.own() != self.network:
+            return  # we are outside, and the server died with its namespace
         server = Toxiproxy(self.host, self.port)
         with contextlib.suppress(Unreachable):
             if self.toxics:
@@ -145,7 +151,7 @@ class Diverted(Struct, frozen=True, tag=True):
     table: str
 
     def undo(self) -> None:
-        if own_network.is_ours(self.network):
+        if self.network and own_network.own() == self.network:
             netfilter.divert(self.table, ())
 
 

@@ -29,9 +29,9 @@ def here() -> int:
     return Path(WHERE).stat().st_ino
 
 
-def is_ours(network: int) -> bool:
-    """Whether it is one that this process has made, and the calling thread is in it."""
-    return network in _made and here() == network
+def own() -> int:
+    """The number of the namespace that the calling thread is in, if this process made it; 0: it is in the host's."""
+    return number if _made and (number := here()) in _made else 0
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+from harness.live import own_network
 from harness.live.cell import Cell, Conduit
 from harness.live.guard import LOOPBACK
 from harness.live.ledger import Impaired, Ledger
@@ -146,7 +147,7 @@ class Paths:
     def _intend(self, conduit: Conduit, *holds: tuple[str, tuple[str, ...], bool]) -> None:
         """On disk before it is done: who holds the proxy, by which toxics, and whether down."""
         at = (self._toxiproxy.host, self._toxiproxy.port, conduit.name)
-        entries = self._ledger.intend(*(Impaired(*at, toxics, cut) for _, toxics, cut in holds))
+        entries = self._ledger.intend(*(Impaired(*at, toxics, cut, own_network.own()) for _, toxics, cut in holds))
         self._entries.update({(conduit.name, holder): entry for (holder, _, _), entry in zip(holds, entries, strict=True)})
 
     def _settle(self, conduit: Conduit, *holders: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.exits import Exit, Refused
-from harness.live import capabilities, packet_queue
+from harness.live import capabilities, own_network, packet_queue
 from harness.live.injections import INJECTIONS
 from harness.live_cli import play
 from scenarios import derive, load
@@ -37,14 +36,14 @@ def test_each_mechanism_is_tried(toxiproxy_binary: Path, monkeypatch: pytest.Mon
     assert "/nowhere" in lacking["toxiproxy"] and "cgroup" in lacking["cgroup"]
 
 
-def test_packets_are_asked_about_where_nobody_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_are_asked_about_where_nobody_sees_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     why = packet_queue.why_not()
     assert not why or "\n" not in why  # this host's own word, whatever it is
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert "unshare" in packet_queue.why_not()
-    monkeypatch.setattr(socket.socket, "recv", lambda _self, _size: packet_queue.ANSWER.pack(36, 2, 0, 1, 0, -errno.EPERM))
-    with pytest.raises(PermissionError):
-        packet_queue.bind_queue()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert "/nowhere/python" in packet_queue.why_not()
+    monkeypatch.setattr(own_network, "NEW_NETWORK", 1)  # which the kernel takes for nothing that it knows
+    assert packet_queue.main() == 1
+    assert "Invalid argument" in capsys.readouterr().err
 
 
 def test_a_scenario_needs_what_its_faults_are_made_with_and_what_it_says() -> None:

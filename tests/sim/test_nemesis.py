@@ -32,6 +32,8 @@ INSTANT = frozenset(what for what, kind in FAULTS.items() if not kind.lasting)
 EACH: dict[str, Entry] = {
     "partition": fault("f", "partition", SECOND, SECOND, links=LINKS, shape="stall"),
     "delay": fault("f", "delay", SECOND, SECOND, links=LINKS, by_ns=50 * MS),
+    "packet-delay": fault("f", "packet-delay", SECOND, SECOND, links=LINKS, by_ns=50 * MS),
+    "packet-loss": fault("f", "packet-loss", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "loss": fault("f", "loss", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "duplicate-messages": fault("f", "duplicate-messages", SECOND, SECOND, links=LINKS, chance_ppm=SHARE),
     "reorder": fault("f", "reorder", SECOND, SECOND, links=LINKS, chance_ppm=SHARE, by_ns=100 * MS),

@@ -211,6 +211,23 @@ def test_pieces_make_a_message_as_late_as_all_of_its_pieces_and_the_next_one_wai
     assert bench.fired == {"f": 2}
 
 
+def test_a_packet_that_is_lost_is_late_and_what_follows_waits_for_it() -> None:
+    bench = Bench(LinkSpec(latency_ns=2 * MS, jitter_ns=0))
+    bench.network.impair("a", "b", Impairment("f", resend_ppm=PPM // 2))
+    for number in range(20):
+        bench.send_at(20_000 * MS * number, number, 100 + number)
+    sent = [number for first in range(20) for number in (first, 100 + first)]
+    assert bench.play(400_000 * MS) == sent
+    late_ms = [(at // MS - 2) % 20_000 for at, _, number in bench.arrived if number < 100]
+    assert set(late_ms) > {0, 200, 600} and set(late_ms) <= {0, 200, 600, 1400, 3000, 6200, 12_600}
+    after_ms = [(at // MS - 2) % 20_000 for at, _, number in bench.arrived if number >= 100]
+    assert all(first <= second for first, second in zip(late_ms, after_ms, strict=True))
+    bench.network.impair("a", "b", Impairment("f", resend_ppm=PPM))
+    bench.send(1000)
+    bench.play(500_000 * MS)
+    assert bench.arrived[-1][0] == 400_000 * MS + 2 * MS + 12_600 * MS  # nothing is lost for good
+
+
 def test_a_message_that_is_late_is_so_on_a_narrow_link_too() -> None:
     bench = Bench(LinkSpec(latency_ns=2 * MS, jitter_ns=0))
     bench.network.impair("a", "b", Impairment("narrow", piece_bytes=1000, pause_ns=10 * MS))
