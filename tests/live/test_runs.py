@@ -18,7 +18,7 @@ from msgspec import structs
 
 from harness import audit_store
 from harness.history import Fact
-from harness.live import ledger, lever, own_network, packet_queue, recovery, small_disks, wall_port
+from harness.live import ledger, lever, packet_queue, recovery, small_disks, wall_port
 from harness.live.driver import Halted, PlayedLive, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
@@ -281,33 +281,6 @@ def test_links_in_shreds_that_end_late_in_the_middle_and_by_reset_are_measured(t
     assert 600 <= seen["unheard"][0]["least_ms_to_end"] < 1600 and seen["unheard"][1] == {"measured": 1, "prompt": 1}
     assert seen["reset"] == [{"paths": 3, "closed": 3, "by_rst": 3}]
     assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
-
-
-@pytest.mark.skipif(bool(packet_queue.why_not()), reason="no packets can be queued here")
-def test_packets_are_lost_and_held_back_in_a_network_of_the_run_alone(tmp_path: Path, mark: str) -> None:
-    outside = own_network.here()
-    schedule = short(
-        fault("lossy", "packet-loss", 300 * MS, 2000 * MS, links=both_ways(SIDECAR, *REPLICAS), chance_ppm=250_000),
-        fault("slow", "packet-delay", 300 * MS, 1500 * MS, links=both_ways("sidecar/acme/2", "replica/1"), by_ns=30 * MS),
-        fault("one-way", "packet-delay", 300 * MS, 1500 * MS, links=(("sidecar/acme/2", "replica/2"),), by_ns=50 * MS),
-        fault("late", "delay", 1000 * MS, 1000 * MS, links=both_ways(SIDECAR, "replica/1"), by_ns=20 * MS),
-        order("isolate", SECOND),
-    )
-    played = play(schedule, "killswitch", tmp_path)
-    assert_sound(played)
-    seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(played.history).items()}
-    assert seen["slow"][0]["least_trip_ms"] >= 60 and seen["one-way"][0]["least_trip_ms"] >= 50
-    lost = seen["lossy"][1]
-    assert 0 < lost["dropped"] < lost["seen"] // 2 and lost["resent"] > 0 and lost["seen_after"] == 0
-    assert all(seen[name][1]["held"] == seen[name][1]["seen"] > 0 == seen[name][1]["seen_after"] for name in ("slow", "one-way"))
-    assert own_network.here() == outside
-
-
-def test_a_host_that_gives_nobody_a_network_is_refused(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_network, "NEW_NETWORK", 1)  # which the kernel takes for nothing that it knows
-    with pytest.raises(CapabilityMissing, match="packet-queue: no network namespace of one's own: Invalid argument"):
-        play(short(fault("x", "packet-loss", 0, links=both_ways(SIDECAR, "replica/1"), chance_ppm=1000)), "killswitch", tmp_path)
-    assert not (tmp_path / ledger.FILE).exists()
 
 
 def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
