@@ -17,7 +17,7 @@ class AuthZ(InvariantChecker):
     - Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may say it, a
       certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys.
     - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
-      in time may spread for ever. Skipped where that replica's clock was broken (T5).
+      in time may spread for ever. Skipped where that replica's clock was broken (T5), and where it came with what somebody made up in a peer's name.
     - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
       exactly that; and what is stopped, and not merely isolated, has as many.
 
@@ -33,7 +33,7 @@ class AuthZ(InvariantChecker):
         super().__init__(run)
         self._drafted: dict[str, tuple[int, int]] = {}  # certificate -> when its draft was first shown, index of that fact
         self._let_in: set[str] = set()
-        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up
+        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up in a peer's name
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "decision":
@@ -41,7 +41,8 @@ class AuthZ(InvariantChecker):
         elif fact.kind == "draft-sent":
             self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
         elif fact.kind == "hostile-input":
-            self._handed[fact.node] = fact.at_ns
+            if is_replica(fact.body["sender"]):
+                self._handed[fact.node] = fact.at_ns
         else:
             self._taken_in(index, fact)
 

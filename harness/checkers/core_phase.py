@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import structs
 from msgspec.structs import replace
 
+from harness.checkers.bench import Bench
 from harness.checkers.checker import Checker
 from harness.checkers.run import Run
 from harness.history import Fact
 from harness.verdict import Finding, Verdict
 
-DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")
+DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")  # L3 is not among them: its checker takes the heal of the core for one by itself
 
 
 class CorePhase:
@@ -27,23 +27,24 @@ class CorePhase:
         self._members = frozenset(topology.body["core"])
         self._agents = {agent: record for agent, record in topology.body["agents"].items() if f"sidecar/{agent}" in self._members}
         replicas = [replica for replica in topology.body["replicas"] if replica in self._members]
-        self._run = Run(structs.replace(topology, body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
-        self._checkers = {invariant: types[invariant](self._run) for invariant in DUE_IN_CORE if invariant in types}
+        run = Run(replace(topology, body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
+        self._bench = Bench(run, {invariant: types[invariant] for invariant in DUE_IN_CORE if invariant in types})
         self._began = self._over = False
 
+    @property
+    def violated(self) -> tuple[str, ...]:
+        return self._bench.violated
+
     def see(self, index: int, fact: Fact) -> None:
-        """Take the next fact. Raises what `Run` and checkers raise."""
+        """Take the next fact. Raises what `Run` raises."""
         if self._over or not self._concerns(fact):
             return
         if fact.kind == "healed":
-            self._over, self._run.end_ns = True, fact.at_ns
+            self._over, self._bench.run.end_ns = True, fact.at_ns
             return
         if fact.kind == "core-healed":
-            self._began, fact = True, structs.replace(fact, kind="healed", body={})
-        self._run.see(index, fact)
-        for checker in self._checkers.values():
-            if fact.kind in checker.kinds:
-                checker.see(index, fact)
+            self._began, fact = True, replace(fact, kind="healed", body={})
+        self._bench.see(index, fact)
 
     def _concerns(self, fact: Fact) -> bool:
         if fact.node != "world":
@@ -54,7 +55,7 @@ class CorePhase:
 
     def findings(self) -> dict[str, Finding]:
         """What was found in the phase, if there was one to its end."""
-        return {invariant: checker.finish() for invariant, checker in self._checkers.items()} if self._began and self._over else {}
+        return self._bench.findings() if self._began and self._over else {}
 
 
 def joined(whole: Finding, part: Finding | None, where: str) -> Finding:

@@ -1,6 +1,6 @@
 """The jury: shows every fact, once and in order, to the checkers that asked for its kind, and collects their verdicts.
 
-Owns dispatch, the rule that a checker which fails to run says `unknown`, and who judges which of two hosts of one name. Must not know any invariant.
+Owns who is shown what: both phases of a run, and each of two hosts of one name. Must not know any invariant.
 
 When a host is cloned, so is the bench that judges the run: what was is common to both, and from there on each sees one of the hosts and
 everybody else. To the bench of the copy its host has lost power, and boots again. So each is judged by all that is promised, as if it alone had the
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
+from harness.checkers.bench import Bench
 from harness.checkers.checker import Checker
 from harness.checkers.core_phase import CorePhase, joined
 from harness.checkers.registry import CHECKERS
@@ -35,7 +36,7 @@ class Jury:
         if strangers:
             raise ValueError(f"invariants: no checker decides {', '.join(strangers)}; known are {', '.join(checkers)}")
         self._types = {invariant: kind for invariant, kind in checkers.items() if invariant in wanted}
-        self._bench: Bench | None = None
+        self._bench: Phases | None = None
         self._twins: Twins | None = None
         self._index = -1
         self._illegible = ""
@@ -55,7 +56,7 @@ class Jury:
         try:
             if self._bench is None:
                 if fact.kind == "topology":
-                    self._bench = Bench(fact, self._types)
+                    self._bench = Phases(fact, self._types)
             elif self._twins is not None:
                 self._twins.see(self._index, fact)
             else:
@@ -85,73 +86,45 @@ def check(history: Iterable[Fact], invariants: Iterable[str] = (), checkers: Map
     return jury.findings()
 
 
-class Bench:
-    """Checkers that sit together over one `Run`, with those of its core phase if it has one. `see` raises what `Run` raises."""
+class Phases:
+    """A bench over the whole run, and what is due in its core phase if it has one. `see` raises what `Run` raises."""
 
     def __init__(self, topology: Fact, types: Mapping[str, type[Checker]]) -> None:
-        self.run = Run(topology)
-        self._sitting: dict[str, Checker] = {}
-        self._failures: dict[str, str] = {}
-        self._by_kind: dict[str, list[Checker]] = {}
+        self._whole = Bench(Run(topology), types)
         self._core = CorePhase(topology, types) if topology.body.get("core") else None
-        self._invariants = tuple(types)
-        for invariant, kind in types.items():
-            try:
-                checker = self._sitting[invariant] = kind(self.run)
-            except Exception as error:  # noqa: BLE001 - the others still have their say
-                self._failures[invariant] = f"the checker failed to start: {error!r}"
-                continue
-            for wanted in sorted(checker.kinds):
-                self._by_kind.setdefault(wanted, []).append(checker)
+
+    @property
+    def run(self) -> Run:
+        return self._whole.run
 
     @property
     def violated(self) -> tuple[str, ...]:
-        return tuple(invariant for invariant, checker in self._sitting.items() if checker.violated and invariant not in self._failures)
+        return self._whole.violated + (self._core.violated if self._core is not None else ())
 
     def see(self, index: int, fact: Fact, *, of_twin: bool = False) -> None:
         """Take the next fact; ``of_twin``: of another host that has the name of one of this run's."""
-        if not of_twin:
-            self.run.see(index, fact)
-            if self._core is not None:
-                self._core.see(index, fact)
-        for checker in self._by_kind.get(fact.kind, ()):
-            try:
-                checker.see_twin(index, fact) if of_twin else checker.see(index, fact)
-            except Exception as error:  # noqa: BLE001 - one checker's fault must not silence the others
-                self._dismiss(checker, f"the checker failed at fact {index} ({fact.kind}): {error!r}")
-
-    def _dismiss(self, failed: Checker, why: str) -> None:
-        """A checker that failed is shown nothing any more."""
-        self._failures[failed.invariant] = why
-        self._by_kind = {kind: [checker for checker in checkers if checker is not failed] for kind, checkers in self._by_kind.items()}
+        if not of_twin and self._core is not None:
+            self._core.see(index, fact)
+        self._whole.see(index, fact, of_twin=of_twin)
 
     def findings(self) -> dict[str, Finding]:
         """One finding for each invariant, of both phases."""
         core = self._core.findings() if self._core is not None else {}
-        return {invariant: joined(self._finding(invariant), core.get(invariant), "in the healed core") for invariant in self._invariants}
-
-    def _finding(self, invariant: str) -> Finding:
-        why = self._failures.get(invariant)
-        if not why:
-            try:
-                return self._sitting[invariant].finish()
-            except Exception as error:  # noqa: BLE001 - the others still have their say
-                why = f"the checker failed at the end: {error!r}"
-        return Finding(invariant=invariant, verdict=Verdict.UNKNOWN, why=why)
+        return {invariant: joined(each, core.get(invariant), "in the healed core") for invariant, each in self._whole.findings().items()}
 
 
 class Twins:
     """Two benches from the moment at which a host was cloned: of the original, and of the copy. The bench of one that is ended rests from then on."""
 
-    def __init__(self, index: int, cloned: Fact, bench: Bench) -> None:
+    def __init__(self, index: int, cloned: Fact, bench: Phases) -> None:
         self.benches = (bench, copy.deepcopy(bench))
         self._resting: set[int] = set()
         agent = agent_of(cloned.node)
         names = (cloned.node, f"agent/{agent}")
-        self._mark = cloned.body["copy"].removeprefix(cloned.node)
+        mark = cloned.body["copy"].removeprefix(cloned.node)
         self._places: dict[str, tuple[int, str]] = {}  # as a history calls it -> (whose host it is on, its name there)
         for name in names:
-            self._places[name], self._places[name + self._mark] = (0, name), (1, name)
+            self._places[name], self._places[name + mark] = (0, name), (1, name)
         self._end(1, index, cloned)
 
     def see(self, index: int, fact: Fact) -> None:

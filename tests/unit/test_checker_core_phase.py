@@ -7,6 +7,7 @@ from msgspec import structs
 
 from harness.checkers.bounds import Bounds
 from harness.checkers.core_phase import joined
+from harness.checkers.delivery import Delivery
 from harness.verdict import Finding, Verdict
 from tests.unit.histories import AGENT, PARAMETERS, SECOND, SIDECAR, Story
 
@@ -116,3 +117,14 @@ def test_a_violation_in_either_phase_is_one() -> None:
     assert joined(bad, good, "in the healed core").why == joined(bad, bad, "in the healed core").why == "invalid"
     assert joined(good, unknown, "in the healed core").verdict is Verdict.UNKNOWN
     assert joined(bad, unknown, "in the healed core").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("part", ["see", "finish"])
+def test_a_checker_that_fails_in_the_core_silences_nobody_else(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Delivery, part, fail)
+    story = healed_in_two(DUE_NS)
+    assert story.judged("L1").verdict is Verdict.UNKNOWN
+    assert story.judged("L10").verdict is not Verdict.UNKNOWN

@@ -149,7 +149,10 @@ def note_promise(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     this name, or did: a process under it would stand by for ever. It is asked to stop, and a greater token is proposed in its turn, a lease
     later, so that two who go on both take turns.
     """
-    (state.superseding.add if reply.promised > state.token else state.superseding.discard)(reply.replica)
+    if reply.promised > state.token:
+        state.superseding.add(reply.replica)
+    else:
+        state.superseding.discard(reply.replica)
     if len(state.superseding & set(state.config.replicas)) <= len(state.config.replicas) - state.config.quorum:
         return
     if not state.outdated:
