@@ -115,10 +115,14 @@ def summarise(runs: Sequence[RunResult]) -> Beside | None:
 
 
 def _row(scenario: str, what: str, measured: Sequence[Figure]) -> BesideRow:
+    """Medians of the cases that both have, where there are any, so that what stands side by side is of the same cases."""
     differences = [each.live - each.simulated for each in measured if each.live is not None and each.simulated is not None]
+    shown = [each for each in measured if each.live is not None and each.simulated is not None] or measured
+    live, simulated = _median(each.live for each in shown), _median(each.simulated for each in shown)
     return BesideRow(
-        scenario=scenario, what=what, pairs=len(differences), live=_median(each.live for each in measured),
-        simulated=_median(each.simulated for each in measured), difference=_median(differences), widest=max(differences, key=abs, default=None),
+        scenario=scenario, what=what, pairs=len(differences), live=live, simulated=simulated,
+        difference=live - simulated if differences and live is not None and simulated is not None else None,
+        widest=max(differences, key=abs, default=None),
         only_live=sum(each.simulated is None for each in measured), only_simulated=sum(each.live is None for each in measured),
     )  # fmt: skip
 

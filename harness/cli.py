@@ -317,7 +317,7 @@ def bugs(
     strangers = [name for name in names if name not in planted.COLLECTION]
     if strangers or seeds < 1 or jobs < 0:
         why = (
-            f"no such bug: {', '.join(strangers)}; there are {', '.join(planted.COLLECTION)}"
+            f"no such bug: {', '.join(strangers)}; there are {', '.join(sorted(planted.COLLECTION))}"
             if strangers
             else "--seeds and --jobs have to be positive"
         )

@@ -124,9 +124,9 @@ class RareState(Struct, frozen=True, kw_only=True):
 
 
 class BesideRow(Struct, frozen=True, kw_only=True):
-    """One figure of one scenario over all its runs: medians (observed values), each way of having it. ``difference``: the median of live - simulated
-    over ``pairs``, the cases that occurred in both, ``widest`` the one farthest from zero; other cases are counted in ``only_live`` and
-    ``only_simulated``."""
+    """One figure of one scenario over all its runs: medians (observed values), each way of having it, over ``pairs``, the cases that occurred in
+    both, if any did. ``difference``: between the two medians; ``widest``: live - simulated of one case, farthest from zero; others are counted in
+    ``only_live`` and ``only_simulated``."""
 
     scenario: str
     what: str

@@ -57,7 +57,9 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    raise ScenarioNotFound(f"no scenario and no file of that name (got {shown(name_or_path)}); {known_or_meant(name_or_path, known)}")
+    raise ScenarioNotFound(
+        f"no scenario and no file of that name (got {shown(name_or_path)}); {known_or_meant(name_or_path, known, '`haltproof list`')}"
+    )
 
 
 def validate(read: Document) -> Scenario:

@@ -68,12 +68,12 @@ def shown(value: object) -> str:
     return text if len(text) <= GOT_LIMIT else text[: GOT_LIMIT - 3] + "..."
 
 
-def known_or_meant(word: object, known: Iterable[str]) -> str:
-    """A remedy for an unknown word: the likely one if there is one, else all that are known."""
+def known_or_meant(word: object, known: Iterable[str], listed: str = "docs/scenarios.md") -> str:
+    """A remedy for an unknown word: the likely one if there is one, else all that are known; or, of very many, what has them ``listed``."""
     choices = list(known)
     close = difflib.get_close_matches(str(word)[:GOT_LIMIT], choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
     if len(choices) > CHOICES_LIMIT:
-        return f"docs/scenarios.md lists the {len(choices)} that are known"
+        return f"{listed} lists the {len(choices)} that are known"
     return "use one of " + ", ".join(choices) if choices else "remove it: nothing can stand here"

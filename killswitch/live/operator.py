@@ -47,7 +47,8 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     if wait:
         said["stands"] = _wait_for(remote, said["order"], patience_ns) or said["stands"]
     stands = said["stands"] or {}
-    confirmed = bool(stands) and all(each["confirmed"] for each in stands["agents"])
+    matched = stands.get("agents", [])
+    confirmed = bool(matched) and all(each["confirmed"] for each in matched)
     if as_json:
         print(json.dumps({"schema": "killswitch/order/1", **said, "confirmed": confirmed}))
     else:
@@ -58,6 +59,10 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
         return Exit.UNKNOWN
     if said["stage"] != "EFFECTIVE":
         print(f"not yet held by enough replicas: ask again with --request {named}", file=sys.stderr)
+        return Exit.UNKNOWN
+    if stands and not matched:
+        there = "killswitch status shows which agents there are"
+        print(f"{scope} is none of this cell's agents: nothing was stopped ({there}). The order binds whoever joins under it", file=sys.stderr)
         return Exit.UNKNOWN
     return Exit.UNKNOWN if wait and not confirmed else Exit.DONE
 
@@ -180,6 +185,8 @@ def _show_orders(orders: list[dict[str, Any]]) -> None:
         where = f"{each['scope']['kind']} {each['scope']['value']}".strip()
         print(f"  {each['severity']} {each['order'][:12]} on {where}, by {each['issuer']}: {each['reason'] or '(no reason)'}")
         print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{_bounded(each['bounded'])}")
+        if not each["agents"]:
+            print("    none of this cell's agents is within it: it binds whoever joins")
         for agent in each["agents"]:
             aside = [f"not fenced yet at {', '.join(agent['fencing'])}"] if agent["fencing"] else ["fenced"] if agent["fenced"] else []
             aside += [f"in doubt: {', '.join(agent['in_doubt'])}"] if agent["in_doubt"] else []

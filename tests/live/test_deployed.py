@@ -132,6 +132,9 @@ def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> 
         assert (done.returncode, done.stdout) == (1, ""), (person, words, done)
         assert "may not" in done.stderr
     assert running.document("status", person="mallory")["agents"] == []
+    mistyped = running.run("order", "hard", "acme/al", "--reason", "a letter too few", "--wait", "1s")
+    assert (mistyped.returncode, "acme/al is none of this cell's agents: nothing was stopped" in mistyped.stderr) == (2, True)
+    assert "none of this cell's agents is within it" in mistyped.stdout
     assert running.document("order", "isolate", "acme:tier=gold", "--reason", "look", "--wait", "10s")["confirmed"]
     assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob").returncode == 1  # one of two
     assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob,mallory").returncode == 1  # of another tenant

@@ -96,13 +96,13 @@ def test_rows_are_medians_and_count_what_has_no_counterpart() -> None:
     ])  # fmt: skip
     assert made is not None
     stops, applied = made.rows
-    assert (stops.pairs, stops.live, stops.simulated, stops.difference, stops.widest) == (3, 10 * MS, 7 * MS, 6 * MS, 12 * MS)
+    assert (stops.pairs, stops.live, stops.simulated, stops.difference, stops.widest) == (3, 10 * MS, 8 * MS, 2 * MS, 12 * MS)
     assert (stops.only_live, stops.only_simulated, made.lacks) == (1, 1, {NAME: ("power-cut",)})
     words = shown.view(made)
     assert words is not None
     assert (words.rows[0].live, words.rows[0].difference, words.rows[0].note) == (
         "10 ms",
-        "live 6 ms later",
+        "live 2 ms later",
         "1 case only live; 1 case only simulated",
     )
     assert (applied.difference, words.rows[1].difference) == (-3, "live 3 fewer")
