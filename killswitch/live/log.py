@@ -94,22 +94,23 @@ class SqliteLog:
 
         ``reserve_bytes``: to keep for prohibitions; 0: none, and a disk that is full is one that failed.
         """
+        self._path = path
+        self._failed = ""
+        self.full = False
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
             mode = self._database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             self._database.execute(f"PRAGMA synchronous={FULL}")
             synchronous = self._database.execute("PRAGMA synchronous").fetchone()[0]
-            self._database.execute(SCHEMA)
-            if "stamp" not in {column for _, column, *_ in self._database.execute("PRAGMA table_info(record)")}:
-                self._database.execute(ADD_STAMP)  # a log that was begun before records had any
             self._reserve = Reserve(path.with_name(RESERVE), reserve_bytes) if reserve_bytes else None
+            self._change(SCHEMA)
+            if "stamp" not in {column for _, column, *_ in self._database.execute("PRAGMA table_info(record)")}:
+                self._change(ADD_STAMP)  # a log that was begun before records had any
             sync_directory(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise LogFailed(f"{path}: {error}") from error
         if mode != "wal" or synchronous != FULL:
             raise LogFailed(f"{path}: durability: need journal_mode=wal and synchronous={FULL} (got {mode} and {synchronous})")
-        self._path = path
-        self._failed = ""
         self.full = self._reserve is not None and self._reserve.lent
 
     def append(self, records: Sequence[Record], stamps: Sequence[int] = ()) -> None:
@@ -138,9 +139,34 @@ class SqliteLog:
         """Append what may use the reserve, if it is enough; how many records that are."""
         assert self._reserve is not None, "only a log with a reserve is ever full"
         while not self._commit(urgent):
-            if not self._reserve.lend():
+            if not self._lend():
                 return 0
         return len(urgent)
+
+    def _lend(self) -> bool:
+        """Whether the reserve had anything left to give. Raises `LogFailed`."""
+        assert self._reserve is not None, "only a log with a reserve is ever full"
+        try:
+            return self._reserve.lend()
+        except OSError as error:
+            self._failed = f"the reserve cannot be given back: {error}"
+            raise LogFailed(self._failed) from error
+
+    def _found_no_room(self, error: sqlite3.Error) -> bool:
+        """Whether that is all, and there is a reserve; an error that Python raised itself has no code."""
+        return self._reserve is not None and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+    def _change(self, statement: str, values: Sequence[int] = ()) -> None:
+        """A change without which no node can boot: on a full disk it is given as much of the reserve as it needs."""
+        while True:
+            try:
+                self._database.execute(statement, values)
+            except sqlite3.Error as error:
+                if not self._found_no_room(error) or not self._lend():
+                    raise
+                self.full = True
+            else:
+                return
 
     def _commit(self, rows: Sequence[Row]) -> bool:
         """Whether there was room; always for nothing. Raises `LogFailed`."""
@@ -151,7 +177,7 @@ class SqliteLog:
             self._database.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._reserve is not None and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if self._found_no_room(error):
                 with contextlib.suppress(sqlite3.Error):  # as a rule it has been rolled back already
                     self._database.execute("ROLLBACK")
                 return False
@@ -167,17 +193,18 @@ class SqliteLog:
         try:
             records, tail_bytes = audit.readable(body for (body,) in self._database.execute("SELECT body FROM record ORDER BY seq"))
             if tail_bytes:
-                self._database.execute("DELETE FROM record WHERE seq > ?", (len(records),))
+                self._change("DELETE FROM record WHERE seq > ?", (len(records),))
         except sqlite3.Error as error:
             raise LogFailed(f"recovery: {error}") from error
         return records, tail_bytes
 
     def last_stamp(self) -> int:
-        """Of the records that are there; 0 if none is. Raises `LogFailed`."""
+        """Of the last record that is there; 0 if none is. Raises `LogFailed`."""
         try:
-            return int(self._database.execute("SELECT coalesce(max(stamp), 0) FROM record").fetchone()[0])
+            row = self._database.execute("SELECT stamp FROM record ORDER BY seq DESC LIMIT 1").fetchone()
         except sqlite3.Error as error:
             raise LogFailed(f"recovery: {error}") from error
+        return int(row[0]) if row else 0
 
     def read_apart(self) -> tuple[Record, ...]:
         """The longest valid prefix of what is committed, from any thread and while the writer goes on. Raises `LogFailed`."""

@@ -17,7 +17,7 @@ from harness.live import small_disks
 from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.live.checkpoint import Checkpoints
-from killswitch.live.log import RELEASED_BYTES, RESERVE, LogFailed, NoRoom, SqliteLog
+from killswitch.live.log import RELEASED_BYTES, RESERVE, SCHEMA, LogFailed, NoRoom, Reserve, SqliteLog
 
 pytestmark = pytest.mark.live
 
@@ -201,4 +201,53 @@ def test_without_a_reserve_a_full_disk_is_one_that_failed(small_disk: Path) -> N
     fill(small_disk)
     with pytest.raises(LogFailed, match="full"):
         log.append(more(records, *["GATE_CHANGE"] * 20))
+    log.close()
+
+
+def test_a_torn_tail_is_cut_off_on_a_full_disk_with_the_help_of_the_reserve(small_disk: Path) -> None:
+    records = chain(3)
+    crashed = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
+    crashed.append(records)
+    crashed._database.execute("UPDATE record SET body = x'00' WHERE seq = 2")
+    fill(small_disk)
+    while not is_full(crashed):
+        new = more(records, "NOTE")
+        with contextlib.suppress(NoRoom):
+            crashed.append(new)
+            records += new
+    again = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
+    survived, cut_bytes = again.load()
+    assert survived == tuple(records[:1]) and cut_bytes > 0
+    assert is_full(again) and (small_disk / RESERVE).stat().st_size < 8 * RELEASED_BYTES
+    again.close()
+    crashed.close()
+
+
+def test_a_log_without_stamps_is_given_them_on_a_full_disk_with_the_help_of_the_reserve(small_disk: Path) -> None:
+    Reserve(small_disk / RESERVE, 8 * RELEASED_BYTES).close()
+    old = sqlite3.connect(small_disk / "log.db", isolation_level=None)
+    old.execute("PRAGMA journal_mode=WAL")
+    old.execute(SCHEMA.replace(", stamp INTEGER NOT NULL DEFAULT 0", ""))
+    fill(small_disk)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        old.executemany("INSERT INTO record VALUES (?, ?)", [(number, b"x") for number in range(1, 1000)])
+    log = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
+    assert is_full(log) and log.last_stamp() == 0
+    log.close()
+    old.close()
+
+
+def test_a_reserve_that_cannot_be_given_back_is_a_disk_that_failed(small_disk: Path) -> None:
+    records = chain(3)
+    log = SqliteLog(small_disk / "log.db", 4 * RELEASED_BYTES)
+    log.append(records)
+    fill(small_disk)
+    assert log._reserve is not None
+    writable = log._reserve._file
+    log._reserve._file = os.open(small_disk / RESERVE, os.O_RDONLY)  # the system refuses to cut what is only open to be read
+    os.close(writable)
+    with pytest.raises(LogFailed, match="cannot be given back"):
+        log.append(more(records, *["GATE_CHANGE"] * 20))
+    with pytest.raises(LogFailed, match="cannot be given back"):
+        log.append([])
     log.close()
