@@ -231,6 +231,7 @@ class Host:
         loop = asyncio.get_running_loop()
         while self._unsynced or self._is_full:
             batch, self._unsynced = self._unsynced, []
+            self._more.clear()  # here, and not before the nap: what comes while the disk is busy must cut the nap short
             records, stamps = [record for record, _ in batch], [stamp for _, stamp in batch]
             written = len(records)
             try:
@@ -249,7 +250,6 @@ class Host:
             if written:
                 self.offer(Durable(records[written - 1].seq))
             if self._is_full:
-                self._more.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(NAP_S):
                         await self._more.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ from killswitch.core.messages import NO_TOKEN, GateNotice, Message, Token
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import NodeClock
 from killswitch.live.host import EXIT_BUG, Host
-from killswitch.live.log import LogFailed, SqliteLog
+from killswitch.live.log import LogFailed, NoRoom, SqliteLog
 from killswitch.live.trace import Entry, Raised, Released, Step, TraceReader, TraceWriter
 
 pytestmark = pytest.mark.live
@@ -175,6 +176,34 @@ def test_a_failed_sync_is_told_for_good_and_nothing_that_waited_ever_leaves(tmp_
     assert stage.machine.events(DiskFailed) == [DiskFailed(1), DiskFailed(2)]
     assert stage.machine.events(Durable) == []
     assert stage.around.acts == []
+
+
+def test_a_record_that_comes_while_a_full_disk_is_tried_cuts_the_nap_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("killswitch.live.host.NAP_S", 3600.0)  # who sleeps through it does not end within the test
+    came = threading.Event()
+
+    def react(machine: Scripted, event: Input, now_ns: int) -> list[Effect]:
+        if isinstance(event, Boot):
+            return [machine.chain.append("ONE", {}, 0), SetTimer("second", now_ns), Exit(0, 2)]
+        if isinstance(event, Timer):
+            came.set()
+            return [machine.chain.append("TWO", {}, 0)]
+        return []
+
+    stage = Stage(tmp_path, react)
+    original = stage.log.append
+    tries: list[int] = []
+
+    def full_at_first(records: list, stamps: list) -> None:  # type: ignore[type-arg]
+        tries.append(len(records))
+        if len(tries) == 1:
+            assert came.wait(5)
+            time.sleep(0.05)  # until the step that it was seen in has been carried out
+            raise NoRoom(0)
+        original(records, stamps)
+
+    stage.log.append = full_at_first  # type: ignore[method-assign,assignment]
+    assert stage.run() == 0 and tries == [1, 2]
 
 
 @pytest.mark.parametrize("drift_ppm", [-300_000, 0, 300_000])
