@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import signal
 import socket
 import struct
@@ -52,6 +53,13 @@ def knock(port: int, frame: bytes) -> None:
         pass  # turned away, which the sink puts on record
 
 
+def is_deserted(way: int) -> bool:
+    """Whether nobody is at the other end any more."""
+    ends = select.poll()
+    ends.register(way, select.POLLRDHUP)
+    return bool(ends.poll(0))
+
+
 def main(arguments: list[str]) -> int:
     way, path, number = int(arguments[0]), arguments[1], int(arguments[2])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -67,7 +75,8 @@ def main(arguments: list[str]) -> int:
             if frame:
                 os.write(way, frame)  # in one piece, or not at all: it is far smaller than what a socket takes at once
                 asked += 1
-            heard_s = time.monotonic()
+            if frame or not is_deserted(way):  # with nothing to say yet, only a look tells
+                heard_s = time.monotonic()
         except BlockingIOError:
             heard_s = time.monotonic()
         except OSError:
