@@ -211,19 +211,20 @@ class DieSaving(Misconduct):
             raise CapabilityMissing(f"{entry.id}: power: the live driver takes a host's power away by a crash only")
         self.after = str(fault.settings["after"])
         self.found: dict[str, bool] = {}
+        self.died_before: dict[str, int] = {}
 
     async def on(self) -> None:
         self.intend()
-        for switch in self.switches.values():
+        for node, switch in self.switches.items():
+            self.died_before[node] = switch.counts()[1]  # now: the very next checkpoint may be the one
             switch.die_after(self.name, self.after)
         await self.begin()
 
     async def attest(self) -> Attestation | None:
         """Waits for the deaths, for as long as the fault is on: the disk has to be read soon."""
-        before = {node: switch.counts()[1] for node, switch in self.switches.items()}
         while len(self.found) < len(self.targets) and not self.stage.healing.begun and not self._is_over():
             for node in self.targets:
-                if node not in self.found and self.switches[node].counts()[1] > before[node]:
+                if node not in self.found and self.switches[node].counts()[1] > self.died_before[node]:
                     self.found[node] = await self._died_saving(node)
             await asyncio.sleep(LOOK_S)
         measured: dict[str, int | str] = {"died": len(self.found), "as_told": sum(self.found.values())}
@@ -239,6 +240,8 @@ class DieSaving(Misconduct):
         self.stage.sight.look()
         life = self.stage.sight.nodes[node].lives[-1]
         begun = [effect.generation for step in life for effect in step.effects if isinstance(effect, WriteCheckpoint)]
+        if not begun:
+            return False  # its trace knows of no checkpoint: nothing to hold the disk against
         told = any(isinstance(step.event, CheckpointDurable) and step.event.generation == begun[-1] for step in life)
         slot = home / f"slot{begun[-1] % SLOTS}"
         draft = generation_in(slot.with_suffix(".tmp")), generation_in(slot)
