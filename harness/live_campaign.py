@@ -1,6 +1,7 @@
 """Live runs, one after the other: played against real processes, judged like any other, and filed with the rest.
 
-Owns how a live run becomes a result. Live runs share ports, cores and the clock, so there is never more than one at a time.
+Owns how a live run becomes a result. Live runs share cores and the clock, so a campaign plays one at a time; whoever plays two campaigns beside each
+other has each of them measure a noisier host.
 """
 
 from __future__ import annotations
