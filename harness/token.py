@@ -15,7 +15,7 @@ from msgspec import Struct
 from harness.implementation import OURS
 from scenarios.schedule import Schedule
 
-FORM = re.compile(r"hp1:(?P<scenario>[a-z0-9-]+):(?P<seed>\d{1,12}):(?P<digest>[0-9a-f]{6})-(?P<code>[0-9a-f]{6})(:(?P<implementation>[\w.:-]+))?")
+FORM = re.compile(r"hp1:(?P<scenario>[a-z0-9-]+):(?P<seed>[0-9]{1,12}):(?P<digest>[0-9a-f]{6})-(?P<code>[0-9a-f]{6})(:(?P<implementation>[\w.:-]+))?")
 
 
 class TokenInvalid(ValueError):
