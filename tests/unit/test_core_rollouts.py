@@ -68,6 +68,19 @@ def test_a_rollout_decides_nothing_before_it_is_durable() -> None:
     assert said(link) == [("ACCEPTED", 2)]
 
 
+def test_a_peer_that_asks_is_told_of_no_rollout_before_it_is_durable() -> None:
+    link = control_plane()
+    link[ONE].disk = "stuck"
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    link.tell(ONE, PolicyNews("another digest"), TWO)
+    link.run(SECOND)
+    assert (in_force(link, TWO).seq, link[TWO].kinds().count("POLICY_ROLLOUT")) == (1, 0)
+    link[ONE].disk = "prompt"
+    link.sync(ONE)
+    link.run(2 * SECOND)
+    assert in_force(link, TWO).stage == "CANARY"
+
+
 def test_all_replicas_come_to_the_same_policy_and_a_retry_elsewhere_rolls_out_nothing_new() -> None:
     link = to_canary(CAREFUL)
     link.tell(THREE, roll("CANARY", CAREFUL), "operator")

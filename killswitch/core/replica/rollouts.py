@@ -179,7 +179,8 @@ def on_gossip_timer(state: Replica) -> None:
 
 
 def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> None:
-    """Learn what a peer knows; answer a digest that is not one's own with all one knows, or with one's own digest if that is nothing."""
+    """Learn what a peer knows; answer a digest that is not one's own with all one knows, or with one's own digest if that is nothing.
+    What is not durable here yet may be lost again: the answer waits for it, like every word of it."""
     if sender not in state.others:
         return
     for bundle in message.bundles:
@@ -188,7 +189,7 @@ def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> No
         learn_rollout(state, signed, now_ns)
     rollout.forget_old(state.policies)  # only now: a policy comes before the rollout that speaks of it
     if not message.records and message.digest != rollout.digest(state.policies):
-        send(state, sender, news(state))
+        send(state, sender, news(state), after_lsn=state.chain.seq)
 
 
 def news(state: Replica) -> PolicyNews:
