@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
@@ -29,6 +31,14 @@ def no_floor(undecided: bool) -> Gate:
 
 def skipped_in_a_resume(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
     return _resume_ruling(bundle, request, structs.replace(answer, errors=()))
+
+
+def last_rule_wins(obligations: Iterable[policy.Obligations]) -> policy.Obligations:
+    """Whoever writes a rule below another means to replace it. The longest grace is kept, so that nobody is cut short."""
+    last, graces = policy.Obligations(), []
+    for last in obligations:
+        graces += [] if last.grace_ns is None else [last.grace_ns]
+    return structs.replace(last, grace_ns=max(graces, default=None))
 
 
 def read_twice(state: Replica, request: policy.Request) -> Answer:
@@ -156,4 +166,6 @@ BUGS = (
                ("kill-that-takes-two-keys",), "easy"),
     PlantedBug("B133", "a stop that takes two keys does nothing with one", {"policy:stop_ruling": wait_for_the_others}, ("S21",),
                ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B137", "of several rules that permit a stop the last one says how severe it is", {"policy:join": last_rule_wins}, ("S21",),
+               ("overlapping-rules",), "easy"),
 )  # fmt: skip
