@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.planted.bug import PlantedBug
 from killswitch.core import federation
 from killswitch.core.machine import Cell
-from killswitch.core.replica.state import Replica
+from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.sidecar.state import Sidecar
 
 
@@ -21,9 +21,16 @@ def everybody_is_ours(state: Replica, agent: str) -> bool:
     return True
 
 
+def own_cell_heard(state: Replica, draft: Draft) -> bool:
+    own = federation.own(state.config)
+    return not state.joining and sum(replica in draft.heard for replica in own.replicas) > len(own.replicas) - own.kill_quorum
+
+
 BUGS = (
     PlantedBug("B45", "copies are counted across cells", {"replica.orders:copies": copies_anywhere}, ("S20",), ("two-cells-split-and-heal",), "easy"),
     PlantedBug("B46", "a lease is taken from whatever cell answers first",
                {"sidecar.state:granters": whoever_answers, "replica.grants:is_ours": everybody_is_ours},
                ("S19", "S1", "S6", "S8"), ("home-cell-out-of-reach",), "easy"),
+    PlantedBug("B138", "a resume is drafted once the drafter's own cell was heard", {"replica.resumes:heard_enough": own_cell_heard}, ("S20",),
+               ("resume-across-a-split",), "easy"),
 )  # fmt: skip
