@@ -430,6 +430,7 @@ _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
 _RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
     "ORDER_ACCEPTED": Observer.on_order,
     "ORDER_LEARNED": Observer.on_order,
+    "ATTEMPT": _told("order-deferred", "order"),
     "CERT_ACCEPTED": Observer.on_certificate,
     "KEYSET": Observer.on_keyset,
     "GATE_CHANGE": Observer.on_gate,

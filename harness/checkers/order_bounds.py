@@ -110,17 +110,33 @@ class LocalStop(InvariantChecker):
     covering the order is durable at that sidecar. An instance is an order learned by the sidecar of an agent that it matches.
 
     A crash may forget an order that was not durable yet; that order is judged again from when it is learned again or recovered.
+    Nor may it put off learning one: once it has held a lease since its boot its agent may run, and an order waits for no disk (protocol 3.7).
+    Cannot see: an order that is put off without a mark on record.
     """
 
     invariant = "S3"
     title = "LocalStop: a sidecar that knows an order admits nothing that the order forbids"
-    kinds = frozenset({"order-learned", "effect-admitted"})
+    kinds = frozenset({"order-learned", "effect-admitted", "node-started", "lease-opened", "order-deferred"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._standings: dict[str, _Standing] = {}
+        self._leased: dict[str, int] = {}  # sidecar -> where it had its first lease since its boot
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "node-started":
+            self._leased.pop(fact.node, None)
+            return
+        if fact.kind == "lease-opened":
+            self._leased.setdefault(fact.node, index)
+            return
+        if fact.kind == "order-deferred":
+            leased = self._leased.get(fact.node)
+            if leased is not None:
+                self.blame(
+                    f"{fact.node} has had a lease since its boot, and put off order {fact.body['order'][:12]} until its disk was done", leased, index
+                )
+            return
         if fact.kind == "order-learned":
             if fact.node.startswith("sidecar/") and agent_of(fact.node) in self.run.orders[fact.body["order"]].agents:
                 self.examined += 1

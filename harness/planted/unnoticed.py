@@ -7,7 +7,10 @@ from killswitch.core.intent import View
 from killswitch.core.messages import StartRequest
 from killswitch.core.replica import grants
 from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.sidecar import starts
+from killswitch.core.sidecar.state import Sidecar
 
+_extend_lease = starts.extend_lease
 _reply = grants.reply
 
 
@@ -21,9 +24,18 @@ def heard_itself(state: Replica, draft: Draft) -> bool:
     return True
 
 
+def careful_for_good(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None:
+    """It died once: better to mark every order before it is read."""
+    cautious = state.attempts.cautious
+    _extend_lease(state, until_ns, nonce, now_ns)
+    state.attempts.cautious = cautious
+
+
 BUGS = (
     PlantedBug("B66", "a replica tells of a promise before its disk does", {"replica.grants:reply": promise_before_sync},
                ("S11",), ("swarm-storm",), "easy"),
     PlantedBug("B67", "a resume is drafted from what one replica knows", {"replica.resumes:heard_enough": heard_itself},
                ("S20",), ("resume-asked-of-a-stranger",), "easy"),
+    PlantedBug("B139", "a sidecar that restarted reads orders with care for good", {"sidecar.starts:extend_lease": careful_for_good},
+               ("S3",), ("stop-on-a-slow-disk-after-a-restart",), "easy"),
 )  # fmt: skip

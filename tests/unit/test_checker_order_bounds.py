@@ -194,3 +194,29 @@ def test_after_a_reboot_the_grace_is_over() -> None:
     story.start(SIDECAR, boot="boot-2", instance="b")
     story.admit("inflight", clock_ns=1, sink=LEDGER)
     assert story.judged("S3").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        (("start", "defer"), Verdict.VALID),  # nothing runs yet
+        (("start", "lease", "crash", "start", "defer"), Verdict.VALID),
+        (("start", "defer", "lease"), Verdict.VALID),
+        (("start", "lease", "defer"), Verdict.INVALID),
+        (("start", "crash", "start", "lease", "defer"), Verdict.INVALID),
+    ],
+)
+def test_whoever_had_a_lease_since_his_boot_puts_off_no_order(told: tuple[str, ...], verdict: Verdict) -> None:
+    story = Story()
+    for what in told:
+        match what:
+            case "start":
+                story.start(SIDECAR)
+            case "crash":
+                story.crash(SIDECAR)
+            case "lease":
+                story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=[1, 1, "a"], until_ns=story.at_ns + SECOND)
+            case "defer":
+                story.say("order-deferred", SIDECAR, order="o1")
+    story.learn(SIDECAR, "o1")
+    assert story.judged("S3").verdict is verdict
