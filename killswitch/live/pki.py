@@ -40,7 +40,8 @@ PUBLIC = "public.json"
 class Pki:
     """The folder ``directory`` of one trust domain; made if it is not there. Raises `OSError` where it cannot be read or written.
 
-    ``backdated``: by how much what it signs is valid already. An experiment that moves wall clocks back needs more of that than a cell does.
+    ``backdated``: by how much what it signs is valid already, and for how long at least. An experiment that moves wall clocks needs more of that than
+    a cell does.
     """
 
     def __init__(self, directory: Path, domain: str, backdated: datetime.timedelta = BACKDATED) -> None:
@@ -126,7 +127,7 @@ class Pki:
 
     def _validity(self, valid: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
         now = datetime.datetime.now(datetime.UTC)
-        return now - self._backdated, now + valid
+        return now - self._backdated, now + max(valid, self._backdated)
 
 
 def place(directory: Path, node: str) -> Path:

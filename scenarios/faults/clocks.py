@@ -45,6 +45,7 @@ ROWS = (
         "the wall clock runs on from where it jumped to",
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-CENTURY, CENTURY),
                  swarm=Span(-DAY, DAY)),),
-        lasting=False, swarm_roles=CLOCKED, live=Live("wall-shim", "each process's own readings of both clocks"),
+        lasting=False, swarm_roles=CLOCKED,
+        live=Live("wall-shim", "each process's own readings of both clocks", "beyond 75 years TLS opens no connection"),
     ),
 )  # fmt: skip
