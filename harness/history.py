@@ -111,7 +111,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- hostile input
     "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),
     "input-poisoned": (("order",), "reading the order killed the node's process"),
-    "order-deferred": (("order",), "in the time after a restart: a mark of the order goes to the disk first, and it is read once that is durable"),
+    "order-deferred": (("agent", "order"), "after a restart: a mark of the order goes to the disk first, and it is read once that is durable"),
     "order-quarantined": (("order",),
                           "at Boot: nobody outlived reading the order, so it is not read again; the agent stands by until a certificate lists it"),
     "prohibition-arrived": (("order", "sender", "how"),

@@ -58,6 +58,7 @@ SENTENCES: dict[str, str] = {
     "hostile-input": "Is sent by {sender} what somebody made up: {what}.",
     "input-poisoned": "Reading the order {order} kills the process.",
     "order-quarantined": "Does not read the order {order} again: nobody outlived that.",
+    "order-deferred": "Reads the order {order} only once a mark of it is on the disk.",
     "prohibition-arrived": "Is handed the order {order} by {sender}, {how}.",
     "keyset-installed": "Takes in keyset {version}: revoked {revoked}, new keys for {rotated}.",
     "resume-status": "The operator is told: resume {certificate} is {stage}.",

@@ -217,6 +217,6 @@ def test_whoever_had_a_lease_since_his_boot_puts_off_no_order(told: tuple[str, .
             case "lease":
                 story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=[1, 1, "a"], until_ns=story.at_ns + SECOND)
             case "defer":
-                story.say("order-deferred", SIDECAR, order="o1")
+                story.say("order-deferred", SIDECAR, agent=AGENT, order="o1")
     story.learn(SIDECAR, "o1")
     assert story.judged("S3").verdict is verdict
