@@ -7,6 +7,7 @@ other has each of them measure a noisier host.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def play_all(
     runs: list[RunResult] = []
     left: list[str] = []
     interrupted = terminated = False
-    halted = ""
+    halted = why = ""
     noise: Calibration | None = None
     try:
         if wanted:
@@ -60,11 +61,15 @@ def play_all(
             progress(len(runs), len(wanted))
     except driver.Halted as lever:
         halted = str(lever)
-    except KeyboardInterrupt:
-        interrupted = True
-    except Terminated:
-        interrupted = terminated = True
-    why = f"{'terminated' if terminated else 'interrupted'} after {len(runs)} of {len(wanted)} runs" if interrupted else ""
+    except (KeyboardInterrupt, Terminated, Exception) as cut_short:  # whatever it was: what is done is kept, and it is told
+        left += cut_short.left if isinstance(cut_short, driver.Unclean) else ()
+        cause = cut_short.__cause__ if isinstance(cut_short, driver.Unclean) else cut_short
+        terminated = isinstance(cause, Terminated)
+        interrupted = terminated or isinstance(cause, KeyboardInterrupt)
+        if not (interrupted or runs or left):
+            raise
+        how = "terminated" if terminated else "interrupted" if interrupted else "".join(traceback.format_exception(cause)).rstrip()
+        why = f"{how} after {len(runs)} of {len(wanted)} runs"
     return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated, lacks, noise), left=left, halted=halted)
 
 

@@ -13,7 +13,20 @@ from pathlib import Path
 
 ROOMS = ("killswitch/core", "sim", "scenarios", "harness/planted")
 MODULES = tuple(
-    f"harness/{name}.py" for name in ("history", "observe", "signals", "triggers", "judge", "rulings", "operations", "trail", "implementation")
+    f"harness/{name}.py"
+    for name in (
+        "history",
+        "observe",
+        "signals",
+        "triggers",
+        "judge",
+        "rulings",
+        "operations",
+        "trail",
+        "implementation",
+        "forgery",
+        "doubles",
+    )
 )
 
 

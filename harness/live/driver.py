@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,14 @@ class Halted(Exception):
     """Somebody has pulled the safety lever: nothing starts until it is released."""
 
 
+class Unclean(Exception):
+    """A run that was cut short, by its cause, could not be cleaned up wholly; ``left`` names what is still there."""
+
+    def __init__(self, left: tuple[str, ...]) -> None:
+        super().__init__("; ".join(left))
+        self.left = left
+
+
 class PlayedLive(Struct, kw_only=True):
     """A live run. ``why``: what makes its verdict unknown (empty: nothing). ``left``: what could not be cleaned up (exit code 4).
 
@@ -86,8 +94,8 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
     """Play ``schedule`` under ``directory``, which is made. Takes its duration, the settling time and a few seconds.
 
     ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise `Stopped` to end the
-    run. Raises `Halted`, `ServerMissing` or `CapabilityMissing` before a process has started, and `KeyboardInterrupt` or `Terminated` after
-    everything has been cleaned up.
+    run. Raises `Halted` or `ServerMissing` before a process has started; and after everything has been cleaned up `CapabilityMissing`, where a fault
+    cannot be made as this schedule asks for it, `KeyboardInterrupt` or `Terminated`, or `Unclean` from any of these.
     """
     halted = lever.why_halted()
     if halted:
@@ -97,7 +105,12 @@ def play(schedule: Schedule, implementation: str, directory: Path, watch: Callab
     directory.mkdir(parents=True, exist_ok=True)
     with sigterm_raises(), network_for(schedule) as network:
         run = LiveRun(schedule, implementation, directory, binary, watch, network)
-        return asyncio.run(run.play())
+        try:
+            return asyncio.run(run.play())
+        except BaseException as cut_short:
+            if run.left:
+                raise Unclean(run.left) from cut_short
+            raise
 
 
 @contextmanager
@@ -138,58 +151,61 @@ class LiveRun:
         self._facts: list[Fact] = []
         self._run = secrets.token_hex(8)
         self._cell: Cell = plan(schedule, implementation, directory, self._run, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        everyone = self._public = next(iter(self._cell.deployments.values())).public
+        self._public = next(iter(self._cell.deployments.values())).public
         replicas = tuple(node for node in self._cell.deployments if node.startswith("replica/"))
-        judge = Judge(Ed25519({}, everyone), replicas, schedule.parameters.approvals)
+        judge = Judge(Ed25519({}, self._public), replicas, schedule.parameters.approvals)
         owner = identify(os.getpid())
         assert owner is not None, "this process lives"
         self._ledger = Ledger(directory / ledger.FILE, Opened(self._run, owner, str(directory.resolve())))
         lever.register(self._run, directory / ledger.FILE)
-        self._fleet = Fleet(self._cell, implementation, directory, self._ledger)
         self._sight = Sight(self._cell, judge, self._record, self._on_send)
         self._desk = Desk()
         self._nemesis: Nemesis | None = None
         self._wish: Stopped | None = None
         self._ended_ns: int | None = None
+        self.left: tuple[str, ...] = ()
 
     async def play(self) -> PlayedLive:
         """The whole of it. Whatever happens, everything that was started is ended before this returns or raises."""
         why = stopped = ""
-        left: tuple[str, ...] = ()
+        fleet: Fleet | None = None
         server: Server | None = None
         paths: Paths | None = None
         try:
-            server = Server(self._binary, self._directory / "toxiproxy.log", self._fleet.environment)
+            fleet = Fleet(self._cell, self._implementation, self._directory, self._ledger)
+            fleet.lay_out()
+            server = Server(self._binary, self._directory / "toxiproxy.log", fleet.environment)
             if (identified := identify(server.pid)) is not None:
                 self._ledger.intend(Process("toxiproxy", identified))
             paths = Paths(self._cell, Toxiproxy(server.host, server.port), self._ledger)
-            await self._course(server, paths)
+            await _unless_halted(self._course(fleet, server, paths))
         except (LiveFailure, FleetFailed, PathFailed, ToxiproxyFailed, ServerMissing, OSError) as failure:
             why = f"{type(failure).__name__}: {failure}"
         except Stopped as wish:
             stopped = str(wish)
             why = stopped if stopped.startswith(lever.PREFIX) else ""  # cut short from outside: whatever it says is not the whole of it
         finally:
-            left = await self._clean_up(server, paths)
-        return self._conclude(why or stopped or "complete", why, left)
+            lost = await self._clean_up(fleet, server, paths)
+        why = why or lost
+        return self._conclude(why or stopped or "complete", why)
 
     # -- The course ------------------------------------------------------------------------------------------------------------------
 
-    async def _course(self, server: Server, paths: Paths) -> None:
+    async def _course(self, fleet: Fleet, server: Server, paths: Paths) -> None:
         schedule = self._schedule
         self._ledger.intend(File(str((self._directory / "upstream").resolve())))
         await self._desk.open(self._directory / "upstream")
         if self._network:
             self._packets = PacketQueue(self._run, self._network, self._ledger)
-        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, self._fleet, paths, self._sight, Healing(), self._packets)
+        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, fleet, paths, self._sight, Healing(), self._packets)
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
         self._note("topology", topology_fact(schedule))
         self._nemesis = Nemesis(schedule, stage, self._desk, self._note)
         await paths.open()
-        await self._fleet.start_all()
+        await fleet.start_all()
         self._sight.begin()
         await paths.prove()
-        watching = asyncio.create_task(self._watch_means(server))
+        watching = asyncio.create_task(_watch_means(fleet, server, self._packets))
         try:
             async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / NS + OVERTIME_S):
                 await self._chaos_and_rest(watching)
@@ -199,6 +215,7 @@ class LiveRun:
             self._ended_ns = self._sight.now_ns()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+        await _look_at_means(fleet, server, self._packets)  # what died since the last look spoilt the run's end
 
     async def _chaos_and_rest(self, watching: asyncio.Task[None]) -> None:
         schedule, nemesis = self._schedule, self._nemesis
@@ -225,48 +242,48 @@ class LiveRun:
             await asyncio.sleep(LOOK_S)
         if healing is not None:
             healing.result()
+        if nemesis.failure is not None:
+            raise nemesis.failure
 
-    async def _watch_means(self, server: Server) -> None:
-        """Raise `LiveFailure` as soon as something died that no fault killed, and `Stopped` when somebody pulls the lever."""
-        while True:
-            halted = lever.why_halted()
-            if halted:
-                raise Stopped(halted)
-            dead = await asyncio.to_thread(server.why_dead) or self._fleet.why_ended()
-            if dead:
-                raise LiveFailure(dead)
-            await asyncio.sleep(WATCH_S)
+    async def _clean_up(self, fleet: Fleet | None, server: Server | None, paths: Paths | None) -> str:
+        """In the order in which each still helps the next; the last part does not wait for anybody, so that a second Ctrl-C finds it done.
 
-    async def _clean_up(self, server: Server | None, paths: Paths | None) -> tuple[str, ...]:
-        """In the order in which each still helps the next; the last part does not wait for anybody, so that a second Ctrl-C finds it done."""
+        Sets ``left``; returns what was to be kept of the run and could not be, in words.
+        """
+        lost = ""
         try:
             if self._nemesis is not None:
                 await self._nemesis.close()
             if self._packets is not None:
                 self._packets.close()
-            await self._fleet.stop_all()
+            if fleet is not None:
+                await fleet.stop_all()
             self._desk.close()
             if paths is not None:
                 await paths.close()
         finally:
-            self._fleet.clean_up()
+            if fleet is not None:
+                fleet.clean_up()
             if server is not None:
                 server.stop()
             for small in self._cell.small.values():
-                small_disks.copy_out(small)
-            left = (*self._ledger.undo_all(), *residue.search(self._ledger.story, self._cell.ports))
+                try:
+                    small_disks.copy_out(small)
+                except OSError as error:
+                    lost = f"what is on {small} could not be kept: {error}"
+            self.left = (*self._ledger.undo_all(), *residue.search(self._ledger.story, self._cell.ports))
             self._ledger.close()
             for small in self._cell.small.values():
                 small_disks.put_back(small)
-            if not left:
+            if not self.left:
                 ledger.mark_closed(self._directory / ledger.FILE)
                 lever.unregister(self._run)
-        return left
+        return lost
 
     # -- What is recorded ------------------------------------------------------------------------------------------------------------
 
     def _record(self, fact: Fact) -> None:
-        """Never raises: it is called from the middle of a look, and what has been read has to be taken in whole."""
+        """Raises no `Stopped`: it is called from the middle of a look, and what has been read has to be taken in whole."""
         self._facts.append(fact)
         if self._ended_ns is not None:
             return  # the run is over; what the last look still finds is only put in its place
@@ -289,7 +306,7 @@ class LiveRun:
         if self._nemesis is not None:
             self._nemesis.on_send(link)
 
-    def _conclude(self, ended: str, why: str, left: tuple[str, ...]) -> PlayedLive:
+    def _conclude(self, ended: str, why: str) -> PlayedLive:
         """What the traces tell after the last process has ended, in one order."""
         ended_ns = self._sight.now_ns() if self._ended_ns is None else self._ended_ns
         self._sight.look()
@@ -305,7 +322,7 @@ class LiveRun:
             history=History(facts),
             ended=ended,
             why=why,
-            left=left,
+            left=self.left,
             fired=dict(self._nemesis.fired) if self._nemesis else {},
             wall_ns=ended_ns,
             containment=" and ".join(sorted(held)),
@@ -356,3 +373,37 @@ class LiveRun:
             yield Fact(at_ns, "log-verified", node, clock_ns, trail.verified(writer, records, heads, chain_ok=chain_ok))
             kept = [record for record in records if record.seq in stamps]
             yield Fact(at_ns, "log-stamped", node, clock_ns, trail.stamped(node, kept, [stamps[record.seq] for record in kept]))
+
+
+async def _unless_halted(course: Coroutine[Any, Any, None]) -> None:
+    """Go the course; at any point of it, raise `Stopped` when somebody pulls the lever."""
+    going, watching = asyncio.create_task(course), asyncio.create_task(_watch_lever())
+    try:
+        await asyncio.wait((going, watching), return_when=asyncio.FIRST_COMPLETED)
+        if going.done():
+            going.result()
+        else:
+            watching.result()
+    finally:
+        for task in (going, watching):
+            task.cancel()
+        await asyncio.gather(going, watching, return_exceptions=True)
+
+
+async def _watch_lever() -> None:
+    while not (halted := lever.why_halted()):  # noqa: ASYNC110  # a file sets no Event
+        await asyncio.sleep(WATCH_S)
+    raise Stopped(halted)
+
+
+async def _watch_means(fleet: Fleet, server: Server, packets: PacketQueue | None) -> None:
+    """Raise `LiveFailure` as soon as something died that no fault killed."""
+    while True:
+        await _look_at_means(fleet, server, packets)
+        await asyncio.sleep(WATCH_S)
+
+
+async def _look_at_means(fleet: Fleet, server: Server, packets: PacketQueue | None) -> None:
+    dead = await asyncio.to_thread(server.why_dead) or fleet.why_ended() or (packets.failure if packets is not None else "")
+    if dead:
+        raise LiveFailure(dead)

@@ -43,19 +43,23 @@ class Fleet:
         self._logs: list[IO[bytes]] = []
         self._down: set[str] = set()  # killed on purpose, and not started again yet
         self._retired: set[str] = set()  # and never to be started again
+        self._trees: dict[str, ProcessTree] = {}
+
+    def lay_out(self) -> None:
+        """Directories, deployments, small disks, control groups. Raises `OSError`; what was made until then is in the ledger."""
         for kind in ("deployments", "logs", "traces", "nodes"):
-            (directory / kind).mkdir(parents=True, exist_ok=True)
-        for node, deployment in cell.deployments.items():
-            deployment.save(deployment_file(node, directory))
-        for place in cell.small.values():
-            ledger.intend(Mount(str(place.resolve())))
+            (self._directory / kind).mkdir(parents=True, exist_ok=True)
+        for node, deployment in self._cell.deployments.items():
+            deployment.save(deployment_file(node, self._directory))
+        for place in self._cell.small.values():
+            self._ledger.intend(Mount(str(place.resolve())))
             small_disks.mount(place)
         self._trees = {
             node: ProcessTree(deployment.config.agent, Path(deployment.directory) / "process", adopts=False)
-            for node, deployment in cell.deployments.items() if deployment.config.role == "sidecar"
+            for node, deployment in self._cell.deployments.items() if deployment.config.role == "sidecar"
         }  # fmt: skip
         groups = [Group(str(tree.group)) for tree in self._trees.values() if tree.group is not None]
-        ledger.intend(Cookie(ledger.story.opened.run), *groups)
+        self._ledger.intend(Cookie(self._ledger.story.opened.run), *groups)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -146,7 +150,7 @@ class Fleet:
         return lines[-1] if lines else "(it left no word)"
 
     async def stop_all(self) -> None:
-        """Ask all to stop, then insist. Stopped processes are continued first."""
+        """Ask all to stop, and give them the time; `clean_up` insists. Stopped processes are continued first."""
         running = [started for started in self._processes.values() if started.poll() is None]
         for started in running:
             for number in (signal.SIGCONT, signal.SIGTERM):

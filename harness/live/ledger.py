@@ -26,7 +26,7 @@ from harness.live import netfilter, own_network
 from harness.live.guard import COOKIE
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed, Unreachable
 from killswitch.live import process
-from killswitch.live.checkpoint import sync_directory
+from killswitch.live.checkpoint import sync_directory, write_all
 from killswitch.live.process import Identified
 
 FILE = "ledger.jsonl"
@@ -137,7 +137,7 @@ class Mount(Place, frozen=True, tag=True):
 
     def undo(self) -> None:
         umount = shutil.which("umount")
-        while is_mounted(self.path):
+        while os.path.ismount(self.path):
             if umount is None:
                 raise NotUndone(f"mount {self.path}: no umount on PATH")
             subprocess.run([umount, "--lazy", self.path], capture_output=True, timeout=UNDO_S, check=False)
@@ -156,10 +156,6 @@ class Diverted(Struct, frozen=True, tag=True):
 
 
 Undo = Cookie | Process | Stopped | Group | Impaired | File | Mount | Diverted
-
-
-def is_mounted(path: str) -> bool:
-    return any(line.split()[1] == path for line in Path("/proc/mounts").read_text().splitlines())
 
 
 # -- The file ------------------------------------------------------------------------------------------------------------------------
@@ -244,7 +240,7 @@ class Ledger:
         os.close(self._file)
 
     def _write(self, line: Line) -> None:
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
+        write_all(self._file, msgspec.json.encode(line) + b"\n")
 
 
 def mark_closed(path: Path) -> None:

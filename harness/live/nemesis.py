@@ -73,7 +73,8 @@ class Nemesis:
         self._stage.healing.begin()
         while self._tasks and self.failure is None:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        self._record("healed", {})
+        if self.failure is None:
+            self._record("healed", {})
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -57,6 +57,7 @@ class PacketQueue:
         self._entries: dict[str, int] = {}
         self._socket = netfilter.open_queue()
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+        self.failure = ""  # why packets no longer come by here
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
 
@@ -91,7 +92,7 @@ class PacketQueue:
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # packets that found no room are lost, as on any full queue
-                    raise
+                    self.failure = f"packet queue: {error}"
                 return
             for packet in netfilter.packets(received):
                 self._decide(packet)
@@ -107,8 +108,12 @@ class PacketQueue:
             self._tell(packet, ACCEPT)
 
     def _tell(self, packet: Queued, what: int) -> None:
-        if self._socket.fileno() >= 0:
+        if self._socket.fileno() < 0:
+            return
+        try:
             self._socket.send(netfilter.verdict(packet, what))
+        except OSError as error:
+            self.failure = f"packet queue: {error}"
 
 
 # -- The trial -----------------------------------------------------------------------------------------------------------------------

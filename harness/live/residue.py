@@ -6,6 +6,7 @@ memory and sockets. Must not know how anything is undone.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -44,7 +45,9 @@ def listened_ports() -> set[int]:
 
 
 def mounts_below(directory: Path) -> list[str]:
-    mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    """The kernel writes a space, a tab, a line's end and a backslash in a path as octal numbers."""
+    paths = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    mounts = [Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)) for path in paths]
     return [str(mount) for mount in mounts if mount.is_relative_to(directory.resolve())]
 
 

@@ -10,8 +10,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from harness.live.ledger import is_mounted
-
 SIZE_BYTES = 8 << 20
 BALLAST = "ballast"
 MOUNT_S = 5.0
@@ -35,13 +33,13 @@ def mount(place: Path) -> None:
 
 def copy_out(place: Path) -> None:
     """Keep what is on the small disk at ``place`` beside it, for whoever reads it when it is gone."""
-    if is_mounted(str(place.resolve())):
+    if place.is_mount():
         shutil.copytree(place, kept(place), dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{BALLAST}*"))
 
 
 def put_back(place: Path) -> None:
     """What was kept takes the place of the small disk, which is gone."""
-    if kept(place).exists() and not is_mounted(str(place.resolve())):
+    if kept(place).exists() and not place.is_mount():
         place.rmdir()
         kept(place).rename(place)
 

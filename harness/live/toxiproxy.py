@@ -106,7 +106,6 @@ class Toxiproxy:
             toxics = sorted(
                 Toxic(toxic["name"], toxic["type"], toxic["stream"], *(toxic["attributes"][each] for each in ATTRIBUTES[toxic["type"]]))
                 for toxic in told["toxics"]
-                if toxic["toxicity"] == 1.0
             )
             return ProxyState(told["listen"], told["upstream"], told["enabled"], tuple(toxics))
         except (KeyError, TypeError) as error:

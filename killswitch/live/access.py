@@ -7,7 +7,6 @@ refused. What strangers cause is limited in rate, and what was left out is count
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,12 +47,12 @@ class AccessLog:
             self._suppressed += 1
             return
         self._allowance -= 1
-        self.note("REFUSED", {"why": why[:500], "who": who[:200], "suppressed": self._suppressed})
-        self._suppressed = 0
+        left_out, self._suppressed = self._suppressed, 0
+        self.note("REFUSED", {"why": why[:500], "who": who[:200], "suppressed": left_out}, counts=1 + left_out)
 
-    def note(self, kind: str, body: dict[str, object]) -> None:
-        """Append when there is time. For what may not wait for a disk, and has its own record elsewhere."""
-        task = asyncio.get_running_loop().create_task(self._try(kind, body))
+    def note(self, kind: str, body: dict[str, object], counts: int = 0) -> None:
+        """Append when there is time. For what may not wait for a disk, and has its own record elsewhere. ``counts``: refusals that it tells of."""
+        task = asyncio.get_running_loop().create_task(self._try(kind, body, counts))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
@@ -63,9 +62,11 @@ class AccessLog:
         if self._log is not None:
             self._log.close()
 
-    async def _try(self, kind: str, body: dict[str, object]) -> None:
-        with contextlib.suppress(LogFailed, RuntimeError):  # a full disk must not keep anybody from being turned away
+    async def _try(self, kind: str, body: dict[str, object], counts: int) -> None:
+        try:
             await self.record(kind, body)
+        except (LogFailed, RuntimeError):  # a full disk must not keep anybody from being turned away
+            self._suppressed += counts
 
     def _append(self, kind: str, body: dict[str, object]) -> int:
         if self._log is None:

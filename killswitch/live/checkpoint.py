@@ -13,6 +13,13 @@ SLOTS = 2
 STEPS = ("written", "renamed", "synced")  # CK1 and CK2, CK3, CK4
 
 
+def write_all(file: int, body: bytes) -> None:
+    """A write may take less than it was given. Raises `OSError`; how much is written then, nobody knows."""
+    rest = memoryview(body)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
 class Checkpoints:
     """The slots ``slot0`` and ``slot1`` in ``directory``. Every method raises `OSError` if the disk does. ``reached`` is told of each of `STEPS`."""
 
@@ -27,9 +34,7 @@ class Checkpoints:
         draft = slot.with_suffix(".tmp")
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            written = 0
-            while written < len(body):  # CK1: write may take less than it was given
-                written += os.write(file, body[written:])
+            write_all(file, body)  # CK1
             os.fsync(file)  # CK2
         finally:
             os.close(file)

@@ -109,6 +109,8 @@ class Door:
             self._fold(entry.kind, audit.content(entry))
         self._slots = Checkpoints(directory / "checkpoints")
         self._generation, self._state = self._newest()
+        self._under_way: set[str] = set()  # keys of steps that are being asked for, from before their intent is durable
+        self._saving = asyncio.Lock()  # a checkpoint takes its generation and its slot for itself
         self._waiting: dict[str, asyncio.Future[str]] = {}
         self._lines: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._stop: StopRequest | None = None
@@ -225,7 +227,6 @@ class Door:
         """J1 to J4 of one step."""
         if not asked.task or asked.step < 0 or asked.sink not in self._sinks:
             raise Malformed(f"effect: needs a task, a step from 0, and a sink of {', '.join(sorted(self._sinks)) or 'none'} (got {asked.sink!r})")
-        key, sink = _key(self._agent, asked.task, asked.step), self._sinks[asked.sink]
         cls = asked.cls or (EffectClass.NEW if asked.step == 0 else EffectClass.INFLIGHT)
         if cls not in tuple(EffectClass):
             raise Malformed(f"class: one of {', '.join(EffectClass)} (got {cls!r})")
@@ -234,8 +235,17 @@ class Door:
             raise Malformed(
                 f"payload: {len(payload)} bytes of JSON are more than the {PAYLOAD_MAX} that one step may carry; send a reference to it instead"
             )
-        if key in self._waiting:
+        key = _key(self._agent, asked.task, asked.step)
+        if key in self._under_way:
             raise Malformed(f"effect: step {asked.step} of {asked.task} is under way already")
+        self._under_way.add(key)
+        try:
+            return await self._take_step(asked, key, cls, payload)
+        finally:
+            self._under_way.discard(key)
+
+    async def _take_step(self, asked: Asked, key: str, cls: str, payload: bytes) -> dict[str, Any]:
+        sink = self._sinks[asked.sink]
         if key in self._results.get(asked.task, {}):
             return {"status": "APPLIED", "result": self._results[asked.task][key]}
         if key in self._resolve:
@@ -318,11 +328,12 @@ class Door:
 
     async def _checkpoint(self, state: bytes) -> dict[str, Any]:
         """CK1 to CK4, then the record."""
-        generation = self._generation + 1
-        sealed = checkpoints.seal(Kept(generation, self._chain.seq, self._ended, self._open, state))
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._slots.write, generation, sealed)
-        await self._record("CKPT", {"generation": generation})
-        self._generation, self._state = generation, state
+        async with self._saving:
+            generation = self._generation + 1
+            sealed = checkpoints.seal(Kept(generation, self._chain.seq, self._ended, self._open, state))
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._slots.write, generation, sealed)
+            await self._record("CKPT", {"generation": generation})
+            self._generation, self._state = generation, state
         return {"generation": generation}
 
     def _newest(self) -> tuple[int, bytes]:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from killswitch.core.events import Effect, Input
+from killswitch.live.checkpoint import write_all
 
 LENGTH = struct.Struct(">I")
 
@@ -71,7 +72,7 @@ class TraceWriter:
 
     def write(self, entry: Entry) -> None:
         body = self._encoder.encode(entry)
-        os.write(self._file, LENGTH.pack(len(body)) + body)
+        write_all(self._file, LENGTH.pack(len(body)) + body)
 
     def close(self) -> None:
         os.close(self._file)

@@ -270,9 +270,21 @@ class Transport:
         finally:
             for half in halves:
                 half.cancel()
-            await asyncio.gather(*halves, return_exceptions=True)
+            ends = await asyncio.gather(*halves, return_exceptions=True)
             stream.writer.transport.abort()  # never wait_closed(): that waits on the peer
+            for end in ends:
+                self._take_note(end, peer)
         return stream.heard
+
+    def _take_note(self, end: BaseException | None, peer: str) -> None:
+        """How half a conversation ended. A fault of ours is told loudly, and ends this connection alone: a kill may come over the next."""
+        match end:
+            case BrokenFrame():
+                self._refuse(str(end), peer)
+            case None | OSError() | EOFError() | TimeoutError() | asyncio.CancelledError():
+                pass
+            case _:
+                asyncio.get_running_loop().call_exception_handler({"message": f"conversation with {peer}", "exception": end})
 
     async def _read(self, stream: _Stream, peer: str) -> None:
         while True:

@@ -210,3 +210,29 @@ def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None
         assert (await other.ask(id=2, do="hello"))["stop"] == {"drain": False}
 
     play(tmp_path, scene)
+
+
+def test_a_step_that_is_asked_for_twice_at_once_is_taken_once(tmp_path: Path) -> None:
+    effect = {"do": "effect", "task": "t", "step": 0, "sink": "ledger"}
+
+    async def scene(core: Core, enter: Callable[[], Awaitable[Program]]) -> None:
+        program = await enter()
+        program.say(id=1, **effect)
+        program.say(id=2, **effect)
+        answers = {answer.pop("id"): answer for answer in [await program.hear(), await program.hear()]}
+        assert answers[1] == {"status": "APPLIED", "result": "result 1"}
+        assert "under way already" in answers[2]["error"]
+        assert core.applied == 1
+
+    play(tmp_path, scene)
+    assert kinds(tmp_path) == ["INTENT", "RESULT"]
+
+
+def test_checkpoints_that_are_asked_for_at_once_take_a_generation_each(tmp_path: Path) -> None:
+    async def scene(_core: Core, enter: Callable[[], Awaitable[Program]]) -> None:
+        programs = [await enter() for _ in range(4)]
+        for number, program in enumerate(programs):
+            program.say(id=number, do="checkpoint", state=number)
+        assert sorted([(await program.hear())["generation"] for program in programs]) == [1, 2, 3, 4]
+
+    play(tmp_path, scene)

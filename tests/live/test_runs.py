@@ -19,7 +19,7 @@ from msgspec import structs
 from harness import audit_store
 from harness.history import Fact
 from harness.live import ledger, lever, packet_queue, recovery, small_disks, wall_port
-from harness.live.driver import Halted, PlayedLive, play
+from harness.live.driver import Halted, PlayedLive, Unclean, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.operations import Stopped
@@ -169,7 +169,7 @@ def test_disks_that_are_full_and_disks_that_are_lost_are_measured(tmp_path: Path
     assert {fact.node for fact in played.history.of("disk-failed")} == {SIDECAR}
     assert [fact.node for fact in played.history.of("replica-joined")] == ["replica/1"]
     assert played.history.of("node-crashed")[0].body["lost_records"] > 0
-    assert not ledger.is_mounted(str(tmp_path / "nodes" / "sidecar-acme-1"))
+    assert not (tmp_path / "nodes" / "sidecar-acme-1").is_mount()
     assert (tmp_path / "nodes" / "sidecar-acme-1" / "log.db").exists()  # what was on it is kept
 
 
@@ -376,6 +376,31 @@ def test_the_safety_lever_ends_a_run_and_keeps_the_next_from_starting(tmp_path: 
         play(short(), "killswitch", tmp_path / "second")
     assert not (tmp_path / "second").exists()
     assert lever.release()
+
+
+def test_the_safety_lever_is_seen_before_the_first_process_has_come_up(tmp_path: Path, mark: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(play, short(), "killswitch", tmp_path)
+        while not (tmp_path / "logs").exists():
+            time.sleep(0.001)
+        lever.pull("before it began")
+        played = run.result(timeout=15)
+    assert played.ended == "safety lever: before it began" and played.left == ()
+    assert "node-started" not in {fact.kind for fact in played.history}
+    assert lever.release()
+
+
+def test_what_is_left_after_an_interruption_is_named(tmp_path: Path, mark: str) -> None:
+    def watch(fact: Fact) -> None:
+        if fact.kind == "effect-applied":
+            with socket.socket(socket.AF_UNIX) as door:
+                door.bind(str(tmp_path / "door"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(Unclean, match="socket") as caught:
+        play(short(), "killswitch", tmp_path, watch)
+    assert isinstance(caught.value.__cause__, KeyboardInterrupt)
+    assert caught.value.left == (f"socket {tmp_path / 'door'}",)
 
 
 def test_what_will_not_go_is_named(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:

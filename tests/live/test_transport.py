@@ -167,6 +167,20 @@ def test_probes_are_answered_and_strangers_are_not() -> None:
     play(scene)
 
 
+def test_a_frame_that_breaks_after_the_greeting_ends_the_connection_and_is_counted() -> None:
+    async def scene() -> None:
+        port, refused = free_port(), list[tuple[str, str]]()
+        replica = Transport("replica/1", "", "cell", Inbox().deliver, refused=lambda why, who: refused.append((why, who)))
+        await replica.listen(port)
+        honest = frames.pack_hello(Hello("cell", "sidecar/acme/1", "replica/1"))
+        await converse(port, honest, b"\xff" * 64)
+        await until(lambda: bool(refused))
+        assert [who for _, who in refused] == ["sidecar/acme/1"] and replica.counters.refused == 1
+        await replica.close()
+
+    play(scene)
+
+
 def test_a_peer_that_turns_to_an_earlier_version_is_refused_but_for_its_prohibitions() -> None:
     async def scene() -> None:
         port, at_sidecar = free_port(), Inbox()

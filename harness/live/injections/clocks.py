@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from harness.live.clock_port import BentClock
-from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.ledger import File
 from killswitch.live.clock import PER_MILLION
 from killswitch.live.trace import monotonic_ns
@@ -150,9 +150,10 @@ class ClockStrobe(ClockFault):
     async def off(self) -> None:
         self.ended_ns = monotonic_ns()
         assert self.strobing is not None, "it is on"
-        self.strobing.cancel()
-        await asyncio.gather(self.strobing, return_exceptions=True)
-        self.stage.ledger.settle(self.entries)
+        try:
+            await end(self.strobing)
+        finally:
+            self.stage.ledger.settle(self.entries)
 
     async def aftermath(self) -> Attestation | None:
         """Where the nodes themselves read their clocks to be: on the one side and, had it the time to come back, on the other."""

@@ -31,6 +31,14 @@ class CapabilityMissing(Exception):
     """The schedule asks for a fault that this driver cannot make, in the shape that it asks for."""
 
 
+async def end(task: asyncio.Task[None]) -> None:
+    """End what a fault does in the background. Raises what it died of: a fault that stopped by itself was not there."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
+
+
 class Attestation(Struct, frozen=True):
     """``holds``: the measurement saw the fault. ``fired``: it also made a difference by itself, whatever else happens."""
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable
 
 from harness.live.cell import Cell, Conduit, Link, Route
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
+from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage, end
 from harness.live.injections.hosts import is_stopped
 from harness.live.probe import Measured, Outcome
 from harness.live.relay import Rule, Way
@@ -146,7 +146,6 @@ class Flapping(Partition):
             raise CapabilityMissing(f"{self.name}: period: the live driver needs {2 * FLAP_S:.1f}s or more, to measure a cut while it is on")
         self.deadline_s = min(self.deadline_s, self.half_s / 2)
         self.flapping: asyncio.Task[None] | None = None
-        self.flaps = 1
 
     async def attest(self) -> Attestation | None:
         seen = await super().attest()
@@ -154,10 +153,11 @@ class Flapping(Partition):
         return seen
 
     async def off(self) -> None:
-        if self.flapping is not None:
-            self.flapping.cancel()
-            await asyncio.gather(self.flapping, return_exceptions=True)
-        await super().off()
+        try:
+            if self.flapping is not None:
+                await end(self.flapping)
+        finally:
+            await super().off()
 
     async def _flap(self) -> None:
         while True:
