@@ -115,7 +115,7 @@ def doctor(*, json: Flag = False) -> Exit:
 
 
 def halt(reason: str = "pulled by hand", *, release: Flag = False) -> Exit:
-    """End every live run of this user within a second, and let none start until released.
+    """Have every live run of this user begin to end within a second, and let none start until released.
 
     Parameters
     ----------
