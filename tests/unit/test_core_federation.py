@@ -127,12 +127,17 @@ def test_no_cell_grants_or_promises_to_another_cells_agent() -> None:
 
 def test_a_grant_from_another_cell_is_not_counted() -> None:
     link = Link()
-    link.seats = {SIDECAR: Seat(config(SIDECAR))}
+    link.seats = {node: Seat(config(node)) for node in (*REPLICAS, SIDECAR)}
     link.boot()
+    link.run(3 * SECOND)  # it has a token
+    link.cut = lambda sender, to, message: True
+    link.run(3 * SECOND)  # and asks without being heard
     asked = link[SIDECAR].sent(LeaseRequest)[-1]
-    for replica in SOUTH:
-        link.tell(SIDECAR, LeaseReply(AGENT, asked.nonce, NO_TOKEN, replica, SECOND, "", asked.view, NO_TOKEN, 0), replica)
-    assert all(not round_.grants for round_ in link[SIDECAR].state.rounds.values())
+    grants = link[SIDECAR].state.rounds[asked.nonce].grants
+    for replicas, counted in ((SOUTH, []), (REPLICAS[:1], [REPLICAS[0]])):
+        for replica in replicas:
+            link.tell(SIDECAR, LeaseReply(AGENT, asked.nonce, asked.token, replica, SECOND, "", asked.view, NO_TOKEN, 0), replica)
+        assert list(grants) == counted
 
 
 def test_a_draft_waits_for_every_cell_that_it_concerns() -> None:

@@ -19,13 +19,12 @@ from killswitch.core.messages import (
     OrderPush,
     ResumeBody,
     ResumeCertificate,
-    ResumeDraft,
     ResumeStatus,
     ResumeSubmit,
 )
 from killswitch.core.stamps import NO_READING, Reading
 from tests.unit import pair
-from tests.unit.one_sided import ONE, THREE, TWO, accept, alone, control_plane, draft, drafts
+from tests.unit.one_sided import ONE, THREE, TWO, accept, alone, draft, drafts
 from tests.unit.pair import PARAMETERS, REPLICAS, SECOND, TRUST, Link, cell, id_of, mode
 
 VALID = 60 * SECOND
@@ -220,10 +219,3 @@ def test_approvers_who_took_too_long_are_asked_again_and_approve_the_new_draft()
     assert "EXPIRED" in stages
     assert stages.count("ACCEPTED") >= 1
     assert mode(link)[1] == "RUNNING"
-
-
-def test_without_a_link_to_break_nothing_expires() -> None:
-    link = control_plane()
-    accept(link, STOP, *REPLICAS)
-    assert hand_in(link, drafted(link)) == "ACCEPTED"
-    assert all(isinstance(each, ResumeDraft) for each in drafts(link))
