@@ -6,15 +6,18 @@ Owns the words of these commands and their answers. What an export is, and what 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
-from harness.exits import Exit
+from harness.exits import Exit, Refused, of_verdict
+from harness.verdict import Verdict
 
 audit_app = App(name="audit", help="Export one tenant's part of a run's audit trail, and verify such an export.", help_format="plaintext")
 Flag = Annotated[bool, Parameter(negative=())]
+_Read = TypeVar("_Read")
 
 
 @audit_app.command
@@ -38,12 +41,12 @@ def export(run: Path, *, tenant: str, out: Path | None = None, json: Flag = Fals
     from killswitch.core import audit_export
 
     try:
-        logs = audit_store.load(run)
-    except ValueError as broken:
-        return _complain(str(broken))
+        logs = _read(lambda: audit_store.load(run))
+    except Refused as refused:
+        return _complain(refused)
     tenants = sorted({audit_export.tenant_of(writer) for writer in logs} - {audit_export.EVERYBODY})
     if tenant not in tenants:
-        return _complain(f"--tenant: no node of it is in this run (got {tenant!r}); there are {', '.join(tenants) or 'none'}")
+        return _complain(Refused(f"--tenant: no node of it is in this run (got {tenant!r}); there are {', '.join(tenants) or 'none'}"))
     exported = audit_export.export(logs, tenant)
     place = out or run / audit_store.FOLDER / f"export-{tenant}.json"
     place.write_bytes(msgspec.json.format(msgspec.json.encode(exported), indent=1) + b"\n")
@@ -56,7 +59,9 @@ def export(run: Path, *, tenant: str, out: Path | None = None, json: Flag = Fals
 
 @audit_app.command
 def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
-    """Check an export: every record, link, head, cosignature and proof. Exit code 0 if all hold, 1 with the first that does not.
+    """Check an export: every record, link, head, cosignature and proof, and that no log ends before what others know of it.
+
+    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check.
 
     Parameters
     ----------
@@ -73,25 +78,34 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     from killswitch.core import audit_export
 
     try:
-        content = audit_store.read(file)
-        keyring = audit_store.load_keyring(keys or file.parent / audit_store.KEYRING_FILE)
-        verifier = keyring.verifier()
-    except ValueError as broken:
-        return _complain(str(broken))
+        content = _read(lambda: audit_store.read(file, "write one with `haltproof audit export RUN --tenant NAME`"))
+        keyring = _read(lambda: audit_store.load_keyring(keys or file.parent / audit_store.KEYRING_FILE))
+        verifier = _read(keyring.verifier)
+    except Refused as refused:
+        return _complain(refused)
     try:
         exported = msgspec.json.decode(content, type=audit_export.Export)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        report = audit_export.Report("malformed", why=f"{file}: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        report = audit_export.Report("malformed", why=f"{why}; an export is what `haltproof audit export RUN --tenant NAME` writes")
     else:
-        report = audit_export.verify(exported, verifier, keyring.witnesses)
-    place = ": ".join(part for part in (report.writer, f"record {report.seq}" if report.seq else "") if part)
-    words = f"invalid: {place or file}: {report.problem}: {report.why}"
-    if report.sound:
-        cosigned = sum(map(bool, report.covered.values()))
-        words = f"valid: {report.records} records in {len(report.covered)} logs, {cosigned} of these under cosigned heads"
-    answer = {"schema": "haltproof/audit-verify/1", "sound": report.sound, "problem": report.problem, "writer": report.writer, "seq": report.seq}
-    _answer(answer | {"why": report.why, "records": report.records, "covered": report.covered}, words, json)
-    return Exit.VALID if report.sound else Exit.INVALID
+        report = audit_export.verify(exported, verifier, keyring.witnesses, keyring.expected)
+    answer = {"schema": "haltproof/audit-verify/1", "verdict": report.verdict, "sound": report.sound, "problem": report.problem}
+    answer |= {"writer": report.writer, "seq": report.seq, "why": report.why, "records": report.records, "covered": report.covered}
+    _answer(answer | {"unseen": report.unseen}, report.words(str(file)), json)
+    return of_verdict(Verdict(report.verdict))
+
+
+def _read(load: Callable[[], _Read]) -> _Read:
+    """What ``load`` gives. Raises `Refused` where a file is not there, or is not what it has to be."""
+    from harness import audit_store
+
+    try:
+        return load()
+    except audit_store.NotThere as missing:
+        raise Refused(str(missing)) from missing
+    except ValueError as broken:
+        raise Refused(str(broken), Exit.SCENARIO) from broken
 
 
 def _answer(document: dict[str, Any], words: str, as_json: bool) -> None:
@@ -100,6 +114,6 @@ def _answer(document: dict[str, Any], words: str, as_json: bool) -> None:
     sys.stdout.write((msgspec.json.encode(document).decode() if as_json else words) + "\n")
 
 
-def _complain(why: str) -> Exit:
-    sys.stderr.write(f"{why}\n")
-    return Exit.USAGE
+def _complain(refused: Refused) -> Exit:
+    sys.stderr.write(f"{refused}\n")
+    return refused.code

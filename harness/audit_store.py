@@ -24,6 +24,11 @@ from killswitch.core.keys import Ed25519, KeyedHash, Signer
 FOLDER = "audit"
 TRAIL_FILE = "trail.jsonl"
 KEYRING_FILE = "keyring.json"
+PLAY_AGAIN = "`haltproof replay RUN/schedule.json --out DIR` plays the run again, and keeps its trail below DIR/runs"
+
+
+class NotThere(ValueError):
+    """A file that cannot be read at all: a name that was mistyped, more often than not."""
 
 
 class Trail(NamedTuple):
@@ -35,16 +40,30 @@ class Trail(NamedTuple):
 
 
 class Keyring(Struct, frozen=True):
-    """``scheme`` ed25519: ``public`` is {name: raw key}; simulated: ``secret`` verifies and signs alike. ``witnesses``: who may cosign."""
+    """``scheme`` ed25519: ``public`` is {name: raw key}; simulated: ``secret`` verifies and signs alike. ``witnesses``: who may cosign.
+    ``writers``: whose logs there are; a keyring that does not say knows of its witnesses alone."""
 
     scheme: Literal["ed25519", "simulated"]
     witnesses: tuple[str, ...]
+    writers: tuple[str, ...] = ()
     public: dict[str, bytes] = {}
     secret: bytes = b""
 
+    def __post_init__(self) -> None:
+        if not self.witnesses:
+            raise ValueError("witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas")
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """Whose logs an export has to hold, as far as they concern its tenant."""
+        return frozenset((*self.witnesses, *self.writers))
+
     def verifier(self) -> Signer:
         """Holds no key to sign with. Raises `ValueError` for a public key that is not 32 bytes."""
-        return KeyedHash(self.secret, ()) if self.scheme == "simulated" else Ed25519({}, self.public)
+        try:
+            return KeyedHash(self.secret, ()) if self.scheme == "simulated" else Ed25519({}, self.public)
+        except ValueError as error:
+            raise ValueError(f"keyring: public: {error}; take the keyring.json below audit/ of the kept run") from error
 
 
 def keep(place: Path, trail: Trail | None) -> None:
@@ -59,7 +78,8 @@ def keep(place: Path, trail: Trail | None) -> None:
     (folder / TRAIL_FILE).write_bytes(msgspec.json.Encoder().encode_lines(audit_merge.linear(audit_merge.union(stamped))))
     witnesses = tuple(sorted(writer for writer in trail.logs if writer.startswith("replica/")))
     scheme: Literal["ed25519", "simulated"] = "ed25519" if trail.public else "simulated"
-    keyring = Keyring(scheme, witnesses, public=dict(trail.public), secret=trail.secret)
+    writers = tuple(sorted(writer for writer, (records, _) in trail.logs.items() if records))
+    keyring = Keyring(scheme, witnesses, writers, dict(trail.public), trail.secret)
     (folder / KEYRING_FILE).write_bytes(msgspec.json.encode(keyring) + b"\n")
 
 
@@ -68,26 +88,33 @@ def load(place: Path) -> dict[str, list[Record]]:
     file = place / FOLDER / TRAIL_FILE
     decoder = msgspec.json.Decoder(Stamped)
     logs: dict[str, list[Record]] = {}
-    for number, line in enumerate(read(file).splitlines(), start=1):
+    for number, line in enumerate(read(file, "name the folder of a kept run, such as out/run/runs/NAME-SEED").splitlines(), start=1):
         try:
             entry = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}:{number}: {error}; the file is broken, or of another version") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"{file}:{number}: {_why(error)}; the file is broken or cut: {PLAY_AGAIN}") from error
         logs.setdefault(entry.writer, []).append(entry.record)
+    if not logs:
+        raise ValueError(f"{file}: there is no record in it; {PLAY_AGAIN}")
     return {writer: sorted(records, key=lambda record: record.seq) for writer, records in logs.items()}
 
 
 def load_keyring(file: Path) -> Keyring:
     """Raises `ValueError` naming the file if it is missing or broken."""
+    content = read(file, "name the keyring.json below audit/ of the kept run with --keys")
     try:
-        return msgspec.json.decode(read(file), type=Keyring)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: {error}; a keyring holds scheme, witnesses, and public or secret") from error
+        return msgspec.json.decode(content, type=Keyring)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: {_why(error)}; this is no keyring: name the keyring.json below audit/ of the kept run with --keys") from error
 
 
-def read(file: Path) -> bytes:
-    """Raises `ValueError` naming a file that cannot be read."""
+def read(file: Path, remedy: str) -> bytes:
+    """Raises `NotThere` naming a file that cannot be read, and ``remedy``."""
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}); a kept run is a folder such as out/run/runs/NAME-SEED") from error
+        raise NotThere(f"{file}: cannot be read ({error.strerror}); {remedy}") from error
+
+
+def _why(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

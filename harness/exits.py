@@ -16,7 +16,7 @@ class Exit(IntEnum):
     RESIDUE = 4
     CAPABILITY = 5
     USAGE = 64
-    SCENARIO = 65
+    SCENARIO = 65  # or another file that is not what it has to be
     BUG = 70
     INTERRUPTED = 130
     TERMINATED = 143

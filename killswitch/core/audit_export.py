@@ -12,11 +12,14 @@ alone. A hash hides content only as far as it cannot be guessed; what must not b
 |a record edited|its hash, and every hash and root after it|
 |one deleted, added, or two swapped|sequence numbers, links, roots|
 |the end cut off below a cosigned size|the cosigned head is longer than the log|
+|the end cut off with the heads over it|what other logs of the export claim of it (`audit_claims`)|
+|a log left out whole|whoever verifies says which logs there have to be|
 |everything rewritten, hashes and all|the roots that witnesses cosigned|
 |two logs shown to two people|two cosigned heads of one size, or a root that fits only one of them|
 
-What no proof can show: that a record of a replica which is shown as a bare hash is not the tenant's. The logs of a tenant's own sidecars,
-agents and sinks have to be shown whole.
+What no proof can show: that a record of a replica which is shown as a bare hash, and of which no other log speaks, is not the tenant's; and that
+an end was cut off which nobody cosigned and no other log of the export speaks of. The logs of a tenant's own sidecars, agents and sinks have to be
+shown whole.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from killswitch.core.heads import Cosignature, Sth
-from killswitch.core import audit, codec, intent, merkle, transparency
+from killswitch.core import audit, audit_claims, codec, intent, merkle, transparency
+from killswitch.core.audit_claims import Claim
 from killswitch.core.events import Record
 from killswitch.core.keys import Signer
 from killswitch.core.messages import OrderBody, ResumeBody
@@ -55,8 +59,11 @@ class Export(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """``problem`` is empty for an export that verifies, else one of edited, deleted, reordered, truncated, forked, unproven, foreign or
-    malformed; ``writer`` and ``seq`` (0: the log as a whole) say where, ``why`` in words. ``covered``: {writer: largest cosigned size}."""
+    """``problem`` is empty for an export that verifies, else one of edited, deleted, reordered, truncated, forked, unproven, foreign, incomplete,
+    malformed, or `NOTHING`; ``writer`` and ``seq`` (0: the log as a whole) say where, ``why`` in words.
+
+    ``covered``: {writer: largest cosigned size}; ``sizes``: {writer: records in all}; ``unseen``: logs that others speak of, and nobody asked for.
+    """
 
     problem: str = ""
     writer: str = ""
@@ -64,10 +71,33 @@ class Report(Struct, frozen=True):
     why: str = ""
     records: int = 0
     covered: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    unseen: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
         return not self.problem
+
+    @property
+    def verdict(self) -> str:
+        """``valid``, ``invalid``, or ``unknown`` where there was nothing to check."""
+        return "valid" if self.sound else "unknown" if self.problem == NOTHING else "invalid"
+
+    def words(self, place: str) -> str:
+        """The report for people, verdict first. ``place``: the file."""
+        if not self.sound:
+            where = ": ".join(part for part in (self.writer or place, f"record {self.seq}" if self.seq else "") if part)
+            return f"{self.verdict}: {where}: {self.problem}: {self.why}"
+        bare = [f"{writer} after record {self.covered[writer]}" for writer, size in self.sizes.items() if self.covered[writer] < size]
+        lines = [f"valid: {self.records} records in {len(self.sizes)} logs, {sum(map(bool, self.covered.values()))} of these under cosigned heads"]
+        if bare:
+            lines.append(f"beyond the last cosigned head, where only what other logs say would show a cut: {', '.join(bare)}")
+        if self.unseen:
+            lines.append(f"spoken of, and not in this export: {', '.join(self.unseen)}")
+        return "\n".join(lines)
+
+
+NOTHING: Final = "empty"
 
 
 # -- whose a record is -------------------------------------------------------------------------------------------------------------------
@@ -172,13 +202,18 @@ class _Wrong(Exception):
         self.problem, self.seq = problem, seq
 
 
-def verify(exported: Export, signer: Signer, witnesses: Collection[str]) -> Report:
-    """Check everything that an export claims, with public keys (``signer``) and the names of those who may cosign. Total."""
+def verify(exported: Export, signer: Signer, witnesses: Collection[str], expected: Collection[str]) -> Report:
+    """Check everything that an export claims, with public keys (``signer``) and the names of those who may cosign. Total.
+
+    ``expected``: the writers whose logs have to be in it, as far as they concern the tenant; have them from somebody else than the export.
+    """
     covered: dict[str, int] = {}
     records = 0
-    names = [log.writer for log in exported.logs]
-    if exported.schema != SCHEMA or len(set(names)) != len(names):
+    logs = {log.writer: log for log in exported.logs}
+    if exported.schema != SCHEMA or len(logs) != len(exported.logs):
         return Report("malformed", why=f"not one {SCHEMA} with each log once")
+    if not any(log.hashes or log.records for log in exported.logs):
+        return Report(NOTHING, why="no log in it has a record, so it shows nothing")
     for log in exported.logs:
         try:
             _check_records(log, exported.tenant)
@@ -188,7 +223,56 @@ def verify(exported: Export, signer: Signer, witnesses: Collection[str]) -> Repo
         except (ValueError, TypeError, OverflowError, AttributeError) as error:  # a shape that no exporter makes
             return Report("malformed", log.writer, 0, f"cannot be read: {error}", records, covered)
         records += len(log.records)
-    return Report(records=records, covered=covered)
+    claims = [claim for log in exported.logs for claim in audit_claims.claims(log.writer, log.records, signer)]
+    left_out = _left_out(exported, expected, claims)
+    if left_out is not None:
+        return left_out
+    for writer, log in logs.items():
+        try:
+            covered[writer] = max(covered[writer], _check_claims(log, [claim for claim in claims if claim.about == writer]))
+        except _Wrong as wrong:
+            return Report(wrong.problem, writer, wrong.seq, str(wrong), records, covered)
+    unseen = tuple(sorted({claim.about for claim in claims} - set(logs)))
+    return Report(records=records, covered=covered, sizes={writer: len(log.hashes) for writer, log in logs.items()}, unseen=unseen)
+
+
+def _left_out(exported: Export, expected: Collection[str], claims: Sequence[Claim]) -> Report | None:
+    """What is wrong with an export that lacks logs which have to be in it; None if none is missing."""
+    shown = {log.writer for log in exported.logs if log.hashes}
+    missing = sorted(writer for writer in expected if tenant_of(writer) in (EVERYBODY, exported.tenant) and writer not in shown)
+    if not missing:
+        return None
+    proofs = {claim.about: claim for claim in reversed(claims)}
+    named = ", ".join(f"{writer} (of which {proofs[writer].source} speaks)" if writer in proofs else writer for writer in missing)
+    return Report("incomplete", missing[0], 0, f"nothing is in the export of {named}")
+
+
+def _check_claims(log: LogExport, claims: Sequence[Claim]) -> int:
+    """Everything that other logs prove of this one is so. The largest size that one of them has on record as cosigned."""
+    roots = _roots_at(log.hashes, {claim.size for claim in claims})
+    held = audit_claims.marks(log.records)
+    end = len(log.hashes)
+    for claim in claims:
+        if claim.size > end:
+            raise _Wrong("truncated", end, f"the log ends at {end}, and {claim.source} is over {claim.size} records of it: its end was cut off")
+        if claim.size and roots[claim.size] != claim.root:
+            raise _Wrong("forked", claim.size, f"this is not the log of which {claim.source} is over the first {claim.size} records")
+        if claim.mark and claim.mark not in held:
+            kind = claim.mark.partition(" ")[0]
+            withheld = "the record is withheld" if log.writer.startswith("replica/") else "there were two logs of that name"
+            raise _Wrong("truncated", end, f"the log ends at {end} without the {kind} that {claim.source} rests on: its end was cut off, or {withheld}")
+    return max((claim.size for claim in claims), default=0)
+
+
+def _roots_at(hashes: Sequence[bytes], sizes: Collection[int]) -> dict[int, bytes]:
+    """{size: root} of those ``sizes`` that a log of these record hashes has reached."""
+    frontier = merkle.Frontier()
+    roots = {}
+    for entry in hashes:
+        frontier.append(merkle.leaf_hash(entry))
+        if frontier.size in sizes:
+            roots[frontier.size] = frontier.root()
+    return roots
 
 
 def _check_records(log: LogExport, tenant: str) -> None:
@@ -232,12 +316,9 @@ def _check_heads(log: LogExport, signer: Signer, witnesses: Collection[str]) -> 
         head = _read_head(log, text, signer, witnesses)
         if roots.setdefault(head.size, head.root) != head.root:
             raise _Wrong("forked", head.size, f"{log.writer} signed two different heads of size {head.size}")
-    frontier = merkle.Frontier()
-    for entry in log.hashes:
-        frontier.append(merkle.leaf_hash(entry))
-        root = roots.get(frontier.size)
-        if root is not None and root != frontier.root():
-            raise _Wrong("forked", frontier.size, f"this is not the log whose first {frontier.size} records were cosigned")
+    for size, root in _roots_at(log.hashes, roots).items():
+        if root != roots[size]:
+            raise _Wrong("forked", size, f"this is not the log whose first {size} records were cosigned")
     covered = max(roots, default=0)
     if covered > len(log.hashes):
         raise _Wrong("truncated", len(log.hashes), f"the log ends at {len(log.hashes)}, and {covered} records of it were cosigned")

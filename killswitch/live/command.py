@@ -265,7 +265,7 @@ def approve(file: Path, *, who: Who = "", config: Config = HERE) -> int:
 
 @audit_app.command
 def export(*, tenant: str, out: Path, replica: str = "", who: Who = "", config: Config = HERE) -> int:
-    """Fetch a tenant's part of a replica's log, with proofs.
+    """Fetch a tenant's part of every replica's log, with proofs. Exit code 2 if a replica did not answer.
 
     Parameters
     ----------
@@ -274,31 +274,41 @@ def export(*, tenant: str, out: Path, replica: str = "", who: Who = "", config: 
     out
         The file to write.
     replica
-        Whose log; that of whoever answers first if left out.
+        The log of this replica alone.
     who
         As whom; it takes the role of an auditor.
     config
         The cell's file.
     """
-    from killswitch.live import operator
+    from killswitch.live import auditor
 
-    return operator.export(_person(config, who), tenant, replica, out)
+    return auditor.export(_person(config, who), _load(config), tenant, replica, out)
 
 
 @audit_app.command
-def verify(file: Path, *, config: Config = HERE) -> int:
-    """Check an export: every record, link, head, cosignature and proof. Exit code 1 with the first that does not hold.
+def verify(file: Path, *, keys: Path | None = None, replica: str = "", config: Config = HERE) -> int:
+    """Check an export: every record, link, head, cosignature and proof, and that no log is missing, or ends before what others know of it.
+
+    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check.
 
     Parameters
     ----------
     file
         What killswitch audit export wrote.
+    keys
+        The cell's public keys, without its file: the public.json that killswitch pki wrote. Have them from somebody else than the export.
+    replica
+        The log of this replica alone has to be in it.
     config
-        The cell's file, for the public keys. Have them from somebody else than the export.
+        The cell's file, for its replicas and public keys, if --keys is left out.
     """
-    from killswitch.live import operator
+    from killswitch.live import auditor
+    from killswitch.live import pki as made
 
-    return operator.verify(_load(config), file)
+    if keys is not None:
+        return auditor.verify(file, keys, replica)
+    loaded = _load(config)
+    return auditor.verify(file, loaded.pki / made.PUBLIC, replica, tuple(f"replica/{name}" for name in loaded.cell.replicas))
 
 
 # -- Common ----------------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What people do to a cell from the command line: order, look, approve, resume, audit.
+"""What people do to a cell from the command line: order, look, approve, resume. Auditing has a module of its own (``auditor``).
 
 Owns the words in which the answers are given, and the exit code of each. Must not know HTTP (``remote``). An answer says what is proven, what is
 merely bounded, and what is not known, and never takes one for the other.
@@ -15,15 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from killswitch.core import audit_export, policy
+from killswitch.core import policy
 from killswitch.core.bundles import RolloutRequest, Stage
-from killswitch.core.keys import EVERY_TENANT, Ed25519
+from killswitch.core.keys import EVERY_TENANT
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
 from killswitch.core.trust import read_draft
-from killswitch.live import pki
-from killswitch.live.config import Loaded, duration_ns
+from killswitch.live.config import duration_ns
 from killswitch.live.exits import Exit, Wrong
 from killswitch.live.remote import Answer, Refused, Remote, Unreachable
 
@@ -149,32 +146,6 @@ def approve(remote: Remote, file: Path) -> int:
 def submit(remote: Remote, file: Path, *, as_json: bool) -> int:
     """Hand in a draft that others have approved."""
     return _hand_in(remote, _read_draft(file), as_json=as_json)
-
-
-def export(remote: Remote, tenant: str, replica: str, out: Path) -> int:
-    """Fetch a tenant's part of a replica's log."""
-    answer = _asked(lambda: remote.ask("GET", f"/v1/audit/{tenant}", replica=replica), "try another --replica")
-    out.write_text(json.dumps(answer.body, indent=1) + "\n", "utf-8")
-    records = sum(len(log["records"]) for log in answer.body["logs"])
-    print(f"{out}: {records} records of {tenant} at replica {answer.replica}; killswitch audit verify {out}")
-    return Exit.DONE
-
-
-def verify(loaded: Loaded, file: Path) -> int:
-    """Check an export with public keys alone."""
-    try:
-        exported = msgspec.json.decode(file.read_bytes(), type=audit_export.Export)
-    except msgspec.DecodeError as error:
-        print(f"invalid: {file}: {error}")
-        return Exit.REFUSED
-    witnesses = [f"replica/{name}" for name in loaded.cell.replicas]
-    report = audit_export.verify(exported, Ed25519({}, pki.public_keys(loaded.pki)), witnesses)
-    if not report.sound:
-        print(f"invalid: {report.writer or file}{f': record {report.seq}' if report.seq else ''}: {report.problem}: {report.why}")
-        return Exit.REFUSED
-    covered = ", ".join(f"{writer} cosigned up to record {size}" for writer, size in report.covered.items())
-    print(f"valid: {report.records} records; {covered}")
-    return Exit.DONE
 
 
 # -- In words ------------------------------------------------------------------------------------------------------------------------

@@ -159,10 +159,14 @@ def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, 
         assert running.run("audit", "export", "--tenant", "acme", "--out", str(file), person="carol").returncode == 0
         checked = running.run("audit", "verify", str(file))
         assert checked.returncode == 0, checked.stdout
-        return "up to record 0" not in checked.stdout
+        return "after record 0" not in checked.stdout
 
     until(covered, 20)
     sound = json.loads(file.read_text())
+    assert [log["writer"] for log in sound["logs"]] == ["replica/1", "replica/2", "replica/3"]
+    keys = tmp_path / "public.json"
+    keys.write_bytes((running.directory / "pki" / "public.json").read_bytes())
+    assert running.run("audit", "verify", str(file), "--keys", str(keys), "--config", str(tmp_path / "none.yaml")).returncode == 0
     records = sound["logs"][0]["records"]
     assert "ORDER_ACCEPTED" in {record[2] for record in records}
     changes: dict[str, Callable[[Any], object]] = {
@@ -178,6 +182,13 @@ def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, 
         checked = running.run("audit", "verify", str(file))
         assert checked.returncode == 1, name
         assert checked.stdout.startswith("invalid: replica/1"), checked.stdout
+    for left, code, said in ((sound["logs"][1:], 1, "invalid: replica/1: incomplete: "), ([], 2, f"unknown: {file}: empty: ")):
+        file.write_text(json.dumps({**sound, "logs": left}))
+        checked = running.run("audit", "verify", str(file))
+        assert (checked.returncode, checked.stdout.startswith(said)) == (code, True), checked
+    assert running.run("audit", "export", "--tenant", "acme", "--out", str(file), "--replica", "2", person="carol").returncode == 0
+    assert running.run("audit", "verify", str(file)).returncode == 1
+    assert running.run("audit", "verify", str(file), "--replica", "2").returncode == 0
 
 
 def test_a_policy_is_tried_and_taken_back(running: Cell, tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def assert_auditable(played: PlayedLive) -> None:
     audit_store.keep(played.directory, audit_store.Trail(played.logs, public=played.public))
     exported = audit_export.export(audit_store.load(played.directory), "acme")
     keyring = audit_store.load_keyring(played.directory / audit_store.FOLDER / audit_store.KEYRING_FILE)
-    report = audit_export.verify(exported, keyring.verifier(), keyring.witnesses)
+    report = audit_export.verify(exported, keyring.verifier(), keyring.witnesses, keyring.expected)
     assert keyring.scheme == "ed25519" and report.sound and report.records > 20 and report.covered[SIDECAR] > 0, report
     strangers = structs.replace(keyring, public={name: bytes(32) for name in keyring.public})
-    assert not audit_export.verify(exported, strangers.verifier(), keyring.witnesses).sound
+    assert not audit_export.verify(exported, strangers.verifier(), keyring.witnesses, keyring.expected).sound
 
 
 def test_most_hazards_of_the_library_play_live() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -77,3 +78,35 @@ def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path, capsys: pytest.C
     garbage.write_text("{")
     assert audit_cli.verify(garbage, keys=run / "audit" / "keyring.json") is Exit.INVALID
     assert "malformed" in capsys.readouterr().out
+
+
+def test_an_export_without_a_log_is_incomplete_and_one_without_any_is_unknown(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = msgspec.json.decode(exported(run, capsys).read_bytes())
+    logs, file, keys = document["logs"], tmp_path / "export.json", run / "audit" / "keyring.json"
+    for number, log in enumerate(logs):
+        file.write_bytes(msgspec.json.encode({**document, "logs": logs[:number] + logs[number + 1 :]}))
+        assert audit_cli.verify(file, keys=keys) is Exit.INVALID
+        assert capsys.readouterr().out.startswith(f"invalid: {log['writer']}: incomplete: ")
+    file.write_bytes(msgspec.json.encode({**document, "logs": []}))
+    assert audit_cli.verify(file, keys=keys) is Exit.UNKNOWN
+    assert capsys.readouterr().out.startswith(f"unknown: {file}: empty: ")
+
+
+def test_a_keyring_that_knows_nobody_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keyring.json"
+    keys.write_text('{"scheme": "simulated", "witnesses": []}')
+    assert audit_cli.verify(exported(run, capsys), keys=keys) is Exit.SCENARIO
+    assert "witnesses: there are none" in capsys.readouterr().err
+
+
+def test_a_trail_of_a_kept_run_that_was_cut_is_found_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever cuts the trail itself, and exports what is left, is given away by the keyring, or by what other logs say of the rest."""
+    shutil.copytree(run / "audit", tmp_path / "audit")
+    lines = (run / "audit" / "trail.jsonl").read_bytes().splitlines(keepends=True)
+    for writer in ("replica/2", "sidecar/acme/1", "agent/acme/1"):
+        own = [line for line in lines if f'"writer":"{writer}"'.encode() in line]
+        (tmp_path / "audit" / "trail.jsonl").write_bytes(b"".join(line for line in lines if line not in own[len(own) // 2 :]))
+        assert audit_cli.verify(exported(tmp_path, capsys)) is Exit.INVALID
+        assert capsys.readouterr().out.startswith(f"invalid: {writer}: record {len(own) // 2}: truncated: ")

@@ -12,13 +12,13 @@ from killswitch.core import audit, audit_export, codec, transparency
 from killswitch.core.audit_export import Export, LogExport, Report, export, verify
 from killswitch.core.events import Record
 from killswitch.core.messages import OrderBody
-from tests.unit.trails import SIGNER, WITNESSES, Log, grown, records
+from tests.unit.trails import SIGNER, WITNESSES, WRITERS, Log, grown, records
 
 ACME = export(records(grown()), "acme")
 
 
 def checked(exported: Export) -> Report:
-    return verify(exported, SIGNER, WITNESSES)
+    return verify(exported, SIGNER, WITNESSES, WRITERS)
 
 
 def log_of(exported: Export, writer: str) -> LogExport:
@@ -108,7 +108,7 @@ class TestNamedProblems:
         assert checked(with_log(ACME, cut)).problem == "truncated"
 
     def test_a_log_cut_off_above_every_head_still_verifies(self) -> None:
-        """What nobody witnessed may be lost in a crash; there is no telling that from a cut."""
+        """What nobody witnessed, and nothing else in the export speaks of, may be lost in a crash; there is no telling that from a cut."""
         log = log_of(ACME, "sidecar/acme/1")
         assert checked(with_log(ACME, structs.replace(log, hashes=log.hashes[:4], records=log.records[:4], proofs=log.proofs[:4]))).sound
 
@@ -133,7 +133,7 @@ class TestNamedProblems:
 
     @pytest.mark.parametrize("witnesses", [(), ("replica/3",), ("sidecar/acme/1",)])
     def test_cosignatures_of_people_who_are_no_witnesses(self, witnesses: tuple[str, ...]) -> None:
-        assert verify(ACME, SIGNER, witnesses).problem == "unproven"
+        assert verify(ACME, SIGNER, witnesses, WRITERS).problem == "unproven"
 
     def test_nobody_witnesses_himself(self) -> None:
         logs = grown()
@@ -149,6 +149,78 @@ class TestNamedProblems:
         assert checked(structs.replace(ACME, logs=ACME.logs * 2)).problem == "malformed"
         log = ACME.logs[0]
         assert checked(with_log(ACME, structs.replace(log, proofs=()))).problem == "malformed"
+
+
+class TestCutEnds:
+    """An end that is cut off with all heads over it, and logs that are left out: other logs of the export still speak of them."""
+
+    @pytest.mark.parametrize("writer", ["replica/1", "replica/2"])
+    def test_a_log_cut_with_its_heads_is_named_with_what_proves_it(self, writer: str) -> None:
+        log = log_of(ACME, writer)
+        report = checked(with_log(ACME, structs.replace(log, hashes=log.hashes[:1], records=log.records[:1], proofs=((),), heads=())))
+        other = "replica/2" if writer == "replica/1" else "replica/1"
+        assert (report.problem, report.writer, report.seq) == ("truncated", writer, 1)
+        assert report.why.startswith("the log ends at 1")
+        assert f"of {other} (" in report.why
+        assert "cut off" in report.why
+
+    @pytest.mark.parametrize("writer", [writer for writer in WRITERS if "globex" not in writer])
+    def test_a_log_that_is_left_out_is_named(self, writer: str) -> None:
+        report = checked(structs.replace(ACME, logs=tuple(log for log in ACME.logs if log.writer != writer)))
+        assert (report.problem, report.writer, report.verdict) == ("incomplete", writer, "invalid")
+        emptied = structs.replace(log_of(ACME, writer), hashes=(), records=(), proofs=(), heads=())
+        assert checked(with_log(ACME, emptied)).problem == "incomplete"
+
+    def test_a_log_that_nobody_asked_for_is_named_all_the_same(self) -> None:
+        logs = grown()
+        logs["replica/1"].add("EVIDENCE", {"agent": "acme/9", "order": "o", "stage": "STOPPED_CLEAN", "token": [1, 1, "a"]})
+        report = checked(export(records(logs), "acme"))
+        assert (report.sound, report.unseen) == (True, ("sidecar/acme/9",))
+        assert "not in this export: sidecar/acme/9" in report.words("x")
+
+    @pytest.mark.parametrize(
+        ("by", "claim", "about", "held"),
+        [
+            ("replica/1", ("EVIDENCE", {"agent": "acme/1", "order": "o", "stage": "STOPPED_CLEAN", "token": [1, 1, "a"]}), "sidecar/acme/1",
+             ("EVIDENCE", {"order": "o", "stage": "STOPPED_CLEAN", "token": [1, 1, "a"], "checkpoint": 0, "in_doubt": []})),
+            ("replica/1", ("FENCE_ACKED", {"sink": "sink/acme/s", "agent": "acme/1", "token": [1, 2, ""], "order": "o"}), "sink/acme/s",
+             ("FENCE", {"agent": "acme/1", "token": [1, 2, ""], "order": "o"})),
+            ("sink/acme/s", ("APPLIED", {"agent": "acme/1", "key": "k", "token": [1, 1, "a"], "result": "", "again": False, "cls": "new"}),
+             "agent/acme/1", ("INTENT", {"key": "k", "step": 0, "task": ["t", "s", 1, 1, False]})),
+        ],
+    )  # fmt: skip
+    def test_what_one_log_rests_on_has_to_be_in_the_other(
+        self, by: str, claim: tuple[str, dict[str, object]], about: str, held: tuple[str, dict[str, object]]
+    ) -> None:
+        logs = grown()
+        for writer in (by, about):
+            logs.setdefault(writer, Log(writer).add("BOOT", {"instance": "1.1", "records": 0}))
+        logs[about].add(*held)
+        logs[by].add(*claim)
+        whole = export(records(logs), "acme")
+        assert checked(whole).sound
+        log = log_of(whole, about)
+        cut = structs.replace(log, hashes=log.hashes[:-1], records=log.records[:-1], proofs=log.proofs[:-1])
+        report = checked(with_log(whole, cut))
+        assert (report.problem, report.writer, report.seq) == ("truncated", about, len(cut.hashes))
+        assert f"without the {held[0]} that record" in report.why
+
+    def test_a_cosignature_of_another_log_of_that_name_is_a_fork(self) -> None:
+        logs = grown()
+        logs["replica/1"].cosign(Log("replica/2").add("BOOT", {"instance": "9", "records": 0}).head())
+        whole = export(records(logs), "acme")
+        log = log_of(whole, "replica/2")
+        assert checked(with_log(whole, structs.replace(log, heads=(), proofs=((),) * len(log.proofs)))).problem == "forked"
+
+    @pytest.mark.parametrize("logs", [(), tuple(LogExport(writer, (), (), (), ()) for writer in WRITERS)])
+    def test_an_export_with_nothing_in_it_shows_nothing(self, logs: tuple[LogExport, ...]) -> None:
+        report = checked(Export(audit_export.SCHEMA, "acme", logs))
+        assert (report.sound, report.verdict, report.problem) == (False, "unknown", "empty")
+
+    def test_how_much_lies_beyond_every_head_is_said(self) -> None:
+        report = checked(ACME)
+        assert report.verdict == "valid"
+        assert all(f"{writer} after record {report.covered[writer]}" in report.words("x") for writer in ("replica/1", "sidecar/acme/1"))
 
 
 # -- every way of tampering ----------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from killswitch.core.publication import head_parts
 
 SIGNER = KeyedHash(b"trails")
 WITNESSES = ("replica/1", "replica/2", "replica/3")
+WRITERS = ("replica/1", "replica/2", "sidecar/acme/1", "sidecar/acme/2", "sidecar/globex/1")
 
 
 class Log:
@@ -52,7 +53,7 @@ def resume(tenant: str, raw: bytes) -> bytes:
 
 def grown() -> dict[str, Log]:
     """Two replicas and three sidecars. Every log but replica/2's is cosigned by replica/2, at two sizes, with some records after the last head."""
-    logs = {writer: Log(writer) for writer in ("replica/1", "replica/2", "sidecar/acme/1", "sidecar/acme/2", "sidecar/globex/1")}
+    logs = {writer: Log(writer) for writer in WRITERS}
     first = logs["replica/1"].add("BOOT", {"instance": "1.1", "records": 0})
     for tenant in ("acme", "globex"):
         raw = order(tenant)
@@ -68,6 +69,8 @@ def grown() -> dict[str, Log]:
             log.add("BOOT", {"instance": "1.1", "records": 0}).add("GATE_CHANGE", {"gate": 0, "mode": "RUNNING", "token": [1, 1, "a"]})
             log.add("GATE_CHANGE", {"gate": 2, "mode": "STANDBY", "token": [1, 1, "a"]})
     witness = logs["replica/2"].add("BOOT", {"instance": "1.1", "records": 0})
+    for tenant in ("acme", "globex"):
+        witness.add("ORDER_ACCEPTED", {"raw": order(tenant), "signer": "replica/1", "signature": b"s"})
     early = [log.head(2) for writer, log in logs.items() if writer != "replica/2"]
     witness.cosign(*early[:1]).cosign(*early[1:])
     for log in logs.values():
