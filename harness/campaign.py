@@ -211,6 +211,7 @@ def keep_one(judged: Judged, out: Path) -> None:
 
 def of_one(run: RunResult, out: Path) -> Campaign:
     """A campaign of a single run, without a scenario file at hand: its verdict is the run's."""
-    return summarise(
+    campaign = summarise(
         [run], {}, driver=run.driver, implementation=run.implementation, version=version(), wall_s=run.wall_s, out=out, replay="haltproof replay"
     )
+    return structs.replace(campaign, verdict=run.verdict)

@@ -345,19 +345,23 @@ def schema() -> Exit:
 
 @app.command
 def report(results: Path = DEFAULT_OUT) -> Exit:
-    """Render the report of a results directory again.
+    """Render the report of a results directory again, if its files agree with each other.
 
     Parameters
     ----------
     results
         What `haltproof run --out` wrote.
     """
+    from harness import agreement
     from reports.render import render
 
     try:
+        agreement.demand(results)
         print(render(results))
+    except results_store.Missing as missing:
+        raise Refused(str(missing)) from missing
     except ValueError as broken:
-        raise Refused(str(broken)) from broken
+        raise Refused(str(broken), Exit.SCENARIO) from broken
     return Exit.VALID
 
 

@@ -133,18 +133,34 @@ def load_findings(out: Path, run: RunResult) -> tuple[Finding, ...]:
     return _decode(place, _read(place), tuple[Finding, ...])
 
 
+def kept_problems(out: Path, runs: Iterable[RunResult]) -> list[str]:
+    """What the folders of kept runs say otherwise than ``runs.jsonl``, each as ``place: problem``."""
+    found = []
+    for run in runs:
+        if run.kept and load_findings(out, run) != run.findings:
+            found.append(f"{out / run.kept / FINDINGS_FILE}: not the findings of {run.scenario!r}, seed {run.seed}, in {RUNS_FILE}")
+        if run.kept and len(facts := _read(out / run.kept / HISTORY_FILE).splitlines()) != run.facts:
+            found.append(f"{out / run.kept / HISTORY_FILE}: {len(facts)} facts, and {RUNS_FILE} says {run.facts}")
+    return found
+
+
+class Missing(ValueError):
+    """A file of the results is not there: a directory that was mistyped, more often than not."""
+
+
 def _read(place: Path) -> bytes:
     try:
         return place.read_bytes()
     except OSError as error:
-        raise ValueError(f"{place}: cannot be read ({error.strerror}); is this the directory that `haltproof run --out` wrote?") from error
+        raise Missing(f"{place}: cannot be read ({error.strerror}); is this the directory that `haltproof run --out` wrote?") from error
 
 
 def _decode(place: Path | str, content: bytes, form: type[_Document]) -> _Document:
     try:
         return msgspec.json.decode(content, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{place}: {error}; the file is broken, or of another version") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{place}: {why}; the file is broken, or of another version") from error
 
 
 def _write_whole(place: Path, content: bytes) -> None:

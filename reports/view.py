@@ -179,7 +179,8 @@ def _headline(campaign: Campaign) -> Headline:
     elif campaign.verdict is Verdict.UNKNOWN:
         sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass." if undecided else "Nothing was decided."
     else:
-        sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'} of {scenarios}."
+        of = f" of {scenarios}" if campaign.scenarios else ""  # a run that was replayed stands alone
+        sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'}{of}."
     if campaign.vacuous and not undecided and not failed:
         sentence = f"No run reached {', '.join(plain(name) for name in campaign.vacuous)}: too little was tried to say that all is well."
     if campaign.verdict is Verdict.INVALID and undecided:

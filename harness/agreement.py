@@ -1,0 +1,113 @@
+"""Whether a campaign and its runs tell the same story: what `haltproof report` asks before it shows either.
+
+Owns the comparison of ``campaign.json`` with the lines of ``runs.jsonl``, and the refusal. Must not know how either is written. Whoever cuts a line
+off, or turns a verdict by hand, has to be told so, and not be shown a page that looks as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness import results_store, summary
+from harness.results import Campaign, RunResult, ScenarioSummary
+from harness.token import TokenInvalid, parse
+from harness.verdict import Verdict, compose
+
+TOLD_MAX = 20
+
+Problems = Iterator[str]
+
+
+def demand(out: Path) -> None:
+    """Raises `ValueError` with all that does not fit in the results directory ``out``, or what `results_store.load` finds wrong with it."""
+    campaign, runs = results_store.load(out)
+    place = out / results_store.RUNS_FILE
+    found = [f"{place}: {problem}" for problem in problems(campaign, runs)] or results_store.kept_problems(out, runs)
+    if found:
+        raise ValueError("\n".join((*found[:TOLD_MAX], f"{out}: these results were edited or cut short, and are not shown; play them again, or restore them")))
+
+
+def problems(campaign: Campaign, runs: Sequence[RunResult]) -> list[str]:
+    """Everything in which the two differ, each as ``field: problem``; empty if they agree."""
+    return list(dict.fromkeys((*_whole(campaign, runs), *_each(campaign, runs))))
+
+
+def _differs(field: str, said: object, found: object) -> Problems:
+    if said != found:
+        yield f"{field}: campaign.json says {said}, and the lines of runs.jsonl make {found}"
+
+
+def _whole(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
+    yield from _differs("runs", campaign.runs, len(runs))
+    for (scenario, seed), times in Counter((run.scenario, run.seed) for run in runs).items():
+        if times > 1:
+            yield f"runs: {scenario!r}, seed {seed} stands in {times} lines"
+    known = {each.scenario: each for each in campaign.scenarios}
+    for name in sorted({run.scenario for run in runs} - known.keys() if known else ()):
+        yield f"scenarios: campaign.json has no {name!r}, and runs.jsonl has runs of it"
+    for each in campaign.scenarios:
+        yield from _scenario(each, [run for run in runs if run.scenario == each.scenario])
+    stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
+    if campaign.stop_time and stop_ns:
+        yield from _differs("stop_time", campaign.stop_time, {f"p{percent}_ns": summary.percentile(stop_ns, percent) for percent in (50, 99, 100)})
+    played = [each.verdict for each in campaign.scenarios if not each.missing] if campaign.scenarios else [run.verdict for run in runs]
+    if campaign.verdict is Verdict.VALID and compose(played) is not Verdict.VALID:
+        yield f"verdict: valid, and all that was played comes to {compose(played)}"
+    if campaign.verdict is not Verdict.INVALID and Verdict.INVALID in (*played, *(run.verdict for run in runs)):
+        yield f"verdict: {campaign.verdict}, and there is a violation"
+    yield from _failures(campaign, runs)
+
+
+def _scenario(said: ScenarioSummary, runs: Sequence[RunResult]) -> Problems:
+    name = repr(said.scenario)
+    yield from _differs(f"{name}: runs", said.runs, len(runs))
+    counted = summary.invariant_counts(runs)
+    for invariant in (*said.invariants, *counted):
+        if said.invariants.get(invariant) != counted.get(invariant):
+            yield from _differs(f"{name}: {invariant} (valid, invalid, unknown)", said.invariants.get(invariant), counted.get(invariant))
+            break  # the first of them: a run that is missing is missing from all
+    yield from _differs(f"{name}: spent", said.spent, sum(run.spent for run in runs))
+    verdicts = Counter(run.verdict for run in runs)
+    if verdicts[Verdict.INVALID] and said.verdict is not Verdict.INVALID:
+        yield f"{name}: verdict: {said.verdict} in campaign.json, and {verdicts[Verdict.INVALID]} runs are invalid"
+    if said.verdict is Verdict.VALID and (not runs or verdicts[Verdict.UNKNOWN]):
+        yield f"{name}: verdict: valid in campaign.json, and {verdicts[Verdict.UNKNOWN]} of {len(runs)} runs are unknown"
+    missed = any(level.startswith("missed") for level in said.service_levels)
+    if said.verdict is Verdict.INVALID and not verdicts[Verdict.INVALID] and not missed:
+        yield f"{name}: verdict: invalid in campaign.json, and no run is"
+
+
+def _failures(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
+    """The failures of the campaign are those of its runs, as many of them as a campaign tells."""
+    told = Counter((each.scenario, each.seed, each.invariant, each.verdict) for each in campaign.failures)
+    there = Counter(
+        (run.scenario, run.seed, *found)
+        for run in runs
+        for found in (
+            *((each.invariant, each.verdict) for each in run.findings if each.verdict is not Verdict.VALID),
+            *([("run", Verdict.UNKNOWN)] if run.why else []),
+        )
+    )
+    for scenario, seed, invariant, verdict in (told - there).keys():
+        yield f"failures: campaign.json tells of {invariant} {verdict} in {scenario!r}, seed {seed}, and runs.jsonl does not"
+    if len(campaign.failures) < summary.FAILURES_MAX:
+        for scenario, seed, invariant, verdict in (there - told).keys():
+            yield f"failures: runs.jsonl tells of {invariant} {verdict} in {scenario!r}, seed {seed}, and campaign.json does not"
+
+
+def _each(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
+    for number, run in enumerate(runs, start=1):
+        earned = compose(finding.verdict for finding in run.findings)
+        earned = Verdict.UNKNOWN if run.why and earned is Verdict.VALID else earned
+        if run.findings and run.verdict is not earned:
+            yield f"line {number}: verdict: {run.verdict}, and its findings come to {earned}"
+        if run.driver != campaign.driver:
+            yield f"line {number}: driver: {run.driver!r}, and the campaign was played by {campaign.driver!r}"
+        try:
+            token = parse(run.token)
+        except TokenInvalid:
+            continue
+        if (token.scenario, token.seed) != (run.scenario, run.seed):
+            yield f"line {number}: its token is of {token.scenario!r}, seed {token.seed}, and it says {run.scenario!r}, seed {run.seed}"
