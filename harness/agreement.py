@@ -26,7 +26,9 @@ def demand(out: Path) -> None:
     place = out / results_store.RUNS_FILE
     found = [f"{place}: {problem}" for problem in problems(campaign, runs)] or results_store.kept_problems(out, runs)
     if found:
-        raise ValueError("\n".join((*found[:TOLD_MAX], f"{out}: these results were edited or cut short, and are not shown; play them again, or restore them")))
+        raise ValueError(
+            "\n".join((*found[:TOLD_MAX], f"{out}: these results were edited or cut short, and are not shown; play them again, or restore them"))
+        )
 
 
 def problems(campaign: Campaign, runs: Sequence[RunResult]) -> list[str]:

@@ -7,15 +7,15 @@ judges the rest, so that a person sees all problems of a file at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from scenarios import bundles, derive
-from scenarios.document import Steps
-from scenarios.faults import FAULTS, Aim, FaultKind, Setting, Shape, writer
+from scenarios import aims, bundles, derive, volume
+from scenarios.document import Complaint, Steps
+from scenarios.faults import FAULTS, Aim, FaultKind
 from scenarios.model import CellForm, EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.problems import known_or_meant
-from scenarios.targets import REST, Roster, Word, role
+from scenarios.seeds import SEED_MAX
+from scenarios.targets import Roster
 from scenarios.triggers import Moment
 from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text
 
@@ -27,17 +27,10 @@ SWARM_LIMIT = 50
 SEEDS_LIMIT = 1_000_000
 DRIFT_LIMIT_PPM = 500_000
 RUN_LIMIT_NS = 3600 * SECOND_NS
+SETTLE_LIMIT_NS = 12 * RUN_LIMIT_NS  # where it follows from the parameters
+GUARD_LIMIT = 10_000
 
 Parts = frozenset[str]
-
-
-class Complaint(NamedTuple):
-    """A problem before it has a place in a file. ``got`` says what stands there, where that helps beyond the value itself."""
-
-    at: Steps
-    problem: str
-    remedy: str
-    got: str | None = None
 
 
 def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> Iterator[Complaint]:
@@ -55,6 +48,8 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
     yield from _run(scenario, skipped)
     if not {"topology", "workload"} & skipped:
         yield from _workload(scenario)
+    if not {"topology", "parameters", "workload", "duration", "settle", "network"} & skipped:
+        yield from _volume(scenario, numbers)
     yield from _ids(scenario, numbers)
     roster = None if "topology" in skipped else Roster(derive.topology(scenario.topology))
     for index, entry in enumerate(scenario.timeline):
@@ -113,9 +108,10 @@ def _fleet(scenario: Scenario) -> Iterator[Complaint]:
 
 def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
     form = scenario.parameters
-    for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout", "standby-max"):
-        if getattr(form, key.replace("-", "_")) == 0:
-            yield Complaint(("parameters", key), "must be more than nothing", "write for example 500ms", "0s")
+    for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout", "standby-max", "approval"):
+        if (value := getattr(form, key.replace("-", "_"))) < volume.LEAST_NS:
+            problem = f"less than {duration_text(volume.LEAST_NS)}, the least that there is" if value else "must be more than nothing"
+            yield Complaint(("parameters", key), problem, "write for example 500ms", duration_text(value))
     if form.grace > form.grace_max:
         yield Complaint(("parameters", "grace"), f"longer than grace-max, {duration_text(form.grace_max)}", "lower it, or raise grace-max",
                         duration_text(form.grace))  # fmt: skip
@@ -143,7 +139,9 @@ def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
         yield Complaint(("duration",), "must be more than nothing and at most 1h", "write for example 30s", duration_text(scenario.duration))
     if scenario.settle is not None and scenario.settle > RUN_LIMIT_NS:
         yield Complaint(("settle",), "longer than 1h", "leave it out: the default follows from the parameters", duration_text(scenario.settle))
-    if not 1 <= scenario.seeds.high - scenario.seeds.low + 1 <= SEEDS_LIMIT or scenario.seeds.high == 0:
+    if scenario.seeds.high > SEED_MAX:
+        yield Complaint(("seeds",), f"a seed above {SEED_MAX}, which no token can carry", "use lower numbers", str(scenario.seeds.high))
+    elif not 1 <= scenario.seeds.high - scenario.seeds.low + 1 <= SEEDS_LIMIT or scenario.seeds.high == 0:
         yield Complaint(("seeds",), f"must be 1 to {SEEDS_LIMIT} seeds", "write for example 20, or 100..199")
     for key in ("loss", "duplicate", "reorder"):
         if (chance := getattr(scenario.network, key)).high > MILLION:
@@ -154,15 +152,50 @@ def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
 
 
 def _workload(scenario: Scenario) -> Iterator[Complaint]:
-    total = 0
+    total = sum(tasks for tasks, _ in derive.tasks(scenario))
     for agent in derive.topology(scenario.topology).agents:
-        period, steps, _ = derive.profile(scenario, agent.kind)
-        total += 0 if period == 0 else scenario.duration // period
+        _, steps, _ = derive.profile(scenario, agent.kind)
         if not 1 <= steps.low <= steps.high <= STEPS_LIMIT:
             yield Complaint(("workload",), f"tasks of {steps.low} to {steps.high} steps", f"use 1 to {STEPS_LIMIT} steps")
             return
     if total > TASKS_LIMIT:
         yield Complaint(("workload",), f"more than {TASKS_LIMIT} tasks in one run", "lower the rate, the fleet or the duration", f"about {total}")
+
+
+def _volume(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
+    """How long it all lasts, and how much there is to do in that time."""
+    settling = derive.settle_ns(scenario)
+    if settling > SETTLE_LIMIT_NS:
+        problem = f"the times in it make the settling after the heal longer than {duration_text(SETTLE_LIMIT_NS)}"
+        yield Complaint(("parameters",), problem, "lower the longest of them, or say `settle`", duration_text(settling))
+        return
+    given = list(derive.tasks(scenario))
+    if sum(tasks for tasks, _ in given) > TASKS_LIMIT:
+        return  # `_workload` says so
+    lasting = scenario.duration + settling * (1 if scenario.core == "none" else 3)
+    where = derive.topology(scenario.topology)
+    found: dict[Steps, int] = {}
+    for name, signals in volume.regular(where, derive.parameters(scenario.parameters), lasting):
+        found["parameters", name.removesuffix("_ns").replace("_", "-")] = signals
+    found[("workload",)] = volume.steps(sum(tasks * steps for tasks, steps in given))
+    roster = Roster(where)
+    for index, entry in enumerate(scenario.timeline):
+        for name, form in entry.actions():
+            if isinstance(form, FaultForm):
+                found["timeline", numbers[index], name] = _repeats(FAULTS[name], form, roster, lasting)
+    if (total := sum(found.values())) > volume.SIGNALS_MAX:
+        at = max(found, key=lambda each: found[each])
+        problem = f"a run of about {total:,} signals, {found[at]:,} of them by this; {volume.SIGNALS_MAX:,} are the most"
+        yield Complaint(at, problem, "do it less often, or with fewer agents, or for a shorter time", None)
+
+
+def _repeats(kind: FaultKind, form: FaultForm, roster: Roster, lasting_ns: int) -> int:
+    """What a fault of the timeline makes at most: as often, and for as long, as any seed may draw."""
+    sound = (setting for setting in kind.settings if isinstance(span := form.get(setting.name), Span) and aims.fits(span, setting))
+    spans = {setting.key: form.get(setting.name) for setting in sound}
+    settings, lasts = {key: span.high if key == "per_s" else span.low for key, span in spans.items()}, form.get("for")
+    hit = len(aims.links(kind, form, roster)) if kind.aim is Aim.LINKS else len(roster.nodes)
+    return volume.of_fault(kind, settings, hit, lasts.high if isinstance(lasts, Span) else lasting_ns)
 
 
 def _ids(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
@@ -230,9 +263,9 @@ def _action(scenario: Scenario, entry: EntryForm, at: Steps, roster: Roster | No
             if roster is not None:
                 yield from _asked_first(scenario, form, (*at, name))
         else:
-            yield from _settings(FAULTS[name], form, (*at, name))
+            yield from aims.settings(FAULTS[name], form, (*at, name))
             if roster is not None:
-                yield from _targets(FAULTS[name], form, (*at, name), roster)
+                yield from aims.targets(FAULTS[name], form, (*at, name), roster)
 
 
 def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
@@ -272,6 +305,8 @@ def _rollout(verb: str, form: PolicyForm, at: Steps) -> Iterator[Complaint]:
     for key in ("share", "guard"):
         if getattr(form, key) is not None and verb != "policy-canary":
             yield Complaint((*at, key), f"a {verb} has none", "remove it, or use policy-canary")
+    if form.guard is not None and form.guard.high > GUARD_LIMIT:
+        yield Complaint((*at, "guard"), f"more than {GUARD_LIMIT} stops", f"use at most {GUARD_LIMIT}", str(form.guard.high))
     if form.share is not None and form.share.high > MILLION:
         yield Complaint((*at, "share"), "more than everything", "use at most 100%", percent_text(form.share.high))
 
@@ -287,108 +322,6 @@ def matching_agents(scenario: Scenario, form: OperationForm) -> tuple[str, ...]:
         or (kind == "tenant" and agent.tenant == value)
         or (kind == "label" and agent.tenant == form.tenant and value in agent.labels)
     )
-
-
-def _settings(kind: FaultKind, form: FaultForm, at: Steps) -> Iterator[Complaint]:
-    for setting in kind.settings:
-        value = form.get(setting.name)
-        if isinstance(value, Span) and not (setting.limits.low <= value.low and value.high <= setting.limits.high):
-            yield Complaint((*at, setting.name), "out of its limits", f"use {limits_text(setting)}")
-    if kind.lasting and isinstance(lasts := form.get("for"), Span) and lasts.low == 0:
-        yield Complaint((*at, "for"), "lasts no time at all", "leave it out to last until all is healed", "0s")
-
-
-def limits_text(setting: Setting) -> str:
-    """The limits of a setting as a person would write them."""
-    low, high = setting.limits
-    write = writer(setting.unit)
-    return f"{write(low)}..{write(high)}"
-
-
-def _targets(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Iterator[Complaint]:
-    if kind.aim is Aim.LINKS:
-        yield from _links(kind, form, at, roster)
-        return
-    key = "to" if kind.aim is Aim.SIGNALS else "nodes"
-    if REST in form.get(key):
-        yield Complaint((*at, key), "`rest` of what?", "name the nodes; rest belongs into between, or to, of a fault on links")
-        return
-    yield from _group(kind, form, (*at, key), form.get(key), roster)
-
-
-def _group(kind: FaultKind, form: FaultForm, at: Steps, words: tuple[Word, ...], roster: Roster) -> Iterator[Complaint]:
-    for number, word in enumerate(words):
-        if word == REST:
-            continue
-        found = roster.matching(word)
-        here = (*at, number) if len(words) > 1 else at
-        if not found and not form.allow_empty:
-            yield Complaint(here, "matches no node", f"the nodes are {_some(roster)}; or allow-empty: true", repr(str(word)))
-        if found and role(found[0]) not in kind.roles:
-            problem = f"{kind.name} cannot hit nodes of the role {role(found[0])}"
-            remedy = f"aim it at one of {', '.join(kind.roles)}"
-            if role(found[0]) == "agent" and kind.aim is not Aim.NODES:
-                remedy += ": an agent speaks only to its own sidecar, on one host"
-            yield Complaint(here, problem, remedy, repr(str(word)))
-
-
-def _some(roster: Roster) -> str:
-    words = [node.replace("/", " ", 1) for node in roster.nodes]
-    return ", ".join(words) if len(words) <= 12 else ", ".join((*words[:11], f"and {len(words) - 11} more"))
-
-
-def _links(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Iterator[Complaint]:
-    between, start, end = form.get("between"), form.get("from"), form.get("to")
-    if between is not None and (start or end):
-        yield Complaint((*at, "from" if start else "to"), "`between` and `from`/`to` exclude each other", "keep one of them")
-        return
-    if between is None and bool(start) != bool(end):
-        yield Complaint((*at, "from" if start else "to"), "only one end", f"add `{'to' if start else 'from'}`, or use between")
-        return
-    if between is None and not start:
-        if not kind.everywhere:
-            yield Complaint(at, "no sides", "add for example between: [replicas, sidecar acme/1]")
-        return
-    groups: tuple[tuple[Word, ...], ...] = between if between is not None else (start, end)
-    keys: list[Steps] = [(*at, "between", number) for number in range(len(groups))] if between else [(*at, "from"), (*at, "to")]
-    before = 0
-    for key, group in zip(keys, groups, strict=True):
-        for complaint in _group(kind, form, key, group, roster):
-            before += 1
-            yield complaint
-    if sum(REST in group for group in groups) > 1:
-        yield Complaint(keys[-1], "`rest` on more than one side", "name the nodes of all sides but one")
-    elif not before and not form.allow_empty:
-        yield from _crossing(kind, form, keys, roster.sides(groups), at, roster)
-
-
-def _crossing(kind: FaultKind, form: FaultForm, keys: list[Steps], sides: list[tuple[str, ...]], at: Steps, roster: Roster) -> Iterator[Complaint]:
-    twice = [node for node, times in Counter(node for side in sides for node in side).items() if times > 1]
-    if twice and form.get("between") is not None:
-        yield Complaint(keys[-1], "a node on two sides", "let each node stand on one side only", repr(twice[0].replace("/", " ", 1)))
-        return
-    if not links(kind, form, roster):
-        if kind.shape is not Shape.BETWEEN:
-            yield Complaint(at, "cuts no link", "a ring takes four sides or more, majorities three, and links between those that are apart")
-            return
-        remedy = "sidecars speak to replicas and to their tenant's sinks, replicas to all but agents; or allow-empty: true"
-        yield Complaint(at, "no link joins the sides", remedy)
-
-
-def links(kind: FaultKind, form: FaultForm, roster: Roster) -> tuple[tuple[str, str], ...]:
-    """The directed links that a fault on links hits: all of them if it names none."""
-    between, start, end = form.get("between"), form.get("from"), form.get("to")
-    if between is not None:
-        return SHAPES[kind.shape](roster, roster.sides(between))
-    if start is None or end is None:
-        return roster.links
-    sources, targets = roster.sides((start, end))
-    return roster.one_way(sources, targets)
-
-
-SHAPES: dict[Shape, Callable[[Roster, list[tuple[str, ...]]], tuple[tuple[str, str], ...]]] = {
-    Shape.BETWEEN: Roster.between, Shape.RING: Roster.ring, Shape.MAJORITIES: Roster.majorities,
-}  # fmt: skip
 
 
 def _swarm(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:

@@ -6,6 +6,7 @@ complains about nothing (``checks`` does).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 from killswitch.core.machine import Parameters
@@ -84,6 +85,13 @@ def profile(scenario: Scenario, kind: str) -> tuple[int, Span, Span]:
         steps = layer.steps or steps
         think = layer.think or think
     return period, steps, think
+
+
+def tasks(scenario: Scenario) -> Iterator[tuple[int, int]]:
+    """For each agent, how many tasks it is given, and of how many steps at most."""
+    for agent in topology(scenario.topology).agents:
+        period, steps, _ = profile(scenario, agent.kind)
+        yield 0 if period == 0 else scenario.duration // period, steps.high
 
 
 def undoable(scenario: Scenario, kind: str) -> bool:

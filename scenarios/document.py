@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -35,6 +35,17 @@ NODES_LIMIT = 20_000
 Steps = tuple[str | int, ...]
 START = Place(1, 1)
 
+
+class Complaint(NamedTuple):
+    """A problem before it has a place in a file. ``got`` says what stands there, where that helps beyond the value itself."""
+
+    at: Steps
+    problem: str
+    remedy: str
+    got: str | None = None
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _PLAIN_KEY = re.compile(r"[\w./-]{1,64}")
 _PLAIN = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True,
@@ -205,7 +216,7 @@ class _Composer:
         if event.tag is not None and not (isinstance(event, ScalarEvent) and event.tag == "!"):
             self.problems.append(Problem(self.path, place, dotted(at), "an explicit tag", shown(str(event.tag)), "remove it: types are known here"))
         if isinstance(event, ScalarEvent):
-            node = Node(_scalar(event), place)
+            node = Node(self.whole(_scalar(event), place, at), place)
         elif isinstance(event, SequenceStartEvent):
             node = self.sequence(place, at)
         else:
@@ -228,6 +239,14 @@ class _Composer:
         if self.nodes > NODES_LIMIT:
             raise _refused(self.path, place, f"more than {NODES_LIMIT} values, aliases followed", "make it smaller, or split it", None)
 
+    def whole(self, value: Any, place: Place, at: Steps) -> Any:
+        """A text without halves of characters, which ``"\\uD800"`` makes and nothing can write down; what is left of it if there are some."""
+        if isinstance(value, str) and _HALF.search(value):
+            remedy = "write the character itself, or its whole code as \\U and eight digits"
+            self.problems.append(Problem(self.path, place, dotted(at), "half of a character (a lone surrogate)", shown(value), remedy))
+            return _HALF.sub("?", value)
+        return value
+
     def sequence(self, place: Place, at: Steps) -> Node:
         below: list[Node] = []
         while not isinstance(event := next(self.events), SequenceEndEvent):
@@ -242,6 +261,7 @@ class _Composer:
             key_place = _at(event)
             if key is None:
                 raise _refused(self.path, key_place, "a key that is not a name", "write a plain word before the colon", None)
+            key = self.whole(str(key), key_place, at)
             following = next(self.events)
             below = self.node(following, (*at, key))
             if isinstance(following, ScalarEvent) and following.value == "" and below.value is None:

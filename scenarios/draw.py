@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scenarios import checks, derive, swarm
+from scenarios import aims, derive, swarm
 from scenarios.dice import Dice, Stream
 from scenarios.faults import FAULTS, NEVER, Aim, FaultKind, Unit
 from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
@@ -166,7 +166,7 @@ def _action(scenario: Scenario, entry: EntryForm, entry_id: str, dice: Dice, ros
     return Fault(
         what=name,
         targets=_nodes(kind, form, roster),
-        links=checks.links(kind, form, roster) if kind.aim is Aim.LINKS else (),
+        links=aims.links(kind, form, roster) if kind.aim is Aim.LINKS else (),
         for_ns=None if lasts is None else dice.once(f"entry/{entry_id}/for", lasts),
         settings=_settings(kind, form, f"entry/{entry_id}", dice),
     )
@@ -175,7 +175,7 @@ def _action(scenario: Scenario, entry: EntryForm, entry_id: str, dice: Dice, ros
 def _nodes(kind: FaultKind, form: FaultForm, roster: Roster) -> tuple[str, ...]:
     """The nodes a fault is pointed at; for one on links, those at their ends."""
     if kind.aim is Aim.LINKS:
-        ends = {node for link in checks.links(kind, form, roster) for node in link}
+        ends = {node for link in aims.links(kind, form, roster) for node in link}
         return tuple(node for node in roster.nodes if node in ends)
     return roster.side(form.get("to" if kind.aim is Aim.SIGNALS else "nodes"))
 
@@ -209,6 +209,7 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
         replica=_replica(scenario, form, dice, entry_id),
         approvers=derive.approvers(form, scenario.parameters.approvals) if verb == "resume" else form.approvers or (),
         approve_after_ns=dice.once(f"entry/{entry_id}/approve-after", form.approve_after) if form.approve_after else 0,
+        allow_empty=form.allow_empty,
     )
 
 

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from scenarios import targets, triggers, units
-from scenarios.faults import DRIVERS, FAULTS, MECHANISMS
+from scenarios.faults import DAY, DRIVERS, FAULTS, MECHANISMS
 from scenarios.problems import known_or_meant
 from scenarios.triggers import FactMatch, Moment, State
 from scenarios.units import Span, UnitError
 
 T = TypeVar("T")
 
+ABOVE_LIMIT = 10**9
 REQUIREMENTS = (*DRIVERS, *MECHANISMS)
 PERCENTILE_PATTERN = "p(50|90|95|99|100)"
 
@@ -59,19 +60,30 @@ def _range_of(pattern: str) -> str:
     return rf"{pattern}(\.\.{pattern})?"
 
 
+def duration(value: object) -> int:
+    """A duration of at most a day: no sum of such leaves what a clock or the wire can hold. Raises `UnitError`."""
+    ns = units.duration(value)
+    if ns > DAY:
+        raise UnitError("longer than a day", "use at most 24h")
+    return ns
+
+
 def duration_or_none(value: object) -> Span | None:
     """``none`` is None. Raises `UnitError`."""
-    return None if value == "none" else units.span(value, units.duration)
+    return None if value == "none" else units.span(value, duration)
 
 
 def under(value: object) -> int:
     """``under 12s`` as nanoseconds. Raises `UnitError`."""
-    return units.duration(_limit(value, "under", "under 12s"))
+    return duration(_limit(value, "under", "under 12s"))
 
 
 def above(value: object) -> int:
     """``above 0`` as a number. Raises `UnitError`."""
-    return units.count(_limit(value, "above", "above 0"))
+    number = units.count(_limit(value, "above", "above 0"))
+    if number > ABOVE_LIMIT:
+        raise UnitError("a limit that is never reached", f"use at most {ABOVE_LIMIT}")
+    return number
 
 
 def _limit(value: object, relation: str, example: str) -> str:
@@ -134,8 +146,8 @@ LABEL_PATTERN = r"[a-z][a-z0-9-]{0,31}=[A-Za-z0-9._-]{1,63}"
 SCOPE_PATTERN = rf"agent {targets.AGENT_PATTERN}|tenant {targets.NAME_PATTERN}|label {LABEL_PATTERN}|global"
 INVARIANTS = (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 11)))
 
-Duration = Annotated[int, reading(units.duration), _text(units.DURATION_PATTERN, "250ms", "5s")]
-DurationSpan = Annotated[Span, ranged(units.duration), _text(_range_of(units.DURATION_PATTERN), "5s", "10s..20s")]
+Duration = Annotated[int, reading(duration), _text(units.DURATION_PATTERN, "250ms", "5s")]
+DurationSpan = Annotated[Span, ranged(duration), _text(_range_of(units.DURATION_PATTERN), "5s", "10s..20s")]
 SignedDurationSpan = Annotated[Span, ranged(units.signed_duration), _text(_range_of(f"[+-]?{units.DURATION_PATTERN}"), "-2s", "-1s..1s")]
 DurationOrNone = Annotated[Span | None, reading(duration_or_none), _text(f"none|{_range_of(units.DURATION_PATTERN)}", "1s", "none")]
 Percent = Annotated[int, reading(units.percent), _text(units.PERCENT_PATTERN, "1%")]

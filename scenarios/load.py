@@ -154,7 +154,7 @@ def _in_file(read: Document, loc: tuple[str | int, ...], kind: str) -> Steps:
     return tuple(at)
 
 
-def _placed(read: Document, complaint: checks.Complaint) -> Problem:
+def _placed(read: Document, complaint: document.Complaint) -> Problem:
     got = complaint.got
     if got is None:
         try:

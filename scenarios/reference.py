@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.history import VOCABULARY
-from scenarios.checks import limits_text
+from scenarios.aims import limits_text
 from scenarios.faults import FAULTS, LIVE, Aim, FaultKind, Setting, Unit
 
 PAGE = Path(__file__).parent.parent / "docs" / "scenarios.md"

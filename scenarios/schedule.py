@@ -7,6 +7,9 @@ replays a run, byte for byte, on another machine. All times are whole nanosecond
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +136,7 @@ class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     ``scope`` = [kind, value]. ``replica``: the node the client asks first. ``approvers``: who signs a resume, or countersigns a stop, in what time.
     ``policy``: the name of the one to try (``bundles``); a canary also has a ``percent`` of scopes and a ``guard``. A policy is rolled out at the
-    global scope.
+    global scope. ``allow_empty``: that the scope covers nobody is meant.
     """
 
     verb: str
@@ -150,6 +153,7 @@ class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     policy: str = ""
     percent: int = 0
     guard: int = 0
+    allow_empty: bool = False
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fault"):
@@ -245,15 +249,36 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def load(path: Path) -> Schedule:
     """Read a schedule file. Raises `ValueError` naming the file and what is wrong with it, at most `PROBLEMS_SHOWN` things."""
+    content = path.read_bytes()
     try:
-        schedule = msgspec.json.decode(path.read_bytes(), type=Schedule)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        schedule = msgspec.json.decode(content, type=Schedule)
+        pairs = json.loads(content, object_pairs_hook=_Pairs)
+    except (ValueError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ValueError(f"{path}: {why}; a schedule file is what `haltproof run` leaves beside a violation") from error
+    if "schema" not in dict(pairs):
+        raise ValueError(f'{path}: schema: missing; a schedule says its form: add "schema": "{SCHEMA}" if it is one of this version')
     if schedule.schema != SCHEMA:
         raise ValueError(f"{path}: schema: unknown form (got {shown(schedule.schema)}); this version reads {SCHEMA}")
-    found = schedule_checks.problems(schedule)
+    found = [*_repeated(pairs), *schedule_checks.problems(schedule)]
     if found:
         more = [f"and {len(found) - PROBLEMS_SHOWN} more"] if len(found) > PROBLEMS_SHOWN else []
         raise ValueError("\n".join(f"{path}: {problem}" for problem in (*found[:PROBLEMS_SHOWN], *more)))
     return schedule
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object of JSON with all that stands in it, keys that stand twice included."""
+
+
+def _repeated(value: Any, field: str = "") -> Iterator[str]:
+    """Keys that stand more than once in one object: a reader takes one of them, and a person may mean the other."""
+    if isinstance(value, _Pairs):
+        for key, times in Counter(key for key, _ in value).items():
+            if times > 1:
+                yield f"{field}{key}: stands there {times} times; keep one of them"
+        for key, below in value:
+            yield from _repeated(below, f"{field}{key}.")
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _repeated(below, f"{field.removesuffix('.')}[{number}].")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from harness.history import VOCABULARY
 from killswitch.core.leases import quorums_intersect
 from killswitch.core.messages import Gate, SinkClass
-from scenarios import bundles, triggers
+from scenarios import bundles, triggers, volume
 from scenarios.faults import CENTURY, DAY, FAULTS, NEVER, Aim, Setting, Unit
 from scenarios.problems import known_or_meant, shown
 from scenarios.targets import AGENT_PATTERN, NAME_PATTERN, Roster, role
@@ -55,7 +55,7 @@ def problems(schedule: Schedule) -> list[str]:
     if 1 <= schedule.topology.replicas <= REPLICAS_MAX:  # else there is no telling who is meant
         roster = Roster(schedule.topology)
         found += [*_world(schedule, roster), *_work(schedule), *_timeline(schedule.timeline, roster)]
-    return found
+    return found or list(_volume(schedule))
 
 
 # -- the words that all checks share ------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _tenant(field: str, tenant: str, name: str) -> Problems:
 
 def _parameters(parameters: Parameters) -> Problems:
     for name in POSITIVE:
-        yield from _time(f"parameters.{name}", getattr(parameters, name), 1)
+        yield from _time(f"parameters.{name}", getattr(parameters, name), volume.LEAST_NS)
     for name in NATURAL:
         yield from _time(f"parameters.{name}", getattr(parameters, name))
     yield from _within("parameters.drift_ppm", parameters.drift_ppm, 0, DRIFT_PROMISED_MAX_PPM)
@@ -219,6 +219,22 @@ def _work(schedule: Schedule) -> Problems:
         yield from _time(f"{field}.at_ns", work.at_ns)
         yield from _time(f"{field}.step_ns", work.step_ns)
         yield from _within(f"{field}.steps", work.steps, 1, STEPS_MAX)
+
+
+def _volume(schedule: Schedule) -> Problems:
+    """How much there is to do; asked of a schedule whose every number may be what it is."""
+    lasting = schedule.duration_ns + schedule.settle_ns + schedule.core_ns
+    found = {f"parameters.{name}": signals for name, signals in volume.regular(schedule.topology, schedule.parameters, lasting)}
+    found["work"] = volume.steps(sum(work.steps for work in schedule.work))
+    for number, entry in enumerate(schedule.timeline):
+        if _is_fault(fault := entry.action):
+            hit, lasts = len(fault.links) or len(fault.targets), lasting if fault.for_ns is None else fault.for_ns
+            found[f"timeline[{number}].action"] = volume.of_fault(FAULTS[fault.what], fault.settings, hit, lasts)
+    if (total := sum(found.values())) > volume.SIGNALS_MAX:
+        field = max(found, key=lambda each: found[each])
+        yield _problem(
+            field, f"a run of about {total:,} signals, most of them by this", found[field], f"make it {volume.SIGNALS_MAX:,} in all at most"
+        )
 
 
 # -- the timeline -------------------------------------------------------------------------------------------------------------------
@@ -280,6 +296,20 @@ def _when(field: str, when: tuple[str, str, str, str], roster: Roster) -> Proble
         yield from _known(f"{field}[3]", value, STATES[quantity], quantity)
 
 
+def _whom(field: str, operation: Operation, roster: Roster) -> Problems:
+    """A scope that is well written covers somebody of the topology, if it is not said to cover nobody."""
+    kind, value = operation.scope
+    agents = [node.removeprefix("agent/") for node in roster.agents]
+    tenants = sorted({agent.partition("/")[0] for agent in agents} | {sink.removeprefix("sink/").partition("/")[0] for sink in roster.sinks})
+    remedy = "; or say allow_empty: true"
+    if operation.tenant and operation.tenant not in tenants:
+        yield _problem(f"{field}.tenant", "unknown tenant", operation.tenant, known_or_meant(operation.tenant, tenants) + remedy)
+    if kind in ("agent", "tenant") and value not in (agents if kind == "agent" else tenants):
+        yield _problem(f"{field}.scope", f"unknown {kind}", value, known_or_meant(value, agents if kind == "agent" else tenants) + remedy)
+    if kind == "agent" and operation.tenant and value.partition("/")[0] != operation.tenant and value in agents:
+        yield _problem(f"{field}.tenant", f"not the tenant of {shown(value)}", operation.tenant, "name the tenant that stands before the slash")
+
+
 def _operation(field: str, operation: Operation, roster: Roster) -> Problems:
     yield from _known(f"{field}.verb", operation.verb, VERBS, "verb")
     kind, value = operation.scope
@@ -287,11 +317,13 @@ def _operation(field: str, operation: Operation, roster: Roster) -> Problems:
     if kind in SCOPES:
         yield from _text(f"{field}.scope", value, SCOPES[kind], '["agent", "acme/1"], ["tenant", "acme"], ["label", "tier=gold"] or ["global", ""]')
     yield from _text(f"{field}.tenant", operation.tenant, f"({NAME_PATTERN})?", "acme, or nothing for the global scope")
+    if not operation.allow_empty:
+        yield from _whom(field, operation, roster)
     yield from _text(f"{field}.principal", operation.principal, NAME_PATTERN, "alice")
     for approver in operation.approvers:
         yield from _text(f"{field}.approvers", approver, NAME_PATTERN, "bob")
     yield from _known(f"{field}.replica", operation.replica, roster.replicas, "replica")
-    yield from _wordy(f"{field}.reason", operation.reason)
+    yield from _within(f"{field}.reason: characters", len(operation.reason), 1, TEXT_MAX)
     yield from _wordy(f"{field}.request", operation.request)
     yield from _time(f"{field}.grace_ns", operation.grace_ns)
     yield from _time(f"{field}.approve_after_ns", operation.approve_after_ns)

@@ -22,6 +22,8 @@ COUNT_PATTERN = r"[0-9]{1,9}"
 FREQUENCY_PATTERN = r"[0-9]{1,6}/s"
 BYTE_RATE_PATTERN = r"[0-9]{1,6}(B|kB|MB)/s"
 
+DIGITS_MAX = 18  # of a number that may be out of its range, and is then told so
+RATE_DIGITS = 6
 _NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]+))?\s*([a-zA-Zµ%]*)")
 
 
@@ -92,10 +94,12 @@ def signed_percent(value: object) -> int:
 
 def rate(value: object) -> int:
     """``2/s`` as the mean period in nanoseconds; ``0/s`` gives 0, which stands for never. Raises `UnitError`."""
-    found = re.fullmatch(r"([0-9]{1,6})(?:\.([0-9]{1,3}))?\s*/\s*(s|min|h)", value.strip()) if isinstance(value, str) else None
+    found = re.fullmatch(r"([+-]?[0-9]+)(?:\.([0-9]{1,3}))?\s*/\s*(s|min|h)", value.strip()) if isinstance(value, str) else None
     if found is None:
         raise UnitError("not a rate", "write how many in which time, for example 2/s, 0.5/s or 30/min")
     whole, decimals, unit = found[1], found[2] or "", found[3]
+    if whole.startswith("-") or len(whole.lstrip("+0")) > RATE_DIGITS:
+        raise UnitError("a rate out of its range", f"use 0/{unit} to {'9' * RATE_DIGITS}/{unit}")
     often = int(whole + decimals)
     return 0 if often == 0 else NS_PER_UNIT[unit] * 10 ** len(decimals) // often
 
@@ -104,24 +108,25 @@ def count(value: object) -> int:
     """A whole number of things, at least 0. Raises `UnitError`."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, str) and re.fullmatch(COUNT_PATTERN, value):
+    if isinstance(value, str) and re.fullmatch(rf"[0-9]{{1,{DIGITS_MAX}}}", value):
         return int(value)
     raise UnitError("not a whole number of things", "write a number such as 3, or a range such as 1..4")
 
 
 def frequency(value: object) -> int:
-    """``200/s`` as a whole number a second. Raises `UnitError`."""
-    if isinstance(value, str) and re.fullmatch(FREQUENCY_PATTERN, value):
-        return int(value.removesuffix("/s"))
-    raise UnitError("not a whole number a second", "write for example 200/s")
+    """``200/s`` as a whole number a second; may be out of any range, and negative. Raises `UnitError`."""
+    found = re.fullmatch(rf"([+-]?[0-9]{{1,{DIGITS_MAX}}})/s", value) if isinstance(value, str) else None
+    if found is None:
+        raise UnitError("not a whole number a second", "write for example 200/s")
+    return int(found[1])
 
 
 def byte_rate(value: object) -> int:
-    """``20kB/s`` as bytes a second. Raises `UnitError`."""
-    found = re.fullmatch(BYTE_RATE_PATTERN, value) if isinstance(value, str) else None
-    if found is None or not isinstance(value, str):
+    """``20kB/s`` as bytes a second; may be out of any range, and negative. Raises `UnitError`."""
+    found = re.fullmatch(rf"([+-]?[0-9]{{1,{DIGITS_MAX}}})(B|kB|MB)/s", value) if isinstance(value, str) else None
+    if found is None:
         raise UnitError("not a number of bytes a second", "write for example 500B/s, 20kB/s or 1MB/s")
-    return int(value[: -len(f"{found[1]}/s")]) * BYTES_PER_UNIT[found[1]]
+    return int(found[1]) * BYTES_PER_UNIT[found[2]]
 
 
 def span(value: object, one: Callable[[object], int]) -> Span:

@@ -82,7 +82,7 @@ def _mark(kind: str, body: Mapping[str, Any]) -> str:
             return _name(kind, intent.content_id(raw))
         case "FENCE", {"agent": agent, "token": token}:
             return _name(kind, agent, token)
-        case ("INTENT" | "UNDO"), {"key": key}:
+        case (("INTENT" | "UNDO"), {"key": key}):
             return _name("INTENT", key)
     return ""
 

@@ -260,7 +260,9 @@ def _check_claims(log: LogExport, claims: Sequence[Claim]) -> int:
         if claim.mark and claim.mark not in held:
             kind = claim.mark.partition(" ")[0]
             withheld = "the record is withheld" if log.writer.startswith("replica/") else "there were two logs of that name"
-            raise _Wrong("truncated", end, f"the log ends at {end} without the {kind} that {claim.source} rests on: its end was cut off, or {withheld}")
+            raise _Wrong(
+                "truncated", end, f"the log ends at {end} without the {kind} that {claim.source} rests on: its end was cut off, or {withheld}"
+            )
     return max((claim.size for claim in claims), default=0)
 
 

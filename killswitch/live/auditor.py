@@ -59,8 +59,8 @@ def _fetch(remote: Remote, tenant: str, replica: str) -> dict[str, LogExport]:
 
 def _in_step(remote: Remote, tenant: str, logs: dict[str, LogExport], public: dict[str, bytes]) -> Export:
     """The logs as one export. A log that another one, fetched a moment later, speaks of more of is fetched again: it has grown since."""
+    fetched = _together(tenant, logs)
     for _ in range(AGAIN):
-        fetched = Export(audit_export.SCHEMA, tenant, tuple(logs[writer] for writer in sorted(logs)))
         report = audit_export.verify(fetched, Ed25519({}, public), _replicas(public), ())
         if report.problem != "truncated":
             break
@@ -68,7 +68,12 @@ def _in_step(remote: Remote, tenant: str, logs: dict[str, LogExport], public: di
             logs |= _fetch(remote, tenant, report.writer.removeprefix("replica/"))
         except Unreachable:
             break  # what was fetched is kept; `verify` will say of which log there has to be more
+        fetched = _together(tenant, logs)
     return fetched
+
+
+def _together(tenant: str, logs: dict[str, LogExport]) -> Export:
+    return Export(audit_export.SCHEMA, tenant, tuple(logs[writer] for writer in sorted(logs)))
 
 
 def verify(file: Path, public_file: Path, replica: str, replicas: tuple[str, ...] = ()) -> int:
@@ -116,5 +121,7 @@ def _public(file: Path) -> dict[str, bytes]:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); name the public.json that `killswitch pki` wrote with --keys FILE") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Wrong(f"{file}: {why}; public keys are in the public.json that `killswitch pki` wrote: name it with --keys FILE", Exit.CONFIG) from error
+        raise Wrong(
+            f"{file}: {why}; public keys are in the public.json that `killswitch pki` wrote: name it with --keys FILE", Exit.CONFIG
+        ) from error
     return public

@@ -54,7 +54,10 @@ EDITS: dict[str, tuple[Callable[[Lines], Any], str]] = {
         lambda lines: (lines[0].update(verdict="invalid"), lines[0]["findings"][0].update(verdict="invalid")),
         "'soft-overtaken-by-hard': verdict: valid in campaign.json, and 1 runs are invalid",
     ),
-    "a finding gone": (lambda lines: lines[0]["findings"].pop(), "'soft-overtaken-by-hard': S18 (valid, invalid, unknown): campaign.json says (2, 0, 0)"),
+    "a finding gone": (
+        lambda lines: lines[0]["findings"].pop(),
+        "'soft-overtaken-by-hard': S18 (valid, invalid, unknown): campaign.json says (2, 0, 0)",
+    ),
     "another scenario": (lambda lines: lines[0].update(scenario="other"), "scenarios: campaign.json has no 'other', and runs.jsonl has runs of it"),
     "another driver": (lambda lines: lines[0].update(driver="live"), "line 1: driver: 'live', and the campaign was played by 'sim'"),
     "a seed that its token does not have": (

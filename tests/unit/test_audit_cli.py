@@ -80,9 +80,7 @@ def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path, capsys: pytest.C
     assert "malformed" in capsys.readouterr().out
 
 
-def test_an_export_without_a_log_is_incomplete_and_one_without_any_is_unknown(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_export_without_a_log_is_incomplete_and_one_without_any_is_unknown(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = msgspec.json.decode(exported(run, capsys).read_bytes())
     logs, file, keys = document["logs"], tmp_path / "export.json", run / "audit" / "keyring.json"
     for number, log in enumerate(logs):
