@@ -92,10 +92,10 @@ def _failures(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
             *([("run", Verdict.UNKNOWN)] if run.why else []),
         )
     )
-    for scenario, seed, invariant, verdict in (told - there).keys():
+    for scenario, seed, invariant, verdict in told - there:
         yield f"failures: campaign.json tells of {invariant} {verdict} in {scenario!r}, seed {seed}, and runs.jsonl does not"
     if len(campaign.failures) < summary.FAILURES_MAX:
-        for scenario, seed, invariant, verdict in (there - told).keys():
+        for scenario, seed, invariant, verdict in there - told:
             yield f"failures: runs.jsonl tells of {invariant} {verdict} in {scenario!r}, seed {seed}, and campaign.json does not"
 
 

@@ -75,7 +75,7 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     import msgspec
 
     from harness import audit_store
-    from killswitch.core import audit_export
+    from killswitch.core import audit_export, unreadable
 
     try:
         content = _read(lambda: audit_store.read(file, "write one with `haltproof audit export RUN --tenant NAME`"))
@@ -86,7 +86,7 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     try:
         exported = msgspec.json.decode(content, type=audit_export.Export)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        why = unreadable.why(content, error)
         report = audit_export.Report("malformed", why=f"{why}; an export is what `haltproof audit export RUN --tenant NAME` writes")
     else:
         report = audit_export.verify(exported, verifier, keyring.witnesses, keyring.expected)

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from killswitch.core import audit_merge
+from killswitch.core import audit_merge, unreadable
 from killswitch.core.audit_merge import Stamped
 from killswitch.core.events import Record
 from killswitch.core.keys import Ed25519, KeyedHash, Signer
@@ -92,7 +92,7 @@ def load(place: Path) -> dict[str, list[Record]]:
         try:
             entry = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{file}:{number}: {_why(error)}; the file is broken or cut: {PLAY_AGAIN}") from error
+            raise ValueError(f"{file}:{number}: {unreadable.why(line, error)}; the file is broken or cut: {PLAY_AGAIN}") from error
         logs.setdefault(entry.writer, []).append(entry.record)
     if not logs:
         raise ValueError(f"{file}: there is no record in it; {PLAY_AGAIN}")
@@ -105,7 +105,9 @@ def load_keyring(file: Path) -> Keyring:
     try:
         return msgspec.json.decode(content, type=Keyring)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: {_why(error)}; this is no keyring: name the keyring.json below audit/ of the kept run with --keys") from error
+        raise ValueError(
+            f"{file}: {unreadable.why(content, error)}; this is no keyring: name the keyring.json below audit/ of the kept run with --keys"
+        ) from error
 
 
 def read(file: Path, remedy: str) -> bytes:
@@ -114,7 +116,3 @@ def read(file: Path, remedy: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise NotThere(f"{file}: cannot be read ({error.strerror}); {remedy}") from error
-
-
-def _why(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -14,10 +14,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
-from harness import live_cli, results_store
+from harness import bugs_cli, live_cli, results_store
 from harness.audit_cli import audit_app
 from harness.exits import Exit, Refused, of_campaign, of_verdict
 from harness.interruption import Terminated, sigterm_raises_at_once
@@ -32,12 +31,13 @@ if TYPE_CHECKING:
 
 app = App(
     name="haltproof",
-    help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 violated, 2 unknown, 64 usage, 65 invalid scenario.",
+    help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 invalid, 2 unknown, 64 usage, 65 a broken file.",
     help_format="plaintext",
     version=release,
 )
 app.command(audit_app)
 live_cli.add_to(app)
+bugs_cli.add_to(app)
 DEFAULT_OUT = Path("out/run")
 
 
@@ -119,7 +119,7 @@ def _conclude(
     )
     render(out)
     if json:
-        _print_json(made)
+        terminal.print_json(made)
     else:
         terminal.show_campaign(made)
     if outcome.broken:
@@ -148,7 +148,7 @@ def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implem
                 if not json:
                     terminal.console().print(f"{scenario.scenario} {seed}: {digest} {divergence or 'twice the same'}", markup=False)
     if json:
-        _print_json({"schema": "haltproof/twice/1", "runs": answers})
+        terminal.print_json({"schema": "haltproof/twice/1", "runs": answers})
     return Exit.INVALID if any(answer["divergence"] for answer in answers) else Exit.VALID
 
 
@@ -170,7 +170,7 @@ def list_(*, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
     loaded = [_load(path) for path in _find(())]
     if json:
         rows = [{"scenario": each.scenario, "drivers": list(drivers(each)), "hypothesis": each.hypothesis} for each in loaded]
-        _print_json({"schema": "haltproof/list/1", "scenarios": rows})
+        terminal.print_json({"schema": "haltproof/list/1", "scenarios": rows})
         return Exit.VALID
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("scenario", "drivers", "hypothesis"):
@@ -218,6 +218,9 @@ def validate(*files: Path) -> Exit:
         except ScenarioInvalid as invalid:
             print(invalid, file=sys.stderr)
             code = Exit.SCENARIO
+        except OSError as error:  # the other files may be right or wrong all the same
+            print(_unreadable(error), file=sys.stderr)
+            code = max(code, Exit.USAGE)
         else:
             print(f"{path}: valid")
     return code
@@ -251,12 +254,15 @@ def replay(
     from reports.render import render
 
     schedule, played = _schedule_of(what, scenario)
+    if out is not None:
+        _refuse_foreign(out)
+        _refuse_campaign(out)
     judged = simulate(schedule, load_implementation(implementation or played), () if twins else None)
     if out is not None:
         campaign.keep_one(judged, out)
         render(out)
     if json:
-        _print_json(judged.result)
+        terminal.print_json(judged.result)
     else:
         terminal.show_run(judged.result)
     return of_verdict(judged.result.verdict)
@@ -289,49 +295,6 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
     if problems:
         raise Refused("this would not be the run of that token:\n  " + "\n  ".join(problems), Exit.SCENARIO)
     return schedule, token.implementation
-
-
-@app.command
-def bugs(
-    *names: str, seeds: int = 40, jobs: int = 0, once: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> Exit:  # fmt: skip
-    """Measure the harness on planted bugs: bug x invariant x seeds to find, and that nobody flags the controls.
-
-    Parameters
-    ----------
-    names
-        Bugs and controls, such as B01 or C02; none takes all.
-    seeds
-        Give up on a bug after so many seeds of each of its scenarios.
-    jobs
-        Processes to play on; 0 takes one for each core.
-    once
-        Leave a bug alone once one of its scenarios has found it.
-    json
-        Print one JSON document.
-    """
-    from harness import hunt, planted, terminal
-    from harness.campaign import WorkerDied
-
-    strangers = [name for name in names if name not in planted.COLLECTION]
-    if strangers or seeds < 1 or jobs < 0:
-        why = (
-            f"no such bug: {', '.join(strangers)}; there are {', '.join(sorted(planted.COLLECTION))}"
-            if strangers
-            else "--seeds and --jobs have to be positive"
-        )
-        raise Refused(why)
-    try:
-        with terminal.progress("bugs") as progress:
-            matrix = hunt.hunt(names or tuple(planted.COLLECTION), seeds, jobs or os.cpu_count() or 1, progress, everywhere=not once)
-    except WorkerDied as died:
-        raise Refused(str(died), Exit.UNKNOWN) from died
-    if json:
-        _print_json(matrix)
-    else:
-        terminal.show_matrix(matrix)
-    return Exit.VALID if hunt.is_sound(matrix) else Exit.INVALID
 
 
 @app.command
@@ -399,6 +362,17 @@ def _refuse_foreign(out: Path) -> None:
         raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
 
 
+def _refuse_campaign(out: Path) -> None:
+    """One run does not take the place of the answer of many."""
+    place = out / results_store.CAMPAIGN_FILE
+    try:
+        several = place.exists() and bool(results_store.load(out).campaign.scenarios)
+    except ValueError:  # broken, and perhaps all that somebody has
+        several = True
+    if several:
+        raise Refused(f"--out: {place} is the answer of a whole campaign; name an empty or a new directory")
+
+
 def _check_implementation(name: str) -> None:
     from harness.implementation import load
 
@@ -409,10 +383,6 @@ def _check_implementation(name: str) -> None:
 
 def _seeds_of(scenario: Scenario, chosen: Seeds | None) -> range:
     return chosen.range if chosen is not None else range(scenario.seeds.low, scenario.seeds.high + 1)
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n")
 
 
 def main() -> None:
@@ -446,7 +416,7 @@ def _answer_to(error: BaseException) -> int:
     if isinstance(error, ScenarioNotFound | SeedsInvalid | ImplementationUnknown | TokenInvalid):
         return _say(error, Exit.USAGE)
     if isinstance(error, OSError):
-        return _say(f"{error.filename or 'a file'}: {error.strerror or error}", Exit.USAGE)
+        return _say(_unreadable(error), Exit.USAGE)
     if isinstance(error, KeyboardInterrupt | Terminated):
         interrupted = isinstance(error, KeyboardInterrupt)
         return _say("interrupted" if interrupted else "terminated", Exit.INTERRUPTED if interrupted else Exit.TERMINATED)
@@ -454,6 +424,10 @@ def _answer_to(error: BaseException) -> int:
         return _say(f"something that was played tried to end haltproof (SystemExit {error.code})", Exit.BUG)
     traceback.print_exception(error)
     return _say(f"this is a bug of haltproof {version()}: please report it, with the lines above and the command", Exit.BUG)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"{error.filename or 'a file'}: {error.strerror or error}; name another file, or see who may use it"
 
 
 def _say(what: object, code: Exit) -> int:

@@ -20,6 +20,7 @@ import msgspec
 from harness.history import History
 from harness.results import CAMPAIGN_SCHEMA, Campaign, RunResult
 from harness.verdict import Finding
+from killswitch.core import unreadable
 from scenarios.schedule import Schedule
 
 CAMPAIGN_FILE = "campaign.json"
@@ -159,8 +160,7 @@ def _decode(place: Path | str, content: bytes, form: type[_Document]) -> _Docume
     try:
         return msgspec.json.decode(content, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{place}: {why}; the file is broken, or of another version") from error
+        raise ValueError(f"{place}: {unreadable.why(content, error)}; the file is broken, or of another version") from error
 
 
 def _write_whole(place: Path, content: bytes) -> None:

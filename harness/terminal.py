@@ -6,19 +6,22 @@ Owns the look of the terminal. Reads results; knows no driver. Progress goes to 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from harness.hunt import Matrix
+from harness.planted.bug import PlantedBug
 from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
 from reports import beside, calibration
-from reports.words import readable
+from reports.words import count, readable
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
 FAILURES_SHOWN = 8
@@ -35,6 +38,11 @@ class Output(Console):
 def console() -> Console:
     """Standard output; as wide as the terminal, or wide enough for a log."""
     return Output(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output, and nothing else."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n")
 
 
 def complain(text: str) -> None:
@@ -79,7 +87,7 @@ def show_campaign(campaign: Campaign) -> None:
     show_beside(campaign, out)
     show_calibration(campaign, out)
     show_rarities(campaign, out)
-    pace = f"{campaign.runs} runs in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
+    pace = f"{count(campaign.runs, 'run')} in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
     out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
     out.print(f"report: {campaign.report}", soft_wrap=True)
 
@@ -118,7 +126,7 @@ def show_calibration(campaign: Campaign, out: Console) -> None:
 
 def show_rarities(campaign: Campaign, out: Console) -> None:
     """How many of the rare states that were possible some run reached, and which none did: if that was unlikely, the campaign is vacuous."""
-    missing = [f"{name} (possible in {state.possible} runs)" for name, state in campaign.rarities.items() if not state.reached]
+    missing = [f"{name} (possible in {count(state.possible, 'run')})" for name, state in campaign.rarities.items() if not state.reached]
     if campaign.rarities:
         words = f"{len(campaign.rarities) - len(missing)} of {len(campaign.rarities)} rare states reached"
         out.print(f"{words}; not yet: {', '.join(missing)}" if missing else words)
@@ -137,6 +145,16 @@ def show_run(run: RunResult) -> None:
     counts = f"{held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
     out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {counts}")
     out.print(f"digest: {run.digest}")
+
+
+def show_bugs(bugs: Iterable[PlantedBug]) -> None:
+    """What is planted: who is expected to find each, and in which scenarios."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("bug", "expected", "difficulty", "scenarios", "mistake"):
+        table.add_column(name, overflow="fold")
+    for bug in bugs:
+        table.add_row(bug.name, ", ".join(bug.caught_by) or "nobody", bug.difficulty, ", ".join(bug.scenarios), escape(bug.mistake))
+    console().print(table)
 
 
 def show_matrix(matrix: Matrix) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from killswitch.core import unreadable
 from killswitch.core.machine import Parameters
 from scenarios import schedule_checks
 from scenarios.problems import shown
@@ -254,7 +255,7 @@ def load(path: Path) -> Schedule:
         schedule = msgspec.json.decode(content, type=Schedule)
         pairs = json.loads(content, object_pairs_hook=_Pairs)
     except (ValueError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        why = unreadable.why(content, error)
         raise ValueError(f"{path}: {why}; a schedule file is what `haltproof run` leaves beside a violation") from error
     if "schema" not in dict(pairs):
         raise ValueError(f'{path}: schema: missing; a schedule says its form: add "schema": "{SCHEMA}" if it is one of this version')

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
-from killswitch.core import audit_export
+from killswitch.core import audit_export, unreadable
 from killswitch.core.audit_export import Export, LogExport, Report
 from killswitch.core.keys import Ed25519
 from killswitch.live import pki
@@ -54,7 +54,10 @@ def _fetch(remote: Remote, tenant: str, replica: str) -> dict[str, LogExport]:
         answer = remote.ask("GET", f"/v1/audit/{tenant}", replica=replica)
     except Refused as refused:
         raise Wrong(f"refused: {refused}", Exit.REFUSED) from None
-    return {log.writer: log for log in msgspec.convert(answer.body, Export).logs}
+    try:
+        return {log.writer: log for log in msgspec.convert(answer.body, Export).logs}
+    except msgspec.ValidationError as error:
+        raise Unreachable(f"replica {replica}: its answer is no export ({error})") from error
 
 
 def _in_step(remote: Remote, tenant: str, logs: dict[str, LogExport], public: dict[str, bytes]) -> Export:
@@ -77,7 +80,7 @@ def _together(tenant: str, logs: dict[str, LogExport]) -> Export:
 
 
 def verify(file: Path, public_file: Path, replica: str, replicas: tuple[str, ...] = ()) -> int:
-    """Check an export. ``replicas``: the nodes whose logs there have to be; those that have a key if left out. ``replica`` alone is looked for if named."""
+    """Check an export. ``replicas``: whose logs there have to be; all that have a key if left out. ``replica``: that log alone has to be."""
     public = _public(public_file)
     witnesses = replicas or _replicas(public)
     if not witnesses:
@@ -98,7 +101,7 @@ def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], ex
     try:
         exported = msgspec.json.decode(content, type=Export)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        why = unreadable.why(content, error)
         return Report("malformed", why=f"{why}; an export is what `killswitch audit export --tenant NAME --out FILE` writes")
     report = audit_export.verify(exported, Ed25519({}, public), witnesses, expected)
     if report.problem == "incomplete":
@@ -115,12 +118,14 @@ def _replicas(public: dict[str, bytes]) -> tuple[str, ...]:
 def _public(file: Path) -> dict[str, bytes]:
     """{name: public key}. Raises `Wrong`."""
     try:
-        public = msgspec.json.decode(file.read_bytes(), type=dict[str, bytes])
-        Ed25519({}, public)
+        content = file.read_bytes()
     except OSError as error:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); name the public.json that `killswitch pki` wrote with --keys FILE") from error
+    try:
+        public = msgspec.json.decode(content, type=dict[str, bytes])
+        Ed25519({}, public)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        why = unreadable.why(content, error)
         raise Wrong(
             f"{file}: {why}; public keys are in the public.json that `killswitch pki` wrote: name it with --keys FILE", Exit.CONFIG
         ) from error

@@ -25,7 +25,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.history": (),
     "harness.verdict": (),
     "harness.results": ("harness.verdict",),
-    "harness.results_store": ("harness.history", "harness.results", "harness.verdict", "scenarios.schedule"),
+    "harness.results_store": ("harness.history", "harness.results", "harness.verdict", "killswitch.core.unreadable", "scenarios.schedule"),
     "harness.interruption": (),
     "harness.judge": ("killswitch.core",),
     "harness.observe": ("harness.history", "harness.judge", "harness.rulings", "killswitch.core"),

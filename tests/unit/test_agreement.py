@@ -83,7 +83,8 @@ def test_an_edited_line_is_named(out: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("verdict", "valid", "verdict: valid, and all that was played comes to invalid"), ("verdict", "unknown", "verdict: unknown, and there is a violation"),
+    [("verdict", "valid", "verdict: valid, and all that was played comes to invalid"),
+     ("verdict", "unknown", "verdict: unknown, and there is a violation"),
      ("failures", [], "failures: runs.jsonl tells of S1 invalid in 'kill-during-partition', seed 7, and campaign.json does not"),
      ("stop_time", {"p50_ns": 1}, "stop_time: campaign.json says {'p50_ns': 1}")],
 )  # fmt: skip
