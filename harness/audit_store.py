@@ -41,11 +41,11 @@ class Trail(NamedTuple):
 
 class Keyring(Struct, frozen=True):
     """``scheme`` ed25519: ``public`` is {name: raw key}; simulated: ``secret`` verifies and signs alike. ``witnesses``: who may cosign.
-    ``writers``: whose logs there are; a keyring that does not say knows of its witnesses alone."""
+    ``writers``: {whose logs there are: how many records each has}; a keyring that does not say knows of its witnesses alone."""
 
     scheme: Literal["ed25519", "simulated"]
     witnesses: tuple[str, ...]
-    writers: tuple[str, ...] = ()
+    writers: dict[str, int] = {}
     public: dict[str, bytes] = {}
     secret: bytes = b""
 
@@ -54,9 +54,9 @@ class Keyring(Struct, frozen=True):
             raise ValueError("witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas")
 
     @property
-    def expected(self) -> frozenset[str]:
-        """Whose logs an export has to hold, as far as they concern its tenant."""
-        return frozenset((*self.witnesses, *self.writers))
+    def expected(self) -> dict[str, int]:
+        """{whose logs an export has to hold, as far as they concern its tenant: how many records each has at the least}."""
+        return dict.fromkeys(self.witnesses, 1) | self.writers
 
     def verifier(self) -> Signer:
         """Holds no key to sign with. Raises `ValueError` for a public key that is not 32 bytes."""
@@ -78,7 +78,7 @@ def keep(place: Path, trail: Trail | None) -> None:
     (folder / TRAIL_FILE).write_bytes(msgspec.json.Encoder().encode_lines(audit_merge.linear(audit_merge.union(stamped))))
     witnesses = tuple(sorted(writer for writer in trail.logs if writer.startswith("replica/")))
     scheme: Literal["ed25519", "simulated"] = "ed25519" if trail.public else "simulated"
-    writers = tuple(sorted(writer for writer, (records, _) in trail.logs.items() if records))
+    writers = {writer: len(records) for writer, (records, _) in sorted(trail.logs.items()) if records}
     keyring = Keyring(scheme, witnesses, writers, dict(trail.public), trail.secret)
     (folder / KEYRING_FILE).write_bytes(msgspec.json.encode(keyring) + b"\n")
 

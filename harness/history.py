@@ -238,7 +238,7 @@ class History:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 at_ns, kind, node, clock_ns, body = msgspec.json.decode(line)
-            except (msgspec.DecodeError, ValueError, TypeError) as error:
+            except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: fact: not a JSON list of five ({error}); is the file a history.jsonl, and whole?") from error
             facts.append(Fact(at_ns, kind, node, clock_ns, body))
         return cls(facts)

@@ -124,7 +124,7 @@ def load_history(out: Path, run: RunResult) -> History | None:
     if not place.is_relative_to(out.resolve()):
         raise ValueError(f"{out / RUNS_FILE}: kept: leads out of the results directory (got {run.kept!r})")
     if not place.is_file():
-        raise ValueError(f"{place}: there is no such file; was the results directory copied whole?")
+        raise Missing(f"{place}: there is no such file; was the results directory copied whole?")
     return History.load(place)
 
 
@@ -135,13 +135,16 @@ def load_findings(out: Path, run: RunResult) -> tuple[Finding, ...]:
 
 
 def kept_problems(out: Path, runs: Iterable[RunResult]) -> list[str]:
-    """What the folders of kept runs say otherwise than ``runs.jsonl``, each as ``place: problem``."""
+    """What the folders of kept runs say otherwise than ``runs.jsonl``, each as ``place: problem``. Raises `ValueError` for one that cannot be read."""
     found = []
     for run in runs:
-        if run.kept and load_findings(out, run) != run.findings:
+        history = load_history(out, run)
+        if history is None:
+            continue
+        if load_findings(out, run) != run.findings:
             found.append(f"{out / run.kept / FINDINGS_FILE}: not the findings of {run.scenario!r}, seed {run.seed}, in {RUNS_FILE}")
-        if run.kept and len(facts := _read(out / run.kept / HISTORY_FILE).splitlines()) != run.facts:
-            found.append(f"{out / run.kept / HISTORY_FILE}: {len(facts)} facts, and {RUNS_FILE} says {run.facts}")
+        if len(history) != run.facts:
+            found.append(f"{out / run.kept / HISTORY_FILE}: {len(history)} facts, and {RUNS_FILE} says {run.facts}")
     return found
 
 

@@ -202,10 +202,11 @@ class _Wrong(Exception):
         self.problem, self.seq = problem, seq
 
 
-def verify(exported: Export, signer: Signer, witnesses: Collection[str], expected: Collection[str]) -> Report:
+def verify(exported: Export, signer: Signer, witnesses: Collection[str], expected: Mapping[str, int]) -> Report:
     """Check everything that an export claims, with public keys (``signer``) and the names of those who may cosign. Total.
 
-    ``expected``: the writers whose logs have to be in it, as far as they concern the tenant; have them from somebody else than the export.
+    ``expected``: {writer: how many records his log has at the least}, of those whose logs have to be in it as far as they concern the tenant; have
+    this from somebody else than the export.
     """
     covered: dict[str, int] = {}
     records = 0
@@ -229,14 +230,15 @@ def verify(exported: Export, signer: Signer, witnesses: Collection[str], expecte
         return left_out
     for writer, log in logs.items():
         try:
-            covered[writer] = max(covered[writer], _check_claims(log, [claim for claim in claims if claim.about == writer]))
+            about = [claim for claim in claims if claim.about == writer]
+            covered[writer] = max(covered[writer], _check_end(log, about, expected.get(writer, 0)))
         except _Wrong as wrong:
             return Report(wrong.problem, writer, wrong.seq, str(wrong), records, covered)
     unseen = tuple(sorted({claim.about for claim in claims} - set(logs)))
     return Report(records=records, covered=covered, sizes={writer: len(log.hashes) for writer, log in logs.items()}, unseen=unseen)
 
 
-def _left_out(exported: Export, expected: Collection[str], claims: Sequence[Claim]) -> Report | None:
+def _left_out(exported: Export, expected: Iterable[str], claims: Sequence[Claim]) -> Report | None:
     """What is wrong with an export that lacks logs which have to be in it; None if none is missing."""
     shown = {log.writer for log in exported.logs if log.hashes}
     missing = sorted(writer for writer in expected if tenant_of(writer) in (EVERYBODY, exported.tenant) and writer not in shown)
@@ -247,8 +249,8 @@ def _left_out(exported: Export, expected: Collection[str], claims: Sequence[Clai
     return Report("incomplete", missing[0], 0, f"nothing is in the export of {named}")
 
 
-def _check_claims(log: LogExport, claims: Sequence[Claim]) -> int:
-    """Everything that other logs prove of this one is so. The largest size that one of them has on record as cosigned."""
+def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> int:
+    """All that other logs prove of this one is so, and it is at least so long. The largest size that another log has on record as cosigned."""
     roots = _roots_at(log.hashes, {claim.size for claim in claims})
     held = audit_claims.marks(log.records)
     end = len(log.hashes)
@@ -263,6 +265,8 @@ def _check_claims(log: LogExport, claims: Sequence[Claim]) -> int:
             raise _Wrong(
                 "truncated", end, f"the log ends at {end} without the {kind} that {claim.source} rests on: its end was cut off, or {withheld}"
             )
+    if end < least:
+        raise _Wrong("truncated", end, f"the log ends at {end}, and is known to have {least} records: its end was cut off")
     return max((claim.size for claim in claims), default=0)
 
 

@@ -241,7 +241,7 @@ def _readings(api: FastAPI, plane: ControlPlane) -> None:
         """What this replica itself finds when it checks that part. An auditor who does not trust it exports, and checks elsewhere."""
         await plane.allow(who, "audit", tenant)
         replicas = plane.state.config.replicas
-        report = audit_export.verify(await plane.export(tenant), plane.state.trust.signer, replicas, (plane.node,))
+        report = audit_export.verify(await plane.export(tenant), plane.state.trust.signer, replicas, {plane.node: 1})
         return {"sound": report.sound, "problem": report.problem, "seq": report.seq, "why": report.why, "records": report.records}
 
     @api.get("/metrics", responses=REFUSALS)

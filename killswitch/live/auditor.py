@@ -64,7 +64,7 @@ def _in_step(remote: Remote, tenant: str, logs: dict[str, LogExport], public: di
     """The logs as one export. A log that another one, fetched a moment later, speaks of more of is fetched again: it has grown since."""
     fetched = _together(tenant, logs)
     for _ in range(AGAIN):
-        report = audit_export.verify(fetched, Ed25519({}, public), _replicas(public), ())
+        report = audit_export.verify(fetched, Ed25519({}, public), _replicas(public), {})
         if report.problem != "truncated":
             break
         try:
@@ -88,12 +88,12 @@ def verify(file: Path, public_file: Path, replica: str, replicas: tuple[str, ...
     if replica and f"replica/{replica}" not in witnesses:
         known = ", ".join(name.removeprefix("replica/") for name in witnesses)
         raise Wrong(f"--replica: no replica of that name has a key (got {replica!r}); there are {known}")
-    report = _report(file, public, witnesses, (f"replica/{replica}",) if replica else witnesses)
+    report = _report(file, public, witnesses, dict.fromkeys([f"replica/{replica}"] if replica else witnesses, 1))
     print(report.words(str(file)))
     return {"valid": Exit.DONE, "invalid": Exit.REFUSED, "unknown": Exit.UNKNOWN}[report.verdict]
 
 
-def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], expected: tuple[str, ...]) -> Report:
+def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], expected: dict[str, int]) -> Report:
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from killswitch.core import build, policy
 from killswitch.core.keys import APPROVER, CONTROL_PLANE, EVERY_TENANT, OPERATOR, SIDECAR, Grant, Keyset, Signer
@@ -23,6 +24,8 @@ from killswitch.live.log import RESERVE_BYTES
 from killswitch.live.node import Deployment
 
 AUDITOR: Final = "auditor"
+BYTES_MAX: Final = 1 << 20
+DEPTH_MAX: Final = 16
 UNITS: Final = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -297,14 +300,19 @@ def split(address: str) -> tuple[str, int]:
 def load(file: Path) -> Loaded:
     """Raises `ConfigInvalid` with every problem of the file."""
     try:
-        document = YAML(typ="rt").load(file.read_text("utf-8"))
+        document = _read(file)
     except OSError as error:
         raise ConfigInvalid([f"{file}: cannot be read ({error.strerror}); `killswitch pki DIR` writes an example"]) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigInvalid([f"{file}:{mark.line + 1}:{mark.column + 1}: {error.problem}" if mark else f"{file}: {error}"]) from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigInvalid([f"{file}: {error}"]) from error
+        raise ConfigInvalid(
+            [f"{file}: {' '.join(str(error).split())}; a cell's file is YAML in UTF-8: `killswitch pki DIR` writes an example"]
+        ) from error
+    if not isinstance(document, dict):
+        what = "empty" if document is None else "not a mapping of settings"
+        raise ConfigInvalid([f"{file}: {what}; `killswitch pki DIR` writes an example"])
     try:
         cell = Cell.model_validate(document)
     except ValidationError as error:
@@ -318,10 +326,25 @@ def load(file: Path) -> Loaded:
             raise ConfigInvalid(
                 [f"{file}: policy: {place} cannot be read ({error}); leave it out for the policy that comes with killswitch"]
             ) from error
-        wrong = policy.problems(text)
+        wrong = policy.problems(text) if text.strip() else ["policy: empty; leave it out for the policy that comes with killswitch"]
         if wrong:  # such a policy stops agents and resumes none: better said before it is in force
             raise ConfigInvalid([f"{place}: {problem}" for problem in wrong])
     return Loaded(file, cell, text)
+
+
+def _read(file: Path) -> Any:
+    """The document as it stands. A file that is too large, or goes too deep, is refused before anything is made of it."""
+    with file.open("rb") as opened:
+        content = opened.read(BYTES_MAX + 1)
+    if len(content) > BYTES_MAX:
+        raise ConfigInvalid([f"{file}: larger than {BYTES_MAX // 1024} KiB; is that the file of a cell?"])
+    text = content.decode("utf-8")
+    depth = 0
+    for event in YAML(typ="rt", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEPTH_MAX:
+            raise ConfigInvalid([f"{file}:{event.start_mark.line + 1}: nested deeper than {DEPTH_MAX} levels; a cell's file needs five"])
+    return YAML(typ="rt").load(text)
 
 
 def _written(file: Path, document: Any, problems: list[dict[str, Any]]) -> list[str]:

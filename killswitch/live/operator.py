@@ -95,7 +95,7 @@ def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, gua
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise Wrong(f"{file}: cannot be read ({error})") from error
-        wrong = policy.problems(text)
+        wrong = policy.problems(text) if text.strip() else ["policy: empty; nobody could be resumed by it"]
         if wrong:
             raise Wrong("\n".join(f"{file}: {problem}" for problem in wrong))
     asked = RolloutRequest(f"{remote.person}-{secrets.token_hex(8)}", remote.person, named, text, "", percent, guard)
@@ -229,7 +229,7 @@ def _read_draft(file: Path) -> dict[str, Any]:
     try:
         drafted = json.loads(file.read_text("utf-8"))
         known = drafted["schema"] == "killswitch/draft/1" and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
     if not known:
         raise Wrong(f"{file}: no draft of a resume; killswitch resume SCOPE --reason ... --draft FILE writes one")

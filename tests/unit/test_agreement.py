@@ -99,7 +99,11 @@ def test_an_edited_campaign_is_named(out: Path, field: str, value: Any, said: st
 def test_a_kept_run_that_was_edited_is_named(out: Path) -> None:
     kept = out / "runs" / "kill-during-partition-7"
     history = kept / results_store.HISTORY_FILE
-    history.write_bytes(b"".join(history.read_bytes().splitlines(keepends=True)[:-1]))
+    whole = history.read_bytes()
+    history.write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=r"history\.jsonl:[0-9]+: fact: not a JSON list of five"):
+        agreement.demand(out)
+    history.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     (kept / results_store.FINDINGS_FILE).write_text("[]")
     with pytest.raises(ValueError, match="edited or cut short") as refused:
         agreement.demand(out)

@@ -18,7 +18,7 @@ ACME = export(records(grown()), "acme")
 
 
 def checked(exported: Export) -> Report:
-    return verify(exported, SIGNER, WITNESSES, WRITERS)
+    return verify(exported, SIGNER, WITNESSES, dict.fromkeys(WRITERS, 1))
 
 
 def log_of(exported: Export, writer: str) -> LogExport:
@@ -133,7 +133,7 @@ class TestNamedProblems:
 
     @pytest.mark.parametrize("witnesses", [(), ("replica/3",), ("sidecar/acme/1",)])
     def test_cosignatures_of_people_who_are_no_witnesses(self, witnesses: tuple[str, ...]) -> None:
-        assert verify(ACME, SIGNER, witnesses, WRITERS).problem == "unproven"
+        assert verify(ACME, SIGNER, witnesses, {}).problem == "unproven"
 
     def test_nobody_witnesses_himself(self) -> None:
         logs = grown()
@@ -216,6 +216,11 @@ class TestCutEnds:
     def test_an_export_with_nothing_in_it_shows_nothing(self, logs: tuple[LogExport, ...]) -> None:
         report = checked(Export(audit_export.SCHEMA, "acme", logs))
         assert (report.sound, report.verdict, report.problem) == (False, "unknown", "empty")
+
+    def test_who_knows_how_long_a_log_was_misses_its_end(self) -> None:
+        report = verify(ACME, SIGNER, WITNESSES, {"replica/1": 99})
+        assert (report.problem, report.writer) == ("truncated", "replica/1")
+        assert "is known to have 99 records" in report.why
 
     def test_how_much_lies_beyond_every_head_is_said(self) -> None:
         report = checked(ACME)

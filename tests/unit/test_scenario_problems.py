@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios import load
+from scenarios import load, schedule_checks
+from scenarios.draw import draw
 from scenarios.faults import FAULTS
 from scenarios.problems import Place, Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 
@@ -119,6 +120,29 @@ SINGLE = {
         "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 1.027s"
     ],
     "parameters: {renew: 0s}\n": ["4:21: parameters.renew: must be more than nothing (got 0s); write for example 500ms"],
+    "parameters: {renew: 1ns}\n": ["4:21: parameters.renew: less than 1ms, the least that there is (got 1ns); write for example 500ms"],
+    "parameters: {gossip: 999us}\n": ["4:22: parameters.gossip: less than 1ms, the least that there is (got 999us); write for example 500ms"],
+    "parameters: {kill-retry: 1ns}\n": ["4:26: parameters.kill-retry: less than 1ms, the least that there is (got 1ns); write for example 500ms"],
+    "parameters: {approval: 0s}\n": ["4:24: parameters.approval: must be more than nothing (got 0s); write for example 500ms"],
+    "parameters: {slack: 25h}\n": ["4:21: parameters.slack: longer than a day (got '25h'); use at most 24h"],
+    "network: {latency: 999999999h}\n": ["4:20: network.latency: longer than a day (got '999999999h'); use at most 24h"],
+    "parameters: {grace: 24h, grace-max: 24h}\n": [
+        "4:13: parameters: the times in it make the settling after the heal longer than 43200s (got 87292.90278788s); "
+        "lower the longest of them, or say `settle`"
+    ],
+    "workload: {tasks: 7000000/s}\n": ["4:19: workload.tasks: a rate out of its range (got '7000000/s'); use 0/s to 999999/s"],
+    "workload: {tasks: -1/s}\n": ["4:19: workload.tasks: a rate out of its range (got '-1/s'); use 0/s to 999999/s"],
+    "workload: {tasks: 2000000000/s}\n": ["4:19: workload.tasks: a rate out of its range (got '2000000000/s'); use 0/s to 999999/s"],
+    "timeline: [{at: 1s, overload: {rate: 9999999/s, between: [replicas, sidecars]}}]\n": [
+        "4:38: timeline[0].overload.rate: out of its limits (got '9999999/s'); use 1/s..100000/s"
+    ],
+    "timeline: [{at: 1s, bandwidth: {rate: -1B/s, between: [replicas, sidecars]}}]\n": [
+        "4:39: timeline[0].bandwidth.rate: out of its limits (got '-1B/s'); use 1B/s..1000MB/s"
+    ],
+    "seeds: 1..9999999999999\n": ["4:8: seeds: a seed above 999999999999, which no token can carry (got 9999999999999); use lower numbers"],
+    "stop-when: {facts: above 9999999999}\n": [
+        "4:20: stop-when.facts: a limit that is never reached (got 'above 9999999999'); use at most 1000000000"
+    ],
     "parameters: {grace: 10min}\n": ["4:21: parameters.grace: longer than grace-max, 300s (got 600s); lower it, or raise grace-max"],
     "parameters: {drift: 60%}\n": ["4:21: parameters.drift: no clock is promised to be that bad (got 60%); use at most 50%"],
     "parameters: {leese: 4s}\n": ["4:14: parameters.leese: unknown key (got 'leese'); did you mean 'lease'?"],
@@ -293,3 +317,31 @@ def test_values_are_shown_short() -> None:
 def test_an_unknown_scenario_is_answered_with_the_likely_one() -> None:
     with pytest.raises(ScenarioNotFound, match="did you mean 'kill-during-partition'"):
         load.find("kill-during-partitoin")
+
+
+def test_a_product_without_end_is_named_by_its_largest_part() -> None:
+    (line,) = problems(f"{SOUND}parameters: {{renew: 1ms, gossip: 1ms}}\nduration: 1h\n")
+    assert line.startswith("4:21: parameters.renew: a run of about ")
+    assert line.endswith("20,000,000 are the most (got '1ms'); do it less often, or with fewer agents, or for a shorter time")
+
+
+def test_faults_that_come_again_and_again_are_counted_too() -> None:
+    flood = f"{SOUND}duration: 1h\ntimeline: [{{at: 1s, overload: {{rate: 100000/s, between: [replicas, sidecars]}}}}]\n"
+    assert any("timeline[0].overload: a run of about " in line and "signals" in line for line in problems(flood))
+    strobe = f"{SOUND}duration: 1h\ntimeline: [{{at: 1s, clock-strobe: {{nodes: replicas, every: 1ms}}}}]\n"
+    assert any("timeline[0].clock-strobe: a run of about " in line for line in problems(strobe))
+    load.parse(strobe.replace("every: 1ms", "every: 1ms, for: 1s"))
+
+
+def test_half_of_a_character_is_named_wherever_it_stands() -> None:
+    text = f'{SOUND}"k\\uD800": 1\ntimeline: [{{at: 1s, hard: {{scope: global, reason: "a \\uDFFF b"}}}}]\n'
+    halves = [line for line in problems(text) if "half of a character (a lone surrogate)" in line]
+    assert [line.partition(" ")[0] for line in halves] == ["4:1:", "5:51:"]
+    assert "(got 'a \\udfff b'); write the character itself" in halves[1]
+    load.parse(f'{SOUND}timeline: [{{at: 1s, hard: {{scope: global, reason: "\\U0001F600"}}}}]\n')
+
+
+@pytest.mark.parametrize("reason", ['"two\\nlines"', ">\n        folded\n", '"\\e[2J"'])
+def test_whatever_a_scenario_may_say_its_schedule_may_too(reason: str) -> None:
+    text = f"{SOUND}timeline:\n  - at: 1s\n    hard:\n      scope: tenant later\n      allow-empty: true\n      reason: {reason}\n"
+    assert schedule_checks.problems(draw(load.parse(text), 1, "0")) == []

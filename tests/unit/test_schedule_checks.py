@@ -121,6 +121,12 @@ def test_what_is_left_alone_is_read(tmp_path: Path) -> None:
         ("surprise", 1, "unknown field `surprise`"),
         ("parameters.leash_ns", 1, "unknown field `leash_ns`"),
         ("schema", "haltproof/schedule/9", "schema: unknown form"),
+        ("parameters.renew_ns", 1, "parameters.renew_ns: out of its limits (got 1); use 1000000 to"),
+        ("parameters.kill_retry_ns", 999_999, "parameters.kill_retry_ns: out of its limits (got 999999); use 1000000 to"),
+        (f"{HARD}.action.tenant", "acne", "timeline[0].action.tenant: unknown tenant (got 'acne'); did you mean 'acme'?"),
+        (f"{HARD}.action.scope", ["agent", "acme/77"], "timeline[0].action.scope: unknown agent (got 'acme/77')"),
+        (f"{HARD}.action.scope", ["tenant", "globex"], "timeline[0].action.scope: unknown tenant (got 'globex')"),
+        (f"{HARD}.action.type", "wish", "Invalid value 'wish' - at `$.timeline[0].action.type`"),
     ],
 )
 def test_nonsense_is_refused_by_its_place(place: str, value: Any, field: str, tmp_path: Path) -> None:
@@ -157,3 +163,33 @@ def test_deep_nesting_where_anything_may_stand_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"DEEP"', "[" * 5000 + "]" * 5000))
     with pytest.raises(ValueError, match="nested too deeply"):
         schedules.load(path)
+
+
+def test_a_key_that_stands_twice_is_named_by_its_path(tmp_path: Path) -> None:
+    path = edited(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace('"seed": ', '"seed": 5, "seed": ', 1).replace('"verb": ', '"verb": "soft", "verb": ', 1))
+    with pytest.raises(ValueError, match="schedule") as refused:
+        schedules.load(path)
+    assert sorted(str(refused.value).splitlines()) == [
+        f"{path}: seed: stands there 2 times; keep one of them", f"{path}: timeline[0].action.verb: stands there 2 times; keep one of them",
+    ]  # fmt: skip
+
+
+def test_a_schedule_says_its_form(tmp_path: Path) -> None:
+    path = edited(tmp_path)
+    content = json.loads(path.read_text())
+    del content["schema"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"schema: missing; a schedule says its form: add"):
+        schedules.load(path)
+
+
+def test_a_product_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"parameters.renew_ns: a run of about [0-9,]+ signals, most of them by this"):
+        schedules.load(edited(tmp_path, ("parameters.renew_ns", MS), ("duration_ns", DAY)))
+
+
+def test_a_scope_of_nobody_is_taken_where_it_is_meant(tmp_path: Path) -> None:
+    path = edited(tmp_path, (f"{HARD}.action.scope", ["agent", "acme/77"]), (f"{HARD}.action.allow_empty", True))
+    assert schedules.load(path).timeline[0].action != short(*TIMELINE).timeline[0].action
