@@ -120,8 +120,8 @@ def load_history(out: Path, run: RunResult) -> History | None:
     """The history of a kept run; None if the run was not kept. Raises `ValueError` if it is broken, or lies outside ``out``."""
     if not run.kept:
         return None
-    place = (out / run.kept / HISTORY_FILE).resolve()
-    if not place.is_relative_to(out.resolve()):
+    place = out / run.kept / HISTORY_FILE
+    if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(out)):
         raise ValueError(f"{out / RUNS_FILE}: kept: leads out of the results directory (got {run.kept!r})")
     if not place.is_file():
         raise Missing(f"{place}: there is no such file; was the results directory copied whole?")
@@ -135,7 +135,7 @@ def load_findings(out: Path, run: RunResult) -> tuple[Finding, ...]:
 
 
 def kept_problems(out: Path, runs: Iterable[RunResult]) -> list[str]:
-    """What the folders of kept runs say otherwise than ``runs.jsonl``, each as ``place: problem``. Raises `ValueError` for one that cannot be read."""
+    """What the folders of kept runs say otherwise than ``runs.jsonl``, each as ``place: problem``. Raises `ValueError` for what cannot be read."""
     found = []
     for run in runs:
         history = load_history(out, run)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
+from harness import results_store
 from reports.render import render
 from tests.unit import campaigns
 
@@ -74,3 +76,18 @@ def test_it_is_whole_without_scripts(browser: Browser, report: Path) -> None:
     assert page.locator("#failure-1 pre").inner_text() == "haltproof replay H1-kill-during-partition-7"
     assert not page.locator("#failure-1 button[data-copy]").is_visible()
     context.close()
+
+
+def test_the_matrix_of_a_whole_campaign_fits_a_page(browser: Browser, tmp_path: Path) -> None:
+    """Safety and liveness each have their own, so that no column of either is out of sight at 1280 px."""
+    held = (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 12)))
+    results = results_store.load(campaigns.write(tmp_path))
+    scenario = structs.replace(results.campaign.scenarios[1], invariants=dict.fromkeys(held, (2, 0, 0)))
+    results_store.save(tmp_path, structs.replace(results.campaign, scenarios=(scenario,)), results.runs)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(render(tmp_path).as_uri())
+    tables = page.locator("table.matrix")
+    assert [tables.nth(number).locator("thead th").count() - 1 for number in range(tables.count())] == [28, 11]
+    fits = "nodes => nodes.every(node => node.scrollWidth <= node.clientWidth)"
+    assert page.locator("div.scroll:has(> table.matrix)").evaluate_all(fits)
+    page.close()
