@@ -18,7 +18,7 @@ from reports import beside, calibration, invariants, stop_times, violations
 from reports.words import count, duration, plain
 
 GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
-_TITLES = {Verdict.VALID: "Valid", Verdict.INVALID: "Violated", Verdict.UNKNOWN: "Unknown"}
+_TITLES = {Verdict.VALID: "Valid", Verdict.INVALID: "Invalid", Verdict.UNKNOWN: "Unknown"}
 
 
 @dataclass(frozen=True, slots=True)

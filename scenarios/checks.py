@@ -39,27 +39,32 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
     ``skipped``: keys (``topology``, and ``topology.quorum`` too) that were refused in part or whole, and stand in here by placeholders.
     ``numbers``: for each entry of the timeline, its index in the file.
     """
+    roster = None if _fleet_is_unsure(skipped) else Roster(derive.topology(scenario.topology))
     if not {"topology.replicas", "topology.quorum", "topology.kill-quorum"} & skipped:
         yield from _quorums(scenario)
     if "topology.tenants" not in skipped:
         yield from _fleet(scenario)
-    if "parameters" not in skipped:
-        yield from _parameters(scenario, skipped)
+    yield from _parameters(scenario, skipped)
     yield from _run(scenario, skipped)
-    if not {"topology", "workload"} & skipped:
+    if roster is not None and "workload" not in skipped:
         yield from _workload(scenario)
-    if not {"topology", "parameters", "workload", "duration", "settle", "network"} & skipped:
+    if roster is not None and not {"parameters", "workload", "duration", "settle", "network"} & skipped:
         yield from _volume(scenario, numbers)
     yield from _ids(scenario, numbers)
-    roster = None if "topology" in skipped else Roster(derive.topology(scenario.topology))
     for index, entry in enumerate(scenario.timeline):
         at: Steps = ("timeline", numbers[index])
-        yield from _trigger(scenario, entry, at, skipped)
+        yield from _trigger(scenario, entry, at, skipped, roster)
         yield from _action(scenario, entry, at, roster)
     if "timeline" not in skipped:
         yield from _circles(scenario, numbers)
     if scenario.swarm is not None:
         yield from _swarm(scenario, skipped)
+
+
+def _fleet_is_unsure(skipped: Parts) -> bool:
+    """Whether it cannot be told who there is: because of the parts that say so, or because there is no topology at all."""
+    parts = {key for key in skipped if key.startswith("topology.")}
+    return bool(parts & {"topology.tenants", "topology.replicas", "topology.cells"}) or ("topology" in skipped and not parts)
 
 
 def _quorums(scenario: Scenario) -> Iterator[Complaint]:
@@ -112,12 +117,12 @@ def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
         if (value := getattr(form, key.replace("-", "_"))) < volume.LEAST_NS:
             problem = f"less than {duration_text(volume.LEAST_NS)}, the least that there is" if value else "must be more than nothing"
             yield Complaint(("parameters", key), problem, "write for example 500ms", duration_text(value))
-    if form.grace > form.grace_max:
+    if form.grace > form.grace_max and not {"parameters.grace", "parameters.grace-max"} & skipped:
         yield Complaint(("parameters", "grace"), f"longer than grace-max, {duration_text(form.grace_max)}", "lower it, or raise grace-max",
                         duration_text(form.grace))  # fmt: skip
     if form.drift > DRIFT_LIMIT_PPM:
         yield Complaint(("parameters", "drift"), "no clock is promised to be that bad", "use at most 50%", percent_text(form.drift))
-    elif "network" not in skipped:
+    elif not {"parameters.lease", "parameters.renew", "parameters.drift", "network.latency", "network.jitter"} & skipped:
         yield from _availability(scenario)
 
 
@@ -207,7 +212,7 @@ def _ids(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
         seen.setdefault(name, index)
 
 
-def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts) -> Iterator[Complaint]:
+def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, roster: Roster | None) -> Iterator[Complaint]:
     given = [key for key in ("at", "after", "when") if getattr(entry, key) is not None]
     if len(given) != 1:
         problem = "no trigger" if not given else "more than one trigger"
@@ -220,8 +225,8 @@ def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts) ->
     if entry.at is not None and "duration" not in skipped and entry.at.high > scenario.duration:
         remedy = f"use at most {duration_text(scenario.duration)}, or raise duration"
         yield Complaint((*at, "at"), "later than the end of the run", remedy, duration_text(entry.at.high))
-    if entry.when is not None and "topology" not in skipped:
-        agents = [agent.agent for agent in derive.topology(scenario.topology).agents]
+    if entry.when is not None and roster is not None:
+        agents = [node.removeprefix("agent/") for node in roster.agents]
         if entry.when.agent not in agents:
             yield Complaint((*at, "when"), "no such agent", known_or_meant(entry.when.agent, agents), repr(entry.when.agent))
     if isinstance(entry.after, Moment) and "timeline" not in skipped:

@@ -18,11 +18,12 @@ from pydantic_core import ErrorDetails
 from scenarios import checks, document
 from scenarios.document import Document, Steps
 from scenarios.forms import Form
-from scenarios.model import Scenario, TopologyForm
+from scenarios.model import ClocksForm, DiskForm, NetworkForm, ParametersForm, Scenario, TopologyForm
 from scenarios.problems import Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 
 LIBRARY = Path(__file__).parent / "library"
 PLACEHOLDERS: dict[str, Any] = {"scenario": "unnamed", "hypothesis": "none", "topology": {"tenants": {"unnamed": {"workers": 1}}}}
+_PARTS: dict[str, type[Form]] = {"parameters": ParametersForm, "network": NetworkForm, "disk": DiskForm, "clocks": ClocksForm}
 _KIND_OF_VALUE = {
     "string_type": ("must be text", "put it in quotes"),
     "int_type": ("must be a whole number", "write digits only, without quotes, unit or point"),
@@ -92,6 +93,9 @@ def _what_is_left(values: dict[str, Any], errors: list[ErrorDetails]) -> tuple[S
     if isinstance(values.get("topology"), dict):
         sound = {key: value for key, value in values["topology"].items() if key in _aliases(TopologyForm) and f"topology.{key}" not in skipped}
         left["topology"] = {**PLACEHOLDERS["topology"], **sound}
+    for part, form in _PARTS.items():
+        if isinstance(values.get(part), dict):
+            left[part] = {key: value for key, value in values[part].items() if key in _aliases(form) and f"{part}.{key}" not in skipped}
     numbers: tuple[int, ...] = tuple(range(len(values["timeline"]))) if isinstance(values.get("timeline"), tuple) else ()
     if "timeline" not in skipped or broken_entries:
         numbers = tuple(number for number in numbers if number not in broken_entries)

@@ -49,7 +49,7 @@ def test_it_answers_without_a_word_from_the_network(browser: Browser, report: Pa
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
-    assert page.locator("h1").inner_text() == "Violated"
+    assert page.locator("h1").inner_text() == "Invalid"
     assert page.locator(".answer p").inner_text() == "S1 StopBound broke in 1 of 3 scenarios. 1 more could not be decided."
     assert page.locator(".failure .badge").count() == 7
     assert page.evaluate("document.documentElement.scrollWidth") == width  # wide parts scroll by themselves, the page does not

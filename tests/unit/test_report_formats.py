@@ -52,7 +52,7 @@ def test_rendering_elsewhere_gives_the_same_bytes(out: Path, tmp_path_factory: p
 
 def test_the_page_shows_the_answer_the_reason_and_the_way_to_see_it_again(out: Path) -> None:
     page = Page((out / PAGE).read_text())
-    for wanted in ("Violated", "S1 StopBound broke in 1 of 3 scenarios.", "A hard kill during a drain ends the drain at once.",
+    for wanted in ("Invalid", "S1 StopBound broke in 1 of 3 scenarios.", "A hard kill during a drain ends the drain at once.",
                    "haltproof replay H1-kill-during-partition-7", "Holds the order 5c1f5c1f… durably.", "Demanded and never reached: lease-lost",
                    "never came into force", "bound: t0 + 5.051 s", "HARD, 5 stops"):  # fmt: skip
         assert wanted in page.text
@@ -122,8 +122,8 @@ def test_junit_never_passes_a_scenario_that_is_not_valid(out: Path) -> None:
 
 def test_markdown_is_a_comment_with_the_answer_first(out: Path) -> None:
     text = (out / COMMENT).read_text()
-    assert text.startswith("## ✕ Violated\n\nS1 StopBound broke in 1 of 3 scenarios. 1 more could not be decided.\n")
-    assert "| ✕ violated | kill-during-partition | 2 | ✕ S1; Demanded and never reached: lease-lost |" in text
+    assert text.startswith("## ✕ Invalid\n\nS1 StopBound broke in 1 of 3 scenarios. 1 more could not be decided.\n")
+    assert "| ✕ invalid | kill-during-partition | 2 | ✕ S1; Demanded and never reached: lease-lost |" in text
     assert "```sh\nhaltproof replay H1-kill-during-partition-7\n```" in text
     assert "| HARD | 5 | 1 | 1.566 s | 5.266 s | 5.266 s | 5.051 s | 1.043 |" in text
     assert len(text) < 60_000

@@ -20,7 +20,7 @@ def shown(tmp_path: Path) -> view.View:
 
 
 def test_the_headline_is_the_answer(shown: view.View) -> None:
-    assert (shown.headline.verdict, shown.headline.glyph, shown.headline.title) == (Verdict.INVALID, "✕", "Violated")
+    assert (shown.headline.verdict, shown.headline.glyph, shown.headline.title) == (Verdict.INVALID, "✕", "Invalid")
     assert shown.headline.sentence == "S1 StopBound broke in 1 of 3 scenarios. 1 more could not be decided."
     assert dict(shown.headline.facts) == {
         "runs": "5", "wall time": "1.25 s", "runs per second": "4.0", "driver": "sim", "implementation": "killswitch", "version": "0.1.0",

@@ -345,3 +345,17 @@ def test_half_of_a_character_is_named_wherever_it_stands() -> None:
 def test_whatever_a_scenario_may_say_its_schedule_may_too(reason: str) -> None:
     text = f"{SOUND}timeline:\n  - at: 1s\n    hard:\n      scope: tenant later\n      allow-empty: true\n      reason: {reason}\n"
     assert schedule_checks.problems(draw(load.parse(text), 1, "0")) == []
+
+
+def test_what_is_wrong_in_one_place_hides_nothing_that_can_be_told_without_it() -> None:
+    found = problems(
+        "scenario: x\nhypothesis: y\ntopology: {quorum: many, surprise: 1, tenants: {acme: {workers: 2}}}\n"
+        "parameters: {lease: 5, renew: 1ns, grace: 9s, grace-max: 8s}\nnetwork: {jitter: 1, loss: 120%}\n"
+        "timeline: [{at: 1s, hard: {scope: agent acme/7}}, {when: gate(acme/9) is OPEN, pause: {nodes: replica 8}}]\n"
+    )
+    assert [line.split(" (got")[0].partition(" ")[2] for line in found] == [
+        "topology.quorum: must be a whole number", "topology.surprise: unknown key",
+        "parameters.lease: a duration without its unit", "parameters.renew: less than 1ms, the least that there is",
+        "parameters.grace: longer than grace-max, 8s", "network.jitter: a duration without its unit", "network.loss: a chance above 100%",
+        "timeline[0].hard.scope: matches no agent", "timeline[1].when: no such agent", "timeline[1].pause.nodes: matches no node",
+    ]  # fmt: skip
