@@ -49,10 +49,6 @@ class Keyring(Struct, frozen=True):
     public: dict[str, bytes] = {}
     secret: bytes = b""
 
-    def __post_init__(self) -> None:
-        if not self.witnesses:
-            raise ValueError("witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas")
-
     @property
     def expected(self) -> dict[str, int]:
         """{whose logs an export has to hold, as far as they concern its tenant: how many records each has at the least}."""
@@ -103,11 +99,14 @@ def load_keyring(file: Path) -> Keyring:
     """Raises `ValueError` naming the file if it is missing or broken."""
     content = read(file, "name the keyring.json below audit/ of the kept run with --keys")
     try:
-        return msgspec.json.decode(content, type=Keyring)
+        keyring = msgspec.json.decode(content, type=Keyring)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(
             f"{file}: {unreadable.why(content, error)}; this is no keyring: name the keyring.json below audit/ of the kept run with --keys"
         ) from error
+    if not keyring.witnesses:
+        raise ValueError(f"{file}: witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas")
+    return keyring
 
 
 def read(file: Path, remedy: str) -> bytes:

@@ -189,6 +189,29 @@ def test_a_token_of_a_file_of_ones_own_is_replayed_with_that_file(say: Say, tmp_
     assert say("replay", token, "--scenario", str(file))[0] == 0
 
 
+def test_bugs_are_listed_without_being_played(say: Say) -> None:
+    found = document(say("bugs", "--list", "--json"))
+    assert found["schema"] == "haltproof/bug-list/1"
+    by_name = {bug["bug"]: bug for bug in found["bugs"]}
+    assert by_name["B02"]["caught_by"] and by_name["B02"]["scenarios"] and by_name["C01"]["caught_by"] == []
+    code, table, _ = say("bugs", "B02", "C01", "--list")
+    assert (code, [line.split()[0] for line in table.splitlines()]) == (0, ["bug", "B02", "C01"])
+
+
+def test_one_run_is_not_called_runs(say: Say, tmp_path: Path) -> None:
+    assert re.search(r"^valid: 1 run in ", say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))[1], re.MULTILINE)
+
+
+def test_results_that_were_cut_are_not_shown(say: Say, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    say("run", QUICK, "--seeds", "2", "--jobs", "1", "--out", str(out))
+    runs = out / "runs.jsonl"
+    runs.write_text(runs.read_text().splitlines(keepends=True)[0])
+    code, stdout, stderr = say("report", str(out))
+    assert (code, stdout) == (65, "")
+    assert f"{runs}: runs: campaign.json says 2, and the lines of runs.jsonl make 1" in stderr
+
+
 def test_bugs_prints_bug_by_invariant_by_seeds(say: Say) -> None:
     said = say("bugs", "B02", "C01", "--seeds", "3", "--jobs", "1", "--json")
     found = document(said)

@@ -90,3 +90,26 @@ def test_nobody_has_more_than_a_line_gives(tmp_path: Path) -> None:
     assert not may("alice", keys.APPROVE_RESUME) and not may("bob", keys.REQUEST)
     assert not any(may(person, keys.SIGN_ORDER) for person in ("alice", "bob", "carol", "sidecar/acme/a1", "sink/acme/ledger"))
     assert keys.speaks_for(keyset, "sidecar/acme/a1", "acme/a1") and not keys.speaks_for(keyset, "sidecar/acme/a1", "acme/a2")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty; `killswitch pki DIR` writes an example"), (b"- a\n", "not a mapping of settings"), (b"\0", "a cell's file is YAML in UTF-8"),
+        (bytes(range(256)), "a cell's file is YAML in UTF-8"), (b"[" * 20_000, "nested deeper than 16 levels"), (b"{a: " * 5_000, "nested deeper"),
+        (b"#" * (config.BYTES_MAX + 1), "larger than 1024 KiB"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_of_a_cell_is_refused_by_name(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "cell.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigInvalid) as caught:
+        config.load(file)
+    assert str(caught.value).startswith(f"{file}:")
+    assert said in str(caught.value)
+
+
+def test_an_empty_policy_is_not_the_one_that_comes_with_killswitch(tmp_path: Path) -> None:
+    (tmp_path / "mine.cedar").write_text("\n")
+    found = problems(tmp_path, f"policy: mine.cedar\n{config.EXAMPLE}")
+    assert found == [f"{tmp_path / 'mine.cedar'}: policy: empty; leave it out for the policy that comes with killswitch"]
