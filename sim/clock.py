@@ -44,17 +44,29 @@ class Clock:
 
 
 class WallClock:
-    """``steps``: (real time, how far ahead it is from then on), in order; ``stepped_ns``: by faults, on top of that."""
+    """``steps``: (real time, how far ahead it is from then on), in order. What faults do to it comes on top of that."""
 
-    __slots__ = ("_ahead_ns", "_steps", "stepped_ns")
+    __slots__ = ("_ahead_ns", "_faulty", "_steps")
 
     def __init__(self, steps: tuple[tuple[int, int], ...]) -> None:
         self._steps = steps
         self._ahead_ns = 0
-        self.stepped_ns = 0
+        self._faulty = (0, 0, 0)  # since when, how far ahead then, and its rate, in millionths
+
+    def step(self, now: int, by_ns: int) -> None:
+        """A fault lets it jump."""
+        self._faulty = (now, self._faulted_ns(now) + by_ns, self._faulty[2])
+
+    def set_drift(self, now: int, drift_ppm: int) -> None:
+        """A fault lets it run at another rate from now on."""
+        self._faulty = (now, self._faulted_ns(now), drift_ppm)
 
     def read_ms(self, now: int) -> int:
         """Milliseconds since 1970, and not before."""
         while self._steps and self._steps[0][0] <= now:
             self._ahead_ns, self._steps = self._steps[0][1], self._steps[1:]
-        return max(0, (EPOCH_NS + now + self._ahead_ns + self.stepped_ns) // 1_000_000)
+        return max(0, (EPOCH_NS + now + self._ahead_ns + self._faulted_ns(now)) // 1_000_000)
+
+    def _faulted_ns(self, now: int) -> int:
+        since, ahead_ns, drift_ppm = self._faulty
+        return ahead_ns + (now - since) * drift_ppm // PPM

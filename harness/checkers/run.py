@@ -25,6 +25,7 @@ from harness.checkers.words import (
     CUSTODY_FAULTS,
     DRAIN,
     NEVER_NS,
+    WALL_FAULTS,
     agent_of,
     gate_of,
     is_replica,
@@ -335,7 +336,7 @@ class Run:
     def _fault_on(self, index: int, fact: Fact) -> None:
         target = fact.body["target"]
         targets = (target,) if isinstance(target, str) else tuple(target)
-        if fact.body["what"] == "wall-step":
+        if fact.body["what"] in WALL_FAULTS:
             self.wall_suspects.update(targets)
             return  # nothing but stamps of records may come of it (T5, S24): all else stays due
         self.faults_on[fact.body["fault"]] = targets
@@ -356,7 +357,7 @@ class Run:
             self.liars.add(node)
 
     def _fault_off(self, index: int, fact: Fact) -> None:
-        if fact.body["what"] == "wall-step":
+        if fact.body["what"] in WALL_FAULTS:
             return
         for node in self.faults_on.pop(fact.body["fault"], ()):
             self.touched[node] = index

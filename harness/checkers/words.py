@@ -14,6 +14,7 @@ LIVES = {"ALIVE": ALIVE, "STOP": STOP, "KILL": KILL}
 NEW = "new"
 UNDO = "undo"
 CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "clock-freeze", "clock-strobe"})
+WALL_FAULTS = frozenset({"wall-step", "wall-drift", "wall-strobe"})  # stamps of records show them, and nothing else
 # Faults that take durable records out of a node's hands, or make what it calls durable a lie (A2): a new fault of the kind belongs here.
 CUSTODY_FAULTS = frozenset({"bit-flip", "disk-lie", "disk-lost"})
 NEVER_NS = -(1 << 62)

@@ -20,7 +20,8 @@ from killswitch.live.node import Fittings
 
 def main() -> int:
     chosen = implementation.load(sys.argv[1])
-    wall_port.report()
+    if "--guard" not in sys.argv:  # an agent reads its sidecar's wall clock, and one hand is enough for the page that says what it is
+        wall_port.report()
     with chosen.installed():
         return node.main(sys.argv[2:], Fittings(chosen.machine, clock_of, log_at, pace_of, boot_of), node_of)
 

@@ -1,8 +1,9 @@
 """The port through which a run sets a node's wall clock: a small library before the C library, and a page that says how far off it is to be.
 
 Owns the library, the page and both its ends. Only the wall clock is touched (`CLOCK_REALTIME`, `gettimeofday`, `time`): leases, deadlines and every
-wait of the process go by other clocks, and the trial says so before anybody relies on it. The library is compiled once, by the host's own C
-compiler. The node reports what it reads itself, so that a jump is measured in the process that it befalls.
+wait of the process go by other clocks, and the trial says so before anybody relies on it. How far off it is, is a line over the host's boot-time
+clock, so that a rate needs nobody's hand while it lasts, and a process that restarts goes on reading the same wall clock. The library is compiled
+once, by the host's own C compiler. The node reports what it reads itself, so that each change is measured in the process that it befalls.
 """
 
 from __future__ import annotations
@@ -18,14 +19,23 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.live.server import cache
+from killswitch.live.clock import PER_MILLION
 
 FOLDER = "walls"
 SETTING = "HALTPROOF_WALL"
-PAGE = struct.Struct("<qq")  # how far off (the harness writes it), and the node's wall clock less the host's boot-time clock (the node does)
+# The harness writes a line: version, the boot-time clock and how far off at that instant, its rate, version again. The node writes what it read:
+# version, the boot-time clock, its wall clock less that, version again.
+LINE, READING = struct.Struct("<QqqqQ"), struct.Struct("<QqqQ")
+SIZE = LINE.size + READING.size
 REPORT_S = 0.02
+APART_NS = 1_000_000  # between the two clocks of a reading, if nothing interrupts it
+READINGS = 3
 BUILD_S = 60.0
+
+TRIAL_PPM = 500_000
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -38,22 +48,35 @@ SOURCE = r"""
 #include <time.h>
 #include <unistd.h>
 
+static int (*real)(clockid_t, struct timespec *);
 static volatile long long *page;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("HALTPROOF_WALL");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *map = file < 0 ? MAP_FAILED : mmap(0, 16, PROT_READ, MAP_SHARED, file, 0);
+    void *map = file < 0 ? MAP_FAILED : mmap(0, 40, PROT_READ, MAP_SHARED, file, 0);
     if (map != MAP_FAILED) page = map;
     if (file >= 0) close(file);
 }
 
+static long long off(void) {
+    long long since, base, rate, version;
+    struct timespec boot;
+    do { /* while somebody writes, both versions differ */
+        version = page[0];
+        __sync_synchronize();
+        since = page[1], base = page[2], rate = page[3];
+        __sync_synchronize();
+    } while (page[4] != version || page[0] != version);
+    if (!rate || real(CLOCK_BOOTTIME, &boot)) return base;
+    return base + (long long)((__int128)(boot.tv_sec * 1000000000LL + boot.tv_nsec - since) * rate / 1000000);
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int failed = real(clock, now);
     if (failed || !page || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)) return failed;
-    long long ns = now->tv_sec * 1000000000LL + now->tv_nsec + page[0];
+    long long ns = now->tv_sec * 1000000000LL + now->tv_nsec + off();
     long long left = ns % 1000000000LL;
     if (left < 0) left += 1000000000LL; /* before 1970 */
     now->tv_sec = (ns - left) / 1000000000LL;
@@ -92,7 +115,12 @@ def from_queue():
 waits = [lambda: time.sleep(0.1), lambda: select.select([], [], [], 0.1), lambda: threading.Event().wait(0.1), from_queue,
          lambda: asyncio.run(asyncio.sleep(0.1))]
 bad = [number for number, wait in enumerate(waits) if not 0.09 < took(wait) < 2]
-print(int(time.time()), *bad)
+def ahead():
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+before, began = ahead(), time.clock_gettime(time.CLOCK_BOOTTIME)
+time.sleep(0.1)
+gained, lasted = ahead() - before, time.clock_gettime(time.CLOCK_BOOTTIME) - began
+print(int(time.time()), round(100 * gained / lasted), *bad)
 """
 
 
@@ -121,22 +149,25 @@ def library() -> Path:
 
 
 def why_not() -> str:
-    """Run a process ten hours ahead, and see that only its wall clock is; why that cannot be done here, empty if it can."""
+    """Run a process ten hours ahead and half as fast again, and see that only its wall clock is; why that cannot be done here, empty if it can."""
     with tempfile.TemporaryDirectory(prefix="haltproof-doctor-") as scratch:
         try:
             page = WallSwitch(Path(scratch) / "wall")
             page.step(36_000_000_000_000)
+            page.drift("trial", TRIAL_PPM)
             done = subprocess.run(
                 [sys.executable, "-c", TRIAL], env={**os.environ, **page.environment}, capture_output=True, text=True, timeout=BUILD_S, check=False
             )
         except (OSError, subprocess.SubprocessError) as error:
             return str(error)
     said = done.stdout.split()
-    if not said:
+    if len(said) < 2:
         return f"the trial said nothing: {done.stderr.strip()[-200:]}"
     if abs(int(said[0]) - time.time() - 36_000) > 60:
         return "the wall clock of a process could not be moved"
-    return f"waits {', '.join(said[1:])} of the trial go by the wall clock" if said[1:] else ""
+    if abs(int(said[1]) * 10_000 - TRIAL_PPM) > TRIAL_PPM // 5:
+        return f"the wall clock of a process could not be sped up (it gained {said[1]} %)"
+    return f"waits {', '.join(said[2:])} of the trial go by the wall clock" if said[2:] else ""
 
 
 def page_of(node: str, directory: Path) -> Path:
@@ -144,23 +175,55 @@ def page_of(node: str, directory: Path) -> Path:
     return directory / FOLDER / node.replace("/", "-")
 
 
+class Reading(NamedTuple):
+    """What a process read: its wall clock, ``ahead_ns`` of the host's boot-time clock, which read ``boot_ns``."""
+
+    boot_ns: int
+    ahead_ns: int
+
+
 class WallSwitch:
     """The harness's end. Raises `NoShim` if there is no library."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(PAGE.pack(0, 0))
+        path.write_bytes(bytes(SIZE))
         self.path = path
         self.environment = {"LD_PRELOAD": str(library()), SETTING: str(path.resolve())}
         self._page = _mapped(path)
+        self._drifts: dict[str, int] = {}
+
+    @property
+    def rate_ppm(self) -> int:
+        """How much faster than real time it runs now, in millionths."""
+        return int(LINE.unpack_from(self._page)[3])
 
     def step(self, by_ns: int) -> None:
         """Let the wall clock of whoever reads it jump."""
-        struct.pack_into("<q", self._page, 0, PAGE.unpack_from(self._page)[0] + by_ns)
+        self._bend(by_ns)
 
-    def reported_ns(self) -> int:
-        """The node's wall clock less the host's boot-time clock, as the node itself read both; 0 before it did."""
-        return int(PAGE.unpack_from(self._page)[1])
+    def drift(self, fault: str, rate_ppm: int) -> None:
+        """Let it run so much faster than real time for ``fault``; of several the latest counts, for as long as it is on."""
+        self._drifts[fault] = rate_ppm
+        self._bend()
+
+    def undrift(self, fault: str) -> None:
+        """It runs on from where it is, at the rate that is left."""
+        self._drifts.pop(fault, None)
+        self._bend()
+
+    def reading(self) -> Reading | None:
+        """What the node itself read last; None before it did."""
+        while True:
+            version, boot_ns, ahead_ns, after = READING.unpack_from(self._page, LINE.size)
+            if version == after == READING.unpack_from(self._page, LINE.size)[0]:
+                return Reading(boot_ns, ahead_ns) if version else None
+
+    def _bend(self, by_ns: int = 0) -> None:
+        version, since_ns, base_ns, rate_ppm, _ = LINE.unpack_from(self._page)
+        boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        base_ns += (boot_ns - since_ns) * rate_ppm // PER_MILLION + by_ns
+        _write(self._page, 0, version + 1, boot_ns, base_ns, next(reversed(self._drifts.values()), 0))
 
 
 def report() -> None:
@@ -172,13 +235,31 @@ def report() -> None:
 
 def _report(page: mmap.mmap) -> None:
     while True:
-        struct.pack_into("<q", page, 8, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        _write(page, LINE.size, READING.unpack_from(page, LINE.size)[0] + 1, *_read())
         time.sleep(REPORT_S)
+
+
+def _read() -> Reading:
+    """Both clocks at one instant, as nearly as a busy host lets anybody read two: of some tries the one that was interrupted least."""
+    boot, tries = time.CLOCK_BOOTTIME, range(READINGS)
+    _, before_ns, wall_ns, after_ns = min(
+        (after_ns - before_ns, before_ns, wall_ns, after_ns)
+        for before_ns, wall_ns, after_ns in ((time.clock_gettime_ns(boot), time.time_ns(), time.clock_gettime_ns(boot)) for _ in tries)
+    )
+    middle_ns = (before_ns + after_ns) // 2
+    return Reading(middle_ns, wall_ns - middle_ns)
+
+
+def _write(page: mmap.mmap, at: int, version: int, *fields: int) -> None:
+    """From the first write to the last a reader sees that the versions differ."""
+    struct.pack_into("<Q", page, at, version)
+    struct.pack_into(f"<{len(fields)}q", page, at + 8, *fields)
+    struct.pack_into("<Q", page, at + 8 + 8 * len(fields), version)
 
 
 def _mapped(path: Path) -> mmap.mmap:
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return mmap.mmap(file, PAGE.size)
+        return mmap.mmap(file, SIZE)
     finally:
         os.close(file)

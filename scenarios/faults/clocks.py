@@ -6,6 +6,7 @@ from scenarios.faults.kinds import CENTURY, CLOCKED, DAY, SECOND, Aim, FaultKind
 from scenarios.units import Span
 
 _READ = Live("clock-port", "the node's own readings beside the host's clock, in its trace")
+_WALL_READ = "each process's own readings of both clocks"
 
 ROWS = (
     FaultKind(
@@ -46,6 +47,24 @@ ROWS = (
         (Setting("by", "by_ns", Unit.SIGNED_DURATION, "the jump; negative is backwards", limits=Span(-CENTURY, CENTURY),
                  swarm=Span(-DAY, DAY)),),
         lasting=False, swarm_roles=CLOCKED,
-        live=Live("wall-shim", "each process's own readings of both clocks", "beyond 75 years TLS opens no connection"),
+        live=Live("wall-shim", _WALL_READ, "beyond 75 years TLS opens no connection"),
+    ),
+    FaultKind(
+        "wall-drift", Aim.NODES, CLOCKED,
+        "The host's wall clock runs at another rate. Stamps of audit records show it; nothing else may (S24).",
+        "the wall clock runs on from where it is, at the rate it had",
+        (Setting("rate", "rate_ppm", Unit.SIGNED_RATE, "against real time: 10% is fast, -10% is slow", limits=Span(-900_000, 900_000)),),
+        swarm_roles=CLOCKED, swarms=False, live=Live("wall-shim", f"the rate of {_WALL_READ}, while it is on and after it"),
+    ),
+    FaultKind(
+        "wall-strobe", Aim.NODES, CLOCKED,
+        "The host's wall clock jumps to and fro. Stamps of audit records show it; nothing else may (S24).",
+        "the wall clock runs on from where it is",
+        (Setting("by", "by_ns", Unit.DURATION, "how far it jumps, forth and then back", default="1h", limits=Span(1, CENTURY),
+                 swarm=Span(SECOND // 10, DAY)),
+         Setting("every", "every_ns", Unit.DURATION, "how long it stays on either side", default="200ms", limits=Span(SECOND // 1000, DAY),
+                 swarm=Span(SECOND // 20, SECOND))),
+        swarm_roles=CLOCKED, swarms=False,
+        live=Live("wall-shim", f"jumps forth and back in {_WALL_READ}", "by 100ms or more, every 50ms or less often"),
     ),
 )  # fmt: skip

@@ -1,9 +1,11 @@
-"""Faults of nodes' own clocks."""
+"""Faults of nodes' own clocks, and of their hosts' wall clocks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from scenarios.schedule import ClockSpec, Fault
-from sim.clock import PPM
+from sim.clock import PPM, WallClock
 from sim.injectors.family import Family, whole
 from sim.node import Node
 from sim.world import World
@@ -15,12 +17,16 @@ class Clocks(Family):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._drifts: dict[str, dict[str, int]] = {}
+        self._wall_drifts: dict[str, dict[str, int]] = {}
         self._strobing: dict[str, int] = {}
         self.begins = {
             "clock-step": self._step, "clock-drift": self._drift, "clock-freeze": self._freeze, "clock-strobe": self._strobe,
-            "wall-step": self._wall_step,
+            "wall-step": self._wall_step, "wall-drift": self._wall_drift, "wall-strobe": self._strobe,
         }  # fmt: skip
-        self.ends = {"clock-drift": self._undrift, "clock-freeze": self._undrift, "clock-strobe": self._unstrobe}
+        self.ends = {
+            "clock-drift": self._undrift, "clock-freeze": self._undrift, "clock-strobe": self._unstrobe,
+            "wall-drift": self._wall_undrift, "wall-strobe": self._unstrobe,
+        }  # fmt: skip
 
     def _step(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -41,8 +47,9 @@ class Clocks(Family):
         by_ns = self._strobing.get(id_)
         if by_ns is None:
             return
+        jump: Callable[[Node, int], None] = self._wall_jump if fault.what == "wall-strobe" else self._jump
         for node in self.targets(fault):
-            self._jump(node, by_ns)
+            jump(node, by_ns)
             self.world.fault_fired(id_)
         self._strobing[id_] = -by_ns
         self.world.queue.at(self.world.queue.now + whole(fault, "every_ns"), self._flash, ticket)
@@ -55,9 +62,33 @@ class Clocks(Family):
 
     def _wall_step(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            for each in (node, self.world.agent_of(node)) if node.config.role == "sidecar" else (node,):  # they share a host
-                each.wall.stepped_ns += whole(fault, "by_ns")
+            self._wall_jump(node, whole(fault, "by_ns"))
             self.world.fault_fired(id_)
+
+    def _wall_jump(self, node: Node, by_ns: int) -> None:
+        for wall in self._walls(node):
+            wall.step(self.world.queue.now, by_ns)
+
+    def _wall_drift(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            self._wall_drifts.setdefault(node.address, {})[id_] = whole(fault, "rate_ppm")
+            self._set_wall_drift(node)
+            self.world.fault_fired(id_)
+
+    def _wall_undrift(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            self._wall_drifts[node.address].pop(id_, None)
+            self._set_wall_drift(node)
+
+    def _set_wall_drift(self, node: Node) -> None:
+        for wall in self._walls(node):
+            wall.set_drift(self.world.queue.now, next(reversed(self._wall_drifts[node.address].values()), 0))
+
+    def _walls(self, node: Node) -> Iterator[WallClock]:
+        """Of its host: a sidecar shares it with its agent."""
+        yield node.wall
+        if node.config.role == "sidecar":
+            yield self.world.agent_of(node).wall
 
     def _drift(self, id_: str, fault: Fault) -> None:
         self._run_at(id_, fault, whole(fault, "rate_ppm"))

@@ -54,6 +54,8 @@ EACH: dict[str, Entry] = {
     "clock-strobe": fault("f", "clock-strobe", SECOND, SECOND, targets=(SIDECAR,), by_ns=2 * SECOND, every_ns=70 * MS),
     "suspend": fault("f", "suspend", SECOND, SECOND, targets=(SIDECAR,)),
     "wall-step": fault("f", "wall-step", SECOND, targets=(SIDECAR, "replica/2"), by_ns=-40 * 365 * 86_400 * SECOND),
+    "wall-drift": fault("f", "wall-drift", SECOND, SECOND, targets=(SIDECAR, "replica/2"), rate_ppm=-500_000),
+    "wall-strobe": fault("f", "wall-strobe", SECOND, SECOND, targets=(SIDECAR, "replica/2"), by_ns=3600 * SECOND, every_ns=70 * MS),
     "crash": fault("f", "crash", SECOND, targets=("replica/2",), power=1, restart_after_ns=SECOND),
     "pause": fault("f", "pause", SECOND, SECOND, targets=(SIDECAR,)),
     "slow-node": fault("f", "slow-node", SECOND, SECOND, targets=(SIDECAR,), by_ns=20 * MS),
@@ -260,8 +262,9 @@ def test_a_disk_that_can_only_be_read_is_read_at_boot_and_fails_whoever_writes_t
     assert len(failed) == 2 and failed[0] < booted.at_ns < failed[1]
 
 
-def test_a_wall_clock_that_jumps_shows_in_stamps_and_nowhere_else() -> None:
-    plain, jumped = played(order("hard", 2 * SECOND)), played(EACH["wall-step"], order("hard", 2 * SECOND))
+@pytest.mark.parametrize("what", ["wall-step", "wall-drift", "wall-strobe"])
+def test_a_wall_clock_that_is_off_shows_in_stamps_and_nowhere_else(what: str) -> None:
+    plain, jumped = played(order("hard", 2 * SECOND)), played(EACH[what], order("hard", 2 * SECOND))
     assert of_fault(plain, "f") == []
 
     def stamps(run: Played, node: str) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from harness.live.injections import hostile, messages
 from harness.live.injections.agents import Dawdle, Deaf, DieSaving, Fork
-from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe, WallStep
+from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
@@ -19,6 +19,7 @@ from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.packets import PacketDelay, PacketLoss
 from harness.live.injections.sleep import Suspend
 from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClose
+from harness.live.injections.walls import WallDrift, WallStep, WallStrobe
 from scenarios.schedule import Entry, Fault
 
 __all__ = ["INJECTIONS", "NS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
@@ -54,6 +55,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "clock-freeze": ClockDrift,
     "clock-strobe": ClockStrobe,
     "wall-step": WallStep,
+    "wall-drift": WallDrift,
+    "wall-strobe": WallStrobe,
     "disk-fail": DiskFail,
     "disk-read-only": DiskReadOnly,
     "disk-slow": DiskSlow,

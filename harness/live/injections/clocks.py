@@ -1,4 +1,4 @@
-"""Faults of nodes' own clocks, through their pages; attested by what the nodes themselves read, as their traces show it.
+"""Faults of nodes' own clocks, through their pages; attested by what the nodes themselves read, as their traces show it. Wall clocks: ``walls``.
 
 Owns the bending. Every entry of a trace carries the host's unskewed clock and the node's own beside each other, so an offset or a rate is measured at
 the target, and not believed because a page was written. Of several rates on one clock the latest counts, for as long as it is on.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from harness.live.clock_port import BentClock
-from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
+from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, end
 from harness.live.ledger import File
 from killswitch.live.clock import PER_MILLION
 from killswitch.live.trace import monotonic_ns
@@ -179,35 +179,3 @@ class ClockStrobe(ClockFault):
         before = [self.ahead(node, reading) for reading in self.readings(node, 0, self.began_ns)[-SAMPLES:]]
         jumped = [self.ahead(node, reading) - min(before) for reading in self.readings(node, self.began_ns, self.ended_ns)] if before else []
         return tuple(sum(abs(jump - side) <= OFF_BY_NS for jump in jumped) for side in (0, self.by_ns))  # type: ignore[return-value]
-
-
-class WallStep:
-    """The wall clock jumps, and runs on from where it jumped to."""
-
-    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        self.stage = stage
-        self.name = entry.id
-        self.by_ns = int(fault.settings["by_ns"])
-        self.walls = {node: stage.cell.walls[node] for node in fault.targets}
-        self.before: dict[str, int] = {}
-
-    async def on(self) -> None:
-        self.stage.ledger.intend(*(File(str(wall.path.resolve())) for wall in self.walls.values()))
-        self.before = {node: wall.reported_ns() for node, wall in self.walls.items() if self.stage.fleet.runs(node)}
-        for wall in self.walls.values():
-            wall.step(self.by_ns)
-
-    async def attest(self) -> Attestation | None:
-        """Each process says itself how far its wall clock is from the host's boot-time clock, fifty times a second."""
-        seen = [await becomes(self._jumped, node) for node in self.before]
-        measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
-        return Attestation(all(seen), "each process's own readings of both clocks", measured, fired=bool(seen))
-
-    def _jumped(self, node: str) -> bool:
-        return abs(self.walls[node].reported_ns() - self.before[node] - self.by_ns) <= OFF_BY_NS
-
-    async def off(self) -> None:
-        """A jump is over in an instant; the clock runs on from where it jumped to."""
-
-    async def aftermath(self) -> Attestation | None:
-        return None

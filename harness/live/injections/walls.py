@@ -1,0 +1,206 @@
+"""Faults of wall clocks: they jump, run at another rate, or jump to and fro. The processes that they befall say what they read.
+
+Owns the bending, and what is made of the readings: each process compares its wall clock with the host's boot-time clock, fifty times a second, and
+the harness takes down what it says before, while and after a fault is on. Nothing else of a node may go by the wall clock: that is for checkers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import pairwise
+
+from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.ledger import File
+from harness.live.wall_port import APART_NS, REPORT_S, Reading
+from killswitch.live.clock import PER_MILLION
+from scenarios.schedule import Entry, Fault
+
+OFF_BY_NS = 20_000_000  # what a busy host may put between the two clocks of a reading
+FLASH_MIN_NS = 50_000_000  # so that a process reads its clock on either side, more than once
+STROBE_MIN_NS = 5 * OFF_BY_NS
+RATE_MAX_PPM = 900_000  # faster or slower than any fault lets a wall clock run: whatever gains more has jumped
+READINGS_KEPT = 8192  # of one process: some minutes
+JUMP_S = 3.0  # in which a strobe of the same clock has come back to where it was
+MS = 1_000_000
+MEASURED = "each process's own readings of both clocks"
+
+
+class WallFault:
+    """A fault of the wall clocks of ``targets``. ``readings``: what each process said of its own, from before the fault on."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        self.stage = stage
+        self.name = entry.id
+        self.walls = {node: stage.cell.walls[node] for node in fault.targets}
+        self.readings: dict[str, deque[Reading]] = {node: deque(maxlen=READINGS_KEPT) for node in self.walls}
+        self.entries: tuple[int, ...] = ()
+        self.ended_ns = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self.entries = self.stage.ledger.intend(*(File(str(wall.path.resolve())) for wall in self.walls.values()))
+        self._look()
+        self._reading = asyncio.create_task(self._keep_looking())
+
+    async def end(self) -> None:
+        """It is off: take down for a moment more what the processes read now."""
+        self.ended_ns = max((readings[-1].boot_ns for readings in self.readings.values() if readings), default=0)
+        self.stage.ledger.settle(self.entries)
+        await asyncio.sleep(SETTLE_S)
+        assert self._reading is not None, "it was on"
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def attest(self) -> Attestation | None:
+        return None  # it takes a time to be seen
+
+    def while_on(self, node: str) -> list[Reading]:
+        """The last before it is one of them: from there it began."""
+        return [reading for reading in self.readings[node] if reading.boot_ns <= self.ended_ns]
+
+    def after(self, node: str) -> list[Reading]:
+        """The first may have been taken while it still was on."""
+        return [reading for reading in self.readings[node] if reading.boot_ns > self.ended_ns][1:]
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_S / 2)
+            self._look()
+
+    def _look(self) -> None:
+        for node, wall in self.walls.items():
+            reading, known = wall.reading(), self.readings[node]
+            if reading is not None and (not known or reading.boot_ns > known[-1].boot_ns):
+                known.append(reading)
+
+
+class WallStep(WallFault):
+    """The wall clock jumps, and runs on from where it jumped to."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ns = int(fault.settings["by_ns"])
+        self.before: dict[str, Reading] = {}
+
+    async def on(self) -> None:
+        self.stage.ledger.intend(*(File(str(wall.path.resolve())) for wall in self.walls.values()))
+        said = {node: wall.reading() for node, wall in self.walls.items() if self.stage.fleet.runs(node)}
+        self.before = {node: reading or Reading(0, 0) for node, reading in said.items()}
+        for wall in self.walls.values():
+            wall.step(self.by_ns)
+
+    async def attest(self) -> Attestation | None:
+        seen = [await becomes(self._jumped, node, within_s=JUMP_S) for node in self.before]
+        measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
+        return Attestation(all(seen), MEASURED, measured, fired=bool(seen))
+
+    def _jumped(self, node: str) -> bool:
+        reading, before = self.walls[node].reading(), self.before[node]
+        if reading is None:
+            return False
+        drifted_ns = (reading.boot_ns - before.boot_ns) * self.walls[node].rate_ppm // PER_MILLION if before.boot_ns else 0
+        return abs(reading.ahead_ns - before.ahead_ns - drifted_ns - self.by_ns) <= OFF_BY_NS
+
+    async def off(self) -> None:
+        """A jump is over in an instant; the clock runs on from where it jumped to."""
+
+    async def aftermath(self) -> Attestation | None:
+        return None
+
+
+class WallDrift(WallFault):
+    """The wall clock runs at another rate, and afterwards again at the one it had, from where it is."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.rate_ppm = int(fault.settings["rate_ppm"])
+        self.left_ppm: dict[str, int] = {}
+
+    async def on(self) -> None:
+        self.begin()
+        for wall in self.walls.values():
+            wall.drift(self.name, self.rate_ppm)
+
+    async def off(self) -> None:
+        for node, wall in self.walls.items():
+            wall.undrift(self.name)
+            self.left_ppm[node] = wall.rate_ppm
+        await self.end()
+
+    async def aftermath(self) -> Attestation | None:
+        """The rate while it was on, and that it is gone."""
+        on = {node: rate for node in self.walls if (rate := rate_of(self.while_on(node)[1:])) is not None}
+        after = {node: rate for node in self.walls if (rate := rate_of(self.after(node))) is not None}
+        measured: dict[str, int | str] = {f"{node} ran at ppm": rate for node, (rate, _) in on.items()}
+        measured |= {f"{node} then at ppm": rate for node, (rate, _) in after.items()}
+        holds = bool(on) and all(self._is(*seen, self.rate_ppm) for seen in on.values())
+        gone = all(self._is(*seen, self.left_ppm[node]) for node, seen in after.items())
+        readings = sum(len(self.while_on(node)) for node in on)
+        return Attestation(holds and gone, MEASURED, {"readings": readings, **measured}, fired=bool(on))
+
+    @staticmethod
+    def _is(rate_ppm: int, window_ns: int, wanted_ppm: int) -> bool:
+        return abs(rate_ppm - wanted_ppm) <= OFF_BY_NS * PER_MILLION // window_ns
+
+
+class WallStrobe(WallFault):
+    """The wall clock jumps forth and back, over and over; where it is when that ends, it stays."""
+
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+        super().__init__(stage, entry, fault)
+        self.by_ns, self.every_ns = int(fault.settings["by_ns"]), int(fault.settings["every_ns"])
+        if self.every_ns < FLASH_MIN_NS or self.by_ns < STROBE_MIN_NS:
+            least = f"{STROBE_MIN_NS // MS}ms or more, every {FLASH_MIN_NS // MS}ms or less often"
+            raise CapabilityMissing(f"{self.name}: the live driver strobes a wall clock by {least}")
+        self.strobing: asyncio.Task[None] | None = None
+        self.flashes = 0
+
+    async def on(self) -> None:
+        self.begin()
+        self.flash()
+        self.strobing = asyncio.create_task(self._strobe())
+
+    async def off(self) -> None:
+        assert self.strobing is not None, "it is on"
+        self.strobing.cancel()
+        await asyncio.gather(self.strobing, return_exceptions=True)
+        await self.end()
+
+    async def aftermath(self) -> Attestation | None:
+        """How often the processes read that it had jumped forth, and back; and that it stands still after."""
+        jumps = {node: jumps_of(self.while_on(node) + self.after(node)[:1], self.by_ns) for node in self.walls if len(self.while_on(node)) > 1}
+        restless = sum(any(jumps_of(self.after(node), self.by_ns)) for node in jumps)
+        measured: dict[str, int | str] = {f"{node} jumped forth": forth for node, (forth, _) in jumps.items()}
+        measured |= {f"{node} jumped back": back for node, (_, back) in jumps.items()}
+        holds = bool(jumps) and not restless and all(forth and (back or self.flashes == 1) for forth, back in jumps.values())
+        return Attestation(holds, MEASURED, {"flashes": self.flashes, **measured}, fired=bool(jumps))
+
+    def flash(self) -> None:
+        """One jump; the next one goes the other way."""
+        for wall in self.walls.values():
+            wall.step(-self.by_ns if self.flashes % 2 else self.by_ns)
+        self.flashes += 1
+
+    async def _strobe(self) -> None:
+        while True:
+            await asyncio.sleep(self.every_ns / NS)
+            self.flash()
+
+
+def rate_of(readings: list[Reading]) -> tuple[int, int] | None:
+    """How much faster than real time a clock ran, in millionths, and over which time that was measured. What other faults let it jump is left out."""
+    pairs = [(later.boot_ns - earlier.boot_ns, later.ahead_ns - earlier.ahead_ns) for earlier, later in pairwise(readings)]
+    steady = [(passed_ns, gained_ns) for passed_ns, gained_ns in pairs if abs(gained_ns) <= passed_ns * RATE_MAX_PPM // PER_MILLION + APART_NS]
+    window_ns = sum(passed_ns for passed_ns, _ in steady)
+    return (sum(gained_ns for _, gained_ns in steady) * PER_MILLION // window_ns, window_ns) if window_ns else None
+
+
+def jumps_of(readings: list[Reading], by_ns: int) -> tuple[int, int]:
+    """How often a clock jumped by so much from one reading to the next, forth and back, whatever its rate."""
+    pairs = [(later.boot_ns - earlier.boot_ns, later.ahead_ns - earlier.ahead_ns) for earlier, later in pairwise(readings)]
+
+    def jumped(way: int) -> int:
+        return sum(abs(gained_ns - way * by_ns) <= passed_ns * RATE_MAX_PPM // PER_MILLION + OFF_BY_NS for passed_ns, gained_ns in pairs)
+
+    return jumped(1), jumped(-1)
