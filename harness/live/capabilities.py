@@ -71,6 +71,7 @@ TRIALS: dict[str, Callable[[], str]] = {
     "log-port": built_in,
     "pace-port": built_in,
     "conduct-port": built_in,
+    "root-keys": built_in,
     "wall-shim": wall_port.why_not,
     "tmpfs": small_disks.why_not,
     "packet-queue": packet_queue.why_not,

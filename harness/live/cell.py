@@ -22,6 +22,7 @@ from harness.live.pace_port import PaceSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
 from harness.live.wall_port import WallSwitch
+from harness.root_keys import successor
 from killswitch.core.keys import ROOTS, Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
@@ -36,6 +37,7 @@ from scenarios.schedule import Fault, Schedule
 Link = tuple[str, str]
 
 PROBE = "operator/probe"  # whom the harness is when it measures a path: somebody who may connect, and says nothing
+KEY_FAULTS = ("rotate-keys", "revoke-key")
 CERTIFIED = datetime.timedelta(days=75 * 365)  # and as long before: wall clocks are moved by decades, and X.509 knows no year before 1950
 
 
@@ -63,7 +65,8 @@ class Cell(Struct, frozen=True):
     ``clocks``, ``disks``, ``walls``, ``paces`` and ``conducts``: the ports of those nodes that a fault of that kind is aimed at, by node; an agent
     reads its sidecar's clock, and a clock begins anew with its host. ``small``: the directories of nodes that are small file systems of their own,
     so that they can be filled up. ``probe``: what the harness proves itself with where it measures a path. ``keys``: of everybody, for what is
-    forged. ``copied``: as ``conduits``, of copies of hosts, which are laid out though they come to be only when a fault makes them.
+    forged. ``successors``: {key: its public bytes} of those that replicas hold already, and that nobody is to believe before root keys have said
+    so. ``copied``: as ``conduits``, of copies of hosts, which are laid out though they come to be only when a fault makes them.
     """
 
     deployments: dict[str, Deployment]
@@ -77,6 +80,7 @@ class Cell(Struct, frozen=True):
     paces: dict[str, PaceSwitch] = {}
     conducts: dict[str, ConductSwitch] = {}
     copied: dict[Link, Conduit] = {}
+    successors: dict[str, bytes] = {}
 
     def credentials(self, node: str) -> Credentials:
         """What ``node`` proves itself with, for whoever stands in its links. Raises `OSError`."""
@@ -159,10 +163,12 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     pki.issue((*spoken, PROBE), CERTIFIED)
     signing = (node for node, config in configs.items() if config.role in ("replica", "sidecar"))
     private, public = Ed25519.generate([*signing, *PEOPLE, *ROOTS])
+    coming, successors = Ed25519.generate(key for node in configs for key in later_keys(node, faults))
+    private |= coming
     reserves = reserved(faults)
     deployments = {}
     for node, config in configs.items():
-        holds = PEOPLE if node == OPERATOR else (node,)
+        holds = PEOPLE if node == OPERATOR else (node, *later_keys(node, faults))
         drift = schedule.clocks.get(node)
         deployments[node] = Deployment(
             config=config,
@@ -194,7 +200,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
         node: ConductSwitch(conduct_port.page_of(node, directory), tuple(listens[sink] for sink in configs[node].sinks))
         for node in sorted(aimed_at(faults, "conduct-port"))
     }  # fmt: skip
-    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces, conducts, copied)
+    return Cell(deployments, conduits, clocks, disks, walls, small, pki.files(PROBE), private, paces, conducts, copied, successors)
 
 
 def home(kind: str, node: str, directory: Path) -> str:
@@ -242,6 +248,12 @@ def without_power(faults: Sequence[Fault]) -> set[str]:
 def host_of(node: str) -> str:
     """The node whose process has to die for the host of ``node`` to go: an agent lives with its sidecar."""
     return node.replace("agent/", "sidecar/", 1)
+
+
+def later_keys(node: str, faults: Sequence[Fault]) -> tuple[str, ...]:
+    """The keys that a replica may be given while the run goes on, at most one by each fault of keys: nobody draws keys in a step."""
+    changes = sum(fault.what in KEY_FAULTS for fault in faults)
+    return tuple(successor(node, generation) for generation in range(2, changes + 2)) if node.startswith("replica/") else ()
 
 
 def reserved(faults: Sequence[Fault]) -> dict[str, int]:

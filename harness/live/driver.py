@@ -36,6 +36,7 @@ from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
 from harness.operations import Stopped, topology_fact
+from harness.root_keys import RootKeys
 from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.core.keys import Ed25519
@@ -151,7 +152,7 @@ class LiveRun:
         self._facts: list[Fact] = []
         self._run = secrets.token_hex(8)
         self._cell: Cell = plan(schedule, implementation, directory, self._run, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        self._public = next(iter(self._cell.deployments.values())).public
+        self._public = {**next(iter(self._cell.deployments.values())).public, **self._cell.successors}
         replicas = tuple(node for node in self._cell.deployments if node.startswith("replica/"))
         judge = Judge(Ed25519({}, self._public), replicas, schedule.parameters.approvals)
         owner = identify(os.getpid())
@@ -197,7 +198,8 @@ class LiveRun:
         await self._desk.open(self._directory / "upstream")
         if self._network:
             self._packets = PacketQueue(self._run, self._network, self._ledger)
-        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, fleet, paths, self._sight, Healing(), self._packets)
+        roots = RootKeys(Ed25519(self._cell.keys, {}), self._cell.successors)
+        stage = Stage(schedule.seed, self._directory, self._ledger, self._cell, fleet, paths, self._sight, Healing(), roots, self._packets)
         self._note("run-started", {"scenario": schedule.scenario, "seed": schedule.seed, "driver": DRIVER})
         self._note("topology", topology_fact(schedule))
         self._nemesis = Nemesis(schedule, stage, self._desk, self._note)

@@ -6,6 +6,7 @@ meaning of a step is `harness.observe`'s, shared with the simulator.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from harness.history import Fact
 from harness.judge import Judge
 from harness.live.cell import Cell, Link
 from harness.observe import Observer
+from harness.signals import orders_of
 from killswitch.core.events import Boot, ProcessExited, Receive, Send
+from killswitch.core.keys import SUCCESSOR
 from killswitch.live.trace import Entry, Raised, Released, Started, Step, TraceReader
 
 
@@ -53,6 +56,7 @@ class Sight:
         self.doubled = ""  # the sidecar whose host a fault has cloned, or is about to
         self._copied: set[str] = set()
         self._retired: set[str] = set()
+        self._arrivals: set[tuple[str, int, bytes]] = set()
         self._nodes: dict[str, NodeSight] = {}
         for node, deployment in cell.deployments.items():
             observer = Observer(node, deployment.config.agent, judge, record)
@@ -113,6 +117,15 @@ class Sight:
         for sight in self._nodes.values():
             sight.reader.close()
 
+    def _note_arrivals(self, at_ns: int, sidecar: str, event: Receive, clock_ns: int) -> None:
+        """An order under a key that is new: the sidecar may not have heard of it, and has to obey all the same (D7). Once for each start of it."""
+        for order in orders_of(event.message):
+            mark = (sidecar, len(self._nodes[sidecar].lives), order.raw)
+            if SUCCESSOR in order.signer and event.sender.startswith("replica/") and mark not in self._arrivals:
+                self._arrivals.add(mark)
+                body = {"order": hashlib.sha256(order.raw).hexdigest(), "sender": event.sender, "how": "under a new key"}
+                self._record(Fact(at_ns, "prohibition-arrived", sidecar, clock_ns, body))
+
     def _agent_ended(self, agent: str, at_ns: int) -> None:
         """Its sidecar has reaped it. What the agent wrote before comes first, though its trace may not have been read as far."""
         sight = self._nodes[agent]
@@ -128,6 +141,8 @@ class Sight:
                 sight.pid, sight.containment = entry.pid, entry.containment
             case Step():
                 sight.see(entry)
+                if isinstance(entry.event, Receive) and node.startswith("sidecar/"):
+                    self._note_arrivals(at_ns, node, entry.event, entry.clock_ns)
                 sight.observer.step(at_ns, entry.clock_ns, entry.event, entry.effects)
                 if isinstance(entry.event, ProcessExited):
                     self._agent_ended(node.replace("sidecar/", "agent/", 1), entry.at_ns)

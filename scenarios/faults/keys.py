@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import Aim, FaultKind, Live, Setting, Unit
 
+_HANDED = Live("root-keys", "the version in each replica's trace, and in its log on the disk, read from outside")
 REVOCABLE = ("issuer", "alice", "bob", "carol", "dave")
 
 ROWS = (
     FaultKind(
         "rotate-keys", Aim.NODES, ("replica",),
         "Root keys sign a keyset in which every replica has a new key for orders; these replicas are handed it, together with all that came before.",
-        "the new keys stay", lasting=False, swarm_roles=("replica",), drivers=(SIM,),
+        "the new keys stay", lasting=False, swarm_roles=("replica",), live=_HANDED,
     ),
     FaultKind(
         "revoke-key", Aim.NODES, ("replica",),
@@ -18,6 +19,6 @@ ROWS = (
         "the key stays revoked",
         (Setting("key", "key", Unit.CHOICE, "issuer: the key under the latest order that anybody learned; or a person's", default="issuer",
                  choices=REVOCABLE, swarm=("issuer", "bob")),),
-        lasting=False, swarm_roles=("replica",), drivers=(SIM,),
+        lasting=False, swarm_roles=("replica",), live=_HANDED,
     ),
 )  # fmt: skip

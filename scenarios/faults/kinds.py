@@ -91,6 +91,7 @@ MECHANISMS: dict[str, str] = {
     "log-port": "a switch in front of the commits of a node's log",
     "pace-port": "a page that says how long a node takes over each input",
     "conduct-port": "a page that an agent's process looks up how to misbehave in",
+    "root-keys": "people with the root keys, who come to a replica over a connection of their own",
     "wall-shim": "a small library before the C library, which sets the wall clock of a process and no other",
     "tmpfs": "a small file system in memory, mounted where a node keeps its files",
     "packet-queue": "a network namespace of one's own, and NFQUEUE in it; takes root",

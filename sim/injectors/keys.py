@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from harness.root_keys import FIRST, RootKeys
 from harness.signals import orders_of
-from killswitch.core import intent, keysets
 from killswitch.core.events import Receive
-from killswitch.core.keychanges import KeyChange, KeysetNews, SignedChange
-from killswitch.core.keys import ROOTS, SUCCESSOR, KeyedHash
+from killswitch.core.keys import SUCCESSOR, KeyedHash
 from killswitch.core.messages import Message
 from scenarios.deploy import OPERATOR
 from scenarios.schedule import Fault
@@ -18,12 +17,11 @@ TRY_AGAIN_NS = 200_000_000
 
 
 class Keys(Family):
-    """There is one chain of changes, whoever has heard of which part of it: the people know what they signed before."""
+    """What they have signed is handed over whole, to whichever replicas the fault names."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._signed: list[SignedChange] = []
-        self._generation: dict[str, int] = {}
+        self._roots = RootKeys(KeyedHash(world.secret))
         self.look_at_deliveries(self._look, "rotate-keys", "revoke-key")
         self.begins = {"rotate-keys": self._rotate, "revoke-key": self._revoke}
 
@@ -34,23 +32,18 @@ class Keys(Family):
                 self.note_arrival(source, target, order, "under a new key")
 
     def _rotate(self, id_: str, fault: Fault) -> None:
-        self._change(id_, fault, (), [node.address for node in self.world.nodes.values() if node.config.role == "replica"])
+        self._roots.rotate(node.address for node in self.world.nodes.values() if node.config.role == "replica")
+        self._tell(id_, fault)
 
     def _revoke(self, id_: str, fault: Fault) -> None:
         key = str(fault.settings.get("key", "issuer"))
         if key == "issuer":
             learned = (fact for fact in reversed(self.world.facts) if fact.kind == "order-learned")
-            key = next((str(fact.body["signer"]) for fact in learned), "replica/1")
-        whose = key.partition(SUCCESSOR)[0]
-        self._change(id_, fault, (key,), [whose] if whose.startswith("replica/") else [])
+            key = next((str(fact.body["signer"]) for fact in learned), FIRST)
+        self._roots.revoke(key)
+        self._tell(id_, fault)
 
-    def _change(self, id_: str, fault: Fault, revokes: tuple[str, ...], rotated: list[str]) -> None:
-        for who in rotated:
-            self._generation[who] = self._generation.get(who, 1) + 1
-        rotates = {who: f"{who}{SUCCESSOR}{self._generation[who]}" for who in rotated}
-        previous = intent.content_id(self._signed[-1].raw) if self._signed else ""
-        change = KeyChange(len(self._signed) + 2, previous, revokes, rotates)
-        self._signed.append(keysets.sign_change(KeyedHash(self.world.secret), change, ROOTS[:2]))
+    def _tell(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):  # not at once: what brings it about may be a fact of a step that is still under way
             self.world.queue.at(self.world.queue.now, self._hand_over, (node, id_))
 
@@ -59,6 +52,6 @@ class Keys(Family):
         node, id_ = errand
         if node.running:
             self.world.fault_fired(id_)
-            node.receive(Receive(OPERATOR, KeysetNews(tuple(self._signed))))
+            node.receive(Receive(OPERATOR, self._roots.news))
         else:
             self.world.queue.at(self.world.queue.now + TRY_AGAIN_NS, self._hand_over, errand)

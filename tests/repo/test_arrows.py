@@ -12,7 +12,8 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
     "harness.doubles", "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge",
-    "harness.observe", "harness.operations", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers", "scenarios",
+    "harness.observe", "harness.operations", "harness.root_keys", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers",
+    "scenarios",
 )  # fmt: skip
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.
@@ -29,6 +30,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.interruption": (),
     "harness.judge": ("killswitch.core",),
     "harness.observe": ("harness.history", "harness.judge", "harness.rulings", "killswitch.core"),
+    "harness.root_keys": ("killswitch.core",),
     "harness.rulings": ("killswitch.core",),
     "harness.signals": ("killswitch.core",),
     "harness.trail": ("killswitch.core",),

@@ -15,6 +15,7 @@ from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost,
 from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
+from harness.live.injections.keys import RevokeKey, RotateKeys
 from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.packets import PacketDelay, PacketLoss
 from harness.live.injections.sleep import Suspend
@@ -63,6 +64,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "disk-full": DiskFull,
     "bit-flip": BitFlip,
     "disk-lost": DiskLost,
+    "rotate-keys": RotateKeys,
+    "revoke-key": RevokeKey,
     "ignore-stop": Deaf,
     "lie": Deaf,
     "drain-slowly": Dawdle,

@@ -19,6 +19,7 @@ from harness.live.ledger import Ledger
 from harness.live.packet_queue import PacketQueue
 from harness.live.paths import Paths
 from harness.live.sight import Sight
+from harness.root_keys import RootKeys
 from killswitch.live.process import Identified
 
 KERNEL_S = 1.0
@@ -71,7 +72,7 @@ class Healing:
 class Stage(Struct, frozen=True):
     """Where faults are made: the cell, its processes, its paths, what is seen of it, and the ledger that each act is written to before.
 
-    ``seed`` of whatever a fault leaves to chance. ``holds``: the faults that keep a process stopped; the last to let go continues it.
+    ``seed`` of whatever a fault leaves to chance. ``roots``: the people with the root keys. ``holds``: the faults that keep a process stopped; the last to let go continues it.
     ``packets``: the queue of the run's own network namespace, if it has one.
     """
 
@@ -83,6 +84,7 @@ class Stage(Struct, frozen=True):
     paths: Paths
     sight: Sight
     healing: Healing
+    roots: RootKeys
     packets: PacketQueue | None = None
     holds: dict[Identified, set[str]] = {}
 
