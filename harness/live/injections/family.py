@@ -72,8 +72,8 @@ class Healing:
 class Stage(Struct, frozen=True):
     """Where faults are made: the cell, its processes, its paths, what is seen of it, and the ledger that each act is written to before.
 
-    ``seed`` of whatever a fault leaves to chance. ``roots``: the people with the root keys. ``holds``: the faults that keep a process stopped; the last to let go continues it.
-    ``packets``: the queue of the run's own network namespace, if it has one.
+    ``seed`` of whatever a fault leaves to chance. ``roots``: the people with the root keys. ``holds``: the faults that keep a process stopped; the
+    last to let go continues it. ``packets``: the queue of the run's own network namespace, if it has one.
     """
 
     seed: int
