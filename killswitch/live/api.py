@@ -5,7 +5,7 @@ and resumes carry, besides, the person's own signature, which this process canno
 
 |code|means|
 |---|---|
-|200, 202|done as the body says; 202: an order is held here and not yet by enough replicas, ask again with the same request|
+|200, 202|done as the body says; 202: an order is held here and not yet by enough replicas, ask again with the same request; or it wants more keys|
 |403|the policy says no|
 |404, 422|no such thing; a request that is not of the form|
 |409|this request's order was lifted, or a resume lists less than is in force or was approved too late: ask anew|
@@ -27,8 +27,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from killswitch.core import audit_export
+from killswitch.core import audit_export, trust
 from killswitch.core.bundles import TEXT_MAX, RolloutRequest, RolloutStatus
+from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest
 from killswitch.core.messages import (
     GRACE_MAX_NS,
     Approval,
@@ -92,6 +93,22 @@ class OrderForm(Form):
     reason: Text
     cleanup: Annotated[str, Field(pattern="^(none|journal_only|compensate)$")] = "none"
     signature: Bytes
+
+
+class CountersignatureForm(Form):
+    """Somebody's signature over exactly the bytes of the request, with ``ksp/1/countersign``."""
+
+    countersigner: Name
+    signature: Bytes
+
+
+class CountersignedForm(Form):
+    """A stop once more, with further keys. ``raw``: the canonical MessagePack of the request without its ``signature``, which is beside it."""
+
+    request: Name
+    raw: Bytes
+    signature: Bytes
+    countersignatures: Annotated[list[CountersignatureForm], Field(max_length=COUNTERSIGNATURES_MAX)]
 
 
 class DraftForm(Form):
@@ -180,14 +197,17 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
         asked = OrderRequest(
             form.request, who, form.tenant, scope, Gate(form.gate), Life(form.life), form.grace_ns, form.reason, form.cleanup, _bytes(form.signature)
         )
-        answer = await plane.ask(who, asked, patiently=True)
-        assert isinstance(answer, OrderStatus)
-        if answer.stage == "REFUSED":
-            raise NotAllowed(answer.why)
-        response.status_code = {"ACCEPTED": 202, "ALREADY_COVERED": 409}.get(answer.stage, 200)
-        stands = plane.order(answer.order, plane.tenants_of(who))
-        said = {name: getattr(answer, name) for name in ("request", "order", "stage", "copies", "why")}
-        return {**said, "keys_needed": answer.keys, "stands": stands}
+        return await _ordered(plane, who, asked, response)
+
+    @api.post("/v1/orders/countersigned", responses={**REFUSALS, 202: {}, 409: {}, 422: {"model": Problem}})
+    async def countersigned(form: CountersignedForm, who: Person, response: Response) -> dict[str, Any]:
+        """Issue a stop that the policy wants several people to ask for. Until there are enough of them it isolates, and ``keys_needed`` says how many
+        are missing; whoever is asked further adds a signature and hands in all that there are."""
+        signatures = tuple(Countersignature(each.countersigner, _bytes(each.signature)) for each in form.countersignatures)
+        asked = CountersignedRequest(form.request, _bytes(form.raw), _bytes(form.signature), signatures)
+        if trust.read_countersigned(asked) is None:
+            raise HTTPException(422, "raw: not the request that it is named as")
+        return await _ordered(plane, who, asked, response)
 
     @api.post("/v1/resumes/drafts", responses=REFUSALS)
     async def draft(form: DraftForm, who: Person) -> dict[str, Any]:
@@ -210,6 +230,17 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
             raise NotAllowed(answer.why)
         response.status_code = 409 if answer.stage in ("NEEDS_CONTEXT", "EXPIRED") else 200
         return {"request": answer.request, "certificate": answer.certificate, "stage": answer.stage, "missing": list(answer.missing)}
+
+
+async def _ordered(plane: ControlPlane, who: str, asked: OrderRequest | CountersignedRequest, response: Response) -> dict[str, Any]:
+    answer = await plane.ask(who, asked, patiently=True)
+    assert isinstance(answer, OrderStatus)
+    if answer.stage == "REFUSED":
+        raise NotAllowed(answer.why)
+    response.status_code = {"ACCEPTED": 202, "NEEDS_KEYS": 202, "ALREADY_COVERED": 409}.get(answer.stage, 200)
+    stands = plane.order(answer.order, plane.tenants_of(who))
+    said = {name: getattr(answer, name) for name in ("request", "order", "stage", "copies", "why")}
+    return {**said, "keys_needed": answer.keys, "stands": stands}
 
 
 def _policies(api: FastAPI, plane: ControlPlane) -> None:

@@ -128,8 +128,8 @@ def sidecar(*command: Command, agent: str = "", config: Config = HERE) -> int:
 
 
 @app.command
-def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Who = "", request: str = "", wait: str = "", config: Config = HERE,
-          json: Flag = False) -> int:  # fmt: skip
+def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Who = "", request: str = "", wait: str = "", draft: Path | None = None,
+          config: Config = HERE, json: Flag = False) -> int:  # fmt: skip
     """Stop something: soft, hard, isolate or quiesce.
 
     Parameters
@@ -148,6 +148,8 @@ def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Wh
         The name of this request, to ask again under; drawn if left out.
     wait
         Wait this long for every agent's stop to be proven; exit code 2 if some is not.
+    draft
+        If policy wants more people to ask for it: write what they have to sign into this file, for killswitch countersign FILE. Till then it isolates.
     config
         The cell's file.
     json
@@ -155,7 +157,29 @@ def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Wh
     """
     from killswitch.live import operator
 
-    return operator.order(_person(config, who), severity, scope, reason, grace, request, wait, as_json=json)
+    return operator.order(_person(config, who), severity, scope, reason, grace, request, wait, draft, as_json=json)
+
+
+@app.command
+def countersign(file: Path, *, wait: str = "", who: Who = "", config: Config = HERE, json: Flag = False) -> int:
+    """Ask for a stop that somebody else asks for, too: show it, add your key, and hand it in. Exit code 2 while more keys are wanted.
+
+    Parameters
+    ----------
+    file
+        What killswitch order --draft wrote.
+    wait
+        Wait this long for every agent's stop to be proven; exit code 2 if some is not.
+    who
+        As whom; it takes somebody who may ask for that stop, or approve a resume of it.
+    config
+        The cell's file.
+    json
+        Print one JSON document.
+    """
+    from killswitch.live import operator
+
+    return operator.countersign(_person(config, who), file, wait, as_json=json)
 
 
 @app.command

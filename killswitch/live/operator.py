@@ -15,21 +15,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from killswitch.core import policy
+from killswitch.core import codec, intent, policy
 from killswitch.core.bundles import RolloutRequest, Stage
 from killswitch.core.keys import EVERY_TENANT
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
 from killswitch.core.trust import read_draft
 from killswitch.live.config import duration_ns
 from killswitch.live.exits import Exit, Wrong
-from killswitch.live.remote import Answer, Refused, Remote, Unreachable
+from killswitch.live.remote import Answer, Refused, Remote, Unreachable, read_request
 
 POLL_S: Final = 0.25
+COUNTERSIGN: Final = "killswitch/countersign/1"
 SEVERITIES: Final = tuple(mode.lower() for mode in policy.MODES if mode != "RUN")
 
 
-def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, request: str, wait: str, *, as_json: bool) -> int:
-    """Issue a stop, and wait for its proof if asked to."""
+def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, request: str, wait: str, draft: Path | None, *, as_json: bool) -> int:
+    """Issue a stop, and wait for its proof if asked to. Where the policy wants more keys, ``draft`` becomes what others can countersign."""
     if severity not in SEVERITIES:
         raise Wrong(f"severity: one of {', '.join(SEVERITIES)} (got {severity!r})")
     tenant, within = _scope(scope)
@@ -38,10 +39,35 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     named = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
     answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns)
+    if draft is not None and answer.body["keys_needed"]:
+        raw, signature = (base64.b64encode(part).decode() for part in remote.signed(asked))
+        asking = {"schema": COUNTERSIGN, "request": named, "raw": raw, "signature": signature, "countersignatures": []}
+        draft.write_text(json.dumps(asking, indent=1) + "\n", "utf-8")
+        print(f"{draft}: killswitch countersign {draft} --as NAME adds a key, and hands it in", file=sys.stderr)
+    return _told(remote, answer, scope, f"ask again with --request {named}", patience_ns, as_json=as_json)
+
+
+def countersign(remote: Remote, file: Path, wait: str, *, as_json: bool) -> int:
+    """Show what somebody else asks for, sign exactly that, and hand it in with all signatures that there are: a stop waits for no further command."""
+    asking, asked = _read_asking(file)
+    patience_ns = _duration("--wait", wait) if wait else 0
+    whom = f"{asked.scope.kind} {asked.scope.value or 'everything'} of {asked.tenant}"
+    severity = intent.Severity(codec.clamp_gate(asked.gate), codec.clamp_life(asked.life)).title
+    print(f"{asked.principal} asks for {severity} on {whom}: {asked.reason or '(no reason)'}", file=sys.stderr)
+    others = [each for each in asking["countersignatures"] if each["countersigner"] != remote.person]
+    asking["countersignatures"] = [*others, remote.countersign(asking["request"], asking["raw"], asking["signature"])]
+    file.write_text(json.dumps(asking, indent=1) + "\n", "utf-8")
+    handed = (asking["request"], asking["raw"], asking["signature"], asking["countersignatures"])
+    answer = _asked(lambda: remote.countersigned(*handed), f"hand it in again with killswitch countersign {file}", patience_ns)
+    return _told(remote, answer, whom, f"hand it in again with killswitch countersign {file}", patience_ns, as_json=as_json)
+
+
+def _told(remote: Remote, answer: Answer, whom: str, again: str, patience_ns: int, *, as_json: bool) -> int:
+    """What became of a request for a stop, with its proof if there is patience for that."""
     said = answer.body
     if said["stage"] == "ALREADY_COVERED":
         raise Wrong(f"order: {said['why']}", Exit.REFUSED)
-    if wait:
+    if patience_ns:
         said["stands"] = _wait_for(remote, said["order"], patience_ns) or said["stands"]
     stands = said["stands"] or {}
     matched = stands.get("agents", [])
@@ -55,13 +81,13 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
         print(f"isolated for now: policy wants {said['keys_needed']} more people to ask for this", file=sys.stderr)
         return Exit.UNKNOWN
     if said["stage"] != "EFFECTIVE":
-        print(f"not yet held by enough replicas: ask again with --request {named}", file=sys.stderr)
+        print(f"not yet held by enough replicas: {again}", file=sys.stderr)
         return Exit.UNKNOWN
     if stands and not matched:
         there = "killswitch status shows which agents there are"
-        print(f"{scope} is none of this cell's agents: nothing was stopped ({there}). The order binds whoever joins under it", file=sys.stderr)
+        print(f"{whom} is none of this cell's agents: nothing was stopped ({there}). The order binds whoever joins under it", file=sys.stderr)
         return Exit.UNKNOWN
-    return Exit.UNKNOWN if wait and not confirmed else Exit.DONE
+    return Exit.UNKNOWN if patience_ns and not confirmed else Exit.DONE
 
 
 def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: bool) -> int:
@@ -234,6 +260,19 @@ def _read_draft(file: Path) -> dict[str, Any]:
     if not known:
         raise Wrong(f"{file}: no draft of a resume; killswitch resume SCOPE --reason ... --draft FILE writes one")
     return dict(drafted)
+
+
+def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
+    why, asked = "it is something else", None
+    try:
+        asking = dict(json.loads(file.read_text("utf-8")))
+        if asking["schema"] == COUNTERSIGN and isinstance(asking["countersignatures"], list):
+            asked = read_request(asking["request"], asking["raw"], asking["signature"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = str(error)
+    if asked is None:
+        raise Wrong(f"{file}: no request for a stop ({why}); killswitch order ... --draft FILE writes one")
+    return asking, asked
 
 
 def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:

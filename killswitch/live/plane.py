@@ -17,6 +17,7 @@ from msgspec import structs
 
 from killswitch.core import audit, audit_export, policy, transparency
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
+from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.events import Append, Boot, Effect, Input, Receive, Record
 from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.keys import EVERY_TENANT, Keyset
@@ -34,7 +35,7 @@ HEADS_MAX: Final = 16
 ACCESS: Final = policy.Bundle(resources.files("killswitch.live").joinpath("policies/access.cedar").read_text("utf-8"))
 SYSTEM: Final = "system"
 
-Asked = OrderRequest | ResumeDraftRequest | ResumeSubmit | RolloutRequest
+Asked = OrderRequest | CountersignedRequest | ResumeDraftRequest | ResumeSubmit | RolloutRequest
 Answer = OrderStatus | ResumeDraft | ResumeStatus | RolloutStatus
 
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from killswitch.core import trust
+from killswitch.core import codec, trust
 from killswitch.core.bundles import RolloutRequest
+from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.keys import Ed25519
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest
 from killswitch.core.trust import Trust
@@ -61,6 +62,23 @@ class Remote:
     def order(self, asked: OrderRequest) -> Answer:
         """Issue a stop. Raises `Refused` or `Unreachable`."""
         return self.ask("POST", "/v1/orders", _form(trust.sign_request(self._trust, asked)))
+
+    def signed(self, asked: OrderRequest) -> tuple[bytes, bytes]:
+        """What others sign who ask for the same: the bytes of the request, and this person's signature over them."""
+        return codec.unsigned(asked), trust.sign_request(self._trust, asked).signature
+
+    def countersign(self, request: str, raw: str, signature: str) -> dict[str, str]:
+        """This person's signature over a stop that somebody else asked for, as the API takes it. Raises `ValueError` for what is no such request."""
+        asked = read_request(request, raw, signature)
+        if asked is None:
+            raise ValueError("not a request for a stop")
+        signed = trust.countersign(self._trust, self.person, asked)
+        return {"countersigner": signed.countersigner, "signature": base64.b64encode(signed.signature).decode()}
+
+    def countersigned(self, request: str, raw: str, signature: str, countersignatures: list[dict[str, str]]) -> Answer:
+        """Hand in a stop with the signatures of all who ask for it. Raises `Refused` or `Unreachable`."""
+        body = {"request": request, "raw": raw, "signature": signature, "countersignatures": countersignatures}
+        return self.ask("POST", "/v1/orders/countersigned", body)
 
     def draft(self, asked: ResumeDraftRequest) -> Answer:
         """Ask what a resume would lift. Raises `Refused` or `Unreachable`."""
@@ -120,6 +138,12 @@ class Remote:
             return Answer(name, response.status, json.loads(said) if form == "application/json" else said.decode())
         finally:
             connection.close()
+
+
+def read_request(request: str, raw: str, signature: str) -> OrderRequest | None:
+    """The stop that a file hands from one person to the next. Raises `ValueError` for what is not base64."""
+    body, signed = (base64.b64decode(text, validate=True) for text in (raw, signature))
+    return trust.read_countersigned(CountersignedRequest(request, body, signed, ()))
 
 
 def _form(asked: OrderRequest | ResumeDraftRequest | RolloutRequest) -> dict[str, Any]:

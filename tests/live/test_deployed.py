@@ -209,6 +209,30 @@ def test_a_policy_is_tried_and_taken_back(running: Cell, tmp_path: Path) -> None
     assert running.document("order", "soft", "acme/a1", "--grace", "2s", "--reason", "x", "--wait", "10s")["stands"]["severity"] == "SOFT"
 
 
+def test_a_wide_stop_isolates_until_a_second_person_has_countersigned_exactly_it(running: Cell, tmp_path: Path) -> None:
+    running.guard("sleep", "600")
+    until(lambda: running.said("acme-a1", '"PROC_START"'), 30)
+    careful, asking = "scenarios/policies/two-keys.cedar", tmp_path / "asking.json"
+    assert running.run("policy", "canary", careful, "--percent", "100", person="root").returncode == 0
+    assert running.run("policy", "stable", person="root").returncode == 0
+    alone = running.run("order", "hard", "acme", "--reason", "runaway", "--draft", str(asking))
+    assert alone.returncode == 2 and "policy wants 1 more people" in alone.stderr and str(asking) in alone.stderr
+    assert [order["severity"] for order in running.document("status")["orders"]] == ["ISOLATE"]
+    written = asking.read_text()
+    for person in ("alice", "mallory"):  # the same person twice, and somebody of another tenant: that is one
+        again = running.run("countersign", str(asking), person=person)
+        assert again.returncode == 2 and "alice asks for HARD on tenant acme of acme: runaway" in again.stderr
+        assert "1 more people" in again.stderr
+    forged = json.loads(written)
+    forged["raw"] = forged["raw"][::-1]
+    asking.write_text(json.dumps(forged))
+    assert running.run("countersign", str(asking), person="bob").returncode == 64
+    asking.write_text(written)
+    both = running.document("countersign", str(asking), "--wait", "10s", person="bob")
+    assert (both["stage"], both["keys_needed"], both["stands"]["severity"], both["confirmed"]) == ("EFFECTIVE", 0, "HARD", True)
+    assert {agent["agent"]: agent["evidence"] for agent in both["stands"]["agents"]}["acme/a1"] == "STOPPED_FORCED"
+
+
 def cut_below_its_last_head(log: dict[str, Any]) -> None:
     """What lies after the last cosigned head can be cut off unseen: for that, somebody has to have seen it."""
     size = int(log["heads"][-1].splitlines()[1].split()[0])

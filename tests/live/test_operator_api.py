@@ -107,6 +107,11 @@ def test_what_is_not_of_the_form_is_told_so(running: Cell, body: object) -> None
         assert ask(running, "POST", path, body)[0] == 422
 
 
+def test_a_countersigned_request_that_is_not_what_it_is_named_as_is_told_so_at_once(running: Cell) -> None:
+    form = {"request": "r1", "raw": base64.b64encode(b"no request").decode(), "signature": "", "countersignatures": []}
+    assert ask(running, "POST", "/v1/orders/countersigned", form)[0] == 422
+
+
 def test_a_body_without_end_is_not_taken_in(running: Cell) -> None:
     credentials = Credentials(pki.files(running.directory / "pki", "test.example", "operator/alice"))
     host, port = config.split(running.api().removeprefix("https://"))
