@@ -149,7 +149,7 @@ def order(severity: str, scope: str, *, reason: str, grace: str = "30s", who: Wh
     wait
         Wait this long for every agent's stop to be proven; exit code 2 if some is not.
     draft
-        If policy wants more people to ask for it: write what they have to sign into this file, for killswitch countersign FILE. Till then it isolates.
+        If policy wants more people to ask for it: write what they have to sign into this file, for killswitch countersign. Till then it isolates.
     config
         The cell's file.
     json

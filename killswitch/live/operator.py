@@ -263,7 +263,7 @@ def _read_draft(file: Path) -> dict[str, Any]:
 
 
 def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
-    why, asked = "it is something else", None
+    why, asking, asked = "it is something else", {}, None
     try:
         asking = dict(json.loads(file.read_text("utf-8")))
         if asking["schema"] == COUNTERSIGN and isinstance(asking["countersignatures"], list):
