@@ -117,6 +117,11 @@ class Way:
     def joined(self) -> bool:
         return self._sink is not None and self._sink.open
 
+    @property
+    def backlog_bytes(self) -> int:
+        """What the receiver's connection has not taken yet."""
+        return self._sink.backlog_bytes if self._sink is not None else 0
+
     def inject(self, frame: bytes) -> bool:
         """Deliver a frame that nobody has sent, or not now; whether there was a connection to do so."""
         return self._sink is not None and self._sink.write(frame)

@@ -53,6 +53,11 @@ class Sealed:
     def open(self) -> bool:
         return not self._writer.is_closing()
 
+    @property
+    def backlog_bytes(self) -> int:
+        """What was written and still waits here."""
+        return self._writer.transport.get_write_buffer_size()
+
     def write(self, clear: bytes, dice: random.Random | None = None) -> bool:
         """Send ``clear``, with a few bits flipped where ``dice`` say; whether there was still somebody to send to."""
         if not self.open:

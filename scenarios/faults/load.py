@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.faults.kinds import SIM, Aim, FaultKind, Setting, Unit
+from scenarios.faults.kinds import Aim, FaultKind, Live, Setting, Unit
 from scenarios.units import Span
 
 _FREQUENCIES = Span(1, 100_000)
@@ -23,12 +23,17 @@ ROWS = (
                  swarm=("requests", "telemetry", "orders", "any")),
          Setting("rate", "per_s", Unit.FREQUENCY, "messages on each link", default="200/s", limits=_FREQUENCIES, swarm=Span(50, 200)),
          _capacity("300/s")),
-        swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
+        swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("frame-relay", "what was put in, against what came in the receivers' traces",
+                  "receivers take in what their processes can, whatever `capacity` says; 5000/s on all links together are the most"),
     ),
     FaultKind(
         "reconnect-storm", Aim.LINKS, ("replica", "sidecar"),
         "No message passes the links; then all come back at one instant, and with them everything that was waiting.",
         "messages pass again, and receivers take in what had piled up, only so many a second", (_capacity("500/s"),),
-        swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
+        swarm_roles=("replica", "sidecar"), swarms=False,
+        live=Live("toxiproxy", "as of a partition that cuts; connections to the servers, by the kernel, before, while and after it",
+                  "connections are cut, and opened anew within the backoff of whoever dials, 400ms; what was kept for longer than 1s is not sent; "
+                  "receivers take in what their processes can, whatever `capacity` says"),
     ),
 )  # fmt: skip

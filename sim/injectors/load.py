@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from killswitch.core.heads import Cosigned
-from killswitch.core.messages import NO_TOKEN, Evidence, Gate, LeaseRequest, Life, Message, OrderRequest, Scope
+from harness.floods import useless
 from scenarios.schedule import Fault
 from sim.injectors.family import Family, whole
 from sim.lanes import SECOND_NS, Intake
 from sim.node import Node
 from sim.world import World
-
-KINDS = ("requests", "telemetry", "orders")
 
 
 class Load(Family):
@@ -66,16 +63,3 @@ def lift(node: Node) -> None:
     intake, node.intake = node.intake, None
     if intake is not None:
         intake.finish()
-
-
-def useless(source: str, kind: str, number: int) -> Message:
-    """Something that its receiver has to read, and can do nothing with; a replica has nothing to ask for."""
-    kind = KINDS[number % len(KINDS)] if kind == "any" else kind
-    agent = source.partition("/")[2]
-    if kind == "orders":
-        return OrderRequest(f"flood-{number}", "mallory", agent.partition("/")[0], Scope("agent", agent), Gate.CLOSED, Life.KILL, 0, "flood")
-    if source.startswith("replica/") or source == "operator":
-        return Cosigned(())
-    if kind == "requests":
-        return LeaseRequest(agent, NO_TOKEN, f"flood/{number}", "", 0, "BOOT")
-    return Evidence(agent, NO_TOKEN, f"flood/{number}", "GATE_CLOSED", 0, (), b"no signature")

@@ -11,7 +11,7 @@ from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
 BOTH_DRIVERS = (
-    "harness.doubles", "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge",
+    "harness.doubles", "harness.floods", "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge",
     "harness.observe", "harness.operations", "harness.root_keys", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers",
     "scenarios",
 )  # fmt: skip
@@ -22,6 +22,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "killswitch": ("killswitch",),
     "scenarios": ("scenarios", "killswitch.core", "harness.history"),
     "harness.doubles": ("harness.observe",),
+    "harness.floods": ("killswitch.core",),
     "harness.forgery": ("killswitch.core",),
     "harness.history": (),
     "harness.verdict": (),

@@ -17,6 +17,7 @@ from harness.live.injections.family import NS, Attestation, CapabilityMissing, H
 from harness.live.injections.hosts import Crash, Pause, Slow
 from harness.live.injections.keys import RevokeKey, RotateKeys
 from harness.live.injections.links import Delay, Flapping, Partition
+from harness.live.injections.load import Overload, ReconnectStorm
 from harness.live.injections.packets import PacketDelay, PacketLoss
 from harness.live.injections.sleep import Suspend
 from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClose
@@ -44,6 +45,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "forge": hostile.forge,
     "cross-tenant": hostile.cross_tenant,
     "malformed": hostile.malformed,
+    "overload": Overload,
+    "reconnect-storm": ReconnectStorm,
     "duplicate": messages.duplicate,
     "replay": messages.Replay,
     "pause": Pause,
