@@ -95,7 +95,7 @@ class Overload:
 
 
 class ReconnectStorm(Partition):
-    """Every connection of the links is cut, and when they may all be opened again, everybody comes at once: with handshakes, and with what was kept."""
+    """Every connection of the links is cut. When they may be opened again, everybody comes at once: with handshakes, and with what was kept."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, structs.replace(fault, settings={**fault.settings, "shape": "cut"}))
