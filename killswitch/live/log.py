@@ -71,7 +71,7 @@ class Reserve:
             try:
                 os.posix_fallocate(self._file, 0, self._size)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if not is_full_disk(error):
                     raise
                 return False
             self.lent = False
@@ -79,6 +79,14 @@ class Reserve:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error is of a disk without room: SQLite says so of its files, and of the index beside them that it cannot make larger; the kernel
+    has two words for it. What Python raised itself has no code."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def urgent_among(records: Sequence[Record]) -> int:
@@ -99,16 +107,17 @@ class SqliteLog:
         self.full = False
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
-            mode = self._database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            self._reserve = Reserve(path.with_name(RESERVE), reserve_bytes) if reserve_bytes else None
+            mode = self._change("PRAGMA journal_mode=WAL").fetchone()[0]
             self._database.execute(f"PRAGMA synchronous={FULL}")
             synchronous = self._database.execute("PRAGMA synchronous").fetchone()[0]
-            self._reserve = Reserve(path.with_name(RESERVE), reserve_bytes) if reserve_bytes else None
             self._change(SCHEMA)
             if "stamp" not in {column for _, column, *_ in self._database.execute("PRAGMA table_info(record)")}:
                 self._change(ADD_STAMP)  # a log that was begun before records had any
             sync_directory(path.parent)
         except (sqlite3.Error, OSError) as error:
-            raise LogFailed(f"{path}: {error}") from error
+            why = f"no room on its disk, and no reserve left: make room ({error})" if is_full_disk(error) else str(error)
+            raise LogFailed(f"{path}: {why}") from error
         if mode != "wal" or synchronous != FULL:
             raise LogFailed(f"{path}: durability: need journal_mode=wal and synchronous={FULL} (got {mode} and {synchronous})")
         self.full = self._reserve is not None and self._reserve.lent
@@ -153,20 +162,18 @@ class SqliteLog:
             raise LogFailed(self._failed) from error
 
     def _found_no_room(self, error: sqlite3.Error) -> bool:
-        """Whether that is all, and there is a reserve; an error that Python raised itself has no code."""
-        return self._reserve is not None and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        """Whether that is all, and there is a reserve."""
+        return self._reserve is not None and is_full_disk(error)
 
-    def _change(self, statement: str, values: Sequence[int] = ()) -> None:
+    def _change(self, statement: str, values: Sequence[int] = ()) -> sqlite3.Cursor:
         """A change without which no node can boot: on a full disk it is given as much of the reserve as it needs."""
         while True:
             try:
-                self._database.execute(statement, values)
+                return self._database.execute(statement, values)
             except sqlite3.Error as error:
                 if not self._found_no_room(error) or not self._lend():
                     raise
                 self.full = True
-            else:
-                return
 
     def _commit(self, rows: Sequence[Row]) -> bool:
         """Whether there was room; always for nothing. Raises `LogFailed`."""
@@ -195,7 +202,8 @@ class SqliteLog:
             if tail_bytes:
                 self._change("DELETE FROM record WHERE seq > ?", (len(records),))
         except sqlite3.Error as error:
-            raise LogFailed(f"recovery: {error}") from error
+            why = "no room on its disk to cut off what a crash left: make room" if is_full_disk(error) else "recovery"
+            raise LogFailed(f"{self._path}: {why} ({error})") from error
         return records, tail_bytes
 
     def last_stamp(self) -> int:

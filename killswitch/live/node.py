@@ -33,9 +33,9 @@ from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock, NodeClock, boot_id
 from killswitch.live.credentials import Credentials, Files
 from killswitch.live.door import Door
-from killswitch.live.host import Host
+from killswitch.live.host import EXIT_DISK, Host
 from killswitch.live.listener import LOOPBACK
-from killswitch.live.log import SqliteLog
+from killswitch.live.log import LogFailed, SqliteLog
 from killswitch.live.process import ProcessTree
 from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Started, TraceWriter, Untraced, monotonic_ns
@@ -291,13 +291,18 @@ def main(arguments: list[str] | None = None, fittings: Fittings | None = None, m
     deployment = msgspec.json.decode(chosen.deployment.read_bytes(), type=Deployment)
     if deployment.config.role == "sidecar":
         tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
-    node = make(deployment, fittings or Fittings(), msgspec.json.decode(chosen.token, type=Token) if chosen.token else None)
+    token = msgspec.json.decode(chosen.token, type=Token) if chosen.token else None
     guard = None if chosen.guard is None else socket.socket(fileno=chosen.guard)
-    if chosen.hold:
-        print("ready", flush=True)
-        if not sys.stdin.readline():
-            return EXIT_GUARD_GONE  # whoever held us back is gone
-    return asyncio.run(node.run(guard))
+    try:
+        node = make(deployment, fittings or Fittings(), token)
+        if chosen.hold:
+            print("ready", flush=True)
+            if not sys.stdin.readline():
+                return EXIT_GUARD_GONE  # whoever held us back is gone
+        return asyncio.run(node.run(guard))
+    except (AlreadyRunning, LogFailed) as error:
+        print(error, file=sys.stderr)
+        return EXIT_DISK
 
 
 if __name__ == "__main__":

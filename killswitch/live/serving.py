@@ -80,9 +80,8 @@ def _serve(make: Callable[[], Node], up: str) -> int:
 async def _run(make: Callable[[], Node], up: str) -> int:
     try:
         node = make()
-    except (AlreadyRunning, LogFailed) as error:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, node.stop)
+        return await node.run(ready=lambda: print(up, flush=True))
+    except (AlreadyRunning, LogFailed) as error:  # it cannot be that node, or its log cannot be read
         print(error, file=sys.stderr)
         return Exit.DISK
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, node.stop)
-    return await node.run(ready=lambda: print(up, flush=True))

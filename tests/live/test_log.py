@@ -16,8 +16,12 @@ import pytest
 from harness.live import small_disks
 from killswitch.core import audit
 from killswitch.core.events import Record
+from killswitch.core.machine import NodeConfig, Parameters
 from killswitch.live.checkpoint import Checkpoints
+from killswitch.live.clock import NodeClock
+from killswitch.live.host import EXIT_DISK
 from killswitch.live.log import RELEASED_BYTES, RESERVE, SCHEMA, LogFailed, NoRoom, Reserve, SqliteLog
+from killswitch.live.node import Deployment
 
 pytestmark = pytest.mark.live
 
@@ -202,6 +206,37 @@ def test_without_a_reserve_a_full_disk_is_one_that_failed(small_disk: Path) -> N
     with pytest.raises(LogFailed, match="full"):
         log.append(more(records, *["GATE_CHANGE"] * 20))
     log.close()
+
+
+def test_a_log_that_was_closed_in_order_is_opened_on_a_full_disk_with_the_help_of_the_reserve(small_disk: Path) -> None:
+    """It left no index beside it, and there is no room for a new one."""
+    log = SqliteLog(small_disk / "log.db", reserve_bytes=8 * RELEASED_BYTES)
+    log.append(chain(3))
+    log.close()
+    ballast = fill(small_disk)
+    again = SqliteLog(small_disk / "log.db", reserve_bytes=8 * RELEASED_BYTES)
+    assert is_full(again) and again.load() == (tuple(chain(3)), 0)
+    assert (small_disk / RESERVE).stat().st_size < 8 * RELEASED_BYTES
+    ballast.unlink()
+    again.append([])
+    assert not is_full(again)
+    again.close()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_process_that_finds_no_room_to_open_its_log_says_so_and_ends_with_the_code_of_disks(small_disk: Path, begun: bool) -> None:
+    config = NodeConfig(node="replica/1", role="replica", parameters=Parameters(), replicas=("replica/1",), quorum=1, kill_quorum=1)
+    deployment = Deployment(config=config, cell="c", directory=str(small_disk), trace="", clock=NodeClock())
+    deployment.save(small_disk.with_name("deployment.json"))
+    if begun:
+        SqliteLog(small_disk / "log.db").close()
+    (small_disk / "lock").touch()
+    fill(small_disk)
+    command = [sys.executable, "-m", "killswitch.live.node", str(small_disk.with_name("deployment.json"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (EXIT_DISK, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"{small_disk / 'log.db'}: no room on its disk, and no reserve left: make room (")
 
 
 def test_a_torn_tail_is_cut_off_on_a_full_disk_with_the_help_of_the_reserve(small_disk: Path) -> None:
