@@ -32,6 +32,7 @@ from harness.live.ledger import File, Ledger, Opened, Process
 from harness.live.nemesis import Nemesis
 from harness.live.packet_queue import PacketQueue
 from harness.live.paths import PathFailed, Paths
+from harness.live.ports import give_back
 from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
@@ -278,6 +279,7 @@ class LiveRun:
             for small in self._cell.small.values():
                 small_disks.put_back(small)
             if not self.left:
+                give_back(self._cell.ports)
                 ledger.mark_closed(self._directory / ledger.FILE)
                 lever.unregister(self._run)
         return lost

@@ -66,6 +66,8 @@ class Old(Struct, frozen=True):
 class Way:
     """One direction of the relay: what passes to one receiver. ``passed`` is kept for each rule, by its name.
 
+    ``came``: every message that came to be passed on, or was put in here, since `note_all`: what of all that did not arrive can be counted, whatever
+    is said again, word for word, when a rule is over.
     ``spoilt``: how many connections something was spoilt on; ``hung_up``: how many of those the receiver then ended.
     """
 
@@ -73,6 +75,8 @@ class Way:
         self.spoilt = self.hung_up = 0
         self.passed: dict[str, list[Passed]] = {}
         self.remembers = False
+        self.came: list[Message] = []
+        self._notes_all = False
         self.old: deque[Old] = deque(maxlen=SIGNALS_KEPT)
         self._rules: dict[str, tuple[Rule, random.Random]] = {}
         self._open = asyncio.Event()
@@ -85,6 +89,10 @@ class Way:
         self._rules[name] = (rule, dice)
         self.passed.setdefault(name, [])
         self._turn()
+
+    def note_all(self) -> None:
+        """From here on keep every message."""
+        self._notes_all = True
 
     @property
     def stalls(self) -> bool:
@@ -99,7 +107,7 @@ class Way:
         await self._open.wait()
         frame = frames.pack(kind, payload)
         deliveries: list[tuple[int, random.Random | None]] = [(0, None)]
-        if kind is Kind.MESSAGE and (self._rules or self.remembers):
+        if kind is Kind.MESSAGE and (self._rules or self.remembers or self._notes_all):
             deliveries = list(self._deliveries(payload, frame))
         for held_ns, spoiler in deliveries:
             self.spoilt += spoiler is not None and not sink.spoilt
@@ -124,7 +132,12 @@ class Way:
 
     def inject(self, frame: bytes) -> bool:
         """Deliver a frame that nobody has sent, or not now; whether there was a connection to do so."""
-        return self._sink is not None and self._sink.write(frame)
+        injected = self._sink is not None and self._sink.write(frame)
+        if injected and self._notes_all:
+            envelope = codec.decode(frames.unpack_message(frame[frames.HEAD.size :])[1])
+            if isinstance(envelope, codec.Envelope):
+                self.came.append(envelope.message)
+        return injected
 
     def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
         """For each delivery of the signal, how long it is held back, and what spoils it."""
@@ -132,6 +145,8 @@ class Way:
         if isinstance(envelope, codec.Refusal):
             yield 0, None  # what is no message is not ours to judge
             return
+        if self._notes_all:
+            self.came.append(envelope.message)
         if self.remembers:
             self.old.append(Old(time.monotonic_ns(), envelope.message, frame))
         now_ns = time.monotonic_ns()

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.live.guard import LOOPBACK
-from harness.live.ports import free_port
+from harness.live.ports import free_port, give_back
 from killswitch.live import tether
 
 VERSION = "2.12.0"
@@ -162,6 +162,7 @@ class Server:
         """End it and wait for that."""
         self._process.kill()
         self._process.wait()
+        give_back((self.port,))
 
     def _comes_up(self) -> bool:
         deadline = time.monotonic() + START_DEADLINE_S

@@ -125,6 +125,16 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
         fault("stands", "clock-freeze", 1800 * MS, 600 * MS, targets=("replica/2",)),
         fault("to-and-fro", "clock-strobe", 500 * MS, 1900 * MS, targets=("sidecar/acme/2",), by_ns=2 * SECOND, every_ns=110 * MS),
         fault("slow", "disk-slow", 600 * MS, 1200 * MS, targets=("replica/1", SINK), by_ns=120 * MS),
+        fault(
+            "keeps-busy",
+            "overload",
+            500 * MS,
+            1900 * MS,
+            links=(("replica/3", "sidecar/acme/2"),),
+            message="telemetry",
+            per_s=100,
+            capacity_per_s=500,
+        ),
         order("isolate", SECOND),
         fault("fails", "disk-fail", 800 * MS, 700 * MS, targets=("agent/acme/2", "replica/3")),
         clocks={SIDECAR: ClockSpec(offset_ns=9 * SECOND, drift_ppm=-9_000)},
@@ -132,16 +142,19 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     played = play(schedule, "killswitch", tmp_path)
     assert_sound(played)
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
-    assert seen["lost"]["missing"] > 0 < seen["lost"]["lost"]  # what is said again, word for word, may come the second time
+    assert seen["lost"]["missing"] >= seen["lost"]["lost"] > 0
     assert seen["doubled"]["came_again"] > 0 < seen["overtaken"]["out_of_order"]
-    assert seen["spoilt"]["missing"] > 0 < seen["spoilt"]["lost"] and 0 < seen["spoilt"]["hung_up"] <= seen["spoilt"]["spoilt_connections"]
+    assert seen["spoilt"]["missing"] >= seen["spoilt"]["lost"] > 0  # and with it what else was under way
+    assert 0 < seen["spoilt"]["hung_up"] <= seen["spoilt"]["spoilt_connections"]
     assert seen["again"]["came_again"] > 0
     assert seen["waits"]["silent"] == seen["waits"]["paths"] > 0
     assert abs(seen["jump"]["replica/2 jumped by ms"] + 3000) <= 20
     assert abs(seen["fast"][f"{SIDECAR} ran at ppm"] - 200_000) < 20_000
     assert seen["stands"] == {"replica/2 ran at ppm": -1_000_000, "too_few_steps": 0}
     assert seen["to-and-fro"]["flashes"] >= 6
-    assert min(seen["to-and-fro"][f"sidecar/acme/2 read {side}"] for side in ("here", "there")) > 0  # how often is the node's affair
+    # Each message that it hears is a step and a reading, and whoever reads a clock that strobes finds it on one side or on the other.
+    read = {side: seen["to-and-fro"][f"sidecar/acme/2 read {side}"] for side in ("here", "there")}
+    assert min(read.values()) > 2 and sum(read.values()) >= seen["keeps-busy"]["came"] * 9 // 10 > 50
     assert seen["slow"]["least_ms"] >= 120 and seen["slow"]["commits"] > 0
     assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
     offsets = [(fact.at_ns, fact.clock_ns - fact.at_ns) for fact in played.history if fact.node == "replica/2" and not fact.kind.startswith("log-")]
