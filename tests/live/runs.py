@@ -9,7 +9,7 @@ from tests.live.schedules import REPLICAS, SIDECAR, SINK
 
 def attestations(history: History) -> dict[str, list[Fact]]:
     """{fault: its measurements}, all of which saw it."""
-    assert history.of("fault-unattested") == []
+    assert [fact.body for fact in history.of("fault-unattested")] == []
     seen: dict[str, list[Fact]] = {}
     for fact in history.of("fault-attested"):
         seen.setdefault(fact.body["fault"], []).append(fact)

@@ -28,7 +28,7 @@ from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
 from scenarios.derive import drivers
 from scenarios.load import find, load
-from scenarios.schedule import ClockSpec, Schedule
+from scenarios.schedule import ClockSpec, Schedule, Trigger
 from scripts.check import LIVE_HALVES
 from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, both_ways, fault, order, short
@@ -37,15 +37,15 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 # Of the library, each of these has to be playable live; those of `scripts.check.LIVE_HALVES` are played before each change goes in.
 PLAYABLE = (
-    "agent-dies-mid-checkpoint", "agent-killed-mid-checkpoint", "bit-rot", "cloned-from-a-snapshot", "cloned-in-a-partition",
-    "corrupt-links", "disk-fails-at-work", "disk-full-at-a-hard-kill",
-    "disk-full-at-a-kill", "disk-turns-read-only",
-    "drain-near-its-end", "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm",
-    "isolate-then-soft", "kill-during-partition", "kill-lost-in-a-partition", "kill-while-clocks-are-off", "kill-with-effects-in-flight",
-    "lease-believed-after-a-suspend", "links-in-shreds", "lying-agent", "minority-grants-nothing", "packets-lost-under-a-kill",
-    "paused-across-its-lease",
-    "policy-rolled-back-during-a-kill", "replica-lost-its-disk", "resume-race", "ring-of-replicas", "runaway-trader", "saves-cut-short",
-    "sidecar-crash-mid-drain", "slow-node-under-a-kill", "soft-in-peace", "soft-overtaken-by-hard", "wall-clock-jumps-in-a-drain",
+    "agent-dies-mid-checkpoint", "agent-killed-mid-checkpoint", "bit-rot", "cloned-from-a-snapshot", "cloned-in-a-partition", "corrupt-links",
+    "disk-fails-at-work", "disk-full-at-a-hard-kill", "disk-full-at-a-kill", "disk-turns-read-only", "drain-near-its-end",
+    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm", "isolate-then-soft",
+    "keys-rotated-in-a-partition", "kill-during-partition", "kill-lost-in-a-partition", "kill-that-takes-two-keys", "kill-while-clocks-are-off",
+    "kill-with-effects-in-flight", "lease-believed-after-a-suspend", "links-in-shreds", "lying-agent", "minority-grants-nothing",
+    "one-tenant-floods", "packets-lost-under-a-kill", "paused-across-its-lease", "policy-rolled-back-during-a-kill", "reconnect-storm-under-a-kill",
+    "replica-lost-its-disk", "resume-race", "revoked-with-a-resume-in-flight", "ring-of-replicas", "runaway-trader", "saves-cut-short",
+    "sidecar-behind-on-keys", "sidecar-crash-mid-drain", "slow-node-under-a-kill", "soft-in-peace", "soft-overtaken-by-hard",
+    "wall-clock-jumps-in-a-drain",
 )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
         fault("again", "replay", 1600 * MS, targets=(SIDECAR, "replica/3"), message="any", times=3),
         fault("waits", "partition", 1700 * MS, 600 * MS, links=both_ways("replica/3", "replica/1", SIDECAR), shape="stall"),
         fault("spoilt", "corrupt", 900 * MS, SECOND, links=both_ways("replica/1", "replica/2"), chance_ppm=300_000),
-        fault("jump", "clock-step", 600 * MS, targets=("replica/2",), by_ns=-3 * SECOND),
+        fault("jump", "clock-step", 900 * MS, targets=("replica/2",), by_ns=-3 * SECOND),
         fault("fast", "clock-drift", 400 * MS, 1500 * MS, targets=(SIDECAR,), rate_ppm=200_000),
         fault("stands", "clock-freeze", 1800 * MS, 600 * MS, targets=("replica/2",)),
         fault("to-and-fro", "clock-strobe", 500 * MS, 1900 * MS, targets=("sidecar/acme/2",), by_ns=2 * SECOND, every_ns=110 * MS),
@@ -158,8 +158,9 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     assert seen["slow"]["least_ms"] >= 120 and seen["slow"]["commits"] > 0
     assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
     offsets = [(fact.at_ns, fact.clock_ns - fact.at_ns) for fact in played.history if fact.node == "replica/2" and not fact.kind.startswith("log-")]
-    before = [offset for at_ns, offset in offsets if 0 < at_ns < 500 * MS][-1]
-    after = [offset for at_ns, offset in offsets if SECOND < at_ns < 1800 * MS]
+    told = {(fact.kind, fact.body["fault"]): fact.at_ns for fact in played.history if fact.kind in ("fault-on", "fault-attested")}
+    before = [offset for at_ns, offset in offsets if 0 < at_ns < told["fault-on", "jump"]][-1]
+    after = [offset for at_ns, offset in offsets if told["fault-attested", "jump"] < at_ns < told["fault-on", "stands"]]
     assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
 
 
@@ -187,21 +188,64 @@ def test_disks_that_are_full_and_disks_that_are_lost_are_measured(tmp_path: Path
 
 
 @pytest.mark.skipif(bool(wall_port.why_not()), reason="no wall clock can be set here")
-def test_a_wall_clock_that_jumps_is_measured_in_the_process_and_moves_nothing_else(tmp_path: Path, mark: str) -> None:
+def test_a_wall_clock_that_jumps_drifts_or_strobes_is_measured_in_the_process_and_moves_nothing_else(tmp_path: Path, mark: str) -> None:
     schedule = short(
         fault("back", "wall-step", 400 * MS, targets=(SIDECAR, "replica/1"), by_ns=-30 * 365 * 86_400 * SECOND),
         fault("on", "wall-step", 900 * MS, targets=(SIDECAR,), by_ns=7 * 3600 * SECOND),
-        order("soft", SECOND, ("agent", "acme/1")),
+        fault("slow", "wall-drift", 500 * MS, 1500 * MS, targets=(SIDECAR, "replica/2"), rate_ppm=-600_000),
+        fault("to-and-fro", "wall-strobe", 500 * MS, 1500 * MS, targets=("sidecar/acme/2", "replica/3"), by_ns=86_400 * SECOND, every_ns=110 * MS),
+        structs.replace(order("soft", 0, ("agent", "acme/1")), trigger=Trigger(after="effect-applied", where={"agent": "acme/1"})),
         fault("cut", "partition", 1600 * MS, 400 * MS, links=both_ways("sidecar/acme/2", "replica/1"), shape="cut"),
     )
     played = play(schedule, "killswitch", tmp_path)
     assert_sound(played)
     seen = {name: facts[0].body["measured"] for name, facts in attestations(played.history).items()}
     assert [seen["back"], seen["on"]] == [{"jumped": 2, "without_process": 0}, {"jumped": 1, "without_process": 0}]
+    for node in (SIDECAR, "replica/2"):  # one of which jumps by hours meanwhile
+        assert abs(seen["slow"][f"{node} ran at ppm"] + 600_000) < 20_000 > abs(seen["slow"][f"{node} then at ppm"])
+    for node in ("sidecar/acme/2", "replica/3"):
+        forth, back = (seen["to-and-fro"][f"{node} jumped {way}"] for way in ("forth", "back"))
+        assert 3 <= min(forth, back) <= max(forth, back) <= (seen["to-and-fro"]["flashes"] + 1) // 2
     grants = [fact.at_ns for fact in played.history.of("lease-granted") if (fact.node, fact.body["agent"]) == ("replica/1", "acme/2")]
     assert grants[-1] > 2 * SECOND, "a connection is opened anew by whoever takes it for another century"
     assert all(abs(fact.clock_ns - fact.at_ns) < 60 * SECOND for fact in played.history if fact.node == SIDECAR and fact.kind == "lease-opened")
-    assert "STOPPED_CLEAN" in {fact.body["stage"] for fact in played.history.of("evidence-sent") if fact.node == SIDECAR}
+    (deadline,) = {fact.body["deadline_ns"] for fact in played.history.of("drain-deadline") if fact.node == SIDECAR}
+    stages = {fact.body["stage"] for fact in played.history.of("evidence-sent") if fact.node == SIDECAR}
+    killed = [fact.clock_ns for fact in played.history.of("process-killed") if fact.node == SIDECAR]
+    assert "STOPPED_CLEAN" in stages or min(killed) >= deadline, "it had its whole grace, if it needed that on a busy host"
+
+
+def test_keys_that_change_floods_and_storms_of_reconnecting_clients_are_measured(tmp_path: Path, mark: str) -> None:
+    flooded = tuple((SIDECAR, each) for each in REPLICAS)
+    schedule = short(
+        fault("flood", "overload", 400 * MS, 1200 * MS, links=flooded, message="requests", per_s=250, capacity_per_s=300),
+        fault("storm", "reconnect-storm", 500 * MS, 900 * MS, links=both_ways("sidecar/acme/2", *REPLICAS), capacity_per_s=300),
+        fault("down", "crash", 600 * MS, targets=("replica/3",), power=0, restart_after_ns=900 * MS),
+        fault("rotated", "rotate-keys", 900 * MS, targets=("replica/1", "replica/3")),
+        order("isolate", 1700 * MS),
+        fault("revoked", "revoke-key", 2300 * MS, targets=("replica/2",), key="issuer"),
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(played.history).items()}
+    assert seen["rotated"] == [  # the one that was down is told when it is back; by then its peers have told it, or not
+        {"version": 2, "without_process": 1, "replica/1 had": 1, "replica/1 has": 2},
+        {"version": 2, "without_process": 1, "replica/3 had": 1, "replica/3 has": 2},
+    ]
+    assert seen["revoked"] == [{"version": 3, "without_process": 0, "replica/2 had": 2, "replica/2 has": 3}]
+    signers = {fact.body["signer"] for fact in played.history.of("order-learned") if fact.body["authentic"]}
+    (signer,) = signers
+    assert signer.endswith("#2"), "the order is under a new key, and everybody has learned it"
+    revoked = {tuple(fact.body["revoked"]) for fact in played.history.of("keyset-installed") if fact.body["version"] == 3}
+    assert revoked == {(signer,)} and all(fact.body["authentic"] for fact in played.history.of("keyset-installed"))
+    (flood,) = seen["flood"]
+    assert flood["sent"] >= flood["came"] >= flood["sent"] // 2 > 100
+    assert flood["came_per_s"] <= flood["asked_per_s"] == 750
+    assert {(fact.node, fact.body["sender"]) for fact in played.history.of("over-share")} >= {("replica/1", SIDECAR), ("replica/2", SIDECAR)}
+    during, after = seen["storm"]
+    assert during["open_before"] > during["open_meanwhile"] and during["refused"] == during["paths"] == 3
+    assert after["open_after"] > after["open_meanwhile"]
+    assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
 
 
 def test_narrow_links_hostile_signals_read_only_disks_and_slow_or_sleeping_nodes_are_measured(tmp_path: Path, mark: str) -> None:
@@ -323,6 +367,8 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
         (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="cut"), "one way"),
         (fault("x", "partition", 0, links=((SIDECAR, "replica/1"),), shape="reset"), "cannot be reset"),
         (fault("x", "flapping-partition", 0, links=both_ways(SIDECAR, "replica/1"), shape="blackhole", period_ns=10 * MS), "period"),
+        (fault("x", "overload", 0, links=both_ways(SIDECAR, *REPLICAS), message="any", per_s=1000, capacity_per_s=1000), "on all links together"),
+        (fault("x", "wall-strobe", 0, targets=(SIDECAR,), by_ns=SECOND, every_ns=10 * MS), "every 50ms"),
         (fault("x", "bandwidth", 0, links=both_ways(SIDECAR, "replica/1"), bytes_per_s=999), "1kB/s"),
     ],
 )
