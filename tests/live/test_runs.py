@@ -228,10 +228,11 @@ def test_keys_that_change_floods_and_storms_of_reconnecting_clients_are_measured
     played = play(schedule, "killswitch", tmp_path)
     assert_sound(played)
     seen = {name: [fact.body["measured"] for fact in facts] for name, facts in attestations(played.history).items()}
-    assert seen["rotated"] == [  # the one that was down is told when it is back; by then its peers have told it, or not
-        {"version": 2, "without_process": 1, "replica/1 had": 1, "replica/1 has": 2},
-        {"version": 2, "without_process": 1, "replica/3 had": 1, "replica/3 has": 2},
-    ]
+    at_once, later = seen["rotated"]
+    assert at_once == {"version": 2, "without_process": 1, "replica/1 had": 1, "replica/1 has": 2}
+    assert later["replica/3 had"] == 1 and later["replica/3 has"] in (2, 3), (
+        "the one that was down is told when it is back, of all that there is by then"
+    )
     assert seen["revoked"] == [{"version": 3, "without_process": 0, "replica/2 had": 2, "replica/2 has": 3}]
     signers = {fact.body["signer"] for fact in played.history.of("order-learned") if fact.body["authentic"]}
     (signer,) = signers
