@@ -45,6 +45,7 @@ from killswitch.core.machine import Machine
 from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
 from killswitch.live.clock import Clock
+from killswitch.live.inbox import Inbox
 from killswitch.live.log import LogFailed, NoRoom, SqliteLog
 from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Raised, Released, Step, TraceWriter, Untraced, monotonic_ns
@@ -52,7 +53,6 @@ from killswitch.live.trace import Raised, Released, Step, TraceWriter, Untraced,
 EXIT_BUG = 70
 EXIT_DISK = 74
 NAP_S = 0.25  # the longest sleep between looks at the node's clock: a host that slept must not oversleep a deadline
-INBOX = 4096  # messages from peers that may wait; beyond, their connections wait
 
 
 class Surroundings(Protocol):
@@ -98,8 +98,7 @@ class Host:
         self._checkpoints = checkpoints
         self._before = before
         self._stamps = stamps or Stamps()
-        self._inbox: asyncio.Queue[Input | _Due] = asyncio.Queue()
-        self._room = asyncio.Semaphore(INBOX)
+        self._inbox: Inbox[Input | _Due] = Inbox()
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
         self._unsynced: list[tuple[Record, int]] = []
         self._syncing: asyncio.Task[None] | None = None
@@ -118,7 +117,7 @@ class Host:
         self._step(boot)
         try:
             while self.exit_code is None:
-                event = await self._inbox.get()
+                event = await self._inbox.take()
                 if isinstance(event, _Due):
                     if self._timers.get(event.name, (0,))[0] != event.generation:
                         continue
@@ -126,27 +125,24 @@ class Host:
                     event = Timer(event.name)
                 if self._before is None or await self._before(event):
                     self._step(event)
-                if isinstance(event, Receive):
-                    self._room.release()
                 await asyncio.sleep(0)  # an inbox that is never empty must not keep sockets and timers waiting
         finally:
             self._quit()
         return self.exit_code
 
     async def receive(self, sender: str, message: Message) -> None:
-        """A message from a peer; waits while the inbox is full, which holds back that peer."""
-        await self._room.acquire()
-        self._inbox.put_nowait(Receive(sender, message))
+        """A message from a peer; waits while too many of that peer's do, which holds back its connection and no other."""
+        await self._inbox.receive(Receive(sender, message))
 
     def offer(self, event: Input) -> None:
         """Anything else that happens to the node."""
-        self._inbox.put_nowait(event)
+        self._inbox.put(event)
 
     def stop(self, code: int) -> None:
         """End the loop after the step at hand; what waits for durability is dropped, as in any crash."""
         if self.exit_code is None:
             self.exit_code = code
-        self._inbox.put_nowait(_Due("", -1))  # wakes the loop; no timer has that generation
+        self._inbox.put(_Due("", -1))  # wakes the loop; no timer has that generation
 
     # -- Steps -----------------------------------------------------------------------------------------------------------------------
 
@@ -291,7 +287,7 @@ class Host:
 
     def _look(self, name: str, generation: int, at_ns: int) -> None:
         if self._clock.read_ns() >= at_ns:
-            self._inbox.put_nowait(_Due(name, generation))
+            self._inbox.put(_Due(name, generation))
         else:
             self._arm(name, generation, at_ns)
 

@@ -9,7 +9,8 @@ from tests.live.schedules import REPLICAS, SIDECAR, SINK
 
 def attestations(history: History) -> dict[str, list[Fact]]:
     """{fault: its measurements}, all of which saw it."""
-    assert [fact.body for fact in history.of("fault-unattested")] == []
+    unseen = [fact.body for fact in history.of("fault-unattested")]
+    assert not unseen, unseen
     seen: dict[str, list[Fact]] = {}
     for fact in history.of("fault-attested"):
         seen.setdefault(fact.body["fault"], []).append(fact)
@@ -19,8 +20,9 @@ def attestations(history: History) -> dict[str, list[Fact]]:
 def assert_sound(played: PlayedLive) -> None:
     """The run came to its end, in the history's vocabulary and order; the core, replayed from the traces, did byte for byte the same."""
     history = played.history
-    assert (played.why, played.ended, played.left) == ("", "complete", ())
-    assert history.of("step-raised") == []
+    assert (played.why, played.ended, played.left) == ("", "complete", ()), (played.why, played.ended, played.left)
+    raised = [fact for fact in history.of("step-raised")]
+    assert not raised, raised
     assert [fact.at_ns for fact in history] == sorted(fact.at_ns for fact in history)
     for fact in history:
         assert set(fact.body) <= set(VOCABULARY[fact.kind][0]), fact
