@@ -8,6 +8,7 @@ once, by the host's own C compiler. The node reports what it reads itself, so th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mmap
 import os
@@ -192,6 +193,7 @@ class WallSwitch:
         self.environment = {"LD_PRELOAD": str(library()), SETTING: str(path.resolve())}
         self._page = _mapped(path)
         self._drifts: dict[str, int] = {}
+        self.turn = asyncio.Lock()  # of whoever lets it jump: one jump is seen before the next is made
 
     @property
     def rate_ppm(self) -> int:

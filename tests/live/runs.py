@@ -21,7 +21,7 @@ def assert_sound(played: PlayedLive) -> None:
     """The run came to its end, in the history's vocabulary and order; the core, replayed from the traces, did byte for byte the same."""
     history = played.history
     assert (played.why, played.ended, played.left) == ("", "complete", ()), (played.why, played.ended, played.left)
-    raised = [fact for fact in history.of("step-raised")]
+    raised = list(history.of("step-raised"))
     assert not raised, raised
     assert [fact.at_ns for fact in history] == sorted(fact.at_ns for fact in history)
     for fact in history:

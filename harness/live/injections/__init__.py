@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.live.injections import hostile, messages
+from harness.live.injections import hostile, keys, messages
 from harness.live.injections.agents import Dawdle, Deaf, DieSaving, Fork
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause, Slow
-from harness.live.injections.keys import RevokeKey, RotateKeys
 from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.load import Overload, ReconnectStorm
 from harness.live.injections.packets import PacketDelay, PacketLoss
@@ -67,8 +66,8 @@ INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "disk-full": DiskFull,
     "bit-flip": BitFlip,
     "disk-lost": DiskLost,
-    "rotate-keys": RotateKeys,
-    "revoke-key": RevokeKey,
+    "rotate-keys": keys.rotate_keys,
+    "revoke-key": keys.revoke_key,
     "ignore-stop": Deaf,
     "lie": Deaf,
     "drain-slowly": Dawdle,

@@ -7,6 +7,7 @@ that is measured twice: in its trace, and in its log on the disk, read from outs
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -27,23 +28,20 @@ MEASURED = "the version in each replica's trace, and in its log on the disk, rea
 
 
 class KeysChange:
-    """A change of the keyset, handed to ``targets``. A replica that is down is told when it is back."""
+    """A change of the keyset, handed to ``targets``. A replica that is down is told when it is back. ``sign``: has the next of the chain signed."""
 
-    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
+    def __init__(self, stage: Stage, entry: Entry, fault: Fault, sign: Callable[[Stage], None]) -> None:
         self.stage = stage
+        self.sign = sign
         self.name = entry.id
         self.targets = fault.targets
         self.version = 0
         self.before: dict[str, int] = {}
         self.told: dict[str, bool] = {}
 
-    def sign(self) -> None:
-        """Have the next change of the chain signed."""
-        raise NotImplementedError
-
     async def on(self) -> None:
         self.before = {node: self._on_disk(node) for node in self.targets}
-        self.sign()
+        self.sign(self.stage)
         self.version = self.stage.roots.version
         self.told = dict(zip(self.targets, await asyncio.gather(*map(self._tell, self.targets)), strict=True))
 
@@ -99,31 +97,27 @@ class KeysChange:
         return max((version_of(record.body) for record in refold.on_disk(log) if record.kind == KEYSET), default=1)
 
 
-class RotateKeys(KeysChange):
+def rotate_keys(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
     """Every replica has a new key for orders."""
+    replicas = sorted(node for node, deployment in stage.cell.deployments.items() if deployment.config.role == "replica")
+    return KeysChange(stage, entry, fault, lambda stage: stage.roots.rotate(replicas))
 
-    def sign(self) -> None:
-        self.stage.roots.rotate(sorted(node for node, deployment in self.stage.cell.deployments.items() if deployment.config.role == "replica"))
 
-
-class RevokeKey(KeysChange):
+def revoke_key(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
     """A key permits nothing any more: a person's, or the one under the latest order that anybody has learned."""
+    key = str(fault.settings.get("key", "issuer"))
+    return KeysChange(stage, entry, fault, lambda stage: stage.roots.revoke(issuer(stage) if key == "issuer" else key))
 
-    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        super().__init__(stage, entry, fault)
-        self.key = str(fault.settings.get("key", "issuer"))
 
-    def sign(self) -> None:
-        self.stage.roots.revoke(self._issuer() if self.key == "issuer" else self.key)
-
-    def _issuer(self) -> str:
-        self.stage.sight.look()
-        learned = [
-            (step.at_ns, str(msgspec.msgpack.decode(effect.record.body)["signer"]))
-            for sight in self.stage.sight.nodes.values() for life in sight.lives for step in life for effect in step.effects
-            if isinstance(effect, Append) and effect.record.kind in ("ORDER_LEARNED", "ORDER_ACCEPTED")
-        ]  # fmt: skip
-        return max(learned, default=(0, FIRST))[1]
+def issuer(stage: Stage) -> str:
+    """Whose key is under the latest order that anybody has learned."""
+    stage.sight.look()
+    learned = [
+        (step.at_ns, str(msgspec.msgpack.decode(effect.record.body)["signer"]))
+        for sight in stage.sight.nodes.values() for life in sight.lives for step in life for effect in step.effects
+        if isinstance(effect, Append) and effect.record.kind in ("ORDER_LEARNED", "ORDER_ACCEPTED")
+    ]  # fmt: skip
+    return max(learned, default=(0, FIRST))[1]
 
 
 def version_of(body: bytes) -> int:

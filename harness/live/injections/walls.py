@@ -7,10 +7,11 @@ the harness takes down what it says before, while and after a fault is on. Nothi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from itertools import pairwise
 
-from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.ledger import File
 from harness.live.wall_port import APART_NS, REPORT_S, Reading
 from killswitch.live.clock import PER_MILLION
@@ -21,7 +22,6 @@ FLASH_MIN_NS = 50_000_000  # so that a process reads its clock on either side, m
 STROBE_MIN_NS = 5 * OFF_BY_NS
 RATE_MAX_PPM = 900_000  # faster or slower than any fault lets a wall clock run: whatever gains more has jumped
 READINGS_KEPT = 8192  # of one process: some minutes
-JUMP_S = 3.0  # in which a strobe of the same clock has come back to where it was
 MS = 1_000_000
 MEASURED = "each process's own readings of both clocks"
 
@@ -81,29 +81,35 @@ class WallStep(WallFault):
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
         self.by_ns = int(fault.settings["by_ns"])
-        self.before: dict[str, Reading] = {}
+        self.running: list[str] = []
 
     async def on(self) -> None:
-        self.stage.ledger.intend(*(File(str(wall.path.resolve())) for wall in self.walls.values()))
-        said = {node: wall.reading() for node, wall in self.walls.items() if self.stage.fleet.runs(node)}
-        self.before = {node: reading or Reading(0, 0) for node, reading in said.items()}
+        for node in sorted(self.walls):  # in one order, so that no two faults wait for each other
+            await self.walls[node].turn.acquire()
+        self.running = [node for node in self.walls if self.stage.fleet.runs(node)]
+        await asyncio.gather(*(becomes(self._reads, node, within_s=BOOT_S) for node in self.running))
+        self.begin()
         for wall in self.walls.values():
             wall.step(self.by_ns)
 
     async def attest(self) -> Attestation | None:
-        seen = [await becomes(self._jumped, node, within_s=JUMP_S) for node in self.before]
+        """From one reading to the next, whatever the clock's rate."""
+        seen = [await becomes(self._jumped, node, within_s=BOOT_S) for node in self.running]
+        for wall in self.walls.values():
+            wall.turn.release()
         measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
         return Attestation(all(seen), MEASURED, measured, fired=bool(seen))
 
+    def _reads(self, node: str) -> bool:
+        return self.walls[node].reading() is not None
+
     def _jumped(self, node: str) -> bool:
-        reading, before = self.walls[node].reading(), self.before[node]
-        if reading is None:
-            return False
-        drifted_ns = (reading.boot_ns - before.boot_ns) * self.walls[node].rate_ppm // PER_MILLION if before.boot_ns else 0
-        return abs(reading.ahead_ns - before.ahead_ns - drifted_ns - self.by_ns) <= OFF_BY_NS
+        forth, back = jumps_of(list(self.readings[node]), abs(self.by_ns))
+        return bool(forth if self.by_ns >= 0 else back)
 
     async def off(self) -> None:
         """A jump is over in an instant; the clock runs on from where it jumped to."""
+        await self.end()
 
     async def aftermath(self) -> Attestation | None:
         return None
@@ -154,17 +160,18 @@ class WallStrobe(WallFault):
             least = f"{STROBE_MIN_NS // MS}ms or more, every {FLASH_MIN_NS // MS}ms or less often"
             raise CapabilityMissing(f"{self.name}: the live driver strobes a wall clock by {least}")
         self.strobing: asyncio.Task[None] | None = None
+        self.over = asyncio.Event()
         self.flashes = 0
 
     async def on(self) -> None:
         self.begin()
-        self.flash()
+        await self.flash()
         self.strobing = asyncio.create_task(self._strobe())
 
     async def off(self) -> None:
         assert self.strobing is not None, "it is on"
-        self.strobing.cancel()
-        await asyncio.gather(self.strobing, return_exceptions=True)
+        self.over.set()
+        await self.strobing
         await self.end()
 
     async def aftermath(self) -> Attestation | None:
@@ -176,16 +183,21 @@ class WallStrobe(WallFault):
         holds = bool(jumps) and not restless and all(forth and (back or self.flashes == 1) for forth, back in jumps.values())
         return Attestation(holds, MEASURED, {"flashes": self.flashes, **measured}, fired=bool(jumps))
 
-    def flash(self) -> None:
+    async def flash(self) -> None:
         """One jump; the next one goes the other way."""
         for wall in self.walls.values():
-            wall.step(-self.by_ns if self.flashes % 2 else self.by_ns)
+            async with wall.turn:
+                wall.step(-self.by_ns if self.flashes % 2 else self.by_ns)
         self.flashes += 1
 
     async def _strobe(self) -> None:
-        while True:
-            await asyncio.sleep(self.every_ns / NS)
-            self.flash()
+        """Until it is over, and never in the middle of a jump."""
+        while not self.over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.every_ns / NS):
+                    await self.over.wait()
+            if not self.over.is_set():
+                await self.flash()
 
 
 def rate_of(readings: list[Reading]) -> tuple[int, int] | None:
