@@ -82,7 +82,9 @@ class Overload:
         heard = sum(came[receiver] for receiver in steady)
         asked_per_s = self.per_s * sum(receiver in steady for _, receiver in self.ways)
         came_per_s = heard * NS // max(1, self.ended_ns - self.began_ns)
-        holds = ebbed and heard * 2 >= sent and came_per_s * LEAST_SHARE >= asked_per_s and all(came[receiver] for receiver in steady)
+        holds = (
+            bool(steady) and ebbed and heard * 2 >= sent and came_per_s * LEAST_SHARE >= asked_per_s and all(came[receiver] for receiver in steady)
+        )
         rates = {"asked_per_s": asked_per_s, "came_per_s": came_per_s}
         measured: dict[str, int | str] = {"receivers": len(steady), "sent": sent, "came": heard, **rates}
         return Attestation(holds, "what was put in, and what of it the receivers' traces show", measured, fired=any(self.sent.values()))
@@ -114,7 +116,6 @@ class ReconnectStorm(Partition):
         for port in self.ports:
             guard.loopback(f"{LOOPBACK}:{port}")
         self.open = {"open_before": 0, "open_meanwhile": 0, "open_after": 0}
-        self.back_ms = 0
 
     async def on(self) -> None:
         self.open["open_before"] = connections_to(self.ports)
