@@ -15,7 +15,7 @@ from harness.floods import is_useless, useless
 from harness.live import guard
 from harness.live.cell import Link
 from harness.live.guard import LOOPBACK
-from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.injections.links import Partition, ways_of
 from killswitch.core import codec
 from killswitch.live import frames
@@ -63,9 +63,8 @@ class Overload:
 
     async def off(self) -> None:
         assert self.flooding is not None, "it is on"
-        self.flooding.cancel()
-        await asyncio.gather(self.flooding, return_exceptions=True)
         self.ended_ns = monotonic_ns()
+        await end(self.flooding)
 
     async def aftermath(self) -> Attestation | None:
         """What the receivers heard that lived all along, and that nobody hears more of it: of what was sent to them half has to have come."""

@@ -11,7 +11,7 @@ import contextlib
 from collections import deque
 from itertools import pairwise
 
-from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
+from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.ledger import File
 from harness.live.wall_port import APART_NS, REPORT_S, Reading
 from killswitch.live.clock import PER_MILLION
@@ -43,14 +43,13 @@ class WallFault:
         self._look()
         self._reading = asyncio.create_task(self._keep_looking())
 
-    async def end(self) -> None:
+    async def take_leave(self) -> None:
         """It is off: take down for a moment more what the processes read now."""
         self.ended_ns = max((readings[-1].boot_ns for readings in self.readings.values() if readings), default=0)
         self.stage.ledger.settle(self.entries)
         await asyncio.sleep(SETTLE_S)
         assert self._reading is not None, "it was on"
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await end(self._reading)
 
     async def attest(self) -> Attestation | None:
         return None  # it takes a time to be seen
@@ -109,7 +108,7 @@ class WallStep(WallFault):
 
     async def off(self) -> None:
         """A jump is over in an instant; the clock runs on from where it jumped to."""
-        await self.end()
+        await self.take_leave()
 
     async def aftermath(self) -> Attestation | None:
         return None
@@ -132,7 +131,7 @@ class WallDrift(WallFault):
         for node, wall in self.walls.items():
             wall.undrift(self.name)
             self.left_ppm[node] = wall.rate_ppm
-        await self.end()
+        await self.take_leave()
 
     async def aftermath(self) -> Attestation | None:
         """The rate while it was on, and that it is gone."""
@@ -172,7 +171,7 @@ class WallStrobe(WallFault):
         assert self.strobing is not None, "it is on"
         self.over.set()
         await self.strobing
-        await self.end()
+        await self.take_leave()
 
     async def aftermath(self) -> Attestation | None:
         """How often the processes read that it had jumped forth, and back; and that it stands still after."""
