@@ -38,7 +38,7 @@ LIVE_HALVES = (
         "wall-clock-jumps-in-a-drain",  # by hours, both ways
         "replica-lost-its-disk",  # and rejoined
         "disk-full-at-a-kill",
-        "keys-rotated-in-a-partition",
+        "keys-rotated-in-a-partition",  # and one of them revoked
     ),
 )
 
