@@ -268,7 +268,7 @@ def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
         asking = dict(json.loads(file.read_text("utf-8")))
         if asking["schema"] == COUNTERSIGN and isinstance(asking["countersignatures"], list):
             asked = read_request(asking["request"], asking["raw"], asking["signature"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = str(error)
     if asked is None:
         raise Wrong(f"{file}: no request for a stop ({why}); killswitch order ... --draft FILE writes one")
