@@ -19,7 +19,8 @@ from harness.live.cell import host_of
 from harness.live.conduct_port import IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS, Deeds
 from harness.live.forked import CHILDREN
 from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
-from harness.live.injections.hosts import NodeFault, is_gone
+from harness.live.injections.hosts import NodeFault
+from harness.live.kernel import ignores_sigterm, is_gone, parent_of, session_of
 from harness.live.ledger import File
 from harness.live.wayward import NEVER_WRITTEN
 from killswitch.core import checkpoints
@@ -30,7 +31,6 @@ from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
 
 LOOK_S = 0.005
-SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 
 class Misconduct(NodeFault):
@@ -251,31 +251,6 @@ class DieSaving(Misconduct):
     def _was_killed(self, node: str) -> bool:
         exits = [step.event for step in self.steps(host_of(node)) if isinstance(step.event, ProcessExited)]
         return any(each.code == -signal.SIGKILL for each in exits)
-
-
-def ignores_sigterm(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True  # it has ended: not for having been asked
-    ignored = next(line for line in status.splitlines() if line.startswith("SigIgn:"))
-    return bool(int(ignored.split()[1], 16) & SIGTERM_BIT)
-
-
-def parent_of(pid: int) -> int:
-    return _of_stat(pid, 1)
-
-
-def session_of(pid: int) -> int:
-    return _of_stat(pid, 3)
-
-
-def _of_stat(pid: int, field: int) -> int:
-    """A field of the process's ``stat``, counted from the one behind its name; 0 if there is no such process."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[field])
-    except (OSError, IndexError):
-        return 0
 
 
 def generation_in(slot: Path) -> int:

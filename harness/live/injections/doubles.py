@@ -10,7 +10,6 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import sqlite3
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import msgspec
 from harness.doubles import COPY
 from harness.live import guard, refold
 from harness.live.injections.family import BOOT_S, Attestation, Stage, becomes
-from harness.live.injections.hosts import BOOT_READS_MAX_NS, NodeFault, boot_of, is_gone, is_stopped
-from harness.live.ledger import File, Stopped
+from harness.live.injections.hosts import BOOT_READS_MAX_NS, NodeFault, Standstill, boot_of
+from harness.live.kernel import is_gone, stands_still
+from harness.live.ledger import File
 from killswitch.core.events import Receive
 from killswitch.live.node import Deployment
-from killswitch.live.process import Identified, identify
+from killswitch.live.process import Identified
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
 
@@ -50,24 +50,15 @@ class Clone(NodeFault):
         self.stage.sight.doubled = self.original
         self.cloned = True
         hosted = (self.original, agent_beside(self.original))
-        held, entries = await self._hold(hosted)
+        standstill = Standstill(self.stage, self.name)
+        standstill.begin({node: identified for node in hosted if (identified := self.own(node)) is not None})
         try:
+            self.still = all([await becomes(stands_still, identified.pid) for identified in standstill.held.values()])
             records = self._snapshot(hosted)
             self.stage.sight.note("node-cloned", self.original, {"copy": self.copy, "records": records})
         finally:
-            self._let_go(held, entries)
+            standstill.end()
         self.stage.fleet.start(self.copy)
-
-    async def _hold(self, nodes: tuple[str, ...]) -> tuple[list[Identified], tuple[int, ...]]:
-        """Let whatever of these runs stand still."""
-        held = [identified for node in nodes if (identified := self.own(node)) is not None]
-        entries = self.stage.ledger.intend(*map(Stopped, held))
-        for identified in held:
-            self.stage.holds.setdefault(identified, set()).add(self.name)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(identified.pid, signal.SIGSTOP)
-            self.still &= await becomes(stands_still, identified.pid)
-        return held, entries
 
     def _snapshot(self, nodes: tuple[str, ...]) -> int:
         """Copy what these keep, and all that is known of them so far; how many records the sidecar's log has."""
@@ -81,13 +72,6 @@ class Clone(NodeFault):
         clock.restart(random.Random(f"{self.stage.seed}/{self.name}/{self.copy}").randrange(BOOT_READS_MAX_NS))
         self.began_ns = monotonic_ns()
         return len(refold.on_disk(Path(self.stage.cell.deployments[self.copy].directory) / "log.db"))
-
-    def _let_go(self, held: list[Identified], entries: tuple[int, ...]) -> None:
-        for identified in held:
-            self.stage.holds[identified].discard(self.name)
-            if not self.stage.holds[identified] and identify(identified.pid) == identified:
-                os.kill(identified.pid, signal.SIGCONT)
-        self.stage.ledger.settle(entries)
 
     async def attest(self) -> Attestation | None:
         """Two processes live, both told that they are the same node; the trace of the second begins with another boot of a host."""
@@ -139,10 +123,6 @@ class Clone(NodeFault):
 
 def agent_beside(sidecar: str) -> str:
     return sidecar.replace("sidecar/", "agent/", 1)
-
-
-def stands_still(pid: int) -> bool:
-    return is_stopped(pid) or is_gone(pid)
 
 
 def told(pid: int) -> str:

@@ -9,12 +9,13 @@ import contextlib
 import os
 import random
 import signal
+from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 from harness.live import guard, pace_port
 from harness.live.cell import host_of
 from harness.live.injections.family import BOOT_S, NS, Attestation, Stage, becomes
+from harness.live.kernel import is_gone, stands_still
 from harness.live.ledger import File, Stopped
 from killswitch.core.events import Boot
 from killswitch.live.process import Identified, identify
@@ -22,22 +23,6 @@ from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
 
 BOOT_READS_MAX_NS = 50_000_000  # what a clock reads when its host has just come back
-
-
-def process_state(pid: int) -> str:
-    """The kernel's letter for the process (``T`` is stopped); empty if there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
-
-
-def is_stopped(pid: int) -> bool:
-    return process_state(pid) == "T"
-
-
-def is_gone(pid: int) -> bool:
-    return identify(pid) is None
 
 
 class NodeFault:
@@ -65,36 +50,60 @@ class NodeFault:
         return None
 
 
+class Standstill:
+    """Processes that a fault keeps stopped. Several faults may keep one; the last to let go continues it."""
+
+    def __init__(self, stage: Stage, holder: str) -> None:
+        self._stage = stage
+        self._holder = holder
+        self._entries: tuple[int, ...] = ()
+        self.held: dict[str, Identified] = {}
+
+    def begin(self, processes: Mapping[str, Identified]) -> None:
+        """SIGSTOP to these, of nodes."""
+        self._entries = self._stage.ledger.intend(*map(Stopped, processes.values()))
+        for node, identified in processes.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identified.pid, signal.SIGSTOP)
+                self.held[node] = identified
+                self._stage.holds.setdefault(identified, set()).add(self._holder)
+
+    def end(self) -> list[str]:
+        """SIGCONT to those that nothing else holds; which nodes' they were."""
+        continued = []
+        for node, identified in self.held.items():
+            self._stage.holds[identified].discard(self._holder)
+            if not self._stage.holds[identified] and identify(identified.pid) == identified:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(identified.pid, signal.SIGCONT)
+                    continued.append(node)
+        self._stage.ledger.settle(self._entries)
+        return continued
+
+
 class Pause(NodeFault):
     """SIGSTOP, and SIGCONT at the end; the node's clock runs on."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        self.stopped: dict[str, Identified] = {}
-        self.entries: tuple[int, ...] = ()
+        self.standstill = Standstill(stage, self.name)
 
     async def on(self) -> None:
-        found = {node: identified for node in self.targets if (identified := self.own(node)) is not None}
-        self.entries = self.stage.ledger.intend(*(Stopped(identified) for identified in found.values()))
-        for node, identified in found.items():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(identified.pid, signal.SIGSTOP)
-                self.stopped[node] = identified
-                self.stage.holds.setdefault(identified, set()).add(self.name)
-                self.stage.sight.note("node-paused", node, {})
+        self.standstill.begin({node: identified for node in self.targets if (identified := self.own(node)) is not None})
+        for node in self.standstill.held:
+            self.stage.sight.note("node-paused", node, {})
 
     async def attest(self) -> Attestation | None:
-        states = {node: await becomes(is_stopped, identified.pid) for node, identified in self.stopped.items()}
-        measured: dict[str, int | str] = {"stopped": sum(states.values()), "without_process": len(self.targets) - len(states)}
-        return Attestation(all(states.values()), "state T in /proc/PID/stat", measured, fired=bool(states))
+        """A process that a kill has reached before it could be looked at is none that stands still, nor one that goes on."""
+        pids = [identified.pid for identified in self.standstill.held.values()]
+        still = [await becomes(stands_still, pid) for pid in pids]
+        gone = sum(map(is_gone, pids))
+        measured: dict[str, int | str] = {"stopped": sum(still) - gone, "without_process": len(self.targets) - len(pids) + gone}
+        return Attestation(all(still), "state T in /proc/PID/stat", measured, fired=bool(pids))
 
     async def off(self) -> None:
-        for node, identified in self.stopped.items():
-            self.stage.holds[identified].discard(self.name)
-            if not self.stage.holds[identified] and identify(identified.pid) == identified:
-                os.kill(identified.pid, signal.SIGCONT)
-                self.stage.sight.note("node-resumed", node, {})
-        self.stage.ledger.settle(self.entries)
+        for node in self.standstill.end():
+            self.stage.sight.note("node-resumed", node, {})
 
 
 class Slow(NodeFault):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from harness.live.cell import Cell, Conduit, Link, Route
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage, end
-from harness.live.injections.hosts import is_stopped
+from harness.live.kernel import is_stopped
 from harness.live.probe import Measured, Outcome
 from harness.live.relay import Rule, Way
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic

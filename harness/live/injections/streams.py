@@ -10,8 +10,8 @@ import asyncio
 
 from harness.live.cell import Conduit
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
-from harness.live.injections.hosts import is_stopped
 from harness.live.injections.links import DELAY_SLACK_S, LinkFault
+from harness.live.kernel import is_stopped
 from harness.live.probe import Measured, Outcome, time_to_end
 from harness.live.toxiproxy import DOWNSTREAM
 from scenarios.schedule import Entry, Fault
@@ -21,6 +21,7 @@ LOADS_A_S = 4
 PIECES = 32
 PROBES = 4
 READ_S = 1.0
+ECHO_S = 2.0
 PROMPT_NS = 50_000_000  # in which the end of a connection is heard of, if nothing holds it back
 MS = 1_000_000
 
@@ -132,7 +133,7 @@ class SlowClose(LinkFault):
         late = [end_ns is None or end_ns >= self.by_ns // MS * MS for end_ns in ends_ns]
         least_ms = min((end_ns // MS for end_ns in ends_ns if end_ns is not None), default=0)
         measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_ms_to_end": least_ms}
-        return Attestation(read_back and all(late), "from a word that no server lets pass to the end; toxics read back", measured)
+        return Attestation(read_back and bool(late) and all(late), "from a word that no server lets pass to the end; toxics read back", measured)
 
     async def off(self) -> None:
         await self.cure()
@@ -147,8 +148,12 @@ class SlowClose(LinkFault):
     async def _ends_ns(self, deadline_s: float) -> list[int | None]:
         """How long each end takes of those that can be measured, where nothing else ended or kept the connection meanwhile."""
         before = {conduit.name: self._undisturbed(conduit) for conduit in self.measurable}
+        answers = await asyncio.gather(*(self.stage.paths.measure(conduit, ECHO_S) for conduit in self.measurable))
         ends_ns = await asyncio.gather(*(time_to_end(conduit.port, deadline_s) for conduit in self.measurable))
-        steady = [self._undisturbed(conduit) == before[conduit.name] > 0 for conduit in self.measurable]
+        steady = [
+            answer.outcome is Outcome.ECHOED and self._undisturbed(conduit) == before[conduit.name] > 0  # one that boots refuses, and ends at once
+            for conduit, answer in zip(self.measurable, answers, strict=True)
+        ]
         return [end_ns for end_ns, is_steady in zip(ends_ns, steady, strict=True) if is_steady]
 
     def _undisturbed(self, conduit: Conduit) -> int:
