@@ -8,25 +8,24 @@ never reads.
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 import time
 from pathlib import Path
 
-from killswitch.live.checkpoint import sync_directory
+from harness.live import pages
 from killswitch.live.clock import PER_MILLION, Clock, boot_id
 from killswitch.live.node import Deployment
 
 FOLDER = "clocks"
-LAYOUT = struct.Struct("<QqqqQ")  # version, the boot-time clock and the node's clock at one instant, its rate, version again
-BOOTS = struct.Struct("<Q")  # behind that: how often the host was booted while the run went on; read once, by each process
+FIELDS = 3  # of the line: the boot-time clock and the node's clock at one instant, and its rate
+BOOTS_AT = 8 * (FIELDS + 2)
+BOOTS = struct.Struct("<Q")  # behind the line: how often the host was booted while the run went on; read once, by each process
 WAIT_S = 3600.0  # for a clock that stands still: whoever waits looks again long before
 
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory. An agent reads its sidecar's clock: they share a host."""
-    return directory / FOLDER / node.replace("agent/", "sidecar/", 1).replace("/", "-")
+    return pages.place(FOLDER, node.replace("agent/", "sidecar/", 1), directory)
 
 
 def page_for(deployment: Deployment) -> Path:
@@ -45,7 +44,7 @@ def clock_of(deployment: Deployment) -> Clock:
 def boot_of(deployment: Deployment) -> str:
     """Which boot of its host the node of ``deployment`` finds itself in."""
     page = page_for(deployment)
-    (boots,) = BOOTS.unpack_from(page.read_bytes(), LAYOUT.size) if page.exists() else (0,)
+    (boots,) = BOOTS.unpack_from(page.read_bytes(), BOOTS_AT) if page.exists() else (0,)
     return f"{boot_id()}+{boots}" if boots else boot_id()
 
 
@@ -53,8 +52,7 @@ class PortedClock:
     """A clock read through the page at ``path``. Raises `OSError` if there is none."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as page:
-            self._page = mmap.mmap(page.fileno(), LAYOUT.size, access=mmap.ACCESS_READ)
+        self._page = pages.mapped(path)
 
     def read_ns(self) -> int:
         origin_ns, base_ns, rate_ppm = self._line()
@@ -66,25 +64,18 @@ class PortedClock:
         return max(0, at_ns - self.read_ns()) * PER_MILLION / pace / 1e9 if pace > 0 else WAIT_S
 
     def _line(self) -> tuple[int, int, int]:
-        """The page as it was whole: both versions are equal only if nobody wrote in between."""
-        while True:
-            before, origin_ns, base_ns, rate_ppm, after = LAYOUT.unpack_from(self._page)
-            if before == after == LAYOUT.unpack_from(self._page)[0]:
-                return origin_ns, base_ns, rate_ppm
+        origin_ns, base_ns, rate_ppm = pages.read_line(self._page, 0, FIELDS) or (0, 0, 0)
+        return origin_ns, base_ns, rate_ppm
 
 
 class BentClock(PortedClock):
     """The harness's end: the same clock, and the only hand that bends it. Makes the page, which reads as ``clock`` does until it is bent."""
 
     def __init__(self, path: Path, clock: Clock, rate_ppm: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(LAYOUT.pack(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.read_ns(), rate_ppm, 0) + BOOTS.pack(0))
-        sync_directory(path.parent)
+        made = pages.made(path, bytes(BOOTS_AT + BOOTS.size))
+        pages.write_line(made, 0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.read_ns(), rate_ppm)
         super().__init__(path)
         self.path = path
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._hand = mmap.mmap(file, LAYOUT.size + BOOTS.size)
-        os.close(file)
         self._own_ppm = rate_ppm
         self._drifts: dict[str, int] = {}
 
@@ -99,8 +90,8 @@ class BentClock(PortedClock):
 
     def restart(self, reading_ns: int) -> None:
         """The host boots: from now on it counts from ``reading_ns``, and readings of before have no meaning any more."""
-        (boots,) = BOOTS.unpack_from(self._hand, LAYOUT.size)
-        BOOTS.pack_into(self._hand, LAYOUT.size, boots + 1)
+        (boots,) = BOOTS.unpack_from(self._page, BOOTS_AT)
+        BOOTS.pack_into(self._page, BOOTS_AT, boots + 1)
         self._bend(reading_ns, self.rate_ppm)
 
     def drift(self, fault: str, rate_ppm: int) -> None:
@@ -117,7 +108,4 @@ class BentClock(PortedClock):
         self._bend(self.read_ns(), next(reversed(self._drifts.values()), self._own_ppm))
 
     def _bend(self, base_ns: int, rate_ppm: int) -> None:
-        version = LAYOUT.unpack_from(self._hand)[0] + 1
-        struct.pack_into("<Q", self._hand, 0, version)  # from here to the last write a reader sees that the versions differ
-        struct.pack_into("<qqq", self._hand, 8, time.clock_gettime_ns(time.CLOCK_BOOTTIME), base_ns, rate_ppm)
-        struct.pack_into("<Q", self._hand, 32, version)
+        pages.write_line(self._page, 0, time.clock_gettime_ns(time.CLOCK_BOOTTIME), base_ns, rate_ppm)

@@ -6,15 +6,14 @@ Owns the page and both its ends. What is done about it is `harness.live.wayward`
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.live import pages
 from harness.live.forked import CHILDREN, DEEDS, DEEDS_AT, FRAME_AT, FRAME_MAX, LENGTH, PORTS, PORTS_AT, WANTED
 from harness.live.forked import SIZE as CHILDREN_SIZE
-from killswitch.live.checkpoint import STEPS, sync_directory
+from killswitch.live.checkpoint import STEPS
 
 FOLDER = "conduct"
 HEARS, IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS = range(4)
@@ -39,11 +38,7 @@ class Conduct:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            self._page = mmap.mmap(file, SIZE)
-        finally:
-            os.close(file)
+        self._page = pages.mapped(path)
 
     @property
     def when_asked_to_stop(self) -> int:
@@ -83,9 +78,7 @@ class ConductSwitch(Conduct):
     adds up."""
 
     def __init__(self, path: Path, sinks: tuple[int, ...]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(SIZE))
-        sync_directory(path.parent)
+        pages.made(path, bytes(SIZE))
         super().__init__(path)
         PORTS.pack_into(self._page, PORTS_AT, *(*sinks, *[0] * 8)[:8])
         self._stops: dict[str, int] = {}
@@ -133,4 +126,4 @@ class ConductSwitch(Conduct):
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory."""
-    return directory / FOLDER / node.replace("/", "-")
+    return pages.place(FOLDER, node, directory)

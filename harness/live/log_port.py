@@ -6,27 +6,24 @@ itself refuses; the file is never harmed. The node's end counts what it did, so 
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.live import pages
 from killswitch.core.events import Record
-from killswitch.live.checkpoint import sync_directory
 from killswitch.live.log import LogFailed, SqliteLog
 
 FOLDER = "disks"
 ORDERS = struct.Struct("<qqq")  # fails (0 or 1), slow_ns, read-only (0 or 1): the harness writes these
 COUNTS = struct.Struct("<qq")  # failed, slowed: the node writes these
 SIZE = ORDERS.size + COUNTS.size
-MS = 1_000_000
 
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory."""
-    return directory / FOLDER / node.replace("/", "-")
+    return pages.place(FOLDER, node, directory)
 
 
 def log_at(path: Path, reserve_bytes: int = 0) -> SqliteLog:
@@ -40,7 +37,7 @@ class PortedLog(SqliteLog):
 
     def __init__(self, path: Path, page: Path, reserve_bytes: int = 0) -> None:
         super().__init__(path, reserve_bytes)
-        self._page = _mapped(page)
+        self._page = pages.mapped(page)
         self._broken = False
 
     def append(self, records: Sequence[Record], stamps: Sequence[int] = ()) -> None:
@@ -63,10 +60,7 @@ class DiskSwitch:
     """The harness's end. Several faults may be on at once: their slowness adds up."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(SIZE))
-        sync_directory(path.parent)
-        self._page = _mapped(path)
+        self._page = pages.made(path, bytes(SIZE))
         self._failing: set[str] = set()
         self._read_only: set[str] = set()
         self._slow_ns: dict[str, int] = {}
@@ -96,11 +90,3 @@ class DiskSwitch:
 
     def _order(self) -> None:
         ORDERS.pack_into(self._page, 0, int(bool(self._failing)), sum(self._slow_ns.values()), int(bool(self._read_only)))
-
-
-def _mapped(page: Path) -> mmap.mmap:
-    file = os.open(page, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        return mmap.mmap(file, SIZE)
-    finally:
-        os.close(file)

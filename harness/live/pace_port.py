@@ -7,13 +7,11 @@ slow is the node, and not the host that it runs on.
 from __future__ import annotations
 
 import asyncio
-import mmap
-import os
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from killswitch.live.checkpoint import sync_directory
+from harness.live import pages
 from killswitch.live.node import Deployment
 
 FOLDER = "paces"
@@ -22,7 +20,7 @@ TAKES_NS = struct.Struct("<q")
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory."""
-    return directory / FOLDER / node.replace("/", "-")
+    return pages.place(FOLDER, node, directory)
 
 
 def pace_of(deployment: Deployment) -> Callable[[], Awaitable[None]] | None:
@@ -30,10 +28,10 @@ def pace_of(deployment: Deployment) -> Callable[[], Awaitable[None]] | None:
     page = page_of(Path(deployment.directory).name, Path(deployment.directory).parents[1])
     if not page.exists():
         return None
-    mapped = _mapped(page)
+    asked = pages.mapped(page)
 
     async def pace() -> None:
-        (takes_ns,) = TAKES_NS.unpack_from(mapped)
+        (takes_ns,) = TAKES_NS.unpack_from(asked)
         if takes_ns:
             await asyncio.sleep(takes_ns / 1e9)
 
@@ -44,11 +42,8 @@ class PaceSwitch:
     """The harness's end. Several faults may be on at once: their slowness adds up."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(TAKES_NS.size))
-        sync_directory(path.parent)
+        self._page = pages.made(path, bytes(TAKES_NS.size))
         self.path = path
-        self._page = _mapped(path)
         self._takes_ns: dict[str, int] = {}
 
     def slow(self, fault: str, by_ns: int) -> None:
@@ -61,11 +56,3 @@ class PaceSwitch:
 
     def _order(self) -> None:
         TAKES_NS.pack_into(self._page, 0, sum(self._takes_ns.values()))
-
-
-def _mapped(page: Path) -> mmap.mmap:
-    file = os.open(page, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        return mmap.mmap(file, TAKES_NS.size)
-    finally:
-        os.close(file)

@@ -13,7 +13,6 @@ import hashlib
 import mmap
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.live import pages
 from harness.live.server import cache
 from killswitch.live.clock import PER_MILLION
 
@@ -29,8 +29,9 @@ FOLDER = "walls"
 SETTING = "HALTPROOF_WALL"
 # The harness writes a line: version, the boot-time clock and how far off at that instant, its rate, version again. The node writes what it read:
 # version, the boot-time clock, its wall clock less that, version again.
-LINE, READING = struct.Struct("<QqqqQ"), struct.Struct("<QqqQ")
-SIZE = LINE.size + READING.size
+LINE_AT, LINE_FIELDS = 0, 3
+READING_AT, READING_FIELDS = 40, 2
+SIZE = READING_AT + 32
 REPORT_S = 0.02
 APART_NS = 1_000_000  # between the two clocks of a reading, if nothing interrupts it
 READINGS = 3
@@ -173,7 +174,7 @@ def why_not() -> str:
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory."""
-    return directory / FOLDER / node.replace("/", "-")
+    return pages.place(FOLDER, node, directory)
 
 
 class Reading(NamedTuple):
@@ -187,18 +188,16 @@ class WallSwitch:
     """The harness's end. Raises `NoShim` if there is no library."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(SIZE))
+        self._page = pages.made(path, bytes(SIZE))
         self.path = path
         self.environment = {"LD_PRELOAD": str(library()), SETTING: str(path.resolve())}
-        self._page = _mapped(path)
         self._drifts: dict[str, int] = {}
         self.turn = asyncio.Lock()  # of whoever lets it jump: one jump is seen before the next is made
 
     @property
     def rate_ppm(self) -> int:
         """How much faster than real time it runs now, in millionths."""
-        return int(LINE.unpack_from(self._page)[3])
+        return self._line()[2]
 
     def step(self, by_ns: int) -> None:
         """Let the wall clock of whoever reads it jump."""
@@ -216,28 +215,29 @@ class WallSwitch:
 
     def reading(self) -> Reading | None:
         """What the node itself read last; None before it did."""
-        while True:
-            version, boot_ns, ahead_ns, after = READING.unpack_from(self._page, LINE.size)
-            if version == after == READING.unpack_from(self._page, LINE.size)[0]:
-                return Reading(boot_ns, ahead_ns) if version else None
+        read = pages.read_line(self._page, READING_AT, READING_FIELDS)
+        return None if read is None else Reading(*read)
 
     def _bend(self, by_ns: int = 0) -> None:
-        version, since_ns, base_ns, rate_ppm, _ = LINE.unpack_from(self._page)
+        since_ns, base_ns, rate_ppm = self._line()
         boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         base_ns += (boot_ns - since_ns) * rate_ppm // PER_MILLION + by_ns
-        _write(self._page, 0, version + 1, boot_ns, base_ns, next(reversed(self._drifts.values()), 0))
+        pages.write_line(self._page, LINE_AT, boot_ns, base_ns, next(reversed(self._drifts.values()), 0))
+
+    def _line(self) -> tuple[int, ...]:
+        return pages.read_line(self._page, LINE_AT, LINE_FIELDS) or (0, 0, 0)
 
 
 def report() -> None:
     """The node's end: from now on say what this process reads, if it has a page."""
     path = os.environ.get(SETTING)
     if path:
-        threading.Thread(target=_report, args=(_mapped(Path(path)),), name="wall", daemon=True).start()
+        threading.Thread(target=_report, args=(pages.mapped(Path(path)),), name="wall", daemon=True).start()
 
 
 def _report(page: mmap.mmap) -> None:
     while True:
-        _write(page, LINE.size, READING.unpack_from(page, LINE.size)[0] + 1, *_read())
+        pages.write_line(page, READING_AT, *_read())
         time.sleep(REPORT_S)
 
 
@@ -250,18 +250,3 @@ def _read() -> Reading:
     )
     middle_ns = (before_ns + after_ns) // 2
     return Reading(middle_ns, wall_ns - middle_ns)
-
-
-def _write(page: mmap.mmap, at: int, version: int, *fields: int) -> None:
-    """From the first write to the last a reader sees that the versions differ."""
-    struct.pack_into("<Q", page, at, version)
-    struct.pack_into(f"<{len(fields)}q", page, at + 8, *fields)
-    struct.pack_into("<Q", page, at + 8 + 8 * len(fields), version)
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        return mmap.mmap(file, SIZE)
-    finally:
-        os.close(file)
