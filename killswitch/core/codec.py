@@ -126,8 +126,9 @@ def severity_floor(message: Message) -> tuple[int, int]:
     gate, life = Gate.OPEN, Life.ALIVE
     for order in orders:
         body = unpack(order.raw, OrderBody)
-        if body is None:
-            return int(Gate.CLOSED), int(Life.ALIVE)
+        if body is None:  # whatever it says, and whatever the others say
+            gate = Gate.CLOSED
+            continue
         gate, life = max(gate, clamp_gate(body.gate)), max(life, clamp_life(body.life))
     return int(gate), int(life)
 

@@ -61,6 +61,7 @@ class Token(Struct, frozen=True, array_like=True, order=True):
 
 NO_TOKEN = Token(0, 0, "")
 COUNTER_MAX = GRACE_MAX_NS = 1 << 62  # beyond it numbers are nobody's: what is added to one still has to fit into the 64 bits of the wire
+ASK_ANOTHER = "ASK_ANOTHER"
 
 
 class Scope(Struct, frozen=True, array_like=True):
@@ -218,7 +219,7 @@ class ResumeSubmit(Struct, frozen=True, tag=True):
 
 
 class ResumeStatus(Struct, frozen=True, tag=True):
-    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids), EXPIRED or REFUSED."""
+    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids), EXPIRED, REFUSED, or ASK_ANOTHER: this replica cannot tell."""
 
     request: str
     certificate: str

@@ -13,7 +13,8 @@ from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receiv
 from killswitch.core.cells import CellStatus
 from killswitch.core.machine import Cell, NodeConfig
 from killswitch.core.messages import (
-    GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit, Scope,
+    ASK_ANOTHER, GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit,
+    Scope,
 )  # fmt: skip
 from killswitch.core.outlet import observe
 from killswitch.core.trust import Trust
@@ -200,9 +201,10 @@ def go_in_their_time(state: Operator, errand: Errand, now_ns: int) -> None:
 
 
 def on_resume_status(state: Operator, status: ResumeStatus, now_ns: int) -> None:
-    """Accepted and refused are final. A draft that misses an order, or is too old, is drafted anew: people approve what they were shown."""
+    """Accepted and refused are final. A draft that misses an order, or is too old, is drafted anew: people approve what they were shown. Whom one
+    replica sends on hands in the same at the next, in its time."""
     errand = state.errands.get(status.request)
-    if errand is None:
+    if errand is None or status.stage == ASK_ANOTHER:
         return
     if status.stage not in ("NEEDS_CONTEXT", "EXPIRED"):
         settle(state, status.request)

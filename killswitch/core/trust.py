@@ -180,16 +180,16 @@ def read_countersigned(message: CountersignedRequest) -> OrderRequest | None:
     return structs.replace(request, signature=message.signature)
 
 
-def countersigners(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> frozenset[str]:
-    """The distinct people, beside the one who asks, whose keys ask for exactly this as well, however many keys they have."""
+def countersigners(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
+    """The distinct people, beside the one who asks, whose keys ask for exactly this as well, however many keys they have; each with what shows it."""
     raw = codec.unsigned(request)
-    return frozenset(
-        person
+    return {
+        person: each
         for each in signatures[:COUNTERSIGNATURES_MAX]
         if (person := holder(trust, each.countersigner)) != holder(trust, request.principal)
         and may_countersign(trust, each.countersigner, request)
         and trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)
-    )
+    }
 
 
 def may_countersign(trust: Trust, key: str, request: OrderRequest) -> bool:

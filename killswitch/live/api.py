@@ -31,6 +31,7 @@ from killswitch.core import audit_export, trust
 from killswitch.core.bundles import TEXT_MAX, RolloutRequest, RolloutStatus
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest
 from killswitch.core.messages import (
+    ASK_ANOTHER,
     GRACE_MAX_NS,
     Approval,
     Gate,
@@ -228,6 +229,8 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
         assert isinstance(answer, ResumeStatus)
         if answer.stage == "REFUSED":
             raise NotAllowed(answer.why)
+        if answer.stage == ASK_ANOTHER:
+            raise NoAnswer(f"{answer.why}; hand it in at another replica")
         response.status_code = 409 if answer.stage in ("NEEDS_CONTEXT", "EXPIRED") else 200
         return {"request": answer.request, "certificate": answer.certificate, "stage": answer.stage, "missing": list(answer.missing)}
 

@@ -108,6 +108,7 @@ class TestVersionRules:
         assert codec.severity_floor(OrderPush((), ())) == (0, 0)
         assert codec.severity_floor(StopRequest(True)) == (0, 0)
         assert codec.severity_floor(Order(b"what", SENDER, b"")) == (2, 0)
+        assert codec.severity_floor(OrderPush((order(2, 2), Order(b"what", SENDER, b""), order(1, 1)), ())) == (2, 2)
 
     def test_v5_a_peer_does_not_go_back(self) -> None:
         def header(minor: int, kind: str) -> codec.Header:

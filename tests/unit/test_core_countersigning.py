@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from harness.judge import Judge
-from killswitch.core import codec, keys, trust
+from killswitch.core import audit, codec, keys, keysets, trust
 from killswitch.core.bundles import RolloutRequest
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest
 from killswitch.core.events import Command
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
+from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import KeyedHash
 from killswitch.core.messages import Gossip, OrderRequest, OrderStatus, ResumeCertificate, ResumeSubmit
 from scenarios import bundles
@@ -156,9 +157,9 @@ def test_two_keys_of_one_person_are_one_and_a_revoked_one_is_none() -> None:
     asked = signed(STOP, "bob", "bob#2")
     grants = {**TRUST.keyset.grants, "bob#2": TRUST.keyset.grants["bob"]}
     keyset = structs.replace(TRUST.keyset, grants=grants, holders={"bob#2": "bob"})
-    assert trust.countersigners(TRUST._replace(keyset=keyset), STOP, asked.countersignatures) == {"bob"}
+    assert trust.countersigners(TRUST._replace(keyset=keyset), STOP, asked.countersignatures).keys() == {"bob"}
     revoked = structs.replace(keyset, revoked=frozenset({"bob"}))
-    assert trust.countersigners(TRUST._replace(keyset=revoked), STOP, asked.countersignatures[:1]) == frozenset()
+    assert trust.countersigners(TRUST._replace(keyset=revoked), STOP, asked.countersignatures[:1]) == {}
 
 
 def test_the_first_key_has_to_be_there_and_the_bytes_those_that_were_signed() -> None:
@@ -173,7 +174,7 @@ def test_the_first_key_has_to_be_there_and_the_bytes_those_that_were_signed() ->
 
 def test_only_so_many_signatures_are_looked_at() -> None:
     noise = [Countersignature("bob", b"")] * COUNTERSIGNATURES_MAX
-    assert trust.countersigners(TRUST, STOP, (*noise, trust.countersign(TRUST, "bob", STOP))) == frozenset()
+    assert trust.countersigners(TRUST, STOP, (*noise, trust.countersign(TRUST, "bob", STOP))) == {}
 
 
 @given(st.lists(st.sampled_from(["alice", "bob", "carol", "dave", "mallory", "bob"]), max_size=5), st.sampled_from([2, 3]))
@@ -210,6 +211,26 @@ def test_a_request_that_was_lifted_is_not_completed_any_more() -> None:
     link.tell(ONE, signed(STOP, "bob"), "operator")
     assert latest(link) == ("ALREADY_COVERED", 0)
     assert list(orders(link).values()) == [ISOLATE]
+
+
+def test_a_request_that_was_lifted_is_not_decided_anew_under_a_later_policy() -> None:
+    link = careful()
+    link.tell(ONE, STOP, "operator")
+    (isolate,) = (known.order for known in link[ONE].state.intent.orders.values())
+    link.tell(ONE, Gossip("", certificates=(pair.resume(isolate),)), TWO)
+    roll_out(link, THREE_KEYS, stage="CANARY")
+    link.tell(ONE, STOP, "operator")
+    assert latest(link) == ("ALREADY_COVERED", 0)
+    assert list(orders(link).values()) == [ISOLATE]
+
+
+def test_only_signatures_that_count_are_put_on_record() -> None:
+    link = careful()
+    noise = tuple(Countersignature(who, b"forged") for who in ("bob", "carol", "mallory"))
+    link.tell(ONE, with_signatures(STOP, *noise, trust.countersign(TRUST, "dave", STOP)), "operator")
+    bodies = [audit.content(each) for each in link[ONE].records if each.kind == "DECISION"]
+    (decision,) = (body for body in bodies if body["countersigned"])
+    assert [who for who, _ in decision["countersigned"]["signatures"]] == ["alice", "dave"]
 
 
 def test_a_replica_that_starts_anew_has_forgotten_neither_half() -> None:
@@ -279,6 +300,18 @@ def test_what_is_still_said_of_the_isolation_ends_no_completed_request() -> None
 
 
 FACTS = {"principal": "alice", "tenant": "acme", "scope_kind": "tenant", "scope_value": "acme", "gate": 2, "life": 2, "grace_ns": 30 * SECOND}
+
+
+def test_the_judge_knows_whose_key_a_rotation_brought() -> None:
+    judge, raw = Judge(SIGNER, REPLICAS, 2), codec.unsigned(STOP)
+    first, signed_ = ("alice", STOP.signature), {who: trust.countersign(TRUST, who, STOP).signature for who in ("alice#2", "bob", "bob#2")}
+    assert judge.askers(raw, [first, ("bob#2", signed_["bob#2"])], FACTS) == ["alice"], "nobody's key, as far as it has heard"
+    change = keysets.sign_change(SIGNER, KeyChange(2, "", (), {"alice": "alice#2", "bob": "bob#2"}), keys.ROOTS[:2])
+    assert judge.keyset(change.raw, [(each.key, each.signature) for each in change.signatures])
+    assert judge.askers(raw, [first, ("bob#2", signed_["bob#2"]), ("bob", signed_["bob"])], FACTS) == ["alice", "bob"]
+    assert judge.askers(raw, [first, ("alice#2", signed_["alice#2"])], FACTS) == ["alice"]
+    certificate = pair.resume(pair.order(ISOLATE), approvers=("bob", "bob#2"))
+    assert not judge.certificate(certificate.raw, [(each.approver, each.signature) for each in certificate.approvals])
 
 
 def test_the_judge_counts_the_people_for_itself() -> None:

@@ -156,3 +156,15 @@ def test_answers_to_what_was_not_asked_change_nothing(message: ResumeDraft | Res
     link.tell("operator", message, "replica/1")
     assert list(link["operator"].state.errands) == ["stop-1"]
     assert len(link["operator"].effects) == sent
+
+
+def test_whom_a_replica_sends_on_hands_in_the_same_at_the_next_in_its_time() -> None:
+    link = alone()
+    link.give("operator", RESUME)
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", pair.resume(pair.order(SOFT)).raw, 2), "replica/1")
+    (submit,) = link["operator"].sent(ResumeSubmit)
+    link.tell("operator", ResumeStatus("resume-1", "c", "ASK_ANOTHER", why="this replica doubts its clock"), "replica/1")
+    assert link["operator"].state.errands
+    link.run(5 * client.RETRY_NS)
+    assert len(link["operator"].sent(ResumeSubmit)) > 1
+    assert {each.certificate for each in link["operator"].sent(ResumeSubmit)} == {submit.certificate}

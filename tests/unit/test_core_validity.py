@@ -107,7 +107,7 @@ def test_any_replica_that_was_heard_can_tell_and_any_other_leaves_it_to_those() 
     certificate = drafted(link)
     heard = {each.replica for each in body_of(certificate).ends}
     (unheard,) = set(REPLICAS) - heard
-    assert hand_in(link, certificate, unheard) == ""
+    assert hand_in(link, certificate, unheard) == "ASK_ANOTHER"
     assert not link[unheard].state.intent.certificates
     assert hand_in(link, certificate, max(heard)) == "ACCEPTED"
 
@@ -127,7 +127,9 @@ def test_who_doubts_his_own_clock_lets_nothing_in() -> None:
     link = plane()
     certificate = drafted(link)
     link[ONE].state.clock.suspected = True
-    assert hand_in(link, certificate) == ""
+    assert hand_in(link, certificate) == "ASK_ANOTHER"
+    assert "doubts its clock" in link[ONE].sent(ResumeStatus)[-1].why
+    assert not link[ONE].state.intent.certificates
 
 
 def test_a_certificate_without_an_end_has_passed_it() -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import structs
 
 from killswitch.core import codec, federation, intent, keys, leases, policy, trust
-from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, CountersignedRequest, Countersignature
+from killswitch.core.countersigns import CountersignedRequest, Countersignature
 from killswitch.core.events import SetTimer
 from killswitch.core.cells import CellStatus
 from killswitch.core.intent import KnownOrder
@@ -44,18 +44,22 @@ def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns:
 
 
 def on_countersigned(state: Replica, message: CountersignedRequest, sender: str, now_ns: int) -> None:
-    """The same, asked for by further people as well. What the first one asked for alone is in force, or comes into force with this."""
+    """The same, asked for by further people as well. What the first one asked for alone is in force, or comes into force with this. Whoever did not
+    sign for himself has nobody else's signature looked at."""
     request = trust.read_countersigned(message)
     if request is not None:
-        issue(state, request, message.countersignatures, sender, now_ns)
+        believed = trust.believes_request(state.trust, request)
+        people = trust.countersigners(state.trust, request, message.countersignatures) if believed else {}
+        issue(state, request, tuple(people.values()), sender, now_ns)
 
 
 def issue(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...] | None, sender: str, now_ns: int) -> None:
-    """Order what the policy makes of a request. Where that wants more keys than ask, it is ISOLATE at once, and the answer says how many more."""
+    """Order what the policy makes of a request. Where that wants more keys than ask, it is ISOLATE at once, and the answer says how many more.
+    ``signatures``: of each further person one, verified; `None`, if nobody was asked to sign."""
     completing = signatures is not None
-    asked, answer = ruled(state, request, signatures or ())
-    ruling, keys_wanted = answer.ruling, more_keys(state, asked, answer)
-    before = order_before(state, request, also_lifted=completing) if completing or keys_wanted or state.policies.rollouts else None
+    asked, answer, keys_wanted = ruled(state, request, signatures or ())
+    ruling = answer.ruling
+    before = order_before(state, request) if completing or keys_wanted or state.policies.rollouts else None
     if before is not None:
         answer_again(state, before, request, sender)
         return
@@ -82,19 +86,18 @@ def issue(state: Replica, request: OrderRequest, signatures: tuple[Countersignat
         after_accept(state, order_id, now_ns)
 
 
-def ruled(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> tuple[policy.Request, Answer]:
-    """What is asked of the policy, and its answer: with as few keys as it is content with, so that replicas that hear of different ones make the same
-    order of it; and if all of them are too few, with one key."""
+def ruled(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> tuple[policy.Request, Answer, int]:
+    """What is asked of the policy, its answer, and how many keys are missing: with as few keys as it is content with, so that replicas that hear of
+    different ones make the same order of it; and if all of them are too few, with one key."""
     asked = question(state, request)
-    alone = asked, rollouts.decide(state, asked)
-    if not signatures or not more_keys(state, *alone):
-        return alone
-    for asking in range(2, len(trust.countersigners(state.trust, request, signatures)) + 2):
+    alone = rollouts.decide(state, asked)
+    missing = more_keys(state, asked, alone)
+    for asking in range(2, len(signatures) + 2) if missing else ():
         together = structs.replace(asked, asking=asking)
         answer = rollouts.decide(state, together)
         if answer.ruling.allowed and not more_keys(state, together, answer):
-            return together, answer
-    return alone
+            return together, answer, 0
+    return asked, alone, missing
 
 
 def more_keys(state: Replica, asked: policy.Request, answer: Answer) -> int:
@@ -110,13 +113,13 @@ def countersigned(request: OrderRequest, asked: policy.Request, signatures: tupl
     """What a decision on several keys rests on, for the record: exactly what was signed, and by whom."""
     if asked.asking == 1:
         return None
-    signed = [[request.principal, request.signature], *([each.countersigner, each.signature] for each in signatures[:COUNTERSIGNATURES_MAX])]
+    signed = [[request.principal, request.signature], *([each.countersigner, each.signature] for each in signatures)]
     return {"raw": codec.unsigned(request), "signatures": signed}
 
 
-def order_before(state: Replica, request: OrderRequest, *, also_lifted: bool = False) -> KnownOrder | None:
+def order_before(state: Replica, request: OrderRequest) -> KnownOrder | None:
     """The order that was made for this very request before, under an earlier policy or with further keys, if it is no less than what is asked for:
-    what was ordered is not decided anew. ``also_lifted``: or one that has been lifted meanwhile, so that nothing is left to be completed.
+    what was ordered is not decided anew. Or one that has been lifted meanwhile, whatever it was: then nothing is left to be completed.
     """
     if not trust.believes_request(state.trust, request):
         return None
@@ -125,7 +128,7 @@ def order_before(state: Replica, request: OrderRequest, *, also_lifted: bool = F
     alike = [known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked]
     gate, life = codec.clamp_gate(request.gate), codec.clamp_life(request.life)
     enough = (known for known in alike if known.severity.gate >= gate and known.severity.life >= life and known.body.grace_ns <= request.grace_ns)
-    lifted = (known for known in alike if also_lifted and known.id in state.intent.lifted)
+    lifted = (known for known in alike if known.id in state.intent.lifted)
     return next(enough, None) or next(lifted, None)
 
 

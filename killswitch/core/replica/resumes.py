@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from killswitch.core import federation, codec, intent, keys, policy, trust
 from killswitch.core.leases import PPM
-from killswitch.core.messages import COUNTER_MAX, IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from killswitch.core.messages import (
+    ASK_ANOTHER, COUNTER_MAX, IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit,
+)  # fmt: skip
 from killswitch.core.outlet import send
 from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.stamps import Reading
@@ -114,11 +116,12 @@ def is_behind(state: Replica, draft: Draft) -> bool:
 
 def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:
     """Verify and store. An order of the scope that approvers were not shown, or a policy that is more than one rollout old, sends them back (the
-    first for their convenience: D1 is what keeps it safe)."""
-    if state.disk_full:
-        return  # there is no room for a permission: its sender asks the next replica
+    first for their convenience: D1 is what keeps it safe). What is not for this replica to say is said so, and its sender asks another."""
     certificate = submit.certificate
     certificate_id = intent.content_id(certificate.raw)
+    if state.disk_full:
+        send(state, sender, ResumeStatus(submit.request, certificate_id, ASK_ANOTHER, why="there is no room for a permission here"))
+        return
     known = trust.read_certificate(state.trust, certificate)
     if known is None:
         send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="not enough valid approvals of distinct approvers"))
@@ -132,7 +135,9 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
     if certificate_id not in state.intent.certificates:
         end_ns = end_here(state, known)
         if end_ns is None:
-            return  # those that its draft heard can tell: its sender asks the next replica
+            why = "this replica doubts its clock" if state.clock.suspected else "the draft did not hear this replica"
+            send(state, sender, ResumeStatus(submit.request, certificate_id, ASK_ANOTHER, why=f"{why}, so it cannot tell whether this has ended"))
+            return
         if now_ns >= end_ns:
             send(state, sender, ResumeStatus(submit.request, certificate_id, "EXPIRED", why="approved too late: draft anew, and approve that"))
             return

@@ -15,7 +15,7 @@ from __future__ import annotations
 from killswitch.core import codec, intent, trust
 from killswitch.core.intent import Severity
 from killswitch.core.messages import Order, UnknownProhibition
-from killswitch.core.outlet import record
+from killswitch.core.outlet import observe, record
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar.state import Floor, Sidecar
 
@@ -29,6 +29,7 @@ def demand(state: Sidecar, reason: str, severity: Severity, origin: str, why: st
     state.floors.held[reason] = Floor(severity, origin, now_ns)
     if before is None or before.severity != severity:
         settle(state)
+        show(state, reason)
         permits.abort_forbidden(state, now_ns)
         record(state, "SECURITY", {"what": f"prohibition {reason}", "sender": origin, "why": why}, now_ns)
 
@@ -38,6 +39,13 @@ def settle(state: Sidecar) -> None:
     state.floors.severity = intent.RUN
     for floor in state.floors.held.values():
         state.floors.severity = intent.join(state.floors.severity, floor.severity)
+
+
+def show(state: Sidecar, reason: str) -> None:
+    """What holds for one reason, and for all of them."""
+    held, together = state.floors.held[reason].severity, state.floors.severity
+    whole = (together.gate.name, together.life.name)
+    observe(state, "floor-held", agent=state.config.agent, reason=reason, gate=held.gate.name, life=held.life.name, all=whole)
 
 
 def on_unknown(state: Sidecar, message: UnknownProhibition, sender: str, now_ns: int) -> None:
@@ -88,6 +96,7 @@ def drop(state: Sidecar, reason: str) -> None:
     state.floors.withheld.pop(reason, None)
     if state.floors.held.pop(reason, None) is not None:
         settle(state)
+        observe(state, "floor-dropped", agent=state.config.agent, reason=reason)
 
 
 def hand_back(state: Sidecar) -> list[tuple[Order, str]]:
