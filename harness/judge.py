@@ -34,6 +34,7 @@ class Judge:
         self._signer = signer
         self._replicas = frozenset(replicas)
         self._order_keys = set(replicas)
+        self._people: dict[str, str] = {}  # key that a rotation brought -> whose it is
         self._approvals = approvals
 
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
@@ -49,17 +50,22 @@ class Judge:
         if len(valid) < ROOTS_NEEDED:
             return False
         self._order_keys.update(key for who, key in change.rotates.items() if who in self._replicas)
+        self._people.update((key, who) for who, key in change.rotates.items() if who in OPERATORS | APPROVERS)
         return True
+
+    def _whose(self, key: str) -> str:
+        return self._people.get(key, key)
 
     def certificate(self, raw: bytes, approvals: list[tuple[str, bytes]], revoked: Container[str] = ()) -> bool:
         try:
             body = msgspec.msgpack.decode(raw, type=ResumeBody)
         except (msgspec.DecodeError, ValueError):
             return False
+        may = APPROVERS - {self._whose(body.requester)}
         valid = {
-            approver
-            for approver, signature in approvals
-            if approver in APPROVERS - {body.requester} and approver not in revoked and self._signer.verify(approver, "resume", raw, signature)
+            self._whose(key)
+            for key, signature in approvals
+            if self._whose(key) in may and key not in revoked and self._signer.verify(key, "resume", raw, signature)
         }
         return len(valid) >= max(self._approvals, body.approvals)
 
@@ -72,10 +78,14 @@ class Judge:
         what = (request.principal, request.tenant, request.scope.kind, request.scope.value, request.gate, request.life, request.grace_ns)
         if what != tuple(facts[name] for name in ("principal", "tenant", "scope_kind", "scope_value", "gate", "life", "grace_ns")):
             return []
-        domains = {who: "order-request" if who == request.principal else "countersign" for who, _ in signatures}
-        may = (OPERATORS if request.principal in OPERATORS else frozenset()) | APPROVERS - {request.principal}
-        asks = {who for who, signature in signatures if who in may and who not in revoked and self._signer.verify(who, domains[who], raw, signature)}
-        return sorted(asks) if request.principal in asks else []
+        asker = self._whose(request.principal)
+        domains = {key: "order-request" if key == request.principal else "countersign" for key, _ in signatures}
+        may = (OPERATORS if asker in OPERATORS else frozenset()) | APPROVERS - {asker}
+        asks = {
+            key for key, signature in signatures
+            if self._whose(key) in may and key not in revoked and self._signer.verify(key, domains[key], raw, signature)
+        }  # fmt: skip
+        return sorted({self._whose(key) for key in asks}) if request.principal in asks else []
 
 
 def _stops_its_own(raw: bytes, signer: str) -> bool:

@@ -34,9 +34,9 @@ class RootKeys:
         """Of the latest keyset; the deployed one has version 1."""
         return len(self._signed) + 1
 
-    def rotate(self, replicas: Iterable[str]) -> None:
-        """Each of ``replicas`` has a new key for orders."""
-        self._change((), tuple(replicas))
+    def rotate(self, whose: Iterable[str]) -> None:
+        """Each of these replicas has a new key for orders, each of these people one beside the old."""
+        self._change((), tuple(whose))
 
     def revoke(self, key: str) -> None:
         """``key`` permits nothing any more; a replica that this takes one from has a new one."""

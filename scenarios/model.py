@@ -27,6 +27,7 @@ APPROVERS = ("bob", "carol", "dave")
 Kind = Literal["worker", "tool-calling", "federated"]
 Verb = Literal["soft", "hard", "isolate", "quiesce", "resume", "policy-shadow", "policy-canary", "policy-promote", "policy-rollback"]
 Principal = Literal["alice", "bob", "carol", "dave", "mallory"]
+Key = Literal["alice", "bob", "carol", "dave", "mallory", "alice#2", "bob#2", "carol#2", "dave#2"]
 
 
 def default(written: Any, **more: Any) -> Any:
@@ -184,9 +185,10 @@ class OperationForm(Form):
     grace: forms.DurationSpan | None = Field(default=None, description="for soft; the default is parameters.grace")
     cleanup: Literal["none", "compensate"] = Field(default="none", description="for soft: finish what is begun, or undo it where it can be")
     principal: Principal = "alice"
-    approvers: tuple[Principal, ...] | None = Field(
+    approvers: tuple[Key, ...] | None = Field(
         default=None,
-        description="who signs a resume, by default as many of bob, carol, dave as are needed; who countersigns a stop, by default nobody",
+        description="who signs a resume, by default as many of bob, carol, dave as are needed; who countersigns a stop, by default nobody. "
+        "bob#2: bob, with the key that a rotation gave him",
     )
     approve_after: forms.DurationSpan | None = Field(default=None, description="how long approvers take to sign; by default no time")
     replica: int | None = Field(default=None, ge=1, description="the replica asked first; drawn per seed if left out")

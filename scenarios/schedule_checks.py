@@ -321,7 +321,7 @@ def _operation(field: str, operation: Operation, roster: Roster) -> Problems:
         yield from _whom(field, operation, roster)
     yield from _text(f"{field}.principal", operation.principal, NAME_PATTERN, "alice")
     for approver in operation.approvers:
-        yield from _text(f"{field}.approvers", approver, NAME_PATTERN, "bob")
+        yield from _text(f"{field}.approvers", approver, f"{NAME_PATTERN}(#[1-9])?", "bob, or bob#2 for the key that a rotation gave him")
     yield from _known(f"{field}.replica", operation.replica, roster.replicas, "replica")
     yield from _within(f"{field}.reason: characters", len(operation.reason), 1, TEXT_MAX)
     yield from _wordy(f"{field}.request", operation.request)

@@ -163,12 +163,12 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
     pki.issue((*spoken, PROBE), CERTIFIED)
     signing = (node for node, config in configs.items() if config.role in ("replica", "sidecar"))
     private, public = Ed25519.generate([*signing, *PEOPLE, *ROOTS])
-    coming, successors = Ed25519.generate(key for node in configs for key in later_keys(node, faults))
+    coming, successors = Ed25519.generate(key for who in (*configs, *PEOPLE) for key in later_keys(who, faults))
     private |= coming
     reserves = reserved(faults)
     deployments = {}
     for node, config in configs.items():
-        holds = PEOPLE if node == OPERATOR else (node, *later_keys(node, faults))
+        holds = [key for who in (PEOPLE if node == OPERATOR else (node,)) for key in (who, *later_keys(who, faults))]
         drift = schedule.clocks.get(node)
         deployments[node] = Deployment(
             config=config,
@@ -250,10 +250,10 @@ def host_of(node: str) -> str:
     return node.replace("agent/", "sidecar/", 1)
 
 
-def later_keys(node: str, faults: Sequence[Fault]) -> tuple[str, ...]:
-    """The keys that a replica may be given while the run goes on, at most one by each fault of keys: nobody draws keys in a step."""
+def later_keys(who: str, faults: Sequence[Fault]) -> tuple[str, ...]:
+    """The keys that a replica or a person may be given while the run goes on, at most one by each fault of keys: nobody draws keys in a step."""
     changes = sum(fault.what in KEY_FAULTS for fault in faults)
-    return tuple(successor(node, generation) for generation in range(2, changes + 2)) if node.startswith("replica/") else ()
+    return tuple(successor(who, generation) for generation in range(2, changes + 2)) if who.startswith("replica/") or who in PEOPLE else ()
 
 
 def reserved(faults: Sequence[Fault]) -> dict[str, int]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from scenarios.faults.kinds import Aim, FaultKind, Live, Setting, Unit
 
 _HANDED = Live("root-keys", "the version in each replica's trace, and in its log on the disk, read from outside")
-REVOCABLE = ("issuer", "alice", "bob", "carol", "dave")
+EVERY_REPLICA = "replicas"
+PEOPLE = ("alice", "bob", "carol", "dave")
+REVOCABLE = ("issuer", *PEOPLE)
 
 ROWS = (
     FaultKind(
         "rotate-keys", Aim.NODES, ("replica",),
-        "Root keys sign a keyset in which every replica has a new key for orders; these replicas are handed it, together with all that came before.",
-        "the new keys stay", lasting=False, swarm_roles=("replica",), live=_HANDED,
+        "Root keys sign a keyset in which every replica has a new key for orders, or a person a new one beside the old; these replicas are handed "
+        "it, together with all that came before.",
+        "the new keys stay",
+        (Setting("whose", "whose", Unit.CHOICE, "whose key is new", default=EVERY_REPLICA, choices=(EVERY_REPLICA, *PEOPLE),
+                 swarm=(EVERY_REPLICA,)),),
+        lasting=False, swarm_roles=("replica",), live=_HANDED,
     ),
     FaultKind(
         "revoke-key", Aim.NODES, ("replica",),

@@ -8,6 +8,7 @@ from killswitch.core.events import Receive
 from killswitch.core.keys import SUCCESSOR, KeyedHash
 from killswitch.core.messages import Message
 from scenarios.deploy import OPERATOR
+from scenarios.faults.keys import EVERY_REPLICA
 from scenarios.schedule import Fault
 from sim.injectors.family import Family
 from sim.node import Node
@@ -32,7 +33,9 @@ class Keys(Family):
                 self.note_arrival(source, target, order, "under a new key")
 
     def _rotate(self, id_: str, fault: Fault) -> None:
-        self._roots.rotate(node.address for node in self.world.nodes.values() if node.config.role == "replica")
+        whose = str(fault.settings.get("whose", EVERY_REPLICA))
+        replicas = (node.address for node in self.world.nodes.values() if node.config.role == "replica")
+        self._roots.rotate(replicas if whose == EVERY_REPLICA else (whose,))
         self._tell(id_, fault)
 
     def _revoke(self, id_: str, fault: Fault) -> None:

@@ -21,6 +21,7 @@ from killswitch.core.events import Append
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keysets import KEYSET
 from killswitch.live.credentials import Credentials
+from scenarios.faults.keys import EVERY_REPLICA
 from scenarios.schedule import Entry, Fault
 
 AGAIN_S = 0.2
@@ -98,9 +99,10 @@ class KeysChange:
 
 
 def rotate_keys(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
-    """Every replica has a new key for orders."""
+    """Every replica has a new key for orders, or a person one beside the old."""
+    whose = str(fault.settings.get("whose", EVERY_REPLICA))
     replicas = sorted(node for node, deployment in stage.cell.deployments.items() if deployment.config.role == "replica")
-    return KeysChange(stage, entry, fault, lambda stage: stage.roots.rotate(replicas))
+    return KeysChange(stage, entry, fault, lambda stage: stage.roots.rotate(replicas if whose == EVERY_REPLICA else (whose,)))
 
 
 def revoke_key(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
