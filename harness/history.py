@@ -116,6 +116,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                           "at Boot: nobody outlived reading the order, so it is not read again; the agent stands by until a certificate lists it"),
     "prohibition-arrived": (("order", "sender", "how"),
                             "a replica's word of an order reached a sidecar in a version, or under a key, that it may not know"),
+    "floor-held": (("agent", "reason", "gate", "life", "all"),
+                   "the sidecar's own view: for this reason it enforces so much beside the orders that it has read. all: [gate, life] of all "
+                   "reasons together"),
+    "floor-dropped": (("agent", "reason"), "that reason is over"),
     # -- intent as a whole
     "intent": (("digest", "orders", "certificates", "gate", "life"),
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "
@@ -148,12 +152,18 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "gate-changed": (("agent", "token", "gate", "mode"), "modes: BOOT, STANDBY, RUNNING, DRAINING, QUIESCING, KILLING, STOPPED"),
     "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),
     "evidence-recorded": (("agent", "token", "order", "stage"), "a sidecar appended the record of a proof"),
+    "evidence-durable": (("agent", "token", "order", "stage"), "that record became durable"),
     "process-recorded": (("agent", "token", "what"), "a sidecar's record of START became durable, or that of TERM, KILL or REAPED was appended"),
     "permits-recorded": (("agent", "token", "count", "root"), "a sidecar appended one record for so many admissions. root, in hex: from 32 zero "
                          "bytes on, SHA-256 over the root before and the key, for each in order"),
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
     "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),
+    "vouched": (("what", "about"),
+                "a node's word left it that rests on a record of its own, once for each of its starts: read off the wire. what, and about what: a "
+                "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "
+                "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start. A sink's effect, "
+                "by its key; fence: agent token. A token is written epoch.number.instance"),
     "token-opened": (("agent", "token", "predecessor"), "a sidecar holds q promises and starts under it"),
     "evidence-sent": (("agent", "token", "order", "stage"), "a proof left the sidecar"),
     "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),

@@ -18,20 +18,22 @@ import msgspec
 
 from harness.history import VOCABULARY, Fact
 from harness.judge import Judge
+from harness.observe_records import RECORDS
 from killswitch.core import checkpoints
 from harness.rulings import Rulings
-from killswitch.core.bundles import RolloutStatus
+from killswitch.core.bundles import PolicyNews, RolloutStatus
 from killswitch.core.cells import CellStatus
 from killswitch.core.heads import Cosigned, HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
+from killswitch.core.lessons import Lesson
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, AgentStatus, Apply, Evidence, LeaseReply, LeaseRequest, OrderBody, OrderStatus, ResumeBody, ResumeDraft, ResumeStatus, StartReply,
-    StartRequest, StopAck, Token,
+    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, ResumeBody,
+    ResumeDraft, ResumeStatus, StartReply, StartRequest, StopAck, Token,
 )  # fmt: skip
 
 _decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by here
@@ -41,15 +43,15 @@ class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
     __slots__ = (
-        "_appended", "_at", "_checkpoint_lsn", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_judge", "_news", "_process",
-        "_promises", "_proofs", "_record", "_records", "_revoked", "_round", "_rulings", "_sends", "_signed", "_slots", "_witnessed", "_written",
-        "agent", "node",
+        "_appended", "_at", "_checkpoint_lsn", "_claims", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_news", "_process",
+        "_promises", "_proofs", "_record", "_records", "_round", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
+        "agent", "judge", "node", "revoked", "rulings",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
         self.node = node
         self.agent = agent
-        self._judge = judge
+        self.judge = judge
         self._record = record
         self._inputs = _OPERATORS_INPUTS if node == "operator" else _INPUTS
         self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
@@ -60,18 +62,20 @@ class Observer:
         self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
         self._cosigned: dict[str, int] = {}  # writer -> size of its last head whose cosignature this start handed out
         self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
+        self._vouched: dict[tuple[str, str], int] = {}  # (what, about whom) this start has said -> the record that it waits for at most
+        self._claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
         self._checkpoint_lsn: dict[int, int] = {}
         self._written: dict[int, set[bytes]] = {}  # generation -> hashes of all checkpoints begun under it: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._appended = 0
-        self._revoked: set[str] = set()  # by the changes of the keyset that this node holds
+        self.revoked: set[str] = set()  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
         self._dead = False
         self._witnessed = node.startswith(("replica/", "sidecar/"))
         self._signed = 0  # size of the last head
         self._news = 0  # lsn of the last record that calls for a head
         self._grown = False  # since that head, as far as is durable
-        self._rulings = Rulings()
+        self.rulings = Rulings()
 
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""
@@ -119,15 +123,17 @@ class Observer:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
         self._durable = self._appended = len(event.records)
-        if self._revoked:
+        if self.revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
-            self._revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
+            self.revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
         self._slots = tuple(hashlib.sha256(slot).digest() for slot in event.checkpoints)
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._proofs.clear()
         self._promises.clear()
+        self._vouched.clear()
+        self._claims = ((), ())
         self._cosigned.clear()
 
     def on_durable(self, event: Durable) -> None:
@@ -184,7 +190,7 @@ class Observer:
         self._appended = record.seq
         if record.kind != COSIG:
             self._news = record.seq
-        handler = _RECORDS.get(record.kind)
+        handler = RECORDS.get(record.kind)
         if handler is not None:
             handler(self, record.seq, _decode(record.body))
 
@@ -221,113 +227,6 @@ class Observer:
         generation = fields["generation"]
         intact = not generation or not self._written.get(generation, set()).isdisjoint(self._slots)
         self.emit("checkpoint-recovered", {**fields, "intact": intact})
-
-    # -- records
-
-    def on_order(self, lsn: int, body: dict[str, Any]) -> None:
-        order = hashlib.sha256(body["raw"]).hexdigest()
-        content = msgspec.msgpack.decode(body["raw"], type=OrderBody)
-        authentic = self._judge.order(body["raw"], body["signer"], body["signature"])
-        scope = [content.scope.kind, content.scope.value]
-        fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
-        who = {"issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
-        self.emit("order-learned", {**fields, **who})
-        self.once_durable(lsn, "order-durable", {"order": order})
-
-    def on_certificate(self, lsn: int, body: dict[str, Any]) -> None:
-        certificate = hashlib.sha256(body["raw"]).hexdigest()
-        content = msgspec.msgpack.decode(body["raw"], type=ResumeBody)
-        covers = list(content.covers)
-        approvals = [(approver, signature) for approver, signature in body["approvals"]]
-        authentic = self._judge.certificate(body["raw"], approvals, self._revoked)
-        approvers = sorted({approver for approver, _ in approvals})
-        whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value], "policy_seq": content.decision.policy_seq}
-        self.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
-        self.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
-
-    def on_keyset(self, lsn: int, body: dict[str, Any]) -> None:
-        authentic = self._judge.keyset(body["raw"], [(root, signature) for root, signature in body["signatures"]])
-        change = msgspec.msgpack.decode(body["raw"], type=KeyChange)
-        self._revoked.update(change.revokes)
-        fields = {"version": change.version, "authentic": authentic, "revoked": sorted(change.revokes), "rotated": sorted(change.rotates)}
-        self.emit("keyset-installed", fields)
-
-    def on_policy(self, lsn: int, body: dict[str, Any]) -> None:
-        bundle = self._rulings.install(body["raw"])
-        policy = hashlib.sha256(bundle.text.encode()).hexdigest()
-        self.emit("policy-installed", {"policy": policy, "parent": bundle.parent, "tests": bundle.tests, "author": bundle.author})
-
-    def on_rollout(self, lsn: int, body: dict[str, Any]) -> None:
-        rollout = self._rulings.roll_out(body["raw"])
-        fields = {"record": hashlib.sha256(body["raw"]).hexdigest(), "seq": rollout.seq, "parent": rollout.parent, "stage": rollout.stage}
-        policies = {"stable": rollout.stable, "canary": rollout.canary, "percent": rollout.percent, "guard": rollout.guard}
-        self.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request})
-
-    def on_decision(self, lsn: int, body: dict[str, Any]) -> None:
-        facts, (seq, policy, input_hash, _, canary, raised) = body["facts"], body["decision"]
-        why = self._rulings.objection(body)
-        what = {"request": body["request"], "action": facts["action"], "tenant": body["tenant"], "order": body["order"]}
-        under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"]]}
-        differs = body["candidate"] not in (None, body["stable"])
-        signed = body.get("countersigned") or {"raw": b"", "signatures": []}
-        askers = self._judge.askers(signed["raw"], [tuple(each) for each in signed["signatures"]], facts, self._revoked)
-        outcome = {"stable": body["stable"], "ruling": body["ruling"], "raised": raised, "differs": differs, "replayed": not why, "why": why}
-        self.emit("decision", {**what, **under, **outcome, "asking": facts["asking"], "askers": askers})
-
-    def on_gate(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("gate-recorded", {"agent": self.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
-
-    def on_proof(self, lsn: int, body: dict[str, Any]) -> None:
-        if self.agent:  # a replica records the proofs that it has been given under the same name
-            self.emit("evidence-recorded", {"agent": self.agent, "token": body["token"], "order": body["order"], "stage": body["stage"]})
-
-    def on_start_record(self, lsn: int, body: dict[str, Any]) -> None:
-        self.once_durable(lsn, "process-recorded", {"agent": self.agent, "token": body["token"], "what": "START"})
-
-    def on_permits(self, lsn: int, body: dict[str, Any]) -> None:
-        fields = {"agent": self.agent, "token": body["token"], "count": body["count"], "root": body["root"].hex()}
-        self.emit("permits-recorded", fields)
-
-    def on_promise(self, lsn: int, body: dict[str, Any]) -> None:
-        self.once_durable(lsn, "token-promised", {"agent": body["agent"], "token": body["token"]})
-
-    def on_intent(self, lsn: int, body: dict[str, Any]) -> None:
-        fields = {"agent": self.agent, "task": body["task"][0], "step": body["step"], "key": body["key"]}
-        self.emit("task-intent", fields)
-        self.once_durable(lsn, "task-intent-durable", fields)
-
-    def on_result(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-result", {"agent": self.agent, "task": body["task"], "step": body["step"], "key": body["key"], "status": "APPLIED"})
-
-    def on_done(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("task-done", {"agent": self.agent, "task": body["task"]})
-        self.once_durable(lsn, "task-done-durable", {"agent": self.agent, "task": body["task"]})
-
-    def on_applied(self, lsn: int, body: dict[str, Any]) -> None:
-        fields = {key: value for key, value in body.items() if key != "payload"}
-        self.once_durable(lsn, "effect-applied", {"sink": self.node, **fields})
-
-    def on_rejected(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("effect-rejected", {"sink": self.node, **body})
-
-    def on_fence(self, lsn: int, body: dict[str, Any]) -> None:
-        fields = {"sink": self.node, "agent": body["agent"], "min_token": body["token"], "order": body["order"]}
-        self.once_durable(lsn, "fence-durable", fields)
-
-    def on_cosig(self, lsn: int, body: dict[str, Any]) -> None:
-        for origin, size, root, *_ in body["heads"]:
-            self.once_durable(lsn, "sth-cosigned", {"origin": origin, "size": size, "root": root.hex(), "witness": self.node})
-
-    def on_fork(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
-
-    def on_joined(self, lsn: int, body: dict[str, Any]) -> None:
-        """What its peers had promised is promised by it, too."""
-        for agent, token in body["taught"].items():
-            self.once_durable(lsn, "token-promised", {"agent": agent, "token": token})
-
-    def on_log_cut(self, lsn: int, body: dict[str, Any]) -> None:
-        self.emit("log-cut", {"records": body["records"], "why": body["why"]})
 
     # -- messages
 
@@ -373,6 +272,7 @@ class Observer:
             self._proofs.add(mark)
             fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
             self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
+            self.vouch(effect, "proof", f"{message.order} {message.stage} {message.token.counter}")
 
     def on_start_request(self, effect: Send, message: StartRequest) -> None:
         for proof in message.evidence:
@@ -385,6 +285,46 @@ class Observer:
             self._promises.add(promise)
             self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
 
+    def vouch(self, effect: Send, what: str, about: str) -> None:
+        """One fact for each thing that this start vouches for, when it is first said: what leaves later than that is no news, what leaves before it
+        is."""
+        mark, waits_for = (what, about), self._vouched.get((what, about))
+        if waits_for is None or max(effect.after_lsn, self._durable) < waits_for:
+            self._vouched[mark] = effect.after_lsn
+            self.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
+
+    def on_gossip(self, effect: Send, message: Gossip) -> None:
+        claims = (message.durable, message.waited)
+        if claims != self._claims:
+            self._claims = claims
+            for what, orders in zip(("copy", "wait"), claims, strict=True):
+                for order in orders:
+                    self.vouch(effect, what, order)
+
+    def on_policy_news(self, effect: Send, message: PolicyNews) -> None:
+        for signed in message.records:
+            self.vouch(effect, "rollout", hashlib.sha256(signed.raw).hexdigest())
+
+    def on_lesson(self, effect: Send, message: Lesson) -> None:
+        for each in message.promised:
+            self.vouch(effect, "promise", f"{each.agent} {each.epoch}.{each.counter}.{each.instance}")
+
+    def on_fence_ack(self, effect: Send, message: FenceAck) -> None:
+        token = message.min_token
+        self.vouch(effect, "fence", f"{message.agent} {token.epoch}.{token.counter}.{token.instance}")
+
+    def on_effect_told(self, effect: Send, message: ApplyResult | QueryResult) -> None:
+        if message.status == "APPLIED":
+            self.vouch(effect, "effect", message.key)
+
+    def on_rollout_status(self, effect: Send, message: RolloutStatus) -> None:
+        if message.stage == "ACCEPTED":
+            self.vouch(effect, "request", f"{message.seq}/{message.request}")
+
+    def on_resume_status(self, effect: Send, message: ResumeStatus) -> None:
+        if message.stage == "ACCEPTED":
+            self.vouch(effect, "certificate", message.certificate)
+
     def on_draft(self, effect: Send, message: ResumeDraft) -> None:
         if message.stage != "REFUSED":
             covers = list(msgspec.msgpack.decode(message.raw, type=ResumeBody).covers) if message.raw else []
@@ -396,15 +336,6 @@ class Observer:
 
 def _parts(token: Token) -> tuple[int, int, str]:
     return (token.epoch, token.counter, token.instance)
-
-
-def _told(kind: str, *fields: str, **more: str) -> Callable[[Observer, int, dict[str, Any]], None]:
-    """What a record is that tells of the node's agent as soon as it is appended: these fields of it, and some that the kind of record says."""
-
-    def on_record(observer: Observer, _lsn: int, body: dict[str, Any]) -> None:
-        observer.emit(kind, {"agent": observer.agent, **{field: body[field] for field in fields}, **more})
-
-    return on_record
 
 
 _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
@@ -427,46 +358,20 @@ _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     AcknowledgeTask: Observer.on_acknowledge,
     Observe: Observer.on_observe,
 }
-_RECORDS: dict[str, Callable[[Observer, int, dict[str, Any]], None]] = {
-    "ORDER_ACCEPTED": Observer.on_order,
-    "ORDER_LEARNED": Observer.on_order,
-    "ATTEMPT": _told("order-deferred", "order"),
-    "CERT_ACCEPTED": Observer.on_certificate,
-    "KEYSET": Observer.on_keyset,
-    "GATE_CHANGE": Observer.on_gate,
-    "EVIDENCE": Observer.on_proof,
-    "PROC_START": Observer.on_start_record,
-    "PROC_TERM": _told("process-recorded", "token", what="TERM"),
-    "PROC_KILL": _told("process-recorded", "token", what="KILL"),
-    "PROC_REAPED": _told("process-recorded", "token", what="REAPED"),
-    "PERMIT": Observer.on_permits,
-    "DECISION": Observer.on_decision,
-    "PROMISE": Observer.on_promise,
-    "INTENT": Observer.on_intent,
-    "RESULT": Observer.on_result,
-    "DONE": Observer.on_done,
-    "ROLLED_BACK": _told("task-rolled-back", "task"),
-    "UNDO": _told("task-undoing", "task"),
-    "COMPENSATED": _told("task-compensated", "task"),
-    "ABSENT": _told("task-absent", "task", "key"),
-    "IN_DOUBT": _told("task-in-doubt", "task", "key"),
-    "APPLIED": Observer.on_applied,
-    "REJECTED": Observer.on_rejected,
-    "FENCE": Observer.on_fence,
-    COSIG: Observer.on_cosig,
-    "FORK_PROOF": Observer.on_fork,
-    "RECOVERED": Observer.on_log_cut,
-    "JOINED": Observer.on_joined,
-    "POLICY_INSTALLED": Observer.on_policy,
-    "POLICY_ROLLOUT": Observer.on_rollout,
-    "POLICY_ROLLBACK": Observer.on_rollout,
-}
 _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     LeaseRequest: Observer.on_lease_request,
     StartRequest: Observer.on_start_request,
     LeaseReply: Observer.on_lease_reply,
     StartReply: Observer.on_start_reply,
     ResumeDraft: Observer.on_draft,
+    Gossip: Observer.on_gossip,
+    Lesson: Observer.on_lesson,
+    FenceAck: Observer.on_fence_ack,
+    ApplyResult: Observer.on_effect_told,
+    QueryResult: Observer.on_effect_told,
+    PolicyNews: Observer.on_policy_news,
+    RolloutStatus: Observer.on_rollout_status,
+    ResumeStatus: Observer.on_resume_status,
     HeadNotice: Observer.on_head_notice,
     Cosigned: Observer.on_cosigned,
     Apply: Observer.on_apply,

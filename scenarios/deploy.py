@@ -9,7 +9,6 @@ from killswitch.core.machine import Cell, NodeConfig
 from scenarios.schedule import CellSpec, Schedule, Topology
 
 OPERATOR = "operator"
-PEOPLE = ("alice", "bob", "carol", "dave")
 
 
 def cells(topology: Topology) -> tuple[Cell, ...]:

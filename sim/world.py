@@ -17,7 +17,8 @@ from killswitch.core.events import ProcessExited, Receive, Submit
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Implementation, Machine, NodeConfig
 from killswitch.core.messages import Message, Task
-from scenarios.deploy import OPERATOR, PEOPLE, configurations
+from scenarios.deploy import OPERATOR, configurations
+from scenarios.faults.keys import PEOPLE
 from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
 from sim.network import Network

@@ -30,8 +30,9 @@ from killswitch.live.credentials import Credentials, Files
 from killswitch.live.log import RELEASED_BYTES
 from killswitch.live.node import Deployment
 from killswitch.live.pki import Pki
-from scenarios.deploy import OPERATOR, PEOPLE, configurations
+from scenarios.deploy import OPERATOR, configurations
 from scenarios.faults import FAULTS, Aim
+from scenarios.faults.keys import PEOPLE
 from scenarios.schedule import Fault, Schedule
 
 Link = tuple[str, str]

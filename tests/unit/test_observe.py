@@ -36,12 +36,14 @@ from killswitch.core.intent import HARD
 from killswitch.core.messages import (
     AgentStatus,
     Evidence,
+    Gossip,
     LeaseReply,
     LeaseRequest,
     Order,
     OrderStatus,
     ResumeBody,
     ResumeDraft,
+    ResumeStatus,
     Scope,
     StartReply,
     Token,
@@ -140,8 +142,8 @@ def test_a_proof_is_sent_once_whoever_it_goes_to_and_not_before_its_record() -> 
     bench = Bench()
     bench.tick(*(Send(replica, PROOF, 1) for replica in REPLICAS))
     assert [fact.kind for fact in bench.facts] == []
-    assert bench.step(Durable(1)) == ["evidence-sent"]
-    assert bench.tick(Send("replica/1", replace(PROOF, stage="STOPPED_CLEAN"))) == ["evidence-sent"]
+    assert bench.step(Durable(1)) == ["evidence-sent", "vouched"]
+    assert bench.tick(Send("replica/1", replace(PROOF, stage="STOPPED_CLEAN"))) == ["evidence-sent", "vouched"]
 
 
 def test_a_round_is_one_request_however_many_replicas_are_asked() -> None:
@@ -221,3 +223,26 @@ def test_a_failed_sync_is_a_fact() -> None:
 def test_a_node_may_speak_of_itself_only_in_words_of_the_vocabulary() -> None:
     bench = Bench()
     assert bench.tick(Observe("lease-lost", {"agent": AGENT, "token": PARTS}), Observe("no-such-fact", {})) == ["lease-lost"]
+
+
+def test_a_node_vouches_once_for_each_start_and_again_if_it_no_longer_waits() -> None:
+    bench = Bench("replica/1")
+    bench.step(boot())
+    told = ResumeStatus("r", "c1", "ACCEPTED")
+    assert bench.tick(Send("operator", told, 2), Send("operator", replace(told, stage="EXPIRED"))) == []
+    assert bench.tick(Send("operator", told, 3)) == []
+    assert bench.tick(Send("operator", told)) == ["vouched"], "what leaves ahead of its record is what counts"
+    assert bench.step(Durable(3)) == ["vouched"], "as it was waiting to be said"
+    assert bench.tick(Send("operator", told)) == []
+    assert bench.last.body == {"what": "certificate", "about": "c1"}
+    bench.step(boot(name="boot-1"))
+    assert bench.tick(Send("operator", told)) == ["vouched"]
+
+
+def test_what_gossip_claims_is_told_when_it_changes() -> None:
+    bench = Bench("replica/1")
+    bench.step(boot())
+    news = Gossip("", ("o1", "o2"), ("o1",))
+    assert bench.tick(Send("replica/2", news), Send("replica/3", news)) == ["vouched"] * 3
+    assert bench.tick(Send("replica/2", replace(news, waited=("o1", "o2")))) == ["vouched"]
+    assert bench.last.body == {"what": "wait", "about": "o2"}

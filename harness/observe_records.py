@@ -1,0 +1,209 @@
+"""What each record that a node appends means in the history's vocabulary: one mapping for both drivers, apart from inputs and sends (``observe``).
+
+Owns the reading of records. Knows the core's records, and of whoever observes a node only what it takes to tell of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from harness.judge import Judge
+from harness.rulings import Rulings
+from killswitch.core.audit import COSIG
+from killswitch.core.keychanges import KeyChange
+from killswitch.core.messages import OrderBody, ResumeBody
+
+
+class Observing(Protocol):
+    """Who observes ``node``. ``agent``: whom a sidecar guards, or an agent is; ``revoked``: the keys that the node's keyset revokes."""
+
+    node: str
+    agent: str
+    judge: Judge
+    rulings: Rulings
+    revoked: set[str]
+
+    def emit(self, kind: str, body: dict[str, Any]) -> None:
+        """Record a fact of this moment."""
+        ...
+
+    def once_durable(self, lsn: int, kind: str, body: dict[str, Any], *, sends: bool = False) -> None:
+        """Record a fact as soon as ``lsn`` is durable."""
+        ...
+
+
+def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    order = hashlib.sha256(body["raw"]).hexdigest()
+    content = msgspec.msgpack.decode(body["raw"], type=OrderBody)
+    authentic = node.judge.order(body["raw"], body["signer"], body["signature"])
+    scope = [content.scope.kind, content.scope.value]
+    fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
+    who = {"issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
+    node.emit("order-learned", {**fields, **who})
+    node.once_durable(lsn, "order-durable", {"order": order})
+
+
+def on_certificate(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    certificate = hashlib.sha256(body["raw"]).hexdigest()
+    content = msgspec.msgpack.decode(body["raw"], type=ResumeBody)
+    covers = list(content.covers)
+    approvals = [(approver, signature) for approver, signature in body["approvals"]]
+    authentic = node.judge.certificate(body["raw"], approvals, node.revoked)
+    approvers = sorted({approver for approver, _ in approvals})
+    whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value], "policy_seq": content.decision.policy_seq}
+    node.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
+    node.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
+
+
+def on_keyset(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    authentic = node.judge.keyset(body["raw"], [(root, signature) for root, signature in body["signatures"]])
+    change = msgspec.msgpack.decode(body["raw"], type=KeyChange)
+    node.revoked.update(change.revokes)
+    fields = {"version": change.version, "authentic": authentic, "revoked": sorted(change.revokes), "rotated": sorted(change.rotates)}
+    node.emit("keyset-installed", fields)
+
+
+def on_policy(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    bundle = node.rulings.install(body["raw"])
+    policy = hashlib.sha256(bundle.text.encode()).hexdigest()
+    node.emit("policy-installed", {"policy": policy, "parent": bundle.parent, "tests": bundle.tests, "author": bundle.author})
+
+
+def on_rollout(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    rollout = node.rulings.roll_out(body["raw"])
+    fields = {"record": hashlib.sha256(body["raw"]).hexdigest(), "seq": rollout.seq, "parent": rollout.parent, "stage": rollout.stage}
+    policies = {"stable": rollout.stable, "canary": rollout.canary, "percent": rollout.percent, "guard": rollout.guard}
+    node.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request})
+
+
+def on_decision(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    facts, (seq, policy, input_hash, _, canary, raised) = body["facts"], body["decision"]
+    why = node.rulings.objection(body)
+    what = {"request": body["request"], "action": facts["action"], "tenant": body["tenant"], "order": body["order"]}
+    under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"]]}
+    differs = body["candidate"] not in (None, body["stable"])
+    signed = body.get("countersigned") or {"raw": b"", "signatures": []}
+    askers = node.judge.askers(signed["raw"], [tuple(each) for each in signed["signatures"]], facts, node.revoked)
+    outcome = {"stable": body["stable"], "ruling": body["ruling"], "raised": raised, "differs": differs, "replayed": not why, "why": why}
+    node.emit("decision", {**what, **under, **outcome, "asking": facts["asking"], "askers": askers})
+
+
+def on_gate(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("gate-recorded", {"agent": node.agent, "gate": ("OPEN", "DRAIN", "CLOSED")[body["gate"]], "mode": body["mode"]})
+
+
+def on_proof(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    if node.agent:  # a replica records the proofs that it has been given under the same name
+        fields = {"agent": node.agent, "token": body["token"], "order": body["order"], "stage": body["stage"]}
+        node.emit("evidence-recorded", fields)
+        node.once_durable(lsn, "evidence-durable", fields)
+
+
+def on_start_record(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    node.once_durable(lsn, "process-recorded", {"agent": node.agent, "token": body["token"], "what": "START"})
+
+
+def on_permits(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    fields = {"agent": node.agent, "token": body["token"], "count": body["count"], "root": body["root"].hex()}
+    node.emit("permits-recorded", fields)
+
+
+def on_promise(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    node.once_durable(lsn, "token-promised", {"agent": body["agent"], "token": body["token"]})
+
+
+def on_intent(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    fields = {"agent": node.agent, "task": body["task"][0], "step": body["step"], "key": body["key"]}
+    node.emit("task-intent", fields)
+    node.once_durable(lsn, "task-intent-durable", fields)
+
+
+def on_result(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("task-result", {"agent": node.agent, "task": body["task"], "step": body["step"], "key": body["key"], "status": "APPLIED"})
+
+
+def on_done(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    node.emit("task-done", {"agent": node.agent, "task": body["task"]})
+    node.once_durable(lsn, "task-done-durable", {"agent": node.agent, "task": body["task"]})
+
+
+def on_applied(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    fields = {key: value for key, value in body.items() if key != "payload"}
+    node.once_durable(lsn, "effect-applied", {"sink": node.node, **fields})
+
+
+def on_rejected(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("effect-rejected", {"sink": node.node, **body})
+
+
+def on_fence(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    fields = {"sink": node.node, "agent": body["agent"], "min_token": body["token"], "order": body["order"]}
+    node.once_durable(lsn, "fence-durable", fields)
+
+
+def on_cosig(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    for origin, size, root, *_ in body["heads"]:
+        node.once_durable(lsn, "sth-cosigned", {"origin": origin, "size": size, "root": root.hex(), "witness": node.node})
+
+
+def on_fork(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
+
+
+def on_joined(node: Observing, lsn: int, body: dict[str, Any]) -> None:
+    """What its peers had promised is promised by it, too."""
+    for agent, token in body["taught"].items():
+        node.once_durable(lsn, "token-promised", {"agent": agent, "token": token})
+
+
+def on_log_cut(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("log-cut", {"records": body["records"], "why": body["why"]})
+
+
+def _told(kind: str, *fields: str, **more: str) -> Callable[[Observing, int, dict[str, Any]], None]:
+    """What a record is that tells of the node's agent as soon as it is appended: these fields of it, and some that the kind of record says."""
+
+    def on_record(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+        node.emit(kind, {"agent": node.agent, **{field: body[field] for field in fields}, **more})
+
+    return on_record
+
+
+RECORDS: dict[str, Callable[[Observing, int, dict[str, Any]], None]] = {
+    "ORDER_ACCEPTED": on_order,
+    "ORDER_LEARNED": on_order,
+    "ATTEMPT": _told("order-deferred", "order"),
+    "CERT_ACCEPTED": on_certificate,
+    "KEYSET": on_keyset,
+    "GATE_CHANGE": on_gate,
+    "EVIDENCE": on_proof,
+    "PROC_START": on_start_record,
+    "PROC_TERM": _told("process-recorded", "token", what="TERM"),
+    "PROC_KILL": _told("process-recorded", "token", what="KILL"),
+    "PROC_REAPED": _told("process-recorded", "token", what="REAPED"),
+    "PERMIT": on_permits,
+    "DECISION": on_decision,
+    "PROMISE": on_promise,
+    "INTENT": on_intent,
+    "RESULT": on_result,
+    "DONE": on_done,
+    "ROLLED_BACK": _told("task-rolled-back", "task"),
+    "UNDO": _told("task-undoing", "task"),
+    "COMPENSATED": _told("task-compensated", "task"),
+    "ABSENT": _told("task-absent", "task", "key"),
+    "IN_DOUBT": _told("task-in-doubt", "task", "key"),
+    "APPLIED": on_applied,
+    "REJECTED": on_rejected,
+    "FENCE": on_fence,
+    COSIG: on_cosig,
+    "FORK_PROOF": on_fork,
+    "RECOVERED": on_log_cut,
+    "JOINED": on_joined,
+    "POLICY_INSTALLED": on_policy,
+    "POLICY_ROLLOUT": on_rollout,
+    "POLICY_ROLLBACK": on_rollout,
+}
