@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, Token, gate_of, is_replica, token_of
 from harness.history import Fact
+
+Body = Mapping[str, Any]
+
+
+def _name(token: Token) -> str:
+    return ".".join(map(str, token))
+
+
+# kind of a durable record -> what may be vouched for once it is there
+_RECORDS: dict[str, Callable[[Body], tuple[tuple[str, str], ...]]] = {
+    "order-durable": lambda body: (("copy", body["order"]), ("wait", body["order"])),
+    "certificate-durable": lambda body: (("certificate", body["certificate"]),),
+    "rollout-durable": lambda body: (("rollout", body["record"]), ("request", f"{body['seq']}/{body['request'].partition('/')[2]}")),
+    "evidence-durable": lambda body: (("proof", f"{body['order']} {body['stage']} {token_of(body['token'])[1]}"),),
+    "effect-applied": lambda body: (("effect", body["key"]),),
+    "fence-durable": lambda body: (("fence", f"{body['agent']} {_name(token_of(body['min_token']))}"),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +45,22 @@ class AckDurable(InvariantChecker):
     And whoever cannot keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, and from one that
     carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
 
-    A promise of a token leaves a replica only when the token is durably promised there: a promise that a crash can take back has told q replicas'
-    worth of a lie (S8 judges that it is kept).
+    And no word leaves a node before what it rests on is durable there: a promise of a token, to whom it was made or to a peer that learns, and a
+    lease under it, before the promise; what a replica says of copies and waits before the order; news of a rollout, and the answer to who asked for
+    it, before the rollout; the acceptance of a resume before the certificate; a sidecar's proof before its record; what a sink says of an effect or
+    a fence before that. What a crash can take back has told others a lie (S8 judges that promises are kept).
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
-    after an acknowledgement, a promise, or a disk that failed or was full. Cannot see: which replicas a status counted; so it blames only when
-    the count cannot be met any more.
+    after an acknowledgement, a word that rests on something, or a disk that failed or was full. Cannot see: which replicas a status counted; so it
+    blames only when the count cannot be met any more.
     """
 
     invariant = "S11"
-    title = "AckDurable: an order that was acknowledged is held again after every crash; whose disk keeps nothing vouches for nothing"
+    title = "AckDurable: what was acknowledged is held again after every crash, and nobody vouches for what is not durable"
     kinds = frozenset({
         "evidence-sent", "order-status", "intent-recovered", "disk-failed", "disk-full", "lease-granted", "effect-admitted", "gate-changed",
-        "node-crashed", "token-promised", "promise-sent",
+        "node-crashed", "token-promised", "promise-sent", "vouched", "order-durable", "rollout-durable", "certificate-durable",
+        "evidence-durable", "effect-applied", "fence-durable",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -48,6 +70,7 @@ class AckDurable(InvariantChecker):
         self._lost: dict[str, dict[str, int]] = {}
         self._failed: dict[str, int] = {}
         self._promised: set[tuple[str, str, Token]] = set()
+        self._kept: set[tuple[str, str, str]] = set()  # replica, what, about what: what words of it may rest on
         self._gates: dict[str, int] = {}
         self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed or was full with the gate open, until it shows the gate closed
 
@@ -67,9 +90,15 @@ class AckDurable(InvariantChecker):
             if self._gates.get(fact.node, CLOSED) != CLOSED:
                 self._ajar.setdefault(fact.node, (index, fact.at_ns))
         elif fact.kind == "token-promised":
-            self._promised.add((fact.node, fact.body["agent"], token_of(fact.body["token"])))
+            token = token_of(fact.body["token"])
+            self._promised.add((fact.node, fact.body["agent"], token))
+            self._kept.add((fact.node, "promise", f"{fact.body['agent']} {_name(token)}"))
         elif fact.kind == "promise-sent":
             self._judge_promise(index, fact)
+        elif fact.kind == "vouched":
+            self._judge_word(index, fact)
+        elif fact.kind in _RECORDS:
+            self._kept.update((fact.node, what, about) for what, about in _RECORDS[fact.kind](fact.body))
         elif fact.kind in ("lease-granted", "effect-admitted"):
             self._judge_vouching(index, fact)
         else:
@@ -124,10 +153,20 @@ class AckDurable(InvariantChecker):
         if (fact.node, agent, token) not in self._promised:
             self.blame(f"{fact.node} told {agent} that token {token} is promised before that was durable", index)
 
+    def _judge_word(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        what, about = fact.body["what"], fact.body["about"]
+        if (fact.node, what, about) not in self._kept:
+            self.blame(f"{fact.node} gave its word ({what}: {about[:40]}) before what it rests on was durable there", index)
+
     def _judge_vouching(self, index: int, fact: Fact) -> None:
         if trouble := self._trouble(fact.node):
             did = "granted a lease" if fact.kind == "lease-granted" else "let an effect out"
             self.blame(f"{fact.node} {did} after its disk {trouble}", self._failed[fact.node], index)
+        if fact.kind == "lease-granted":
+            token = token_of(fact.body["token"])
+            if (fact.node, fact.body["agent"], token) not in self._promised:
+                self.blame(f"{fact.node} granted {fact.body['agent']} a lease under token {token}, which was not durably promised there", index)
 
     def _judge_copies(self, index: int, replica: str, held: set[str]) -> None:
         for order, told in self._told.items():

@@ -18,6 +18,7 @@ class AuthZ(InvariantChecker):
       certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys.
     - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
       in time may spread for ever. Skipped where that replica's clock was broken (T5), and where it came with what somebody made up in a peer's name.
+      By whatever clock, none is let in by a replica that has said that it doubts its own, until that is over: it cannot tell any age.
     - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
       exactly that; and what is stopped, and not merely isolated, has as many.
 
@@ -65,7 +66,12 @@ class AuthZ(InvariantChecker):
             return
         self._let_in.add(certificate)
         drafted_ns, drafted = self._drafted.get(certificate, (fact.at_ns, index))
-        if fact.node in self.run.clock_suspects or self._handed.get(fact.node) == fact.at_ns:
+        replica = self.run.node(fact.node)
+        if self._handed.get(fact.node) == fact.at_ns:
+            self.skipped += 1
+        elif replica.doubts:
+            self.blame(f"{fact.node} let certificate {certificate[:12]} in by a clock that it doubted", replica.measures_from[0], index)
+        elif fact.node in self.run.clock_suspects:
             self.skipped += 1
         elif fact.at_ns - drafted_ns > self.run.bounds.approval_ns:
             late_ms = (fact.at_ns - drafted_ns - self.run.bounds.approval_ns) // MS

@@ -83,6 +83,16 @@ class Bounds:
         residue = self.challenge_ns * MILLION // (MILLION + self.drift_ppm) if challenged else 0
         return self.lease_ns * MILLION // (MILLION - self.drift_ppm) + residue
 
+    def residue_ns(self, challenged: bool) -> int:
+        """T4: W = L (1 + rho) / (1 - rho), plus P for class C, on a replica's own clock."""
+        wait_ns = -(-self.lease_ns * (MILLION + self.drift_ppm) // (MILLION - self.drift_ppm))
+        return wait_ns + (self.challenge_ns if challenged else 0)
+
+    @property
+    def doubted_ns(self) -> int:
+        """L12: what a clock beyond the promise may run before a sidecar doubts it: two leases on that clock or on another, however it is off."""
+        return 4 * self.hard_ns
+
     @property
     def propagation_ns(self) -> int:
         """L1, L10: after the heal every signal has come everywhere by (L + 4 R + 4 gossip) / (1 - rho) + the backoff cap + the slack.

@@ -122,13 +122,16 @@ class Death(_Countdowns):
     sent in that time. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
     KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then.
 
+    An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
+    its frame says outside (V3), what cannot be verified by its body (D7).
+
     Lifted by a certificate durable at the sidecar. An instance is an order and a live process, or a KILL_FAILED; one that the run's end cuts
     short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
-    kinds = _Countdowns.kinds | {"fault-on", "fence-durable"}
+    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "prohibition-arrived"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -143,6 +146,10 @@ class Death(_Countdowns):
         if fact.kind == "fault-on":
             if fact.body["what"] == "unkillable":
                 self._undying.update(agent_of(node) for node in fact.body["target"])
+        elif fact.kind == "prohibition-arrived":
+            agent, order = agent_of(fact.node), self.run.orders.get(fact.body["order"])
+            if order is not None and fact.body["sender"] in self.run.cell_of(agent).replicas and not self.run.lifted(order, agent):
+                self._start(agent, order, index, fact.at_ns)
         elif fact.kind == "fence-durable":
             key = (fact.body["agent"], fact.body["sink"])
             self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
@@ -183,8 +190,11 @@ class Escalate(_Countdowns):
     from when it was healed, with everybody or with a core alone, or last started or resumed. It owes that if it had promised
     the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
-    Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, or an
-    order, an agent and an untouched replica.
+    And no replica escalates sooner than G + slack, on its own clock, since it learned the order, started, or last began or ceased to doubt that
+    clock: what may still be finished is not killed.
+
+    Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, an
+    order, an agent and an untouched replica, or an escalation.
     """
 
     invariant = "L3"
@@ -214,6 +224,7 @@ class Escalate(_Countdowns):
             return
         if fact.kind == "escalated":
             self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
+            self._judge_child(index, fact)
             return
         if fact.kind == "token-promised":
             self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
@@ -226,6 +237,18 @@ class Escalate(_Countdowns):
             self._stopped_ns.setdefault(agent, fact.at_ns)
             self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
+
+    def _judge_child(self, index: int, fact: Fact) -> None:
+        """All by the replica's own clock, so that no drift or fault of it needs an exemption."""
+        node, order = self.run.node(fact.node), self.run.orders.get(fact.body["parent"])
+        learned = node.known.get(fact.body["parent"])
+        if order is None or learned is None or fact.node in self.run.custody:
+            return
+        self.examined += 1
+        due_ns, waited_ns = order.time_to_stop_ns(self.run.bounds) + self.run.bounds.slack_ns, node.measured_ns(learned, fact.clock_ns)
+        if waited_ns < due_ns:
+            why = f"{fact.node} escalated {order.severity} {order.order[:12]} after {waited_ns} ns on its clock; {due_ns} ns are given"
+            self.blame(why, learned.index, index)
 
     def settle(self) -> None:
         super().settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import CLOSED, NEW, agent_of, gate_of
+from harness.checkers.words import CLOSED, NEW, agent_of, gate_of, life_of
 from harness.history import Fact
 
 READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
@@ -17,15 +17,19 @@ class Version(InvariantChecker):
     refused: until the sidecar learns the order (from then on S3 judges), or it is lifted, or no replica knows it any more, or the sidecar's
     process ends. An instance is such an arrival.
 
+    And what a sidecar enforces beside the orders that it has read (``floor-held``) is at least what it said before of the same reason, until that is
+    over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life.
+
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
 
     invariant = "S22"
     title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
-    kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed"})
+    kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed", "node-started", "floor-held", "floor-dropped"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self._floors: dict[str, dict[str, tuple[int, int, int]]] = {}  # agent -> {reason: gate, life, index of that fact}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
 
     def see(self, index: int, fact: Fact) -> None:
@@ -35,11 +39,29 @@ class Version(InvariantChecker):
                 self.examined += 1
                 unread = fact.body["how"] != "under a new key"
                 self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
-        elif fact.kind == "node-crashed":
-            if self._pending and fact.node.startswith("sidecar/"):
+        elif fact.kind in ("node-crashed", "node-started"):
+            if fact.node.startswith("sidecar/"):
+                self._floors.pop(agent_of(fact.node), None)
                 self._pending.pop(agent_of(fact.node), None)
+        elif fact.kind == "floor-held":
+            self._floor(index, fact)
+        elif fact.kind == "floor-dropped":
+            self._floors.get(fact.body["agent"], {}).pop(fact.body["reason"], None)
         elif fact.body["agent"] in self._pending:
             self._judge(index, fact, self._pending[fact.body["agent"]])
+
+    def _floor(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        agent, reason = fact.body["agent"], fact.body["reason"]
+        gate, life = gate_of(fact.body["gate"]), life_of(fact.body["life"])
+        held = self._floors.setdefault(agent, {})
+        before = held.get(reason, (gate, life, index))
+        if gate < before[0] or life < before[1]:
+            self.blame(f"{fact.node} enforces less for the same reason ({reason[:40]}) than it did", before[2], index)
+        held[reason] = (gate, life, index)
+        for each in held.values():
+            if gate_of(fact.body["all"][0]) < each[0] or life_of(fact.body["all"][1]) < each[1]:
+                self.blame(f"{fact.node} enforces less for all reasons together than for one of them", each[2], index)
 
     def _judge(self, index: int, fact: Fact, pending: dict[str, tuple[int, bool]]) -> None:
         agent = fact.body["agent"]

@@ -26,6 +26,9 @@ class OneIncarnation(InvariantChecker):
     STOPPED evidence), or fenced at every sink of the agent, all of class F, or past its last lease by T4, that is L/(1-rho) of real time
     (plus P for class C) after the request of the last round in which it got a quorum.
 
+    And every class F sink of the agent holds a fence at its token, or above, before a process starts under it: what the start asks about and finds
+    absent has to stay so (D9).
+
     And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
     grants no lease to a lower one.
 
@@ -158,6 +161,9 @@ class OneIncarnation(InvariantChecker):
         self.examined += 1
         predecessor, predecessor_index = self._started.get(agent, (NO_TOKEN, index))
         self._started[agent] = (token, index)
+        open_ = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
+        if open_ and not any(sink in self.run.custody for sink in open_):
+            self.blame(f"{fact.node} started {agent} under token {token}, and {open_[0]} held no fence at it", index)
         leased = self._leased.get((agent, predecessor))
         if predecessor == NO_TOKEN or leased is None or (agent, predecessor) in self._stopped or self._fenced(agent, predecessor):
             return

@@ -6,22 +6,44 @@ Leases are worked out again from requests and grants (`rounds`); the sidecar's o
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.words import agent_of, token_of
+from harness.checkers.run import Run
+from harness.checkers.words import CLOSED, OPEN, agent_of, token_of
 from harness.history import Fact
 
 
 class LeaseSound(InvariantChecker):
     """S19 (D3). Every admission lies, on the sidecar's own clock, not after s_r + the least of q grants of one round of the same token and
-    instance; and no lease that a sidecar believes to hold (``lease-opened``) reaches further than that. An instance is either.
+    instance; and no lease that a sidecar believes to hold (``lease-opened``) reaches further than that. An instance is either, or a grant against
+    an order.
+
+    And no replica grants more than what it knows leaves: nothing against an uncovered order that closes the gate; under a soft one no longer than its
+    grace since this replica learned it, on its own clock, and nothing if it learned it before it last started, or doubted its clock (D4, T5).
+
+    And whoever has said that he doubts his clock neither grants by it nor admits anything, until that is over (T5).
+
+    And a lease counts only grants whose content is complete: for each of q of them, the sidecar knows every order against its agent that the replica
+    knew when it granted, or a certificate for it, by the step in which the lease opens. One that nobody outlived reading is known well enough.
 
     All on one clock, so that drift and clock faults need no exemption. Tightness: time since s_r, beside the length of the lease.
     """
 
     invariant = "S19"
     title = "LeaseSound: every open instant lies inside a quorum lease counted from the send of its own request"
-    kinds = frozenset({"effect-admitted", "lease-opened"})
+    kinds = frozenset({"effect-admitted", "lease-opened", "lease-granted", "order-quarantined"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._quarantined: set[tuple[str, str]] = set()
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "lease-granted":
+            self._grant(index, fact)
+            return
+        if fact.kind == "order-quarantined":
+            self._quarantined.add((fact.node, fact.body["order"]))
+            return
+        if fact.kind == "lease-opened":
+            self._content(index, fact)
         self.examined += 1
         agent, token = fact.body["agent"], token_of(fact.body["token"])
         if fact.kind == "lease-opened":
@@ -33,10 +55,45 @@ class LeaseSound(InvariantChecker):
             self.blame(f"{fact.node} {what} without {self.run.cell_of(agent).quorum} grants of one round under its token", index)
             return
         until_ns, round_ = best
+        node = self.run.node(fact.node)
+        if fact.kind == "effect-admitted" and node.doubts:
+            self.blame(f"{fact.node} {what} by a clock that it doubted", node.measures_from[0], index)
         if fact.kind == "effect-admitted":
             self.measure(reaches_ns - round_.sent_ns, until_ns - round_.sent_ns)
         if reaches_ns > until_ns:
             self.blame(f"{fact.node} {what} {reaches_ns - until_ns} ns beyond the end of its best quorum lease", *round_.proof(), index)
+
+    def _content(self, index: int, fact: Fact) -> None:
+        round_, node = self.run.rounds.of(fact.body["agent"], fact.body["nonce"]), self.run.node(fact.node)
+        if round_ is None or fact.node in self.run.custody:
+            return
+        lacking = [
+            (grant.index, order)
+            for grant in round_.grants.values()
+            for order in grant.known
+            if order not in node.known and order not in node.lifted and (fact.node, order) not in self._quarantined
+        ]
+        whole = len(round_.grants) - len({granted for granted, _ in lacking})
+        if lacking and whole < self.run.cell_of(fact.body["agent"]).quorum:
+            granted, order = lacking[0]
+            why = f"{fact.node} counts a grant of a replica that knew order {order[:12]}, and has not learned it"
+            self.blame(why, self.run.orders[order].first_index, granted, index)
+
+    def _grant(self, index: int, fact: Fact) -> None:
+        node, agent = self.run.node(fact.node), fact.body["agent"]
+        if node.doubts:
+            self.blame(f"{fact.node} granted {agent} a lease by a clock that it doubted", node.measures_from[0], index)
+        if not node.known or fact.node in self.run.custody:
+            return
+        for order, learned in self.run.in_force(node, agent):
+            if order.gate == OPEN:
+                continue
+            self.examined += 1
+            unknown = order.gate == CLOSED or learned.index < node.measures_from[0]
+            left_ns = 0 if unknown else max(0, order.grace_ns - (fact.clock_ns - learned.clock_ns))
+            if int(fact.body["len_ns"]) > left_ns:
+                why = f"{fact.node} granted {agent} {fact.body['len_ns']} ns under {order.severity} {order.order[:12]}, which leaves {left_ns} ns"
+                self.blame(f"{why} by what this replica can know", learned.index, index)
 
 
 class BootClosed(InvariantChecker):

@@ -25,6 +25,7 @@ class Policy(InvariantChecker):
       policy in force there, and no more than one rollout after that of its draft.
     - Once a canary has by itself made more stops than its guard, known at a replica, that replica has rolled it back when liveness is due; and no
       guard rolls back what has not.
+    - A request is over once an order that was made of it is lifted at a replica: that replica makes no other order of it.
     - What comes into force at a replica is durable there, and of two rollouts of one number, made apart, it is the one that goes back.
 
     A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
@@ -47,6 +48,7 @@ class Policy(InvariantChecker):
         self._rollouts: dict[str, tuple[int, str, int, str]] = {}  # rollout -> seq, stage, guard, canary
         self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
         self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
+        self._made: dict[str, dict[str, int]] = {}  # request -> orders that decisions on it made, with the index of the first decision
         self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
         self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
         self._learned: set[str] = set()  # certificates that any replica took in
@@ -90,9 +92,22 @@ class Policy(InvariantChecker):
                 self.blame(f"{what} and allowed what the stable policy does not", index)
         elif stable_allowed and (not allowed or gate < stable_gate or life < stable_life):
             self.blame(f"{what}, less severely than the stable policy does", index)
+        if body["action"] == "order" and body["order"]:
+            self._made_of(what, index, fact)
         if body["raised"] and body["order"]:
             self._raised[body["order"]] = ((body["seq"], body["canary"]), index)
             self._known.setdefault(fact.node, set()).add(body["order"])
+
+    def _made_of(self, what: str, index: int, fact: Fact) -> None:
+        """What was lifted is asked for anew, not completed or decided again. Another stop under the same name is no part of it."""
+        made, order = self._made.setdefault(fact.body["request"], {}), self.run.orders.get(fact.body["order"])
+        covered = self.run.node(fact.node).covered
+        for earlier, decided in made.items():
+            other = self.run.orders.get(earlier)
+            alike = order is not None and other is not None and (order.tenant, order.scope) == (other.tenant, other.scope)
+            if alike and earlier != fact.body["order"] and earlier in covered:
+                self.blame(f"{what} anew, though order {earlier[:12]} of that request had been lifted there", decided, covered[earlier], index)
+        made.setdefault(fact.body["order"], index)
 
     def _under_one_rollout(self, what: str, index: int, fact: Fact) -> None:
         seq, policy, canary = fact.body["seq"], fact.body["policy"], fact.body["canary"]

@@ -1,4 +1,4 @@
-"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L11."""
+"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L12."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from harness.checkers.acknowledged import AckDurable
 from harness.checkers.audit import AuditComplete
 from harness.checkers.authority import AuthZ
 from harness.checkers.checker import Checker
+from harness.checkers.clock_doubt import Doubt
 from harness.checkers.death import Death, Escalate
 from harness.checkers.delivery import Convergence, Delivery
 from harness.checkers.determinism import Determinism
@@ -32,7 +33,7 @@ _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
     NoExpiry, FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
-    InDoubt, Convergence, StandbyLimit,
+    InDoubt, Convergence, StandbyLimit, Doubt,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -84,6 +84,10 @@ class Rounds:
             if key not in best or best[key][0] < until_ns:
                 best[key] = (until_ns, round_)
 
+    def of(self, agent: str, nonce: str) -> Round | None:
+        """A round of this start of the agent's sidecar."""
+        return self._rounds.get(agent, {}).get(nonce)
+
     def best(self, agent: str, token: Token, instance: str) -> tuple[int, Round] | None:
         """The latest end of a lease that the token and instance held since their sidecar started, with its round."""
         return self._best.get(agent, {}).get((token, instance))

@@ -84,6 +84,8 @@ class Run:
             "disk-failed": self._disk_failed,
             "disk-full": self._disk_full,
             "disk-freed": self._disk_full,
+            "clock-suspected": self._clock_doubted,
+            "clock-trusted": self._clock_doubted,
             "lease-requested": self._lease_requested,
             "lease-granted": self._lease_granted,
             "process-started": self._process_started,
@@ -271,8 +273,8 @@ class Run:
 
     def _node_started(self, index: int, fact: Fact) -> None:
         node = self.node(fact.node)
-        node.up, node.paused, node.disk_failed, node.disk_full = True, False, False, False
-        node.boot, node.instance = fact.body["boot"], fact.body["instance"]
+        node.up, node.paused, node.disk_failed, node.disk_full, node.doubts = True, False, False, False, False
+        node.boot, node.instance, node.measures_from = fact.body["boot"], fact.body["instance"], (index, fact.clock_ns)
         node.started_index, node.started_ns, node.since_ns = index, fact.at_ns, fact.at_ns
         node.revision += 1
         if fact.node.startswith("sidecar/"):
@@ -301,6 +303,10 @@ class Run:
         node = self.node(fact.node)
         node.paused, node.since_ns = False, fact.at_ns
         self._disturb(index, fact)
+
+    def _clock_doubted(self, index: int, fact: Fact) -> None:
+        node = self.node(fact.node)
+        node.doubts, node.measures_from = fact.kind == "clock-suspected", (index, fact.clock_ns)
 
     def _disk_failed(self, index: int, fact: Fact) -> None:
         self.node(fact.node).disk_failed = True

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.subjects import Order
-from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, token_of
+from harness.checkers.subjects import Learned, Order
+from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
 from harness.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
@@ -18,6 +18,20 @@ class _Declared:
     order: str
     token: Token
     index: int
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """A replica believes its clock from ``start_ns`` on, by that clock, until ``end``, if that has come: indices of facts, and readings."""
+
+    index: int
+    start_ns: int
+    end: tuple[int, int] | None = None
+
+    def measured_ns(self, learned: Learned, index: int, now_ns: int) -> int:
+        """How long it measured the wait for an order."""
+        ended, end_ns = self.end or (index, now_ns)
+        return 0 if learned.index > ended else end_ns - (learned.clock_ns if learned.index > self.index else self.start_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +49,26 @@ class HonestStatus(InvariantChecker):
     - a count of copies never exceeds the replicas that made the order durable, and EFFECTIVE means k of them;
     - an evidence stage stands on evidence sent by that agent's sidecar, for that token; evidence names the latest start, or a later token that
       came to nothing; STOPPED_* evidence stands on a process tree that is gone;
-    - an order that leaves the process alive is shown as STOPPED_* only if another order ends it;
+    - an order that leaves the process alive is shown as STOPPED_*, or presumed so, only if another order ends it;
     - FENCED means that every class F sink of the agent durably holds a fence at or above that token;
     - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
       class C sink, on their own clocks since they learned the order and without a restart in between: L/(1-rho) of real time at the
       least; after it nothing is admitted under that token or a lower one while the order is uncovered.
 
+    - a replica that says it has outwaited all leases against an order has done so by its own clock: W, and P where there is a class C sink, at a
+      stretch, since it learned the order, started, and last began or ceased to doubt that clock;
+
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
       that a certificate covers.
 
-    An instance is a status, evidence, declaration or draft. T4 is skipped where a clock that it leans on was broken (T5).
+    An instance is a status, evidence, declaration, wait or draft. T4 is skipped where a clock that it leans on was broken (T5).
     """
 
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
-                       "draft-sent"})  # fmt: skip
+                       "draft-sent", "vouched", "clock-suspected", "clock-trusted", "node-started"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -59,6 +76,7 @@ class HonestStatus(InvariantChecker):
         self._fences: dict[tuple[str, str], Token] = {}
         self._declared: dict[str, list[_Declared]] = {}
         self._resumes: dict[str, _Resume] = {}
+        self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
             "order-status": self._order_status,
             "cell-status": self._cell_status,
@@ -69,6 +87,10 @@ class HonestStatus(InvariantChecker):
             "effect-admitted": self._admitted,
             "resume-requested": self._resume_requested,
             "draft-sent": self._draft_sent,
+            "vouched": self._vouched,
+            "node-started": self._clock_begins,
+            "clock-trusted": self._clock_begins,
+            "clock-suspected": self._clock_ends,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -127,8 +149,10 @@ class HonestStatus(InvariantChecker):
             open_sinks = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
             if open_sinks:
                 self.blame(f"told FENCED of {agent}, and {open_sinks[0]} holds no such fence", index)
-        elif stage == "PRESUMED_STOPPED" and not any(declared.order == identity for declared in self._declared.get(agent, ())):
-            self.blame(f"told PRESUMED_STOPPED of {agent}, which no replica declared", index)
+        elif stage == "PRESUMED_STOPPED":
+            if not any(declared.order == identity for declared in self._declared.get(agent, ())):
+                self.blame(f"told PRESUMED_STOPPED of {agent}, which no replica declared", index)
+            self._judge_isolation(index, agent, identity, stage)
 
     def _judge_isolation(self, index: int, agent: str, identity: str, stage: str) -> None:
         order = self.run.orders.get(identity)
@@ -174,6 +198,35 @@ class HonestStatus(InvariantChecker):
                 and not (self._clocks_broken(agent) or self.run.quorums_forget)
             ):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
+
+    def _clock_begins(self, index: int, fact: Fact) -> None:
+        if is_replica(fact.node):
+            stretches = self._stretches.setdefault(fact.node, [])
+            if fact.kind == "node-started":
+                stretches.clear()
+            stretches.append(_Stretch(index, fact.clock_ns))
+
+    def _clock_ends(self, index: int, fact: Fact) -> None:
+        if self._stretches.get(fact.node):
+            self._stretches[fact.node][-1].end = (index, fact.clock_ns)
+
+    def _vouched(self, index: int, fact: Fact) -> None:
+        """All by one clock, so that no drift or fault of it needs an exemption."""
+        order, node = self.run.orders.get(fact.body["about"]), self.run.node(fact.node)
+        learned = node.known.get(fact.body["about"])
+        if fact.body["what"] != "wait" or order is None or learned is None or fact.node in self.run.custody:
+            return
+        agents = [agent for agent in order.agents if fact.node in self.run.cell_of(agent).replicas]
+        if not agents:
+            return
+        self.examined += 1
+        bounds = self.run.bounds
+        wait_ns = bounds.residue_ns(challenged=any(self.run.sinks_of(agent, "C") for agent in agents))
+        waited_ns = max((each.measured_ns(learned, index, fact.clock_ns) for each in self._stretches.get(fact.node, ())), default=wait_ns)
+        self.measure(wait_ns, waited_ns)
+        if waited_ns < wait_ns:
+            why = f"{fact.node} said that it had outwaited all leases against {order.order[:12]}, and its clock had measured"
+            self.blame(f"{why} {waited_ns} ns at a stretch; T4 needs {wait_ns} ns", learned.index, index)
 
     def _resume_requested(self, _index: int, fact: Fact) -> None:
         kind, value = fact.body["scope"]

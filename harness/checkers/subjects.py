@@ -104,7 +104,8 @@ class Node:
     """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here.
 
     ``lives``: (start, end) of its processes that have ended; ``started_ns``: when it last started; ``since_ns``: since when it has run without
-    a break, that is since a start or the end of a pause.
+    a break, that is since a start or the end of a pause. ``doubts``: it does not believe its own clock. ``measures_from``: the fact, and what its
+    clock read then, from which on that clock measures: what came before its start, or before a doubt began or ended, was measured on none (T5).
     """
 
     node: str
@@ -117,6 +118,8 @@ class Node:
     since_ns: int = 0
     disk_failed: bool = False
     disk_full: bool = False
+    doubts: bool = False
+    measures_from: tuple[int, int] = (-1, 0)
     known: dict[str, Learned] = field(default_factory=dict)
     uncertain: dict[str, Learned] = field(default_factory=dict)
     durable: dict[str, int] = field(default_factory=dict)
@@ -125,6 +128,11 @@ class Node:
     lifted: dict[str, int] = field(default_factory=dict)
     revision: int = 0
     lives: list[tuple[int, int]] = field(default_factory=list)
+
+    def measured_ns(self, learned: Learned, now_ns: int) -> int:
+        """For how long, at most, it has known an order by a clock that counts."""
+        index, since_ns = self.measures_from
+        return now_ns - (learned.clock_ns if learned.index > index else since_ns)
 
     @property
     def works(self) -> bool:

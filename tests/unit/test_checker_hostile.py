@@ -110,3 +110,53 @@ def test_s26_an_order_kills_its_reader_three_times_at_the_most(deaths: int, verd
     finding = story.judged("S26")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == tuple(died)
+
+
+def floor(story: Story, gate: str, life: str, reason: str = "unread, of replica/1", together: tuple[str, str] | None = None) -> int:
+    return story.say("floor-held", SIDECAR, agent="acme/1", reason=reason, gate=gate, life=life, all=list(together or (gate, life)))
+
+
+@pytest.mark.parametrize(
+    ("life", "dropped", "verdict"), [("KILL", False, Verdict.VALID), ("STOP", False, Verdict.INVALID), ("STOP", True, Verdict.VALID)]
+)
+def test_s22_what_is_enforced_unread_does_not_shrink_before_it_is_over(life: str, dropped: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    first = floor(story, "CLOSED", "KILL")
+    if dropped:
+        story.say("floor-dropped", SIDECAR, agent="acme/1", reason="unread, of replica/1")
+    second = floor(story, "CLOSED", life)
+    finding = story.judged("S22")
+    assert (finding.verdict, finding.examined) == (verdict, 2)
+    assert verdict is Verdict.VALID or finding.witness == (first, second)
+
+
+@pytest.mark.parametrize(("together", "verdict"), [(("CLOSED", "STOP"), Verdict.VALID), (("CLOSED", "ALIVE"), Verdict.INVALID)])
+def test_s22_all_reasons_together_are_no_less_than_each(together: tuple[str, str], verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    first = floor(story, "CLOSED", "STOP")
+    second = floor(story, "CLOSED", "ALIVE", "unread, of replica/2", together)
+    finding = story.judged("S22")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (first, second)
+
+
+def test_s22_a_new_start_has_no_floor_to_keep() -> None:
+    story = Story()
+    story.start_all()
+    floor(story, "CLOSED", "KILL")
+    story.crash(SIDECAR)
+    story.start(SIDECAR, instance="b")
+    floor(story, "CLOSED", "ALIVE")
+    assert story.judged("S22").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("how", "after_s", "verdict"), [("unknown major version 2", 2, Verdict.VALID), ("under a new key", 9, Verdict.INVALID)])
+def test_l2_a_kill_that_could_not_be_read_or_verified_is_carried_out(how: str, after_s: int, verdict: Verdict) -> None:
+    story, arrival = arrived("HARD", how)
+    story.at(after_s * SECOND)
+    reaped = story.reap()
+    finding = story.judged("L2")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (arrival, reaped)

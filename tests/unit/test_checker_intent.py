@@ -315,3 +315,30 @@ def test_what_a_crash_took_before_it_was_durable_has_not_expired() -> None:
     story.recover("replica/1", [])
     story.intent("replica/1", [])
     assert story.judged("S25").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("since", "sound"), [("clock-suspected", False), ("clock-trusted", True), ("restart", True)])
+def test_s13_nothing_is_let_in_by_a_clock_that_is_doubted(since: str, sound: bool) -> None:
+    story = Story(approval_ns=VALID_NS)
+    story.start_all()
+    story.fault("clock-drift", "replica/1")
+    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    doubted = story.say("clock-suspected", "replica/1", peers=["replica/2", "replica/3"])
+    if since == "clock-trusted":
+        story.say("clock-trusted", "replica/1")
+    elif since == "restart":
+        story.crash("replica/1")
+        story.start("replica/1", instance="b")
+    taken = story.certify("replica/1", "c1", "o1") - 1
+    finding = story.judged("S13")
+    assert finding.verdict is (Verdict.VALID if sound else Verdict.INVALID), finding.why
+    assert sound or finding.witness == (doubted, taken)
+
+
+def test_s13_what_a_peer_had_let_in_may_be_taken_in_by_whoever_doubts_his_clock() -> None:
+    story = Story(approval_ns=VALID_NS)
+    story.start_all()
+    story.say("clock-suspected", "replica/1", peers=["replica/2", "replica/3"])
+    story.certify("replica/2", "c1", "o1")
+    story.certify("replica/1", "c1", "o1")
+    assert story.judged("S13").verdict is Verdict.VALID

@@ -180,3 +180,100 @@ def test_grace_starts_anew_for_an_order_that_a_crash_forgot() -> None:
     deadline(story, SECOND + GRACE_NS)
     story.learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
     assert story.judged("S18").verdict is Verdict.VALID
+
+
+# -- S19: what a replica may grant
+
+
+ONE = "replica/1"
+
+
+def under(story: Story, severity: str = "SOFT") -> int:
+    story.start_all()
+    return story.at(SECOND).learn(ONE, "o1", severity, grace_ns=GRACE_NS)
+
+
+@pytest.mark.parametrize(("more_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_under_a_soft_order_a_replica_grants_what_is_left_of_its_grace(more_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    learned = under(story)
+    story.at(5 * SECOND)
+    granted = story.grant(ONE, len_ns=GRACE_NS - 4 * SECOND + more_ns)
+    finding = story.judged("S19")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (learned, granted)
+
+
+@pytest.mark.parametrize("severity", ["ISOLATE", "QUIESCE", "HARD"])
+def test_against_an_order_that_closes_the_gate_a_replica_grants_nothing(severity: str) -> None:
+    story = Story()
+    learned = under(story, severity)
+    assert story.grant("replica/2"), "who has not heard of it may"
+    granted = story.grant(ONE, len_ns=1)
+    assert story.judged("S19").witness == (learned, granted)
+
+
+@pytest.mark.parametrize("breaks", ["restart", "clock-trusted"])
+def test_what_passed_of_a_grace_before_a_start_or_a_doubt_nobody_knows(breaks: str) -> None:
+    story = Story()
+    learned = under(story)
+    story.keep(ONE, "o1")
+    if breaks == "restart":
+        story.crash(ONE)
+        story.start(ONE, instance="b")
+    else:
+        story.say(breaks, ONE)
+    granted = story.grant(ONE, len_ns=1)
+    assert story.judged("S19").witness == (learned, granted)
+
+
+def test_a_lifted_order_keeps_nobody_from_granting() -> None:
+    story = Story()
+    under(story, "HARD")
+    story.certify(ONE, "c1", "o1")
+    story.grant(ONE)
+    assert story.judged("S19").verdict is Verdict.VALID
+
+
+def test_grants_that_lack_the_same_order_are_no_quorum_however_many_they_are() -> None:
+    story = Story()
+    under(story)
+    story.learn("replica/2", "o1", "SOFT", grace_ns=GRACE_NS)
+    story.ask()
+    story.grant(ONE, len_ns=GRACE_NS)
+    story.grant("replica/2", len_ns=GRACE_NS)
+    story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=FIRST, until_ns=6 * SECOND)
+    assert story.judged("S19").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("learned", "whole", "verdict"), [
+    (False, False, Verdict.INVALID), (True, False, Verdict.VALID), (False, True, Verdict.VALID),
+])  # fmt: skip
+def test_a_lease_counts_only_grants_whose_orders_the_sidecar_has_learned(learned: bool, whole: bool, verdict: Verdict) -> None:
+    story = Story()
+    first = under(story)
+    story.ask()
+    granted = story.grant(ONE, len_ns=GRACE_NS)
+    for replica in ("replica/2", "replica/3")[: 2 if whole else 1]:
+        story.grant(replica, len_ns=GRACE_NS)
+    if learned:
+        story.learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    opened = story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=FIRST, until_ns=6 * SECOND)
+    finding = story.judged("S19")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (first, granted, opened)
+
+
+@pytest.mark.parametrize("who", [ONE, SIDECAR])
+@pytest.mark.parametrize("over", [False, True])
+def test_nobody_measures_by_a_clock_that_he_doubts(who: str, over: bool) -> None:
+    story = Story()
+    story.start_all()
+    story.lease()
+    doubted = story.say("clock-suspected", who, peers=["replica/2", "replica/3"])
+    if over:
+        story.say("clock-trusted", who)
+    acted = story.grant(ONE) if who == ONE else story.admit()
+    finding = story.judged("S19")
+    assert finding.verdict is (Verdict.VALID if over else Verdict.INVALID)
+    assert over or finding.witness == (doubted, acted)

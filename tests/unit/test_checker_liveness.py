@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
@@ -200,13 +202,31 @@ def escalation(escalated_ns: int | None) -> Story:
     return story
 
 
+SLACK_NS = BOUNDS.slack_ns
 ESCALATION_NS = BOUNDS.escalation_ns(GRACE_NS)
 
 
 @pytest.mark.parametrize(("escalated_ns", "verdict"), [(ESCALATION_NS, Verdict.VALID), (ESCALATION_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)])
 def test_an_untouched_replica_escalates_in_time(escalated_ns: int | None, verdict: Verdict) -> None:
     finding = escalation(escalated_ns).at(60 * SECOND).end().judged("L3")
-    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert (finding.verdict, finding.examined) == (verdict, 1 if escalated_ns is None else 2)
+
+
+@pytest.mark.parametrize(("early_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+@pytest.mark.parametrize("anew", ["", "node-started", "clock-trusted"])
+def test_no_replica_escalates_before_the_grace_and_the_slack_are_over_by_its_own_clock(early_ns: int, verdict: Verdict, anew: str) -> None:
+    story = escalation(None)
+    learned, since_ns = len(story.facts) - 1, 1
+    if anew:
+        since_ns = story.at(3 * SECOND).at_ns
+        story.crash("replica/1") if anew == "node-started" else None
+        fields: dict[str, Any] = {"boot": "boot-1", "instance": "b", "records": 1} if anew == "node-started" else {}
+        story.say(anew, "replica/1", **fields)
+        story.recover("replica/1", ["o1"])
+    child = story.at(since_ns + GRACE_NS + SLACK_NS - early_ns).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    finding = story.judged("L3")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (learned, child)
 
 
 @pytest.mark.parametrize("excuse", ["stopped", "touched", "covered", "killed", "too early to say"])

@@ -222,3 +222,35 @@ def test_a_certificate_against_the_policy_in_force(ruling: list[Any], seq: int, 
         story.blamed(why, decided, taken)
     else:
         assert story.judged("S21").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("lifted_at", "request_", "sound"), [(ONE, "req", False), (TWO, "req", True), (ONE, "another", True)])
+def test_a_request_whose_order_was_lifted_makes_no_other(lifted_at: str, request_: str, sound: bool) -> None:
+    story = Policies()
+    story.start_all()
+    story.learn(ONE, "o1", "ISOLATE")
+    first = story.decide(ONE, order="o1")
+    story.decide(ONE, action="resume", order="c1")
+    story.certify(ONE, "c1", "o1")
+    lifted = len(story.facts) - 1
+    if lifted_at != ONE:
+        story.learn(lifted_at, "o1", "ISOLATE")
+    decider = TWO if lifted_at == TWO else ONE
+    story.learn(decider, "o2", "HARD")
+    again = story.decide(decider, order="o2", request=request_)
+    if sound:
+        assert story.judged("S21").verdict is Verdict.VALID, story.judged("S21").why
+    else:
+        story.blamed("of that request had been lifted there", first, lifted, again)
+
+
+def test_one_name_for_stops_of_two_scopes_is_two_requests() -> None:
+    story = Policies()
+    story.start_all()
+    story.learn(ONE, "o1", "ISOLATE")
+    story.decide(ONE, order="o1")
+    story.decide(ONE, action="resume", order="c1")
+    story.certify(ONE, "c1", "o1")
+    story.learn(ONE, "o2", "HARD", scope=("tenant", "acme"))
+    story.decide(ONE, order="o2")
+    assert story.judged("S21").verdict is Verdict.VALID

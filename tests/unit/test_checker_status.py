@@ -189,15 +189,31 @@ def test_nothing_is_admitted_under_a_token_after_a_higher_one_was_opened() -> No
     assert story.judged("S8").witness == (opened, admission)
 
 
+def fenced_start(story: Story, token: list[Any]) -> int:
+    story.fence(token)
+    return story.spawn(token)
+
+
 def started_again(story: Story, at_ns: int) -> int:
-    return story.at(at_ns).spawn(SECOND_START)
+    return fenced_start(story.at(at_ns), SECOND_START)
+
+
+@pytest.mark.parametrize(("fenced", "verdict"), [(SECOND_START, Verdict.VALID), (FIRST, Verdict.INVALID)])
+def test_a_process_starts_when_every_sink_is_fenced_at_its_token(fenced: list[Any], verdict: Verdict) -> None:
+    story = Story(sinks={LEDGER: "F", "sink/acme/archive": "F"})
+    story.fence(SECOND_START)
+    story.fence(fenced, "sink/acme/archive")
+    started = story.spawn(SECOND_START)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (started,)
 
 
 @pytest.mark.parametrize(("waited_ns", "verdict"), [(WAIT_NS, Verdict.VALID), (WAIT_NS - 1, Verdict.INVALID)])
 def test_a_successor_waits_for_the_last_lease_of_its_predecessor(waited_ns: int, verdict: Verdict) -> None:
     story = Story()
     asked, _, _ = story.lease()
-    first = story.spawn(FIRST)
+    first = fenced_start(story, FIRST)
     second = started_again(story, waited_ns)
     finding = story.judged("S8")
     assert finding.verdict is verdict
@@ -206,9 +222,9 @@ def test_a_successor_waits_for_the_last_lease_of_its_predecessor(waited_ns: int,
 
 @pytest.mark.parametrize("proof", ["reaped", "evidence", "fenced"])
 def test_proof_or_fences_spare_the_wait(proof: str) -> None:
-    story = Story(sinks={LEDGER: "F"})
+    story = Story(sinks={LEDGER: "F", BANK: "U"} if proof != "fenced" else {LEDGER: "F"})
     story.lease()
-    story.spawn(FIRST)
+    fenced_start(story, FIRST)
     if proof == "reaped":
         story.reap(FIRST)
     elif proof == "evidence":
@@ -304,3 +320,55 @@ def test_a_proof_of_an_earlier_start_proves_nothing_of_this_one() -> None:
     assert story.judged("S20").verdict is Verdict.VALID
     proof = story.prove("o1", "GATE_CLOSED", FIRST)
     assert story.judged("S20").witness == (started, proof)
+
+
+# -- a wait, by the clock of who waits
+
+OWN_NS = 5 * SECOND * 12 // 8 + SECOND // 2  # L (1 + rho) / (1 - rho) with rho = 20 %, and P
+
+
+def waiting(story: Story) -> int:
+    story.start_all()
+    learned = story.at(SECOND).learn("replica/1", "o1", "HARD", clock_ns=77)
+    story.keep("replica/1", "o1")
+    return learned
+
+
+def outwaited(story: Story, clock_ns: int) -> int:
+    return story.say("vouched", "replica/1", clock_ns=clock_ns, what="wait", about="o1")
+
+
+@pytest.mark.parametrize(("early_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_wait_is_over_by_ones_own_clock_whatever_was_broken(early_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.fault("clock-step", "replica/1")
+    learned = waiting(story)
+    said = outwaited(story, 77 + OWN_NS - early_ns)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (learned, said)
+
+
+@pytest.mark.parametrize(("before_ns", "after_ns", "verdict"), [
+    (OWN_NS, 0, Verdict.VALID), (OWN_NS - 1, OWN_NS, Verdict.VALID), (OWN_NS - 1, OWN_NS - 1, Verdict.INVALID),
+])  # fmt: skip
+def test_a_wait_is_measured_at_a_stretch_without_a_doubt(before_ns: int, after_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    learned = waiting(story)
+    story.say("clock-suspected", "replica/1", clock_ns=77 + before_ns, peers=["replica/2", "replica/3"])
+    story.say("clock-trusted", "replica/1", clock_ns=77 + before_ns + 9 * SECOND)
+    said = outwaited(story, 77 + before_ns + 9 * SECOND + after_ns)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (learned, said)
+
+
+@pytest.mark.parametrize(("after_ns", "verdict"), [(OWN_NS, Verdict.VALID), (OWN_NS - 1, Verdict.INVALID)])
+def test_a_restarted_replica_measures_its_wait_anew(after_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    waiting(story)
+    story.at(60 * SECOND).crash("replica/1")
+    started = story.say("node-started", "replica/1", clock_ns=500 * SECOND, boot="boot-1", instance="b", records=1)
+    story.recover("replica/1", ["o1"])
+    outwaited(story, 500 * SECOND + after_ns)
+    assert started and story.judged("S20").verdict is verdict

@@ -18,6 +18,7 @@ def doubled() -> Story:
     story = Story()
     story.start_all()
     story.lease()
+    story.fence(FIRST)
     story.spawn()
     story.at(CLONED_NS).say("node-cloned", SIDECAR, copy=TWIN, records=7)
     story.say("node-started", TWIN, boot="boot-2~2", instance="b", records=7)
