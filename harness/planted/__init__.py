@@ -20,6 +20,7 @@ from harness.planted import (
     transparency,
     trust,
     unnoticed,
+    unseen,
     work,
 )  # fmt: skip
 from harness.planted.bug import PlantedBug
@@ -39,6 +40,7 @@ FAMILIES = (
     work.BUGS,
     trust.BUGS,
     disks.BUGS,
+    unseen.BUGS,
     controls.CONTROLS,
 )
 

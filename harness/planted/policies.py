@@ -10,16 +10,18 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import RolloutBody, RolloutRecord, Stage
 from killswitch.core.countersigns import Countersignature
+from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Gate, OrderRequest
 from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
 from killswitch.core.replica import orders, rollouts
 from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.rollout import Answer, KnownRollout, Policies, Snapshot
-from killswitch.core.trust import Trust
+from killswitch.core.trust import Trust, may_countersign
 
 _join = rollout.join
 _learn_rollout = rollouts.learn_rollout
+_order_before = orders.order_before
 _rolled_back = rollout.rolled_back
 _resume_ruling = policy.resume_ruling
 _stop_ruling = policy.stop_ruling
@@ -114,18 +116,31 @@ def every_order_counts(state: Replica, now: Snapshot) -> int:
     return sum((each.policy_seq, each.canary_hash, each.raised) == (now.seq, canary, True) for each in decisions)
 
 
-def keys_are_keys(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> frozenset[str]:
+def keys_are_keys(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
     """Every signature that verifies is one more key; that one of them is the asker's own does not catch the eye."""
     raw = codec.unsigned(request)
-    return frozenset(
-        each.countersigner for each in signatures if trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)
-    )  # fmt: skip
+    return {each.countersigner: each for each in signatures if trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)}
 
 
-def a_mode_for_each_key(state: Replica, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> tuple[policy.Request, Answer]:
-    """A key that may approve will do, and so will the word of the client that there are several."""
-    asked = structs.replace(orders.question(state, request), asking=1 + len(signatures))
-    return asked, rollouts.decide(state, asked)
+def each_key_is_somebody(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
+    """One key, one vote; that a rotation gave somebody a second one is another matter."""
+    raw = codec.unsigned(request)
+    return {
+        each.countersigner: each for each in signatures
+        if each.countersigner != request.principal and may_countersign(trust, each.countersigner, request)
+        and trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)
+    }  # fmt: skip
+
+
+def the_client_counts(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
+    """The client has asked these people, so there are that many."""
+    return {each.countersigner: each for each in signatures}
+
+
+def completed_whatever_became_of_it(state: Replica, request: OrderRequest) -> KnownOrder | None:
+    """Two people want it stopped; that somebody lifted the isolation meanwhile is no reason not to."""
+    before = _order_before(state, request)
+    return None if before is not None and before.id in state.intent.lifted and before.severity.life < request.life else before
 
 
 def wait_for_the_others(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
@@ -162,10 +177,14 @@ BUGS = (
                ("canary-that-stops-what-is-isolated",), "easy"),
     PlantedBug("B131", "who asks for a stop countersigns it himself", {"trust:countersigners": keys_are_keys}, ("S13",),
                ("kill-that-takes-two-keys",), "easy"),
-    PlantedBug("B132", "further keys are counted and not verified", {"replica.orders:ruled": a_mode_for_each_key}, ("S13",),
+    PlantedBug("B132", "further keys are counted and not verified", {"trust:countersigners": the_client_counts}, ("S13",),
                ("kill-that-takes-two-keys",), "easy"),
     PlantedBug("B133", "a stop that takes two keys does nothing with one", {"policy:stop_ruling": wait_for_the_others}, ("S21",),
                ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B140", "a person whose key was rotated countersigns twice", {"trust:countersigners": each_key_is_somebody}, ("S13",),
+               ("two-keys-of-one-person",), "easy"),
+    PlantedBug("B141", "a stop that was lifted while people took their time to countersign it is completed",
+               {"replica.orders:order_before": completed_whatever_became_of_it}, ("S21",), ("countersigned-after-it-was-lifted",), "easy"),
     PlantedBug("B137", "of several rules that permit a stop the last one says how severe it is", {"policy:join": last_rule_wins}, ("S21",),
                ("overlapping-rules",), "easy"),
 )  # fmt: skip
