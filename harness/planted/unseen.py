@@ -12,7 +12,7 @@ from killswitch.core.events import Send
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity, View
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import NO_TOKEN, Challenge, FenceAck, LeaseRequest, Order, Query, ResumeCertificate, Token
+from killswitch.core.messages import NO_TOKEN, Challenge, FenceAck, LeaseRequest, Order, OrderBody, Query, ResumeCertificate, Scope, Token
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
@@ -161,6 +161,13 @@ def presumed_whatever_was_ordered(state: Replica, order: str, agent: str, now_ns
         orders.tell_agent(state, order, agent, greatest_token(state, agent), "PRESUMED_STOPPED")
 
 
+def whatever_holds_for_the_tenant(tenant: str, outer: Scope, body: OrderBody) -> bool:
+    """An order for everybody is one for this tenant, too."""
+    if body.scope.kind == "global":
+        return outer.kind in ("global", "tenant")
+    return body.tenant == tenant and outer.kind != "global" and (outer.kind == "tenant" or body.scope == outer)
+
+
 BUGS = (
     PlantedBug("B142", "a replica that doubts its clock lets certificates in by it", {"replica.resumes:end_here": by_a_clock_in_doubt},
                ("S13",), ("clocks-that-run-away",), "easy"),
@@ -199,4 +206,6 @@ BUGS = (
                ("sidecar-gone-in-a-drain",), "easy"),
     PlantedBug("B160", "an isolated agent is presumed stopped", {"replica.orders:declare": presumed_whatever_was_ordered}, ("S20",),
                ("waits-begun-anew-after-a-doubt",), "easy"),
+    PlantedBug("B161", "a tenant's resume lifts orders that hold for everybody", {"intent:includes": whatever_holds_for_the_tenant},
+               ("S7", "S6"), ("tenant-resumes-under-a-global-order",), "easy"),
 )  # fmt: skip
