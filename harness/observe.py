@@ -44,7 +44,7 @@ class Observer:
 
     __slots__ = (
         "_appended", "_at", "_checkpoint_lsn", "_claims", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_news", "_process",
-        "_promises", "_proofs", "_record", "_records", "_round", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
+        "_record", "_records", "_round", "_said", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
         "agent", "judge", "node", "revoked", "rulings",
     )  # fmt: skip
 
@@ -59,9 +59,8 @@ class Observer:
         self._durable = 0
         self._process: tuple[int, int, str] | None = None
         self._round = ""
-        self._proofs: set[tuple[str, str, int]] = set()  # (order, stage, token) of what this start has sent
+        self._said: dict[tuple[object, ...], None] = {}  # marks of the proofs and promises that this start has sent; empty, a third of a set
         self._cosigned: dict[str, int] = {}  # writer -> size of its last head whose cosignature this start handed out
-        self._promises: set[tuple[str, Token]] = set()  # (agent, token) that this start has promised to the asker
         self._vouched: dict[tuple[str, str], int] = {}  # (what, about whom) this start has said -> the record that it waits for at most
         self._claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
         self._checkpoint_lsn: dict[int, int] = {}
@@ -130,8 +129,7 @@ class Observer:
         self._release(self._records)
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
-        self._proofs.clear()
-        self._promises.clear()
+        self._said.clear()
         self._vouched.clear()
         self._claims = ((), ())
         self._cosigned.clear()
@@ -268,8 +266,8 @@ class Observer:
     def on_evidence(self, effect: Send, message: Evidence) -> None:
         """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
         mark = (message.order, message.stage, message.token.counter)
-        if mark not in self._proofs:
-            self._proofs.add(mark)
+        if mark not in self._said:
+            self._said[mark] = None
             fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
             self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
             self.vouch(effect, "proof", f"{message.order} {message.stage} {message.token.counter}")
@@ -281,8 +279,8 @@ class Observer:
     def on_start_reply(self, effect: Send, message: StartReply) -> None:
         """One fact for each promise, not one for each time that it is asked for again."""
         promise = (message.agent, message.token)
-        if message.granted and promise not in self._promises:
-            self._promises.add(promise)
+        if message.granted and promise not in self._said:
+            self._said[promise] = None
             self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
 
     def vouch(self, effect: Send, what: str, about: str) -> None:

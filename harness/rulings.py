@@ -47,7 +47,7 @@ class Rulings:
     """The policies and rollouts that one replica has on record, and what they come to."""
 
     def __init__(self) -> None:
-        self._texts = {_hash(DEFAULT_TEXT): DEFAULT_TEXT}
+        self._texts = {DEFAULT_HASH: DEFAULT_TEXT}
         self._rollouts: dict[str, RolloutBody] = {}
 
     def install(self, raw: bytes) -> BundleBody:
@@ -129,6 +129,9 @@ def _canonical(facts: Mapping[str, Any]) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+DEFAULT_HASH = _hash(DEFAULT_TEXT)
 
 
 # -- Cedar ---------------------------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def looks_fine(last: Sth, notice: HeadNotice) -> bool:
 
 def show_once(state: publication.Writer) -> None:
     _show(state)
-    state.publication.lagging.clear()
+    state.publication.lagging = ()
 
 
 def keep_own_stamp(last: int, heard: int, wall_ms: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -121,6 +121,9 @@ def includes(tenant: str, outer: Scope, body: OrderBody) -> bool:
     return outer.kind == "tenant" or body.scope == outer
 
 
+NOTHING: Final[frozenset[str]] = frozenset()  # one for all: most nodes never hear of a certificate
+
+
 class Intent:
     """K: every order and certificate this node ever learned. Grows only; ``version`` counts its changes."""
 
@@ -129,8 +132,8 @@ class Intent:
     def __init__(self) -> None:
         self.orders: dict[str, KnownOrder] = {}
         self.certificates: dict[str, KnownCertificate] = {}
-        self.in_force: set[str] = set()
-        self.lifted: set[str] = set()
+        self.in_force: frozenset[str] = NOTHING
+        self.lifted: frozenset[str] = NOTHING
         self.version = 0
         self._listing: dict[str, list[KnownCertificate]] = {}  # order id, known or not -> certificates in force that list it
         self._views: dict[Identity, View] = {}
@@ -145,13 +148,16 @@ class View(NamedTuple):
     digest: str
 
 
+FREE: Final = View(RUN, (), audit.digest_of(()))  # nothing in force, as for most agents at most times
+
+
 def add_order(intent: Intent, known: KnownOrder) -> bool:
     """Take an order in. False if it was known: nothing changes then."""
     if known.id in intent.orders:
         return False
     intent.orders[known.id] = known
     if is_lifted(intent, known):
-        intent.lifted.add(known.id)
+        intent.lifted |= {known.id}
     _changed(intent)
     return True
 
@@ -169,12 +175,12 @@ def put_in_force(intent: Intent, certificate: str) -> None:
     """Let a known certificate lift what it lists."""
     if certificate in intent.in_force:
         return
-    intent.in_force.add(certificate)
+    intent.in_force |= {certificate}
     known = intent.certificates[certificate]
     for order in sorted(lifts(intent, known)):
         intent._listing.setdefault(order, []).append(known)
         if order in intent.orders and is_lifted(intent, intent.orders[order]):
-            intent.lifted.add(order)
+            intent.lifted |= {order}
     _changed(intent)
 
 
@@ -193,6 +199,8 @@ def is_lifted(intent: Intent, known: KnownOrder) -> bool:
 
 def view(intent: Intent, identity: Identity) -> View:
     """What is in force for one agent. Remembered until the intent changes."""
+    if not intent.orders:
+        return FREE
     cached = intent._views.get(identity)
     if cached is None:
         uncovered = tuple(
@@ -200,7 +208,7 @@ def view(intent: Intent, identity: Identity) -> View:
             for known in sorted(intent.orders.values(), key=lambda known: known.id)
             if known.id not in intent.lifted and matches(known.body.tenant, known.body.scope, identity)
         )
-        cached = View(in_force(uncovered), uncovered, audit.digest_of(known.id for known in uncovered))
+        cached = View(in_force(uncovered), uncovered, audit.digest_of(known.id for known in uncovered)) if uncovered else FREE
         intent._views[identity] = cached
     return cached
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -75,8 +76,8 @@ class KeyedHash:
     SIZE: Final = 32
 
     def __init__(self, secret: bytes, holds: Iterable[str] | None = None) -> None:
-        self._secret = blake2b(secret, digest_size=self.SIZE).digest()
-        self._holds = None if holds is None else frozenset(holds)
+        self._secret = _as_key(secret)
+        self._holds = None if holds is None else tuple(holds)
 
     def sign(self, key: str, domain: str, content: bytes) -> bytes:
         if self._holds is not None and key.partition(SUCCESSOR)[0] not in self._holds:
@@ -96,6 +97,12 @@ class KeyedHash:
         name = key.encode()
         # The length in front keeps (key, content) pairs apart; the key of BLAKE2b makes it a MAC by itself, without HMAC.
         return blake2b(b"%d:%b%b" % (len(name), name, framed(domain, content)), key=self._secret, digest_size=self.SIZE).digest()
+
+
+@lru_cache(maxsize=1)
+def _as_key(secret: bytes) -> bytes:
+    """A secret of any length as a key of BLAKE2b: the same one for every node of a world."""
+    return blake2b(secret, digest_size=KeyedHash.SIZE).digest()
 
 
 ED25519_BYTES: Final = 32
@@ -217,7 +224,9 @@ def default_keyset(replicas: Iterable[str], sidecars: Iterable[str]) -> Keyset:
     grants: dict[str, tuple[Grant, ...]] = {"alice": (Grant(OPERATOR, everywhere),)}
     grants |= {approver: (Grant(APPROVER, everywhere),) for approver in ("bob", "carol", "dave")}
     grants |= {replica: (Grant(CONTROL_PLANE, everywhere),) for replica in replicas}
+    tenants: dict[str, tuple[str]] = {}  # of a large fleet there are few
     for sidecar in sidecars:
         agent = sidecar.removeprefix("sidecar/")
-        grants[sidecar] = (Grant(SIDECAR, (agent.partition("/")[0],), agent=agent),)
+        tenant = agent.partition("/")[0]
+        grants[sidecar] = (Grant(SIDECAR, tenants.setdefault(tenant, (tenant,)), agent=agent),)
     return Keyset(version=1, grants=grants)

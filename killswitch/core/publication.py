@@ -30,7 +30,7 @@ class Publication:
         self.tree = merkle.Tree()
         self.head: Sth | None = None
         self.shown: dict[str, int] = {}
-        self.lagging: set[str] = set()
+        self.lagging: tuple[str, ...] = ()
         self.next_ns: int | None = None  # while something is to be signed or shown
 
 
@@ -63,7 +63,7 @@ def publish(state: Writer, witnesses: tuple[str, ...], now_ns: int) -> None:
         own.next_ns = now_ns + period_ns(state.config.parameters)
         if grown:
             own.head = sign(state, published_size(state.chain), signed)
-            own.lagging = set(witnesses)
+            own.lagging = tuple(sorted(witnesses))
         show(state)
 
 
@@ -72,7 +72,7 @@ def show(state: Writer) -> None:
     own = state.publication
     if own.head is None:
         return
-    for witness in sorted(own.lagging):
+    for witness in own.lagging:
         since = own.shown.get(witness, 0)
         path = own.tree.consistency(since, own.head.size)
         send(state, witness, transparency.sign_notice(state.trust.signer, own.head, since, path))
@@ -110,11 +110,12 @@ def note_cosigned(state: Writer, cosignature: Cosignature, now_ns: int) -> None:
     durable = state.chain.durable
     grow(state, durable)
     if head.size <= durable and own.tree.root(head.size) == head.root:
+        others = tuple(witness for witness in own.lagging if witness != cosignature.witness)
         own.shown[cosignature.witness] = head.size  # less than it was, if the witness has forgotten: the next proof starts where it stands
         if own.head is not None and head.size >= own.head.size:
-            own.lagging.discard(cosignature.witness)
+            own.lagging = others
         else:
-            own.lagging.add(cosignature.witness)
+            own.lagging = tuple(sorted((*others, cosignature.witness)))
     elif durable:
         proof = state.forks.get(state.config.node) or confess(state, head)
         learn_fork(state, proof, now_ns)

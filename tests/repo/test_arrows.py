@@ -50,7 +50,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
 # A pure core: no clock, no chance, no disk, no network, no threads. What it does need is named here, and nothing else is let in.
 CORE_MAY_USE = frozenset({
     "__future__", "base64", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "hmac", "importlib", "itertools", "json",
-    "operator", "typing", "cedarpy", "cryptography", "msgspec",
+    "operator", "types", "typing", "cedarpy", "cryptography", "msgspec",
 })  # fmt: skip
 
 

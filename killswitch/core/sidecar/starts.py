@@ -39,7 +39,7 @@ def renew(state: Sidecar, now_ns: int) -> None:
     send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], proofs(state, view), keyset))
     if may_start(state) and not state.opened and now_ns >= state.restart_after_ns:
         propose(state, now_ns)
-    for sink in sorted(state.fences_missing):
+    for sink in state.fences_missing:
         send(state, sink, Fence(state.config.agent, state.token))
 
 
@@ -53,7 +53,7 @@ def propose(state: Sidecar, now_ns: int) -> None:
     if state.proposed is None:
         state.highest += 1
         state.proposed = Token(EPOCH, state.highest, f"{state.instance}.{state.highest}")
-        state.ready.clear()
+        state.ready = ()
     request_start(state, sidecar.granters(state))
 
 
@@ -81,8 +81,8 @@ def on_start_reply(state: Sidecar, reply: StartReply, now_ns: int) -> None:
         if reply.promised > proposed:
             state.proposed = None  # somebody else holds a greater token: try a greater one at the next heartbeat
         return
-    if reply.ready and reply.complete:
-        state.ready.add(reply.replica)
+    if reply.ready and reply.complete and reply.replica not in state.ready:
+        state.ready += (reply.replica,)
     if len(state.ready) >= state.config.quorum and may_start(state) and not state.opening:
         state.opening = True
         state.recorded_token = proposed
@@ -99,7 +99,7 @@ def open_token(state: Sidecar, token: Token, now_ns: int) -> None:
     state.token = token
     state.proposed = None
     state.opened = True
-    state.fences_missing = {sink for sink, kind in state.config.sinks.items() if kind == SinkClass.FENCED}
+    state.fences_missing = tuple(sorted(sink for sink, kind in state.config.sinks.items() if kind == SinkClass.FENCED))
     renew(state, now_ns)
 
 
@@ -108,7 +108,7 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
     if ack.agent != state.config.agent or ack.sink not in state.config.sinks or ack.min_token < state.token:
         return
     if ack.min_token == state.token:
-        state.fences_missing.discard(ack.sink)
+        state.fences_missing = tuple(sink for sink in state.fences_missing if sink != ack.sink)
         return
     # The control plane's fences name no instance, so any start of that very number passes; beyond a start's fence it takes a greater one.
     heed(state, ack.min_token.counter - (not ack.min_token.instance))
@@ -149,11 +149,10 @@ def note_promise(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     this name, or did: a process under it would stand by for ever. It is asked to stop, and a greater token is proposed in its turn, a lease
     later, so that two who go on both take turns.
     """
-    if reply.promised > state.token:
-        state.superseding.add(reply.replica)
-    else:
-        state.superseding.discard(reply.replica)
-    if len(state.superseding & set(state.config.replicas)) <= len(state.config.replicas) - state.config.quorum:
+    if (reply.promised > state.token) != (reply.replica in state.superseding):
+        others = tuple(replica for replica in state.superseding if replica != reply.replica)
+        state.superseding = (*others, reply.replica) if reply.promised > state.token else others
+    if len(set(state.superseding) & set(state.config.replicas)) <= len(state.config.replicas) - state.config.quorum:
         return
     if not state.outdated:
         state.restart_after_ns = now_ns + state.parameters.lease_ns
@@ -229,7 +228,7 @@ def drop_lease(state: Sidecar) -> None:
     """A token serves one process. Whatever comes next needs a new one, and a lease under that."""
     state.lease_until_ns = NEVER
     state.rounds.clear()
-    state.superseding.clear()
+    state.superseding = ()
     state.opened = False
     state.proposed = None
-    state.fences_missing.clear()
+    state.fences_missing = ()

@@ -138,17 +138,17 @@ class Sidecar:
         self.lease_until_ns = NEVER
         self.leased = self.lease_timer_set = False
         self.proposed: Token | None = None
-        self.ready: set[str] = set()
+        self.ready: tuple[str, ...] = ()  # as are the others below: few members or none, and an empty set is 216 bytes
         self.opening = False
         self.opened = False
-        self.fences_missing: set[str] = set()
+        self.fences_missing: tuple[str, ...] = ()
         self.clock = drift.Monitor()  # suspected, if no quorum of replicas agrees with it
         # -- the agent's process
         self.reaping = False  # orphans of an earlier instance
         self.spawning = self.process = False
         self.outdated = False  # its token is fenced off although a quorum vouches for it, or no quorum ever will again: to be replaced
         self.shut_out_ns: int | None = None  # when a sink was found to be fenced above this token
-        self.superseding: set[str] = set()  # replicas that have promised a greater token than this one
+        self.superseding: tuple[str, ...] = ()  # replicas that have promised a greater token than this one
         self.stopping = self.stop_drain = self.killing = self.kill_failed = False
         self.stop_by_ns: int | None = None
         self.next_kill_ns = self.kill_by_ns = NEVER

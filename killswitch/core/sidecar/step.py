@@ -200,7 +200,7 @@ def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
         origin = proof.first.origin
         for round_ in state.rounds.values():
             round_.grants.pop(origin, None)
-        state.ready.discard(origin)
+        state.ready = tuple(replica for replica in state.ready if replica != origin)
 
 
 def on_sink(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
