@@ -27,7 +27,7 @@ from killswitch.core.events import Receive
 from killswitch.core.messages import StopAck
 from scenarios.schedule import LinkSpec
 from scenarios.schedule import Tape as TapeSpec
-from sim.network import Impairment, Network
+from sim.network import Delivery, Impairment, Network
 from sim.queue import TIE_BITS, Queue
 from sim.tape import Tape
 
@@ -129,7 +129,10 @@ class Ours:
             self.network.unblock(left, right, "cut")
         self.queue.at(self.queue.now + PARTITION_EVERY_NS, self.partition, not begins)
 
-    def deliver(self, source: str, target: str, ball: Any) -> None:
+    def deliver(self, delivery: Delivery) -> None:
+        link = delivery.link
+        source, target = link.source, link.target
+        ball: Any = delivery.message  # a `StopAck`, as all of them here
         self.trace.append((self.queue.now, target, Receive(source, ball)))
         self.players[target].receive(source, ball)
 

@@ -11,8 +11,10 @@ is read back the way the live driver reads its own, by `audit.readable`, and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from killswitch.core import audit
 from killswitch.core.events import CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Input, Record, WriteCheckpoint
@@ -20,7 +22,14 @@ from scenarios.schedule import DiskSpec
 from sim.queue import Queue
 from sim.tape import BITS, Tape
 
+# What is not there in most nodes is shared by them, and replaced where it is: an empty set of its own is 216 bytes, an empty dict 64.
+NOTHING: Final[frozenset[str]] = frozenset()
+EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 CHECKPOINT_SYNCS = 3  # CK2 the file, CK4 its directory, and the rename between them takes its time too
+
+
+_Key = TypeVar("_Key")
+_Thing = TypeVar("_Thing")
 
 
 class Loss(StrEnum):
@@ -50,18 +59,18 @@ class Disk:
         self._node, self._tape = node, tape
         self.records: list[Record] = []
         self.durable = 0
-        self.slots: dict[int, bytes] = {}
-        self.slow_ns: dict[str, int] = {}
-        self.failing: set[str] = set()
-        self.lying: dict[str, Callable[[str], None]] = {}
-        self.full: dict[str, Callable[[str], None]] = {}
+        self.slots: Mapping[int, bytes] = EMPTY
+        self.slow_ns: Mapping[str, int] = EMPTY
+        self.failing = NOTHING
+        self.lying: Mapping[str, Callable[[str], None]] = EMPTY
+        self.full: Mapping[str, Callable[[str], None]] = EMPTY
         self.reserve = 0
-        self.refused: list[Record] = []
+        self.refused: tuple[Record, ...] = ()
         self._said_full = False
         self.loss = Loss.SUFFIX
         self.safe = 0
-        self.damaged: dict[int, bytes] = {}  # lsn -> what is left of its record
-        self._unsafe: dict[int, bytes | None] = {}  # slot -> what it held before a sync of it that was none
+        self.damaged: Mapping[int, bytes] = EMPTY  # lsn -> what is left of its record
+        self._unsafe: Mapping[int, bytes | None] = EMPTY  # slot -> what it held before a sync of it that was none
         self._life = 0
         self._syncing = 0
         self.broken = False
@@ -81,7 +90,7 @@ class Disk:
         if not self.full:
             self._write((record,))
             return
-        self.refused.append(record)
+        self.refused += (record,)
         self._say_full(record)
         if record.kind in audit.RESERVED and len(self.refused) <= self.reserve:  # with what waits before it: a log has no gaps
             self.reserve -= len(self.refused)
@@ -93,7 +102,7 @@ class Disk:
             self._sync()
 
     def _write_refused(self) -> None:
-        refused, self.refused = self.refused, []
+        refused, self.refused = self.refused, ()
         self._write(refused)
 
     def _sync(self) -> None:
@@ -101,7 +110,7 @@ class Disk:
         self._queue.at(self._queue.now + self._sync_ns(), self._synced, (self._life, self._syncing))
 
     def _sync_ns(self) -> int:
-        return self._spec.sync_ns + (self._jitter() * (self._spec.jitter_ns + 1) >> BITS) + sum(self.slow_ns.values())
+        return self._spec.sync_ns + (self._jitter.draw() * (self._spec.jitter_ns + 1) >> BITS) + sum(self.slow_ns.values())
 
     def _synced(self, ticket: tuple[int, int]) -> None:
         life, covered = ticket
@@ -111,7 +120,7 @@ class Disk:
         if self.failing:
             self.broken = True
             del self.records[self.durable :]
-            self.refused.clear()
+            self.refused = ()
             self._give(DiskFailed(covered))
             return
         self.durable = covered
@@ -126,11 +135,11 @@ class Disk:
     def fill(self, fault: str, reserve: int, tell: Callable[[str], None]) -> None:
         """From now on there is no room but for ``reserve`` records of `audit.RESERVED`; if it was full before, for what is left of those."""
         self.reserve = min(self.reserve, reserve) if self.full else reserve
-        self.full[fault] = tell
+        self.full = {**self.full, fault: tell}
 
     def free(self, fault: str) -> None:
         """There is room again; what has waited is written, and synced after the process has heard of it."""
-        self.full.pop(fault, None)
+        self.full = without(self.full, fault)
         if self.full:
             return
         if self.refused:
@@ -170,7 +179,7 @@ class Disk:
         _, done, before = self._writing
         done += 1
         if done == 2:
-            self.slots[effect.generation % 2] = effect.body  # renamed; durable with the directory
+            self.slots = {**self.slots, effect.generation % 2: effect.body}  # renamed; durable with the directory
         if self.on_checkpoint_step is not None:
             self._writing = (effect, done, before) if done < CHECKPOINT_SYNCS else None
             self.on_checkpoint_step(done)
@@ -182,7 +191,8 @@ class Disk:
             return
         self._writing = None
         if self.lied():
-            self._unsafe.setdefault(effect.generation % 2, before)
+            slot = effect.generation % 2
+            self._unsafe = {**self._unsafe, slot: self._unsafe.get(slot, before)}
         self._give(CheckpointDurable(effect.generation))
 
     # -- lies
@@ -195,10 +205,10 @@ class Disk:
 
     def tell_truth(self, fault: str) -> None:
         """The lie is over: what the disk had kept to itself reaches the platter."""
-        self.lying.pop(fault, None)
+        self.lying = without(self.lying, fault)
         if not self.lying:
             self.safe = self.durable
-            self._unsafe.clear()
+            self._unsafe = EMPTY
 
     # -- crashes
 
@@ -209,7 +219,7 @@ class Disk:
         self._writing = None
         self.broken = False
         self._said_full = False
-        self.refused.clear()
+        self.refused = ()
         self.durable = len(self.records)
         if not self.lying:
             self.safe = self.durable
@@ -222,7 +232,7 @@ class Disk:
         else:
             kept = before - self._survives(before - self.safe + 1)
             if self.loss is Loss.TORN and kept < before:
-                self.damaged[kept + 1] = _half(audit.written(self.records[kept]))
+                self.damaged = {**self.damaged, kept + 1: _half(audit.written(self.records[kept]))}
                 kept += 1
             del self.records[kept:]
         self._lose_slots()
@@ -235,29 +245,25 @@ class Disk:
         """Sectors reach the platter in any order: of what was not synced, whichever records did not are holes before those that did."""
         arrived = [lsn for lsn in range(self.safe + 1, len(self.records) + 1) if self._survives(2) == 0]
         del self.records[max(arrived, default=self.safe) :]
-        for lsn in range(self.safe + 1, len(self.records) + 1):
-            if lsn not in arrived:
-                self.damaged[lsn] = b""
+        holes = (lsn for lsn in range(self.safe + 1, len(self.records) + 1) if lsn not in arrived)
+        self.damaged = {**self.damaged, **dict.fromkeys(holes, b"")}
 
     def _lose_slots(self) -> None:
         for slot, content in self._unsafe.items():
             if self._survives(2):
                 self._put_back(slot, content)
-        self._unsafe.clear()
+        self._unsafe = EMPTY
         if self._writing is None:
             return
         effect, done, held = self._writing
         slot = effect.generation % 2
         if self.loss is Loss.TORN and done:
-            self.slots[slot] = effect.body[: len(effect.body) // 2] + (held or b"")[len(effect.body) // 2 :]
+            self._put_back(slot, effect.body[: len(effect.body) // 2] + (held or b"")[len(effect.body) // 2 :])
         elif done >= 2 and self._survives(2):
             self._put_back(slot, held)
 
     def _put_back(self, slot: int, content: bytes | None) -> None:
-        if content is None:
-            self.slots.pop(slot, None)
-        else:
-            self.slots[slot] = content
+        self.slots = without(self.slots, slot) if content is None else {**self.slots, slot: content}
 
     def flip(self, *, slots: bool) -> bool:
         """Turn one bit of a durable record, or of a slot; whether there was any to turn."""
@@ -265,12 +271,12 @@ class Disk:
             if not self.slots:
                 return False
             slot = sorted(self.slots)[self._survives(len(self.slots))]
-            self.slots[slot] = self._flipped(self.slots[slot])
+            self._put_back(slot, self._flipped(self.slots[slot]))
             return True
         if not self.durable:
             return False
         lsn = 1 + self._survives(self.durable)
-        self.damaged[lsn] = self._flipped(self.damaged.get(lsn) or audit.written(self.records[lsn - 1]))
+        self.damaged = {**self.damaged, lsn: self._flipped(self.damaged.get(lsn) or audit.written(self.records[lsn - 1]))}
         return True
 
     def _flipped(self, content: bytes) -> bytes:
@@ -279,16 +285,16 @@ class Disk:
 
     def copy(self, other: Disk) -> None:
         """Hold what a loss of power would leave of another disk at this instant; what that is, is this disk's own draw."""
-        self.records, self.slots, self.damaged = list(other.records), dict(other.slots), dict(other.damaged)
-        self.safe, self._unsafe, self._writing = other.safe, dict(other._unsafe), other._writing
+        self.records, self.slots, self.damaged = list(other.records), other.slots, other.damaged
+        self.safe, self._unsafe, self._writing = other.safe, other._unsafe, other._writing
         self.power_lost()
 
     def wipe(self) -> None:
         """A new disk, with nothing on it."""
         self.records.clear()
-        self.slots.clear()
-        self.damaged.clear()
-        self._unsafe.clear()
+        self.slots = EMPTY
+        self.damaged = EMPTY
+        self._unsafe = EMPTY
         self.process_died()
 
     # -- boot
@@ -300,13 +306,18 @@ class Disk:
         records, rest = audit.readable(
             self.damaged.get(entry.seq, b"") if entry.seq in self.damaged else audit.written(entry) for entry in self.records
         )
-        self.damaged.clear()
+        self.damaged = EMPTY
         self.records[:] = records
         self.durable = self.safe = len(records)
         return records, rest
 
     def checkpoints(self) -> tuple[bytes, ...]:
         return tuple(self.slots[slot] for slot in sorted(self.slots))
+
+
+def without(things: Mapping[_Key, _Thing], key: _Key) -> Mapping[_Key, _Thing]:
+    """All but one of them."""
+    return {other: thing for other, thing in things.items() if other != key}
 
 
 def _half(content: bytes) -> bytes:

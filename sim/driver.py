@@ -73,7 +73,7 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
     return Played(
         history=History(facts), trace=trace, digest=digest, ended=ended, cut_short=cut_short,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
-        logs={node.address: (node.disk.records, node.stamps) for node in world.nodes.values()}, secret=world.secret,
+        logs={node.address: (node.disk.records, dict(enumerate(node.stamps, start=1))) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _course(world: World) -> None:
     nemesis.arm()
     for node in world.nodes.values():
         if node.config.role != "agent":
-            world.queue.at(world.tape.light("boot.time", node.id)() * BOOT_SPREAD_NS >> BITS, _boot, node)
+            world.queue.at(world.tape.light("boot.time", node.id).draw() * BOOT_SPREAD_NS >> BITS, _boot, node)
     for work in schedule.work:
         world.queue.at(work.at_ns, world.upstream.submit, work)
     world.queue.play(schedule.duration_ns)
@@ -107,7 +107,7 @@ def _audit(world: World, chains: dict[str, bool]) -> None:
     for writer, records in logs.items():
         node = world.nodes[writer]
         world.fact("log-verified", node, trail.verified(writer, records, heads, chain_ok=chains[writer]))
-        world.fact("log-stamped", node, trail.stamped(writer, records, [node.stamps[record.seq] for record in records]))
+        world.fact("log-stamped", node, trail.stamped(writer, records, node.stamps[: len(records)]))
 
 
 def _load(world: World) -> None:

@@ -25,13 +25,12 @@ from killswitch.core.messages import Message
 from scenarios.schedule import LinkSpec
 from sim.lanes import SECOND_NS, Lanes
 from sim.queue import Event, Lane, Queue
-from sim.tape import BITS, Draw, Tape, happens
+from sim.tape import BITS, Stream, Tape, happens
 
 STALLED_MAX = 10_000
 RESEND_NS = 200_000_000  # what TCP waits for an acknowledgement on a short path; twice as long each further time
 RESENDS_MAX = 6  # after which it is through: a connection that waits longer has been given up and opened anew
 HANDSHAKE_BYTES = 1400  # each way, of mutual TLS with the deployment's certificates
-Deliver = Callable[[str, str, Message], None]
 
 
 class Impairment:
@@ -113,8 +112,8 @@ class Trouble:
         self.impairments: dict[str, Impairment] = {}
         self.wrong: tuple[Impairment, ...] = wrong
         self.narrow: tuple[Impairment, ...] = ()
-        self.landed: list[Message] = []
-        self.stalled: list[Message] = []
+        self.landed: list[Delivery] = []
+        self.stalled: list[Delivery] = []
         self.waiting: Lanes | None = None  # for their turn, while the link is narrow
 
 
@@ -123,7 +122,7 @@ class Link(Lane):
 
     __slots__ = ("jitter", "source", "target", "trouble")
 
-    def __init__(self, source: str, target: str, jitter: Draw, trouble: Trouble | None) -> None:
+    def __init__(self, source: str, target: str, jitter: Stream, trouble: Trouble | None) -> None:
         super().__init__()
         self.source = source
         self.target = target
@@ -170,10 +169,19 @@ def stream_of(source: str, target: str) -> str:
 
 
 class Delivery(Event):
-    """A message under way."""
+    """A message under way. ``stamp``: of its sender's clock, which goes with it wherever it goes."""
 
     link: Link
     message: Message
+    stamp: int
+
+
+Deliver = Callable[[Delivery], None]
+
+
+def size_of(delivery: Delivery) -> int:
+    """How many bytes a message is on the wire, tenant and all left out of its header."""
+    return len(codec.encode(delivery.message, delivery.link.source, delivery.link.target, ""))
 
 
 class Network:
@@ -191,45 +199,47 @@ class Network:
         self._arrivals = (self._arrive,)
         self.sent = 0
 
-    def send(self, source: str, target: str, message: Message) -> None:
+    def send(self, source: str, target: str, message: Message, stamp: int = 0) -> None:
         """Put a message on its way."""
         self.sent += 1
         link = self._links[source, target]
+        delivery = Delivery(self._arrivals, link, message, stamp)
         trouble = link.trouble
         if trouble is not None and (trouble.blocks or trouble.wrong):
-            self._troubled(link, trouble, message)
+            self._troubled(delivery, trouble)
         else:
-            after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS)
-            self._queue.follow(link, after_ns, Delivery(self._arrivals, link, message))
+            after_ns = self._latency_ns + (link.jitter.draw() * self._jitter_ways >> BITS)
+            self._queue.follow(link, after_ns, delivery)
 
-    def _carry(self, link: Link, message: Message, extra_ns: int, *, in_order: bool) -> None:
+    def _carry(self, delivery: Delivery, extra_ns: int, *, in_order: bool) -> None:
         """Put a message on its way that something happened to."""
-        after_ns = self._latency_ns + (link.jitter() * self._jitter_ways >> BITS) + extra_ns
-        delivery = Delivery(self._arrivals, link, message)
+        link = delivery.link
+        after_ns = self._latency_ns + (link.jitter.draw() * self._jitter_ways >> BITS) + extra_ns
         if in_order:
             self._queue.follow(link, after_ns, delivery)
         else:
             self._queue.push(self._queue.now + after_ns, delivery)
 
-    def _troubled(self, link: Link, trouble: Trouble, message: Message) -> None:
+    def _troubled(self, delivery: Delivery, trouble: Trouble) -> None:
         """Roll for everything that is wrong with the link; its own chances first, then each fault's."""
         if trouble.blocks:
-            self._blocked(trouble, message, trouble.stalled)
+            self._blocked(trouble, delivery, trouble.stalled)
             return
+        link = delivery.link
         luck = trouble.luck
         if luck is None:
             luck = trouble.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
         for impairment in trouble.wrong:
             if impairment.spoils is not None:
-                found = impairment.spoils(link.source, link.target, message)
+                found = impairment.spoils(link.source, link.target, delivery.message)
                 if found is None:
                     return
-                message = found
+                delivery.message = found
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
-            if impairment.cut_bytes and self._ends(link, luck, impairment, message):
+            if impairment.cut_bytes and self._ends(luck, impairment, delivery):
                 return
             if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
                 self._fired(impairment.fault)
@@ -241,13 +251,13 @@ class Network:
                 copies += 1
             if impairment.reorder_ppm and happens(luck.held, impairment.reorder_ppm):
                 self._fired(impairment.fault)
-                extra_ns += luck.held_for() * (impairment.reorder_ns + 1) >> BITS
+                extra_ns += luck.held_for.draw() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
         for _ in range(copies):
             if trouble.narrow:
-                self._queue_up(link, trouble, message, extra_ns)
+                self._queue_up(delivery, trouble, extra_ns)
             else:
-                self._carry(link, message, extra_ns, in_order=in_order)
+                self._carry(delivery, extra_ns, in_order=in_order)
 
     def _resent_ns(self, luck: Luck, impairment: Impairment) -> int:
         """How late a message is because its packet was lost, perhaps more than once."""
@@ -259,9 +269,9 @@ class Network:
             late_ns, wait_ns = late_ns + wait_ns, 2 * wait_ns
         return late_ns
 
-    def _ends(self, link: Link, luck: Luck, impairment: Impairment, message: Message) -> bool:
+    def _ends(self, luck: Luck, impairment: Impairment, delivery: Delivery) -> bool:
         """Whether the connection ends in the middle of this message; the next one finds it opened anew."""
-        carried = luck.carried.get(impairment.fault, HANDSHAKE_BYTES) + len(codec.encode(message, link.source, link.target, ""))
+        carried = luck.carried.get(impairment.fault, HANDSHAKE_BYTES) + size_of(delivery)
         ends = carried > impairment.cut_bytes
         luck.carried[impairment.fault] = HANDSHAKE_BYTES if ends else carried
         if ends:
@@ -270,47 +280,46 @@ class Network:
 
     # -- links that carry only so much
 
-    def _queue_up(self, link: Link, trouble: Trouble, message: Message, extra_ns: int) -> None:
+    def _queue_up(self, delivery: Delivery, trouble: Trouble, extra_ns: int) -> None:
         """Let a message wait for its turn, and then be late as well; nothing overtakes but what is urgent."""
         for impairment in trouble.narrow:
             self._fired(impairment.fault)
         if trouble.waiting is None:
             trouble.waiting = Lanes()
-            self._transmit(link, trouble, message, extra_ns)
+            self._transmit(trouble, delivery, extra_ns)
         else:
-            trouble.waiting.put(message, link.target, (message, extra_ns))
+            trouble.waiting.put(delivery.message, delivery.link.target, (delivery, extra_ns))
 
-    def _transmit(self, link: Link, trouble: Trouble, message: Message, extra_ns: int) -> None:
-        size = len(codec.encode(message, link.source, link.target, "")) if trouble.narrow else 0
+    def _transmit(self, trouble: Trouble, delivery: Delivery, extra_ns: int) -> None:
+        size = size_of(delivery) if trouble.narrow else 0
         wire_ns = max((impairment.wire_ns(size) for impairment in trouble.narrow), default=0)
-        self._queue.at(self._queue.now + wire_ns, self._transmitted, (link, trouble, message, extra_ns))
+        self._queue.at(self._queue.now + wire_ns, self._transmitted, (trouble, delivery, extra_ns))
 
-    def _transmitted(self, journey: tuple[Link, Trouble, Message, int]) -> None:
+    def _transmitted(self, journey: tuple[Trouble, Delivery, int]) -> None:
         """The last byte has left: the message is under way like any other, and the next may begin."""
-        link, trouble, message, extra_ns = journey
+        trouble, delivery, extra_ns = journey
         if trouble.blocks:
-            self._blocked(trouble, message, trouble.stalled)
+            self._blocked(trouble, delivery, trouble.stalled)
         else:
-            self._carry(link, message, extra_ns, in_order=True)
+            self._carry(delivery, extra_ns, in_order=True)
         if trouble.waiting is not None and trouble.waiting.waiting:
-            self._transmit(link, trouble, *trouble.waiting.take())
+            self._transmit(trouble, *trouble.waiting.take())
         else:
             trouble.waiting = None
 
     def _arrive(self, delivery: Delivery) -> None:
-        link = delivery.link
-        trouble = link.trouble
+        trouble = delivery.link.trouble
         if trouble is not None and trouble.blocks:
-            self._blocked(trouble, delivery.message, trouble.landed)
+            self._blocked(trouble, delivery, trouble.landed)
         else:
-            self._deliver(link.source, link.target, delivery.message)
+            self._deliver(delivery)
 
-    def _blocked(self, trouble: Trouble, message: Message, waiting: list[Message]) -> None:
+    def _blocked(self, trouble: Trouble, delivery: Delivery, waiting: list[Delivery]) -> None:
         """What a partition does to a message: it waits if every partition on the link stalls, else it is gone."""
         for fault in trouble.blocks:
             self._fired(fault)
         if len(waiting) < STALLED_MAX and all(shape == "stall" for shape in trouble.blocks.values()):
-            waiting.append(message)
+            waiting.append(delivery)
 
     def block(self, source: str, target: str, fault: str, shape: str) -> None:
         trouble = self._links.trouble(source, target)
@@ -325,11 +334,11 @@ class Network:
 
     def unblock(self, source: str, target: str, fault: str) -> None:
         """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""
-        link, trouble = self._links[source, target], self._links.trouble(source, target)
+        trouble = self._links.trouble(source, target)
         trouble.blocks.pop(fault, None)
         if not trouble.blocks:
-            for message in (*trouble.landed, *trouble.stalled):
-                self._carry(link, message, 0, in_order=True)
+            for delivery in (*trouble.landed, *trouble.stalled):
+                self._carry(delivery, 0, in_order=True)
             trouble.landed.clear()
             trouble.stalled.clear()
 

@@ -7,8 +7,8 @@ is the one thing that goes from node to node without the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
+from collections.abc import Callable, Mapping
+from sys import intern
 from typing import Any, Protocol
 
 from harness.observe import Observer
@@ -21,8 +21,9 @@ from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
 from scenarios.schedule import Schedule
 from sim.clock import Clock, WallClock
-from sim.disk import Disk
+from sim.disk import EMPTY, NOTHING, Disk, without
 from sim.lanes import Intake
+from sim.network import Link
 from sim.queue import Queue
 from sim.tape import BITS, Tape
 
@@ -73,10 +74,10 @@ class Node:
     """
 
     __slots__ = (
-        "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_mark", "_queue", "_timer_count", "_timers",
-        "address", "asks_on", "boot", "clock", "config", "died_ns", "disk", "gone", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine",
-        "mate", "observer", "pause_in_step", "paused_by", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying",
-        "unfinished", "wall", "world",
+        "_at_work", "_durable", "_held", "_in_step", "_in_turn", "_lag", "_mark", "_queue", "_timer_count", "_timers", "address", "asks_on", "boot",
+        "clock", "config", "died_ns", "disk", "gone", "id", "inbox", "intake", "kill_pending", "lingers_ns", "machine", "mate", "observer",
+        "pause_in_step", "paused_by", "pipe", "slow_ns", "stamp", "stamps", "start", "timers_late_ns", "token", "tripwire", "undying", "unfinished",
+        "wall", "world",
     )  # fmt: skip
 
     def __init__(self, world: Surroundings, config: NodeConfig, clock: Clock, observer: Observer, wall: tuple[tuple[int, int], ...] = ()) -> None:
@@ -85,6 +86,7 @@ class Node:
         self.id = self.address = observer.node
         self._mark = self.id.removeprefix(config.node)  # sets the boots and starts of a copy apart
         self.mate: Node | None = None  # whom it shares its host with
+        self.pipe: Link | None = None  # and speaks to through this
         self.gone = False  # with its host, for good
         self._queue = world.queue
         self.clock = clock
@@ -96,24 +98,24 @@ class Node:
         self.died_ns: int | None = None  # when a process of it last ended
         self.token: Token | None = None
         self.intake: Intake | None = None  # while it can take in only so much
-        self.paused_by: set[str] = set()
+        self.paused_by = NOTHING
         self.pause_in_step = ""
         self.tripwire: Callable[[list[Effect]], bool] | None = None  # whether a step with these effects kills the process before any leaves it
         self._in_step = False
-        self.undying: set[str] = set()  # faults that keep its process in a state in which no kill takes it
+        self.undying = NOTHING  # faults that keep its process in a state in which no kill takes it
         self.kill_pending: Callable[[], None] | None = None
-        self.timers_late_ns: dict[str, int] = {}  # fault -> added to every timer
+        self.timers_late_ns: Mapping[str, int] = EMPTY  # fault -> added to every timer
         self.lingers_ns = 0  # how long its children outlive it
-        self.asks_on: dict[str, Message] = {}  # fault -> what its children go on asking for
+        self.asks_on: Mapping[str, Message] = EMPTY  # fault -> what its children go on asking for
         self.inbox: list[tuple[Callable[[Any], None], Any]] = []  # lists: an empty deque is ten times as large, and most nodes never stand still
-        self.slow_ns: dict[str, int] = {}  # fault -> how long each input takes because of it
+        self.slow_ns: Mapping[str, int] = EMPTY  # fault -> how long each input takes because of it
         self._at_work = self._in_turn = False  # a slow process: on what is next in the inbox, and whether that has had its time
-        self.unfinished: list[Effect] = []
+        self.unfinished: tuple[Effect, ...] = ()
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
         self._held: list[tuple[int, Effect]] = []
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
-        self.stamps: dict[int, int] = {}  # lsn -> stamp, beside the log and not part of it
+        self.stamps: list[int] = []  # of each record in its order, beside the log and not part of it
         self.wall = WallClock(wall)  # stamps alone read it
         self._durable = 0
         self._lag = world.tape.light("timer.lag", self.id)
@@ -147,22 +149,14 @@ class Node:
         self.machine = machine
         records, truncated = self.disk.recover()
         self._durable = self.disk.durable
-        self.stamp = self.stamps.get(len(self.disk.records), 0)
+        del self.stamps[len(records) :]  # of what was lost
+        self.stamp = self.stamps[-1] if self.stamps else 0
         token = self.token if self.config.role == "agent" else None
         instance = f"{self.boot}.{self.start}{self._mark}"
         self.take(Boot(records, self._boot_name(), instance, truncated, self.disk.checkpoints(), token))
 
     def _boot_name(self) -> str:
-        return f"boot-{self.boot}{self._mark}"
-
-    def copy(self, clock: Clock, observer: Observer) -> Node:
-        """The same node on a copy of its disk, as a loss of power at this instant would leave it: not booted, and with nothing of its memory."""
-        twin = Node(self.world, self.config, clock, observer)
-        twin.boot, twin.start, twin.token = self.boot + 1, self.start, self.token
-        twin.disk.copy(self.disk)
-        twin.stamps = {lsn: stamp for lsn, stamp in self.stamps.items() if lsn <= len(twin.disk.records)}
-        twin.wall = copy(self.wall)
-        return twin
+        return intern(f"boot-{self.boot}{self._mark}")
 
     def die(self, *, power: bool) -> None:
         """The process ends at once; with ``power`` so does everything on the host that was not synced."""
@@ -171,7 +165,7 @@ class Node:
             self._fold_log()
             lost = self.disk.power_lost()
             self.boot += 1
-            self.undying.clear()
+            self.undying = NOTHING
             self.kill_pending = None
             self.clock.restart(self.world.queue.now, self._choose(BOOT_OFFSET_MAX_NS))
         elif self.machine is not None:
@@ -184,11 +178,11 @@ class Node:
         self.observer.died()
         if self.intake is not None:
             self.intake.forget()
-        self.paused_by.clear()
+        self.paused_by = NOTHING
         self.pause_in_step = ""
         self._at_work = False
         self.inbox.clear()
-        self.unfinished.clear()
+        self.unfinished = ()
         self._timers.clear()
         self._held.clear()
         self.world.fact("node-crashed", self, {"lost_records": lost, "power": power})
@@ -199,7 +193,7 @@ class Node:
             return
         if not self.paused_by:
             self.world.fact("node-paused", self, {})
-        self.paused_by.add(by)
+        self.paused_by |= {by}
 
     def pause_soon(self, by: str) -> None:
         """Stand still in the middle of the next step that has effects: after it decided, before anything leaves."""
@@ -210,7 +204,7 @@ class Node:
         if self.pause_in_step == by:
             self.pause_in_step = ""
         if by in self.paused_by:
-            self.paused_by.remove(by)
+            self.paused_by -= {by}
             if not self.paused_by:
                 self._go_on()
 
@@ -226,7 +220,9 @@ class Node:
         self.world.fact("node-resumed", self, {})
         self._release()
         while self.unfinished and not self.paused_by:
-            self._carry_out(self.unfinished.pop(0))
+            effect, *rest = self.unfinished
+            self.unfinished = tuple(rest)
+            self._carry_out(effect)
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -238,11 +234,11 @@ class Node:
 
     def slow_down(self, by: str, each_ns: int) -> None:
         """From now on every input takes ``each_ns`` longer, and those that come meanwhile wait."""
-        self.slow_ns[by] = each_ns
+        self.slow_ns = {**self.slow_ns, by: each_ns}
 
     def speed_up(self, by: str) -> None:
         """``by`` slows it down no longer."""
-        self.slow_ns.pop(by, None)
+        self.slow_ns = without(self.slow_ns, by)
         if not self.slow_ns:
             self._catch_up()
 
@@ -307,7 +303,7 @@ class Node:
             self._release()  # what waited for the log was asked for before what this step asks for
         for effect in effects:
             if self.paused_by:
-                self.unfinished.append(effect)
+                self.unfinished += (effect,)
             elif self.machine is machine:
                 self._carry_out(effect)
 
@@ -341,7 +337,8 @@ class Node:
             self.world.send(self.address, effect.to, effect.message)
 
     def _append(self, effect: Append) -> None:
-        self.stamp = self.stamps[effect.record.seq] = hlc.tick(self.stamp, self.wall.read_ms(self._queue.now))
+        self.stamp = hlc.tick(self.stamp, self.wall.read_ms(self._queue.now))
+        self.stamps.append(self.stamp)
         self.disk.append(effect.record)
 
     def hear(self, stamp: int) -> None:
@@ -415,7 +412,7 @@ class Node:
         self._schedule_timer(effect.name, self._timer_count, effect.at_ns)
 
     def _schedule_timer(self, name: str, number: int, at_ns: int) -> None:
-        at = self.clock.when(at_ns, self._queue.now) + (self._lag() * TIMER_LAG_NS >> BITS)
+        at = self.clock.when(at_ns, self._queue.now) + (self._lag.draw() * TIMER_LAG_NS >> BITS)
         if self.timers_late_ns:
             at += sum(self.timers_late_ns.values())
         self._queue.at(at, self._timer_due, (name, number, self.start))

@@ -3,7 +3,7 @@
 Owns the queue. An event is a struct with a tuple of one callback that all its kind share; what happens at the same instant is ordered by a
 draw from the tape, not by who came first: a tie is a choice that a schedule can make.
 
-Entries are SimPy's, ``(time, priority, number, event)`` with ``event.callbacks`` and ``event._ok``, so that its own `step` can play them, too.
+Entries are SimPy's, ``(time, priority, number, event)`` with ``event.callbacks`` and ``event._ok``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sim.tape import Draw
 
 TIE_BITS = 16
 EVENTS_MAX = 5_000_000  # a fact takes about three: who needs more has recorded more facts than a run may
+SLOT_NS = 1_000_000_000
 CROWD_MAX = 1_000_000  # events that are put on at the very instant at which they are to play
 
 
@@ -63,14 +64,21 @@ class Lane:
 
 
 class Queue(simpy.Environment):
-    """The world's clock and agenda, in whole nanoseconds from 0. ``tie`` draws `TIE_BITS` bits."""
+    """The world's clock and agenda, in whole nanoseconds from 0. ``tie`` draws `TIE_BITS` bits.
+
+    The heap holds what comes within the present slot of time; the rest lies in a list for each slot, and is sorted when that begins. One heap of a
+    large fleet's whole agenda would be as deep as the fleet is large, and every level of it out of the cache. ``slot_ns`` changes no order.
+    """
 
     __slots__ = ("_now",)
     now: int
 
-    def __init__(self, tie: Draw) -> None:
+    def __init__(self, tie: Draw, slot_ns: int = SLOT_NS) -> None:
         super().__init__(initial_time=0)
         self._heap: list[Any] = self._queue  # slim events, not SimPy's own: hence Any
+        self._slot_ns = self._slot_end = slot_ns
+        self._later: dict[int, list[Any]] = {}  # number of a slot -> what it will bring
+        self._slots: list[int] = []  # a heap of those numbers
         self._tie = tie
         self._number = iter(range(EVENTS_MAX)).__next__
         self._instant, self._crowd = -1, 0
@@ -84,9 +92,13 @@ class Queue(simpy.Environment):
         if time <= self.now:
             self._count_crowd()
         try:
-            heappush(self._heap, (time, self._tie(), self._number(), event))
+            entry = (time, self._tie(), self._number(), event)
         except StopIteration:
             raise TooMuch(f"more than {EVENTS_MAX} events") from None
+        if time < self._slot_end:
+            heappush(self._heap, entry)
+        else:
+            self._lay_aside(entry)
 
     def follow(self, lane: Lane, after_ns: int, event: Event) -> None:
         """Play ``event`` in ``after_ns`` from now, or right after what goes before it on its lane. Raises `TooMuch`."""
@@ -95,9 +107,31 @@ class Queue(simpy.Environment):
             time = lane.last_at + 1
         lane.last_at = time
         try:
-            heappush(self._heap, (time, self._tie(), self._number(), event))  # what `push` does, without its call: every message comes by here
+            entry = (time, self._tie(), self._number(), event)  # what `push` does, without its call: every message comes by here
         except StopIteration:
             raise TooMuch(f"more than {EVENTS_MAX} events") from None
+        if time < self._slot_end:
+            heappush(self._heap, entry)
+        else:
+            self._lay_aside(entry)
+
+    def _lay_aside(self, entry: tuple[int, int, int, Event]) -> None:
+        """For when its slot begins."""
+        slot = entry[0] // self._slot_ns
+        laid = self._later.get(slot)
+        if laid is None:
+            laid = self._later[slot] = []
+            heappush(self._slots, slot)
+        laid.append(entry)
+
+    def _begin_slot(self, until: int) -> bool:
+        """Go on to the next slot that brings something, if it begins before ``until``. Nothing is left of the present one."""
+        if not self._slots or self._slots[0] * self._slot_ns >= until:
+            return False
+        slot = heappop(self._slots)
+        self._slot_end = (slot + 1) * self._slot_ns
+        self._heap += sorted(self._later.pop(slot))  # which is a heap
+        return True
 
     def _count_crowd(self) -> None:
         """Time does not go on while everything that is done brings more to do at once."""
@@ -110,7 +144,9 @@ class Queue(simpy.Environment):
     def play(self, until: int) -> None:
         """Play everything before ``until``. Raises whatever an act raises. What SimPy's `run` does, but for a call and a `try` for each event."""
         heap = self._heap
-        while heap and heap[0][0] < until:
+        while heap or self._begin_slot(until):
+            if heap[0][0] >= until:
+                break
             self.now, _, _, event = heappop(heap)
             event.callbacks[0](event)
         self.now = max(self.now, until)

@@ -5,28 +5,70 @@ shifts no other; where two ends share a purpose, each link or node has a stream 
 another's. A choice is a whole number, and 0 is always the benign one (no loss, no delay, first come first served): a schedule can
 fix single choices, or make whole streams benign, which is how a failing run is made smaller.
 
-Draws are integers alone, equal on every machine and Python. A stream makes them in blocks, small ones first: most streams of a fleet are drawn
-from a few times, and a Mersenne twister would be 2.5 KB for each.
+Draws are integers alone, equal on every machine and Python. A stream is one number, for a fleet has very many of them and draws from most a few
+times: a Mersenne twister would be 2.5 KB for each.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from hashlib import shake_128
-from itertools import chain, count
+from itertools import count
 from random import Random
-from sys import byteorder
+from typing import Final
 
 from scenarios.schedule import Tape as TapeSpec
 
 Choose = Callable[[int], int]
 Draw = Callable[[], int]
 PPM = 1_000_000
-BITS = 32  # what a stream draws
-BLOCK_MIN = 4  # draws that a stream makes at a time: as many at first, and twice as many each time
-BLOCK_MAX = 128
+BITS: Final = 30  # what a stream draws
+STATE_BITS: Final = 60
+LOWER_BITS: Final = STATE_BITS - BITS
+MULTIPLIER: Final = 0x3FA2D5E5  # of one digit, and the state of two, as CPython counts: nothing larger multiplies as fast
+INCREMENT: Final = 0x14057B7EF767814F & (1 << STATE_BITS) - 1
+MASK: Final = (1 << STATE_BITS) - 1
+
+
+class Stream:
+    """Draws of `BITS` bits: the upper half of what a linear congruence brings, from a start that hangs on the stream's name alone."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, name: str) -> None:
+        self._state = int.from_bytes(shake_128(name.encode()).digest(STATE_BITS // 8 + 1), "big") & MASK
+
+    def draw(self) -> int:
+        """The next draw, from 0 to 2**`BITS` - 1."""
+        self._state = state = self._state * MULTIPLIER + INCREMENT & MASK
+        return state >> LOWER_BITS
+
+    def choose(self, n: int) -> int:
+        """The next draw as a whole number from 0 to n-1."""
+        return self.draw() * n >> BITS
+
+
+class Chosen(Stream):
+    """A stream that is benign, or of which single draws are fixed."""
+
+    __slots__ = ("_choose",)
+
+    def __init__(self, choose: Choose) -> None:
+        self._choose = choose
+
+    def draw(self) -> int:
+        return self._choose(1 << BITS)
+
+    def choose(self, n: int) -> int:
+        return self._choose(n)
+
+
+def _benign(n: int) -> int:
+    return 0
+
+
+STILL: Final = Chosen(_benign)  # what never varies
 
 
 class Tape:
@@ -34,14 +76,14 @@ class Tape:
 
     def __init__(self, spec: TapeSpec) -> None:
         self._spec = spec
-        self._streams: dict[str, Choose] = {}
+        self._streams: dict[str, Stream] = {}
 
     def stream(self, name: str) -> Choose:
         """The stream's ``choose(n)``: a whole number from 0 to n-1. The same name gives the same stream."""
         found = self._streams.get(name)
         if found is None:
             found = self._streams[name] = self._open(name)
-        return found
+        return found.choose
 
     def bits(self, name: str, width: int) -> Draw:
         """A stream that draws from 0 to 2**width - 1, for what every event draws: `stream` takes three times as long. Ask once a name."""
@@ -51,48 +93,24 @@ class Tape:
         fixed = self._spec.fixed.get(name)
         return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << width) if fixed else draw
 
-    def light(self, purpose: str, member: str) -> Draw:
+    def light(self, purpose: str, member: str) -> Stream:
         """The stream ``purpose/member``, of `BITS` bits, for what is drawn often or by very many members. Benign if it, or its whole purpose, is.
 
         The tape does not keep it: ask once a name.
         """
-        name = f"{purpose}/{member}"
-        if purpose in self._spec.benign or name in self._spec.benign:
-            return partial(_benign, 1)
-        draw = _draws(f"{self._spec.seed}/{name}")
+        return self._open(f"{purpose}/{member}", purpose)
+
+    def _open(self, name: str, purpose: str = "") -> Stream:
+        if name in self._spec.benign or purpose in self._spec.benign:
+            return STILL
+        stream = Stream(f"{self._spec.seed}/{name}")
         fixed = self._spec.fixed.get(name)
-        return partial(_unless_fixed(lambda ways: draw(), fixed), 1 << BITS) if fixed else draw
-
-    def _open(self, name: str) -> Choose:
-        if name in self._spec.benign:
-            return _benign
-        draw = _draws(f"{self._spec.seed}/{name}")
-
-        def choose(n: int) -> int:
-            return draw() * n >> BITS
-
-        fixed = self._spec.fixed.get(name)
-        return _unless_fixed(choose, fixed) if fixed else choose
+        return Chosen(_unless_fixed(stream.choose, fixed)) if fixed else stream
 
 
-def happens(draw: Draw, ppm: int) -> bool:
+def happens(stream: Stream, ppm: int) -> bool:
     """Whether something of that chance comes about, by a light stream; never is the benign choice, and what cannot be draws nothing."""
-    return ppm > 0 and draw() * PPM >> BITS >= PPM - ppm
-
-
-def _draws(name: str) -> Draw:
-    return chain.from_iterable(_blocks(name)).__next__
-
-
-def _blocks(name: str) -> Iterator[array[int]]:
-    """SHAKE-128 in counter mode: as quick as `getrandbits`, and all that a stream keeps is what is left of a block."""
-    number, size = 0, BLOCK_MIN
-    while True:
-        block = array("I", shake_128(f"{name}/{number}".encode()).digest(size * BITS // 8))
-        if byteorder == "big":
-            block.byteswap()
-        yield block
-        number, size = number + 1, min(2 * size, BLOCK_MAX)
+    return ppm > 0 and stream.draw() * PPM >> BITS >= PPM - ppm
 
 
 def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:
@@ -105,7 +123,3 @@ def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:
         return drawn if choice is None else min(choice, n - 1)
 
     return choose
-
-
-def _benign(n: int) -> int:
-    return 0

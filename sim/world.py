@@ -5,11 +5,9 @@ Owns how the parts are put together and how facts are recorded. Knows the schedu
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from harness.doubles import COPY, watching
 from harness.history import Fact
 from harness.judge import Judge
 from harness.observe import Observer
@@ -21,12 +19,17 @@ from scenarios.deploy import OPERATOR, configurations
 from scenarios.faults.keys import PEOPLE
 from scenarios.schedule import ClockSpec, Schedule, Work
 from sim.clock import Clock
-from sim.network import Network
+from sim.disk import EMPTY
+from sim.doubles import Doubles
+from sim.host import mate_of, share_host
+from sim.network import Delivery, Network
 from sim.node import BOOT_OFFSET_MAX_NS, PIPE_NS, SPAWN_NS, Node
-from sim.queue import TIE_BITS, Act, Lane, Queue, TooMuch
+from sim.queue import TIE_BITS, Queue, TooMuch
 from sim.tape import Tape
 
 FACTS_MAX = 500_000
+CROWD_NS = 100_000_000_000  # divided by the agents it is a slot of the queue, which brings some thousand events then
+SLOT_MIN_NS = 1_000_000
 BOOTTIME = "CLOCK_BOOTTIME"  # what an implementation runs on, unless it says otherwise
 
 
@@ -62,16 +65,6 @@ class Upstream:
         self._open.get(self._given.get(task, ""), {}).pop(task, None)
 
 
-def _share_host(sidecar: Node, agent: Node) -> None:
-    sidecar.mate, agent.mate = agent, sidecar
-
-
-def _mate_of(node: Node) -> Node:
-    if node.mate is None:
-        raise ValueError(f"{node.id} has its host to itself")
-    return node.mate
-
-
 class World:
     """``facts`` and ``trace`` grow as the run goes on; ``watchers`` are told of each fact as it is recorded, ``listeners`` of each
     of the kind under which they are listed.
@@ -82,7 +75,7 @@ class World:
         self._implementation = implementation
         self.runs_on_monotonic = getattr(implementation, "clock", BOOTTIME) != BOOTTIME
         self.tape = Tape(schedule.tape)
-        self.queue = Queue(self.tape.bits("ties", TIE_BITS))
+        self.queue = Queue(self.tape.bits("ties", TIE_BITS), max(SLOT_MIN_NS, CROWD_NS // (1 + len(schedule.topology.agents))))
         if (told := getattr(implementation, "show_wall_clocks", None)) is not None:
             told(lambda node: self.nodes[node].wall.read_ms(self.queue.now))
         self.facts: list[Fact] = []
@@ -92,27 +85,24 @@ class World:
         self.fault_counts: dict[str, int] = {}
         self.secret = f"haltproof/{schedule.tape.seed}".encode()
         self.network = Network(self.queue, self.tape, schedule.link, self._deliver, self.fault_fired)
-        self._pipes: defaultdict[tuple[str, str], Lane] = defaultdict(Lane)
+        self._piped = (self.hand_over,)
         self.arrivals: set[tuple[str, int, bytes]] = set()  # (sidecar, start, order) that were put on record
         self.before_delivery: Callable[[str, str, Message], int] | None = None
         self.before_pipe: Callable[[str, str, Message], bool] | None = None
         self.upstream = Upstream(self)
         self.nodes: dict[str, Node] = {}  # by address
-        self.doubles: dict[str, str] = {}  # of whom there are two: name -> the address of the copy
-        self._cloned = False
-        self._moved: dict[str, Node] = {}  # an address that was given up -> who was there
-        self._heard: dict[tuple[str, str], str] = {}  # (a node, one of whom there are two) -> the address of the one that spoke last
-        self._stamps: dict[int, int] = {}  # a message in memory is its own envelope: the sender's stamp goes beside it
+        self.doubles = Doubles(self.nodes)
         judge = Judge(KeyedHash(self.secret), tuple(f"replica/{n}" for n in range(1, schedule.topology.replicas + 1)), schedule.parameters.approvals)
+        record = self.record  # one bound method for all, and not one for each
         for config in configurations(schedule).values():
-            self._add(config, judge)
+            self._add(config, judge, record)
 
-    def _add(self, config: NodeConfig, judge: Judge) -> None:
+    def _add(self, config: NodeConfig, judge: Judge, record: Callable[[Fact], None]) -> None:
         spec = self.schedule.clocks.get(config.node, ClockSpec())
-        observer = Observer(config.node, config.agent, judge, self.record)
+        observer = Observer(config.node, config.agent, judge, record)
         node = self.nodes[config.node] = Node(self, config, Clock(0, spec.offset_ns, spec.drift_ppm), observer, spec.wall)
         if config.role == "agent":
-            _share_host(self.nodes[f"sidecar/{config.agent}"], node)
+            share_host(self.nodes[f"sidecar/{config.agent}"], node)
 
     def make_machine(self, config: NodeConfig) -> Machine:
         holds = {config.node, *(PEOPLE if config.node == OPERATOR else ())}
@@ -150,121 +140,77 @@ class World:
     # -- messages
 
     def send(self, source: str, target: str, message: Message) -> None:
-        if self.doubles:
-            target = self._whereabouts(source, target)
+        if self.doubles.copies:
+            target = self.doubles.whereabouts(source, target)
         sender, receiver = self.nodes.get(source), self.nodes.get(target)
         if sender is None or receiver is None:
             return
-        self._stamps[id(message)] = sender.stamp
-        if sender.mate is receiver:  # as `on_one_host` says
-            self.queue.follow(self._pipes[source, target], PIPE_NS, Act.of(self._pipe, (source, target, message)))
+        if sender.mate is receiver and sender.pipe is not None:
+            self.queue.follow(sender.pipe, PIPE_NS, Delivery(self._piped, sender.pipe, message, sender.stamp))
         else:
-            self.network.send(source, target, message)
-
-    def stands_for(self, message: Message, original: Message) -> None:
-        """A message was read from bytes: it brings the stamp of the one that was written."""
-        self._stamps[id(message)] = self._stamps.get(id(original), 0)
+            self.network.send(source, target, message, sender.stamp)
 
     def on_one_host(self, source: str, target: str) -> bool:
-        """A sidecar and its agent speak through a pipe that no network fault touches, and that keeps order."""
+        """Whether the two are a sidecar and its agent, between whom there is no network."""
         return self.nodes[source].mate is self.nodes[target]
 
-    def hand_over(self, journey: tuple[str, str, Message]) -> None:
+    def hand_over(self, delivery: Delivery) -> None:
         """A message has come to its node, whatever way it took."""
-        self._pipe(journey)
-
-    def _pipe(self, journey: tuple[str, str, Message]) -> None:
-        source, target, message = journey
-        node = self.nodes.get(target) or self._moved.get(target)
+        source, target, message = delivery.link.source, delivery.link.target, delivery.message
+        node = self.doubles.at(target)
         if node is None or (self.before_pipe is not None and not self.before_pipe(source, target, message)):
             return
-        stamp = self._stamps.get(id(message), 0)
-        if stamp > node.stamp:
-            node.hear(stamp)
-        node.receive(Receive(self._name_of(source) if self._cloned else source, message))
+        if delivery.stamp > node.stamp:
+            node.hear(delivery.stamp)
+        node.receive(Receive(self.doubles.name_of(source) if self.doubles.ever else source, message))
 
-    def _deliver(self, source: str, target: str, message: Message) -> None:
-        if self._cloned:
+    def _deliver(self, delivery: Delivery) -> None:
+        link, message = delivery.link, delivery.message
+        source, target = link.source, link.target
+        cloned = self.doubles.ever
+        if cloned:
             if target not in self.nodes:
                 return
-            self._heard[target, self._name_of(source)] = source
+            self.doubles.heard(target, source)
         copies = 1 if self.before_delivery is None else self.before_delivery(source, target, message)
         node = self.nodes[target]
         if node.intake is not None:
             for _ in range(copies):
-                node.intake.put(message, source, (source, target, message))
+                node.intake.put(message, source, delivery)
             return
-        stamp = self._stamps.get(id(message), 0)
-        if stamp > node.stamp:
-            node.hear(stamp)
-        name = self._name_of(source) if self._cloned else source
+        if delivery.stamp > node.stamp:
+            node.hear(delivery.stamp)
+        name = self.doubles.name_of(source) if cloned else source
         for _ in range(copies):
             node.receive(Receive(name, message))
 
     # -- hosts
 
     def agent_of(self, sidecar: Node) -> Node:
-        return _mate_of(sidecar)
+        return mate_of(sidecar)
 
     def sidecar_of(self, agent: Node) -> Node:
-        return _mate_of(agent)
+        return mate_of(agent)
 
     def answering_to(self, name: str) -> list[Node]:
         """Whoever goes by that name: one, or two while a copy of its host runs beside it."""
-        return [self.nodes[address] for address in (name, self.doubles.get(name)) if address in self.nodes]
+        return [self.nodes[address] for address in (name, self.doubles.copies.get(name)) if address in self.nodes]
 
     def clone(self, sidecar: Node) -> bool:
-        """Start a copy of a sidecar's host beside it, as another host that boots from a snapshot of its disk; whether that was done.
-
-        The copy has the identity, the log and the checkpoints, and links of its own. One host in a run: a history tells apart two, and no more.
-        """
-        if self._cloned or sidecar.gone:
+        """Start a copy of a sidecar's host beside it, as another host that boots from a snapshot of its disk; whether that was done."""
+        if self.doubles.ever or sidecar.gone:
             return False
-        self._cloned = True
-        clock = Clock(self.queue.now, self.tape.stream("clone")(BOOT_OFFSET_MAX_NS), self._clock_of(sidecar).drift_ppm)
-        twins = [each.copy(clock, watching(f"{each.id}{COPY}", each.observer)) for each in (sidecar, self.agent_of(sidecar))]
-        _share_host(*twins)
-        for twin in twins:
-            self.nodes[twin.address] = twin
-            self.doubles[twin.config.node] = twin.address
-        self.fact("node-cloned", sidecar, {"copy": twins[0].id, "records": len(twins[0].disk.records)})
-        self.queue.at(self.queue.now + SPAWN_NS, Node.boot_up, twins[0])
+        drift_ppm = self.schedule.clocks.get(sidecar.config.node, ClockSpec()).drift_ppm
+        twin, _ = self.doubles.make(sidecar, Clock(self.queue.now, self.tape.stream("clone")(BOOT_OFFSET_MAX_NS), drift_ppm))
+        self.fact("node-cloned", sidecar, {"copy": twin.id, "records": len(twin.disk.records)})
+        self.queue.at(self.queue.now + SPAWN_NS, Node.boot_up, twin)
         return True
 
     def end_double(self, name: str, *, keep_copy: bool) -> None:
-        """One of two hosts is ended for good. Whoever is left has the name, and its address, to itself. Nothing if there are not two."""
-        if name not in self.doubles:
-            return
-        original, twin = self.nodes[name], self.nodes[self.doubles[name]]
-        ended, left = (original, twin) if keep_copy else (twin, original)
-        self.doubles.clear()
-        for node in (ended, self.agent_of(ended)):
-            node.die(power=True)
-            node.gone = True
-            del self.nodes[node.address]
-        for node in (left, self.agent_of(left)):
-            self._moved[node.address] = self.nodes.pop(node.address)  # what is in the pipe between them gets there
-            node.address = node.config.node
-            self.nodes[node.address] = node
-        self.fact("clone-ended", ended, {"survivor": left.id})
-
-    def _clock_of(self, node: Node) -> ClockSpec:
-        return self.schedule.clocks.get(node.config.node, ClockSpec())
-
-    def _name_of(self, address: str) -> str:
-        """Who somebody is who speaks from there: a copy has the identity of what it was copied from."""
-        return address.removesuffix(COPY)
-
-    def _whereabouts(self, source: str, target: str) -> str:
-        """Where a message to a name goes while two hosts have it: within a host to its own, and from elsewhere to the one that was heard last, as
-        an answer goes back the way that the question came. So both are answered, which asks more of the core than a transport that knows one
-        connection a peer.
-        """
-        if target not in self.doubles:
-            return target
-        if self.on_one_host(self._name_of(source), target):
-            return self.doubles[target] if source.endswith(COPY) else target
-        return self._heard.get((source, target), target)
+        """One of two hosts is ended for good. Nothing if there are not two."""
+        if name in self.doubles.copies:
+            ended, left = self.doubles.end(name, keep_copy=keep_copy)
+            self.fact("clone-ended", ended, {"survivor": left.id})
 
     def agent_exits(self, agent: Node, code: int) -> None:
         agent.die(power=False)
@@ -277,7 +223,7 @@ class World:
 
     def _reaped(self, ticket: tuple[Node, int, tuple[bytes, ...]]) -> None:
         sidecar, code, left = ticket
-        self.agent_of(sidecar).asks_on.clear()
+        self.agent_of(sidecar).asks_on = EMPTY
         sidecar.receive(ProcessExited(code, code < 0, left))
 
     def crash(self, node: Node, *, power: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from killswitch.core.messages import EffectRequest, Message, StopAck, StopRequest
 from scenarios.faults import agents
 from scenarios.schedule import Fault
+from sim.disk import without
 from sim.injectors.family import Family, whole
 from sim.node import Node
 from sim.world import World
@@ -40,8 +41,8 @@ class Agents(Family):
         if isinstance(message, StopRequest) and target in self._deaf:
             return self._misunderstand(self.world.nodes[target], source)
         if isinstance(message, EffectRequest):
-            for fault in self.world.nodes[source].asks_on:
-                self.world.nodes[source].asks_on[fault] = message
+            asking = self.world.nodes[source]
+            asking.asks_on = dict.fromkeys(asking.asks_on, message)
         return True
 
     def _misunderstand(self, agent: Node, sidecar: str) -> bool:
@@ -67,17 +68,17 @@ class Agents(Family):
 
     def _slow(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.timers_late_ns[id_] = whole(fault, "by_ns")
+            node.timers_late_ns = {**node.timers_late_ns, id_: whole(fault, "by_ns")}
             self.world.fault_fired(id_)
 
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.timers_late_ns.pop(id_, None)
+            node.timers_late_ns = without(node.timers_late_ns, id_)
 
     def _fork(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.lingers_ns = whole(fault, "linger_ns")
-            node.asks_on[id_] = StopAck(0, ())  # until the parent asks for something
+            node.asks_on = {**node.asks_on, id_: StopAck(0, ())}  # until the parent asks for something
             self.world.queue.at(self.world.queue.now + ASK_AGAIN_NS, self._ask_again, (node, id_))
 
     def _ask_again(self, ticket: tuple[Node, str]) -> None:
@@ -93,7 +94,7 @@ class Agents(Family):
     def _unfork(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.lingers_ns = 0
-            node.asks_on.pop(id_, None)
+            node.asks_on = without(node.asks_on, id_)
 
     def _die_mid_checkpoint(self, id_: str, fault: Fault) -> None:
         at, power = CHECKPOINT_STEPS[str(fault.settings.get("after", "written"))], bool(fault.settings.get("power"))
@@ -120,12 +121,12 @@ class Agents(Family):
         for node in self.targets(fault):
             if node.running:
                 self.world.fault_fired(id_)
-            node.undying.add(id_)
+            node.undying |= {id_}
             node.pause(id_)
 
     def _unhang(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.undying.discard(id_)
+            node.undying -= {id_}
             if node.kill_pending is not None and not node.undying:
                 kill, node.kill_pending = node.kill_pending, None
                 kill()

@@ -7,7 +7,7 @@ from functools import partial
 from msgspec import structs
 
 from scenarios.schedule import Fault
-from sim.disk import Loss
+from sim.disk import Loss, without
 from sim.injectors.family import Family, Injector, whole
 from sim.node import Node
 from sim.world import World
@@ -31,21 +31,21 @@ class Disks(Family):
     def _fail(self, id_: str, fault: Fault) -> None:
         """What cannot be synced and what cannot be written comes to the same: nothing becomes durable, and what was is read back."""
         for node in self.targets(fault):
-            node.disk.failing.add(id_)
+            node.disk.failing |= {id_}
             self.world.fault_fired(id_)
 
     def _mend(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.disk.failing.discard(id_)
+            node.disk.failing -= {id_}
 
     def _slow(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.disk.slow_ns[id_] = whole(fault, "by_ns")
+            node.disk.slow_ns = {**node.disk.slow_ns, id_: whole(fault, "by_ns")}
             self.world.fault_fired(id_)
 
     def _speed(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.disk.slow_ns.pop(id_, None)
+            node.disk.slow_ns = without(node.disk.slow_ns, id_)
 
     def _fill(self, id_: str, fault: Fault) -> None:
         """A node that keeps a reserve knows what did not fit; to one that keeps none a write that does not fit is a disk that failed."""
@@ -78,7 +78,7 @@ class Disks(Family):
 
     def _lie(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            node.disk.lying[id_] = self.world.fault_fired
+            node.disk.lying = {**node.disk.lying, id_: self.world.fault_fired}
 
     def _tell_truth(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

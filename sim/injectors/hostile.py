@@ -184,10 +184,8 @@ class Versions(Family):
 
     def _cross(self, source: str, target: str, message: Message) -> Message | None:
         read = frames.across(message, source, target, self._version(source), self._version(target))
-        if read is not None:
-            self.world.stands_for(read, message)
-            if isinstance(read, UnknownProhibition):
-                self._unread[id(read)] = (read, orders_of(message))
+        if isinstance(read, UnknownProhibition):
+            self._unread[id(read)] = (read, orders_of(message))
         return read
 
     def _look(self, source: str, target: str, message: Message) -> None:

@@ -32,7 +32,7 @@ class Load(Family):
             return
         for source, target in fault.links:
             self.world.fault_fired(id_)
-            self.world.network.send(source, target, useless(source, str(fault.settings.get("message", "any")), number))
+            self.world.send(source, target, useless(source, str(fault.settings.get("message", "any")), number))
         self.world.queue.at(self.world.queue.now + SECOND_NS // whole(fault, "per_s"), self._wave, (id_, fault, number + 1))
 
     def _ebb(self, id_: str, fault: Fault) -> None:

@@ -57,7 +57,7 @@ def test_a_sync_covers_what_was_written_before_it_began_and_the_next_one_the_res
 
 def test_a_slow_disk_takes_longer_by_all_its_faults() -> None:
     bench = Bench()
-    bench.disk.slow_ns.update(one=5 * MS, two=7 * MS)
+    bench.disk.slow_ns = {"one": 5 * MS, "two": 7 * MS}
     bench.append(1)
     assert bench.play(100 * MS) == [(SYNC_NS + 12 * MS, Durable(1))]
 
@@ -66,10 +66,10 @@ def test_a_failed_sync_is_final_for_the_process_that_saw_it() -> None:
     bench = Bench()
     made = bench.append(1)
     bench.play(15 * MS)
-    bench.disk.failing.add("f")
+    bench.disk.failing |= {"f"}
     bench.disk.append(records(2)[1])
     bench.play(30 * MS)
-    bench.disk.failing.clear()
+    bench.disk.failing = frozenset()
     bench.disk.append(records(3)[2])
     bench.disk.write_checkpoint(WriteCheckpoint(1, b"c"))
     assert bench.play(100 * MS) == [(SYNC_NS, Durable(1)), (25 * MS, DiskFailed(2))]
@@ -104,10 +104,10 @@ def test_what_waits_for_room_is_gone_with_its_process() -> None:
 
 def test_after_a_failure_a_new_process_may_write_again() -> None:
     bench = Bench()
-    bench.disk.failing.add("f")
+    bench.disk.failing |= {"f"}
     made = bench.append(1)
     bench.play(20 * MS)
-    bench.disk.failing.clear()
+    bench.disk.failing = frozenset()
     bench.disk.process_died()
     bench.disk.append(made[0])
     assert bench.play(100 * MS)[-1] == (30 * MS, Durable(1))
@@ -144,7 +144,7 @@ def test_a_power_loss_never_takes_what_was_durable() -> None:
 
 def at_step(bench: Bench, done: int) -> None:
     """Begin generation 3 where generation 1 lies, and stop when ``done`` of its three syncs are."""
-    bench.disk.slots[1] = b"old"
+    bench.disk.slots = {1: b"old"}
     bench.disk.write_checkpoint(WriteCheckpoint(3, b"new"))
     bench.play(done * SYNC_NS + MS)
 
@@ -190,7 +190,7 @@ def test_generations_take_turns_in_two_slots() -> None:
 
 def test_a_checkpoint_on_a_failing_disk_is_a_failed_disk() -> None:
     bench = Bench()
-    bench.disk.failing.add("f")
+    bench.disk.failing |= {"f"}
     bench.disk.write_checkpoint(WriteCheckpoint(1, b"new"))
     assert bench.play(100 * MS) == [(SYNC_NS, DiskFailed(0))]
     assert bench.disk.checkpoints() == ()
@@ -235,7 +235,7 @@ def test_the_way_that_writes_are_lost_is_that_of_one_power_loss() -> None:
 @pytest.mark.parametrize("done", [0, 1, 2])
 def test_a_torn_checkpoint_is_half_new_and_half_old(done: int) -> None:
     bench = Bench()
-    bench.disk.slots[1] = b"old!"
+    bench.disk.slots = {1: b"old!"}
     bench.disk.write_checkpoint(WriteCheckpoint(3, b"new?"))
     bench.play(done * SYNC_NS + MS)
     bench.disk.loss = Loss.TORN
@@ -246,7 +246,7 @@ def test_a_torn_checkpoint_is_half_new_and_half_old(done: int) -> None:
 def test_a_lying_disk_loses_what_it_called_durable_and_a_truthful_one_keeps_it() -> None:
     for truthful in (False, True):
         bench, told = Bench(log=3, slot=1), list[str]()
-        bench.disk.lying["f"] = told.append
+        bench.disk.lying = {"f": told.append}
         made = bench.append(3)
         bench.disk.write_checkpoint(WriteCheckpoint(1, b"c"))
         assert Durable(3) in [event for _, event in bench.play(100 * MS)]
@@ -260,7 +260,7 @@ def test_a_lying_disk_loses_what_it_called_durable_and_a_truthful_one_keeps_it()
 
 def test_a_process_that_dies_makes_no_lie_true() -> None:
     bench = Bench(log=2)
-    bench.disk.lying["f"] = lambda fault: None
+    bench.disk.lying = {"f": lambda fault: None}
     bench.append(2)
     bench.play(100 * MS)
     bench.disk.process_died()
@@ -279,7 +279,7 @@ def test_a_flipped_bit_is_found_at_the_next_boot_and_not_before() -> None:
     was = audit.written(made[lsn - 1])
     assert sum((one ^ other).bit_count() for one, other in zip(was, left, strict=True)) == 1
     assert bench.disk.recover()[0] == tuple(made[: lsn - 1])
-    bench.disk.slots[0] = b"content"
+    bench.disk.slots = {0: b"content"}
     assert bench.disk.flip(slots=True)
     assert bench.disk.slots[0] != b"content"
 
@@ -288,6 +288,6 @@ def test_a_new_disk_holds_nothing() -> None:
     bench = Bench()
     bench.append(2)
     bench.play(100 * MS)
-    bench.disk.slots[0] = b"content"
+    bench.disk.slots = {0: b"content"}
     bench.disk.wipe()
     assert (bench.disk.recover(), bench.disk.checkpoints(), bench.disk.durable) == (((), 0), (), 0)

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from killswitch.core import codec
-from killswitch.core.messages import Message, StopAck
+from killswitch.core.messages import StopAck
 from scenarios.schedule import LinkSpec
 from scenarios.schedule import Tape as TapeSpec
-from sim.network import HANDSHAKE_BYTES, Impairment, Network
+from sim.network import HANDSHAKE_BYTES, Delivery, Impairment, Network
 from sim.queue import TIE_BITS, Queue
 from sim.tape import PPM, Tape
 
@@ -28,9 +28,9 @@ class Bench:
         self.fired: Counter[str] = Counter()
         self.network = Network(self.queue, tape, spec, self._deliver, lambda fault: self.fired.update([fault]))
 
-    def _deliver(self, source: str, target: str, message: Message) -> None:
-        assert isinstance(message, StopAck)
-        self.arrived.append((self.queue.now, source, message.checkpoint))
+    def _deliver(self, delivery: Delivery) -> None:
+        assert isinstance(delivery.message, StopAck)
+        self.arrived.append((self.queue.now, delivery.link.source, delivery.message.checkpoint))
 
     def send(self, *numbers: int, source: str = "a", target: str = "b") -> None:
         for number in numbers:

@@ -115,10 +115,10 @@ def test_acknowledgements_and_exits_wait_like_sends() -> None:
 def test_nothing_is_durable_after_a_failed_sync() -> None:
     stage = Stage()
     scripted(stage, Boot=lambda _: [stage.append(), Send("never", ASK, 1)], Receive=lambda _: [stage.append(), Send("nor this", ASK, 2)])
-    stage.node.disk.failing.add("f")
+    stage.node.disk.failing |= {"f"}
     stage.node.boot_up()
     stage.play(20 * MS)
-    stage.node.disk.failing.clear()
+    stage.node.disk.failing = frozenset()
     stage.node.receive(Receive("x", ASK))
     stage.play(200 * MS)
     assert stage.taken(DiskFailed) == [SYNC_NS]

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from sim.queue import TIE_BITS, Act, Lane, Queue, collector_at_rest
+from scenarios.schedule import Tape as TapeSpec
+from sim.queue import SLOT_NS, TIE_BITS, Act, Lane, Queue, collector_at_rest
+from sim.tape import Tape
 
 
 def queue_with(ties: Iterable[int] = ()) -> Queue:
@@ -102,3 +104,25 @@ def test_the_collector_rests_inside_and_only_there() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("slot_ns", [1, 7, 100, 1000, 1 << 60])
+def test_slots_change_no_order(slot_ns: int) -> None:
+    def played(slot_ns: int) -> list[tuple[int, int]]:
+        tape = Tape(TapeSpec(seed="7"))
+        queue, after = Queue(tape.bits("ties", TIE_BITS), slot_ns), tape.stream("after")
+        seen: list[tuple[int, int]] = []
+
+        def act(number: int) -> None:
+            seen.append((queue.now, number))
+            if number < 2_000:  # a few at once, some soon, some late
+                queue.at(queue.now + after(4) * after(400), act, number + 50)
+
+        for number in range(50):
+            queue.at(after(300), act, number)
+        for until in range(0, 100_000, 333):
+            queue.play(until)
+        return seen
+
+    assert len(played(slot_ns)) == 2_050
+    assert played(slot_ns) == played(SLOT_NS)

@@ -15,6 +15,7 @@ from harness.implementation import Killswitch
 from harness.operations import Stopped
 from harness.single import simulate
 from harness.verdict import Verdict
+from killswitch.core import hlc
 from killswitch.core.events import Effect, Input, Receive, Send, Submit
 from killswitch.core.keys import Signer
 from killswitch.core.machine import Machine, NodeConfig
@@ -23,6 +24,7 @@ from scenarios.schedule import Tape
 from sim import queue as queues
 from sim import world as worlds
 from sim.driver import play
+from sim.network import Impairment
 from sim.queue import Queue, TooMuch
 from sim.world import World
 from tests.live.schedules import SIDECAR, fault, order, short
@@ -112,6 +114,21 @@ def test_only_a_sidecar_and_its_own_agent_share_a_host() -> None:
     assert not world.on_one_host(SIDECAR, "agent/acme/2")
     assert not world.on_one_host("replica/1", "replica/1")
     assert not world.on_one_host(SIDECAR, "sink/acme/ledger")
+
+
+@pytest.mark.parametrize("read_again", [False, True])
+def test_a_message_brings_the_stamp_of_when_it_was_sent_though_it_is_read_from_bytes(read_again: bool) -> None:
+    world = World(short(), DeafWorld())
+    for node in world.nodes.values():
+        node.boot_up()
+    if read_again:
+        world.network.impair(SIDECAR, "replica/1", Impairment("f", spoils=lambda source, target, message: StopAck(2, ())))
+    sender, receiver = world.nodes[SIDECAR], world.nodes["replica/1"]
+    sent = sender.stamp = hlc.tick(sender.stamp, sender.wall.read_ms(SECOND))
+    world.send(SIDECAR, "replica/1", StopAck(1, ()))
+    sender.stamp = hlc.tick(sender.stamp, sender.wall.read_ms(2 * SECOND))
+    world.queue.play(SECOND // 2)
+    assert sent <= receiver.stamp < sender.stamp
 
 
 def test_a_message_to_a_stranger_goes_nowhere() -> None:
