@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,7 @@ from killswitch.core.messages import (
     ResumeDraft, ResumeStatus, StartReply, StartRequest, StopAck, Token,
 )  # fmt: skip
 
+NO_KEYS: Final[frozenset[str]] = frozenset()  # shared: each empty set of its own would be 216 bytes
 _decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by here
 
 
@@ -67,7 +68,7 @@ class Observer:
         self._written: dict[int, set[bytes]] = {}  # generation -> hashes of all checkpoints begun under it: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._appended = 0
-        self.revoked: set[str] = set()  # by the changes of the keyset that this node holds
+        self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
         self._dead = False
         self._witnessed = node.startswith(("replica/", "sidecar/"))
@@ -124,7 +125,7 @@ class Observer:
         self._durable = self._appended = len(event.records)
         if self.revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
-            self.revoked = {key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes}
+            self.revoked = frozenset(key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes)
         self._slots = tuple(hashlib.sha256(slot).digest() for slot in event.checkpoints)
         self._release(self._records)
         self._records, self._sends = [], []

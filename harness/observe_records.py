@@ -25,7 +25,7 @@ class Observing(Protocol):
     agent: str
     judge: Judge
     rulings: Rulings
-    revoked: set[str]
+    revoked: frozenset[str]
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
         """Record a fact of this moment."""
@@ -62,7 +62,7 @@ def on_certificate(node: Observing, lsn: int, body: dict[str, Any]) -> None:
 def on_keyset(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
     authentic = node.judge.keyset(body["raw"], [(root, signature) for root, signature in body["signatures"]])
     change = msgspec.msgpack.decode(body["raw"], type=KeyChange)
-    node.revoked.update(change.revokes)
+    node.revoked |= set(change.revokes)
     fields = {"version": change.version, "authentic": authentic, "revoked": sorted(change.revokes), "rotated": sorted(change.rotates)}
     node.emit("keyset-installed", fields)
 

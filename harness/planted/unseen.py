@@ -103,7 +103,7 @@ def one_fence_is_a_fence(state: Replica, ack: FenceAck, sender: str, now_ns: int
 def fences_take_their_time(state: Sidecar, token: Token, now_ns: int) -> None:
     """They have been asked for, and will come."""
     _open_token(state, token, now_ns)
-    state.fences_missing.clear()
+    state.fences_missing = ()
 
 
 def all_that_fits_is_all(
