@@ -45,8 +45,8 @@ class Observer:
 
     __slots__ = (
         "_appended", "_at", "_checkpoint_lsn", "_claims", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_news", "_process",
-        "_record", "_records", "_round", "_said", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
-        "agent", "judge", "node", "revoked", "rulings",
+        "_record", "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
+        "agent", "judge", "node", "revoked",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -75,7 +75,13 @@ class Observer:
         self._signed = 0  # size of the last head
         self._news = 0  # lsn of the last record that calls for a head
         self._grown = False  # since that head, as far as is durable
-        self.rulings = Rulings()
+        self._rulings: Rulings | None = None  # from when its log first speaks of policies
+
+    @property
+    def rulings(self) -> Rulings:
+        if self._rulings is None:
+            self._rulings = Rulings()
+        return self._rulings
 
     def step(self, at_ns: int, clock_ns: int, event: Input, effects: list[Effect]) -> None:
         """Record the facts of one step, in order."""

@@ -24,7 +24,10 @@ class Observing(Protocol):
     node: str
     agent: str
     judge: Judge
-    rulings: Rulings
+
+    @property
+    def rulings(self) -> Rulings: ...
+
     revoked: frozenset[str]
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
