@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from hashlib import blake2b
 
-from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply
+from killswitch.core.countersigns import CountersignedRequest
+from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderPush, OrderRequest, StartReply, UnknownProhibition
 
 BACKOFF_CAP_NS = 2_000_000_000
 SHARES_KEPT = 65_536  # senders that are remembered; who is forgotten has a full share again
@@ -28,7 +29,7 @@ URGENT, USUAL = 0, 1
 def is_prohibition(message: Message) -> bool:
     """Whether ``message`` can tell somebody to stop: such go first, are dropped last, and are never too many."""
     match message:
-        case Order() | OrderRequest():
+        case Order() | OrderRequest() | CountersignedRequest() | UnknownProhibition():
             return True
         case OrderPush(orders=orders) | LeaseReply(orders=orders) | StartReply(orders=orders) | Gossip(orders=orders):
             return bool(orders)

@@ -12,7 +12,18 @@ import pytest
 
 from harness.live.ports import free_port
 from killswitch.core import codec
-from killswitch.core.messages import NO_TOKEN, GateNotice, LeaseReply, Message, Order, OrderPush, Query, StopRequest
+from killswitch.core.countersigns import CountersignedRequest
+from killswitch.core.messages import (
+    NO_TOKEN,
+    GateNotice,
+    LeaseReply,
+    Message,
+    Order,
+    OrderPush,
+    Query,
+    StopRequest,
+    UnknownProhibition,
+)  # fmt: skip
 from killswitch.core.traffic import is_prohibition
 from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
@@ -221,6 +232,8 @@ def test_prohibitions_leave_first_and_are_dropped_last() -> None:
     ("message", "urgent"),
     [
         (ORDER, True),
+        (CountersignedRequest("r", b"raw", b"signature", ()), True),
+        (UnknownProhibition(2, 2, "replica/1", "minor 9"), True),
         (OrderPush((ORDER,), ()), True),
         (OrderPush((), ()), False),
         (LeaseReply("a/1", "n", NO_TOKEN, "replica/1", 0, "", "", NO_TOKEN, 0, orders=(ORDER,)), True),
