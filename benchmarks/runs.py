@@ -22,8 +22,8 @@ from unittest.mock import patch
 
 from benchmarks.measure import Sections
 from harness.checkers.jury import Jury
-from harness.implementation import Killswitch
-from harness.observe import Observer
+from harness.shared.implementation import Killswitch
+from harness.shared.observe import Observer
 from harness.single import simulate
 from harness.version import version
 from killswitch.core.keys import Signer

@@ -13,7 +13,7 @@ import tracemalloc
 from unittest.mock import patch
 
 import sim.world
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from killswitch.core.machine import Parameters
 from scenarios.schedule import (
     AgentSpec,

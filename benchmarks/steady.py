@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from benchmarks.scale import fleet
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from harness.single import simulate
 from scenarios.schedule import Tape
 from sim.queue import collector_at_rest

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterable
 from http.client import HTTPConnection
 from pathlib import Path
 
-from harness.history import Fact, History
 from harness.live import driver
+from harness.shared.history import Fact, History
 from killswitch.core import leases
 from killswitch.core.events import Record
 from killswitch.core.machine import Parameters

@@ -12,10 +12,10 @@ from statistics import median_low
 
 from msgspec import structs
 
-from harness import implementation
 from harness.checkers.words import SEVERITIES
-from harness.history import History
 from harness.results import Beside, BesideRow, Disagreement, Figure, RunResult, Simulated
+from harness.shared import implementation
+from harness.shared.history import History
 from harness.single import Judged, simulate
 from harness.verdict import Verdict
 from scenarios.faults import FAULTS, SIM

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from harness import audit_store, implementation, results_store
-from harness.interruption import Terminated
+from harness import audit_store, results_store
 from harness.results import Calibration, Campaign, RunResult
+from harness.shared import implementation
+from harness.shared.interruption import Terminated
 from harness.single import Judged, simulate
 from harness.summary import summarise
 from harness.verdict import Verdict

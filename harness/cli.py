@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from harness import bugs_cli, live_cli, results_store
 from harness.audit_cli import audit_app
 from harness.exits import Exit, Refused, of_campaign, of_verdict
-from harness.interruption import Terminated, sigterm_raises_at_once
+from harness.shared.interruption import Terminated, sigterm_raises_at_once
 from harness.version import release, version
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
 from scenarios.seeds import SEED_MAX, Seeds, SeedsInvalid
@@ -249,7 +249,7 @@ def replay(
         Play its twins, too, as `haltproof run --twins` did.
     """
     from harness import campaign, terminal
-    from harness.implementation import load as load_implementation
+    from harness.shared.implementation import load as load_implementation
     from harness.single import simulate
     from reports.render import render
 
@@ -374,7 +374,7 @@ def _refuse_campaign(out: Path) -> None:
 
 
 def _check_implementation(name: str) -> None:
-    from harness.implementation import load
+    from harness.shared.implementation import load
 
     if ":" in name and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -406,7 +406,7 @@ def answer(arguments: list[str]) -> int:
 
 def _answer_to(error: BaseException) -> int:
     """What to say of an error, and the code it exits with. What nobody foresaw is a bug of ours, and has to say so."""
-    from harness.implementation import ImplementationUnknown
+    from harness.shared.implementation import ImplementationUnknown
     from harness.token import TokenInvalid
 
     if isinstance(error, Refused):

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from harness import audit_store, beside, calibration, implementation, results_store
+from harness import audit_store, beside, calibration, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
-from harness.history import History
-from harness.interruption import Terminated
 from harness.live import driver
 from harness.results import Calibration, RunResult
+from harness.shared import implementation
+from harness.shared.history import History
+from harness.shared.interruption import Terminated
 from harness.single import Judged, StopConditions, result_of
 from harness.version import version
 from scenarios.draw import draw

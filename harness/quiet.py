@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from harness.history import Fact
+from harness.shared.history import Fact
 from scenarios.deploy import OPERATOR
 from scenarios.faults import load
 from scenarios.schedule import DiskSpec, Entry, Fault, Operation, Schedule, Trigger

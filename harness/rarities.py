@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.history import Fact
+from harness.shared.history import Fact
 from killswitch.core.messages import Life
 from scenarios.schedule import Fault, Operation, Schedule
 

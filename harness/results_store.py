@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from harness.history import History
 from harness.results import CAMPAIGN_SCHEMA, Campaign, RunResult
+from harness.shared.history import History
 from harness.verdict import Finding
 from killswitch.core import unreadable
 from scenarios.schedule import Schedule

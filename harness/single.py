@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
-from harness import operations, rarities, twins
+from harness import rarities, twins
 from harness.audit_store import Trail
 from harness.checkers.jury import Jury
 from harness.checkers.stop_times import stop_times
-from harness.history import Fact, History
 from harness.results import RunResult
+from harness.shared import operations
+from harness.shared.history import Fact, History
 from harness.token import token_of
 from harness.verdict import Finding, Verdict, compose
 from killswitch.core.machine import Implementation

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import beside, rarities
-from harness.history import VOCABULARY
 from harness.results import Campaign, Failure, RareState, RunResult, ScenarioSummary
+from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict, compose
 from scenarios.model import Scenario
 

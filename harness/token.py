@@ -12,7 +12,7 @@ import re
 
 from msgspec import Struct
 
-from harness.implementation import OURS
+from harness.shared.implementation import OURS
 from scenarios.schedule import Schedule
 
 FORM = re.compile(r"hp1:(?P<scenario>[a-z0-9-]+):(?P<seed>[0-9]{1,12}):(?P<digest>[0-9a-f]{6})-(?P<code>[0-9a-f]{6})(:(?P<implementation>[\w.:-]+))?")

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from harness import implementation
+from harness.shared import implementation
 from scenarios.schedule import Schedule, load
 from sim import driver
 

@@ -21,8 +21,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from harness import twice
-from harness.history import Fact
 from harness.quiet import with_and_without
+from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 from killswitch.core import audit
 from killswitch.core.events import Append, Boot, Durable, Input, Observe, Receive

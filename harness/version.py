@@ -11,23 +11,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-ROOMS = ("killswitch/core", "sim", "scenarios", "harness/planted")
-MODULES = tuple(
-    f"harness/{name}.py"
-    for name in (
-        "history",
-        "observe",
-        "signals",
-        "triggers",
-        "judge",
-        "rulings",
-        "operations",
-        "trail",
-        "implementation",
-        "forgery",
-        "doubles",
-    )
-)
+ROOMS = ("killswitch/core", "sim", "scenarios", "harness/planted", "harness/shared")
 
 
 @lru_cache(maxsize=1)
@@ -35,7 +19,6 @@ def fingerprint() -> str:
     """Twelve hex digits over the sources of the core, the simulator and the drawing of schedules."""
     root = Path(__file__).resolve().parent.parent
     files = [path for room in ROOMS for path in (root / room).rglob("*") if path.suffix in (".py", ".cedar")]
-    files += [root / module for module in MODULES]
     hasher = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
         hasher.update(f"{path.relative_to(root).as_posix()}\0".encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.history import Fact, History
+from harness.shared.history import Fact, History
 from reports.words import duration, plain
 
 

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from harness.history import Fact, History
+from harness.shared.history import Fact, History
 from reports.words import duration, gate_word, instant, plain, short
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.history import Fact, History
+from harness.shared.history import Fact, History
 from harness.verdict import Finding
 from reports import spans
 from reports.signals import Signal, signals

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import results_store
-from harness.history import VOCABULARY
 from harness.results import Campaign, RunResult, ScenarioSummary
+from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict
 from reports import beside, calibration, invariants, stop_times, violations
 from reports.words import count, duration, plain

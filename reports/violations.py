@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import results_store
-from harness.history import History
 from harness.results import Failure, RunResult
 from harness.results_store import Results
+from harness.shared.history import History
 from harness.verdict import Finding, Verdict
 from reports import invariants, timeline
 from reports.words import duration, instant, plain, ratio, readable, sentence

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.history import Fact
+from harness.shared.history import Fact
 
 _SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
 _GATES = {0: "OPEN", 1: "DRAIN", 2: "CLOSED"}

@@ -21,7 +21,6 @@ VERBS = ("soft", "hard", "isolate", "quiesce", "resume")
 POLICY_VERBS = ("policy-shadow", "policy-canary", "policy-promote", "policy-rollback")
 FAULT_NAMES = tuple(FAULTS)
 ACTIONS = (*VERBS, *POLICY_VERBS, *FAULT_NAMES)
-PRINCIPALS = ("alice", "bob", "carol", "dave", "mallory")
 APPROVERS = ("bob", "carol", "dave")
 
 Kind = Literal["worker", "tool-calling", "federated"]

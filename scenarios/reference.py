@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.history import VOCABULARY
+from harness.shared.history import VOCABULARY
 from scenarios.aims import limits_text
 from scenarios.faults import FAULTS, LIVE, Aim, FaultKind, Setting, Unit
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeGuard
 
-from harness.history import VOCABULARY
+from harness.shared.history import VOCABULARY
 from killswitch.core.leases import quorums_intersect
 from killswitch.core.messages import Gate, SinkClass
 from scenarios import bundles, triggers, volume

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from harness.history import VOCABULARY
+from harness.shared.history import VOCABULARY
 from killswitch.core.messages import Gate, Life
 from scenarios import units
 from scenarios.problems import known_or_meant

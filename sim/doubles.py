@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from copy import copy
 
-from harness.doubles import COPY, watching
-from harness.observe import Observer
+from harness.shared.doubles import COPY, watching
+from harness.shared.observe import Observer
 from sim.clock import Clock
 from sim.host import mate_of, share_host
 from sim.node import Node

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from harness import trail
-from harness.history import Fact, History
-from harness.operations import Stopped, topology_fact
+from harness.shared import trail
+from harness.shared.history import Fact, History
+from harness.shared.operations import Stopped, topology_fact
 from killswitch.core.events import Receive, Record
 from killswitch.core.machine import Implementation
 from scenarios.faults import load

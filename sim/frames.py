@@ -18,7 +18,6 @@ from killswitch.core.messages import Message
 
 SEAL_BYTES = 16
 PREVIOUS, CURRENT, NEXT_MINOR, NEXT_MAJOR, CRITICAL = "previous", "current", "next-minor", "next-major", "critical"
-VERSIONS = (PREVIOUS, NEXT_MINOR, NEXT_MAJOR, CRITICAL)
 UNHEARD_OF = {"zone": "eu", "urgency": [1, {"why": None}]}  # what a later minor version might add to a body
 
 

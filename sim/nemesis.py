@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import chain
 
-from harness import operations
-from harness.history import Fact
-from harness.triggers import POLL_NS, Triggers
+from harness.shared import operations
+from harness.shared.history import Fact
+from harness.shared.triggers import POLL_NS, Triggers
 from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Operation

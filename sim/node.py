@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Any, Protocol
 
-from harness.observe import Observer
+from harness.shared.observe import Observer
 from killswitch.core import audit, hlc
 from killswitch.core.events import (
     AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Observe, Send, SetTimer, Signal, SignalKind, Spawn,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.history import Fact
-from harness.judge import Judge
-from harness.observe import Observer
+from harness.shared.history import Fact
+from harness.shared.judge import Judge
+from harness.shared.observe import Observer
 from killswitch.core.events import ProcessExited, Receive, Submit
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Implementation, Machine, NodeConfig

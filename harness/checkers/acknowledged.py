@@ -9,7 +9,7 @@ from typing import Any
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, Token, gate_of, is_replica, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 Body = Mapping[str, Any]
 

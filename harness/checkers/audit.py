@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, Token, gate_of, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 PERMITS_A_RECORD = 64  # protocol 5: admissions share a record, but never more of them than this
 NO_PERMITS = bytes(32)

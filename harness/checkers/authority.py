@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 ALIVE = 0
 MS = 1_000_000

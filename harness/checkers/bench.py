@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from harness.checkers.checker import Checker
 from harness.checkers.run import Run
-from harness.history import Fact
+from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
 

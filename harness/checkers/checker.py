@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
 from harness.checkers.run import Run
-from harness.history import Fact
+from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
 

@@ -8,7 +8,7 @@ from harness.checkers.bounds import MILLION
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import agent_of, is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 DRIFT = "clock-drift"
 # How much further than the promise allows a rate has to be off to be judged: what a round trip beside a lease may hide.

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from harness.checkers.bench import Bench
 from harness.checkers.checker import Checker
 from harness.checkers.run import Run
-from harness.history import Fact
+from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
 DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")  # L3 is not among them: its checker takes the heal of the core for one by itself

@@ -14,7 +14,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
 from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, agent_of, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
 from harness.checkers.words import is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 def _due_ns(run: Run, *moments_ns: int) -> int | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import OPEN, UNDO, Token, gate_of, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 Key = TypeVar("Key")
 

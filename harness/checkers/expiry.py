@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 class NoExpiry(InvariantChecker):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, NEW, agent_of, gate_of, life_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import NO_TOKEN, STOPPED, Token, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 @dataclass(slots=True)

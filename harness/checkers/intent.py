@@ -13,7 +13,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, agent_of, gate_of, is_replica, life_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from harness.checkers.core_phase import CorePhase, joined
 from harness.checkers.registry import CHECKERS
 from harness.checkers.run import Run
 from harness.checkers.words import agent_of
-from harness.history import Fact
+from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
 

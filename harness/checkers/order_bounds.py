@@ -12,7 +12,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, DRAIN, NEW, OPEN, STOP, agent_of, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 class _Watch(NamedTuple):

@@ -14,7 +14,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 @dataclass(slots=True)

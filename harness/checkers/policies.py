@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 FIRST_SEQ = 1  # the policy of the deployment, which no rollout brought
 NO_ROLLOUT = (FIRST_SEQ, "", 0, "")
@@ -16,7 +16,7 @@ GUARD = "guard"  # who asked, when nobody did
 class Policy(InvariantChecker):
     """S21. An instance is a decision on record, or a rollout that became durable or came into force at a replica.
 
-    - A decision replays: an independent reading of the same policies and input gives the same answer (`harness.rulings`, named by its fact).
+    - A decision replays: an independent reading of the same policies and input gives the same answer (`harness.shared.rulings`, named by its fact).
     - It is under one rollout: the one in force at that replica, no earlier than any that is durable there, with that rollout's policies.
     - A kill is never less than the stable policy says: allowed if that allows it, and at least as severe.
     - Numbers never fall: not what is in force at a replica, its restarts included, and not from a rollout to the one that follows it.

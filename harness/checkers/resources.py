@@ -10,7 +10,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 LOAD_FAULTS = frozenset({"overload", "reconnect-storm"})
 RECORDS_AT_EASE = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, STOP, gate_of, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 class NoResurrection(InvariantChecker):

@@ -32,7 +32,7 @@ from harness.checkers.words import (
     life_of,
     token_of,
 )
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 class Run:

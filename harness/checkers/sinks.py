@@ -10,7 +10,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, UNDO, Token, is_replica, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 LINK_FAULTS = frozenset({"partition", "delay", "loss", "duplicate-messages", "duplicate", "reorder", "replay"})
 

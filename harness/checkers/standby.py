@@ -8,7 +8,7 @@ from harness.checkers.bounds import MILLION
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import agent_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 MODE = "STANDBY"
 RUN = ("OPEN", "ALIVE")

@@ -8,7 +8,7 @@ from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
 from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, OPEN, STOP
-from harness.history import Fact
 from harness.results import StopTime
+from harness.shared.history import Fact
 
 _BESIDE = frozenset({"lease-requested", "lease-granted"})  # most of a history, and no part of this measure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.words import agent_of
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 class TenantNI(InvariantChecker):

@@ -6,7 +6,7 @@ from harness.checkers.bounds import BACKOFF_CAP_NS, Bounds, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import agent_of, is_replica
-from harness.history import Fact
+from harness.shared.history import Fact
 
 
 def cosigned_within_ns(bounds: Bounds) -> int:

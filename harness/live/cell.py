@@ -13,7 +13,6 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from harness.doubles import COPY
 from harness.live import clock_port, conduct_port, log_port, pace_port, wall_port
 from harness.live.clock_port import BentClock
 from harness.live.conduct_port import ConductSwitch
@@ -22,7 +21,8 @@ from harness.live.pace_port import PaceSwitch
 from harness.live.ports import free_port
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM
 from harness.live.wall_port import WallSwitch
-from harness.root_keys import successor
+from harness.shared.doubles import COPY
+from harness.shared.root_keys import successor
 from killswitch.core.keys import ROOTS, Ed25519
 from killswitch.core.machine import NodeConfig
 from killswitch.live.clock import Clock, NodeClock
@@ -111,9 +111,6 @@ class Cell(Struct, frozen=True):
     def all_conduits(self) -> tuple[Conduit, ...]:
         """Those of copies, too."""
         return (*self.conduits.values(), *self.copied.values())
-
-    def conduits_of(self, node: str) -> tuple[Conduit, ...]:
-        return tuple(conduit for ends, conduit in self.conduits.items() if node in ends)
 
 
 def dialled_links(configs: dict[str, NodeConfig]) -> list[Link]:

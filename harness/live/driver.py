@@ -19,11 +19,6 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from harness import implementation as implementations
-from harness import trail
-from harness.history import Fact, History
-from harness.interruption import sigterm_raises
-from harness.judge import Judge
 from harness.live import ledger, lever, own_network, refold, residue, small_disks
 from harness.live.cell import Cell, Link, plan
 from harness.live.fleet import Fleet, FleetFailed
@@ -36,8 +31,13 @@ from harness.live.ports import give_back
 from harness.live.server import Server, ServerMissing, locate
 from harness.live.sight import Sight
 from harness.live.toxiproxy import Toxiproxy, ToxiproxyFailed
-from harness.operations import Stopped, topology_fact
-from harness.root_keys import RootKeys
+from harness.shared import implementation as implementations
+from harness.shared import trail
+from harness.shared.history import Fact, History
+from harness.shared.interruption import sigterm_raises
+from harness.shared.judge import Judge
+from harness.shared.operations import Stopped, topology_fact
+from harness.shared.root_keys import RootKeys
 from killswitch.core import audit
 from killswitch.core.events import Record
 from killswitch.core.keys import Ed25519
@@ -95,9 +95,9 @@ class PlayedLive(Struct, kw_only=True):
 def play(schedule: Schedule, implementation: str, directory: Path, watch: Callable[[Fact], None] | None = None) -> PlayedLive:
     """Play ``schedule`` under ``directory``, which is made. Takes its duration, the settling time and a few seconds.
 
-    ``implementation``: a name for `harness.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise `Stopped` to end the
-    run. Raises `Halted` or `ServerMissing` before a process has started; and after everything has been cleaned up `CapabilityMissing`, where a fault
-    cannot be made as this schedule asks for it, `KeyboardInterrupt` or `Terminated`, or `Unclean` from any of these.
+    ``implementation``: a name for `harness.shared.implementation.load`. ``watch`` is told of each fact as it is seen, and may raise `Stopped` to end
+    the run. Raises `Halted` or `ServerMissing` before a process has started; and after everything has been cleaned up `CapabilityMissing`, where a
+    fault cannot be made as this schedule asks for it, `KeyboardInterrupt` or `Terminated`, or `Unclean` from any of these.
     """
     halted = lever.why_halted()
     if halted:

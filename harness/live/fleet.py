@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import IO
 
-from harness.doubles import is_copy
 from harness.live import small_disks
 from harness.live.cell import Cell, deployment_file, node_command
 from harness.live.guard import COOKIE
 from harness.live.ledger import Cookie, Group, Ledger, Mount, Process
+from harness.shared.doubles import is_copy
 from killswitch.live import tether
 from killswitch.live.process import ProcessTree, identify
 

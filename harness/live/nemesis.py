@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from harness.history import Fact
 from harness.live.cell import Link
 from harness.live.injections import INJECTIONS, NS, Attestation, CapabilityMissing, Injection, Stage
-from harness.operations import command
-from harness.triggers import Triggers
+from harness.shared.history import Fact
+from harness.shared.operations import command
+from harness.shared.triggers import Triggers
 from killswitch.live.upstream import Desk
 from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from harness import implementation
 from harness.live import wall_port
 from harness.live.clock_port import boot_of, clock_of
 from harness.live.log_port import log_at
 from harness.live.pace_port import pace_of
 from harness.live.wayward import node_of
+from harness.shared import implementation
 from killswitch.live import node
 from killswitch.live.node import Fittings
 

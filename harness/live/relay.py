@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from harness.live.guard import LOOPBACK
 from harness.live.seal import Sealed
-from harness.signals import carries
+from harness.shared.signals import carries
 from killswitch.core import codec
 from killswitch.core.messages import Message
 from killswitch.live import frames
@@ -32,7 +32,7 @@ SIGNALS_KEPT = 64  # of each way, for replays
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """What happens to each signal to one receiver that carries ``what`` (`harness.signals`), with a chance of ``chance_ppm``.
+    """What happens to each signal to one receiver that carries ``what`` (`harness.shared.signals`), with a chance of ``chance_ppm``.
 
     ``times``: how often it is delivered, 0 is never. ``held_ns``: the longest time that it is held back, so that later ones overtake it.
     ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order. ``spoils``: bits of it flip under its seal.

@@ -1,7 +1,7 @@
 """What the harness sees of a running cell: it reads every trace as it grows and turns steps into facts.
 
 Owns the reading, the clock of the run, and the few things that faults have to know of nodes (their pids, what they were sent). The
-meaning of a step is `harness.observe`'s, shared with the simulator.
+meaning of a step is `harness.shared.observe`'s, shared with the simulator.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.doubles import COPY, watching
-from harness.history import Fact
-from harness.judge import Judge
 from harness.live.cell import Cell, Link
-from harness.observe import Observer
-from harness.signals import orders_of
+from harness.shared.doubles import COPY, watching
+from harness.shared.history import Fact
+from harness.shared.judge import Judge
+from harness.shared.observe import Observer
+from harness.shared.signals import orders_of
 from killswitch.core.events import Boot, ProcessExited, Receive, Send
 from killswitch.core.keys import SUCCESSOR
 from killswitch.live.trace import Entry, Raised, Released, Started, Step, TraceReader

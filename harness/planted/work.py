@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import journal
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import ProcessExited, Signal, SignalKind, Spawn
@@ -12,7 +11,6 @@ from killswitch.core.sidecar.state import Sidecar
 
 _ask_to_stop = sidecar_step.ask_to_stop
 _forget_process = sidecar_step.forget_process
-_next_step = journal.next_step
 
 
 def term_without_a_continue(state: Sidecar, now_ns: int) -> None:

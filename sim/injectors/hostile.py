@@ -6,8 +6,8 @@ import hashlib
 
 import msgspec
 
-from harness.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
-from harness.signals import orders_of
+from harness.shared.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
+from harness.shared.signals import orders_of
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
 from killswitch.core.messages import Message, Order, UnknownProhibition

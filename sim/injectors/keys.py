@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.root_keys import FIRST, RootKeys
-from harness.signals import orders_of
+from harness.shared.root_keys import FIRST, RootKeys
+from harness.shared.signals import orders_of
 from killswitch.core.events import Receive
 from killswitch.core.keys import SUCCESSOR, KeyedHash
 from killswitch.core.messages import Message

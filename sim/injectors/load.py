@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.floods import useless
+from harness.shared.floods import useless
 from scenarios.schedule import Fault
 from sim.injectors.family import Family, whole
 from sim.lanes import SECOND_NS, Intake

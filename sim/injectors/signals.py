@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from harness.signals import carries
+from harness.shared.signals import carries
 from killswitch.core.events import Receive
 from killswitch.core.messages import Message
 from scenarios.schedule import Fault

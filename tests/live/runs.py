@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.history import VOCABULARY, Fact, History
 from harness.live.driver import PlayedLive
+from harness.shared.history import VOCABULARY, Fact, History
 from tests.live.schedules import REPLICAS, SIDECAR, SINK
 
 

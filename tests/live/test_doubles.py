@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.checkers.jury import check
-from harness.doubles import COPY
 from harness.live.driver import play
+from harness.shared.doubles import COPY
 from harness.verdict import Verdict
 from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, SECOND, SIDECAR, fault, short

@@ -17,12 +17,12 @@ import pytest
 from msgspec import structs
 
 from harness import audit_store
-from harness.history import Fact
 from harness.live import ledger, lever, packet_queue, recovery, small_disks
 from harness.live.driver import Halted, PlayedLive, Unclean, play
 from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
-from harness.operations import Stopped
+from harness.shared.history import Fact
+from harness.shared.operations import Stopped
 from killswitch.core import audit_export
 from killswitch.live.credentials import Credentials
 from killswitch.live.process import processes_with
@@ -419,7 +419,7 @@ def test_what_will_not_go_is_named(tmp_path: Path, mark: str, monkeypatch: pytes
 HARNESS = """
 import sys
 from pathlib import Path
-from harness.interruption import Terminated
+from harness.shared.interruption import Terminated
 from harness.live.driver import play
 from scenarios.schedule import load
 try:

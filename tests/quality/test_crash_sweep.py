@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness.checkers import check
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from harness.verdict import Verdict
 from killswitch.core.events import Record
 from scenarios.schedule import Schedule

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import hunt, planted, twice
-from harness.implementation import load as load_implementation
 from harness.planted.bug import PlantedBug
+from harness.shared.implementation import load as load_implementation
 from harness.single import simulate
 from harness.verdict import Verdict
 from harness.version import version

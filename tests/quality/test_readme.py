@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import planted
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from harness.single import simulate
 from harness.verdict import Verdict
 from harness.version import version

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from harness import twins
-from harness.implementation import Killswitch
 from harness.planted.bug import PlantedBug
+from harness.shared.implementation import Killswitch
 from harness.single import simulate
 from harness.verdict import Finding, Verdict
 from harness.version import version

@@ -10,40 +10,25 @@ import pytest
 from tests.repo.modules import ROOMS, ROOT, Module, imports, modules, within
 
 # What the two drivers share. No checker is among it: a driver that knew what is judged could not be believed.
-BOTH_DRIVERS = (
-    "harness.doubles", "harness.floods", "harness.forgery", "harness.history", "harness.implementation", "harness.interruption", "harness.judge",
-    "harness.observe", "harness.operations", "harness.root_keys", "harness.rulings", "harness.signals", "harness.trail", "harness.triggers",
-    "scenarios",
-)  # fmt: skip
+BOTH_DRIVERS = ("harness.shared", "scenarios")
 
 # Who may import what of this project; the longest prefix that fits a module speaks for it. Read beside docs/architecture.md.
 ARROWS: dict[str, tuple[str, ...]] = {
     "killswitch.core": ("killswitch.core",),
     "killswitch": ("killswitch",),
-    "scenarios": ("scenarios", "killswitch.core", "harness.history"),
-    "harness.doubles": ("harness.observe",),
-    "harness.floods": ("killswitch.core",),
-    "harness.forgery": ("killswitch.core",),
-    "harness.history": (),
+    "scenarios": ("scenarios", "killswitch.core", "harness.shared.history"),
+    "harness.shared": ("harness.shared", "killswitch.core", "scenarios"),
+    "harness.shared.history": (),
+    "harness.shared.implementation": ("harness.planted", "killswitch.core"),
+    "harness.shared.judge": ("killswitch.core",),
     "harness.verdict": (),
     "harness.results": ("harness.verdict",),
-    "harness.results_store": ("harness.history", "harness.results", "harness.verdict", "killswitch.core.unreadable", "scenarios.schedule"),
-    "harness.interruption": (),
-    "harness.judge": ("killswitch.core",),
-    "harness.observe": ("harness.history", "harness.judge", "harness.observe_records", "harness.rulings", "killswitch.core"),
-    "harness.observe_records": ("harness.judge", "harness.rulings", "killswitch.core"),
-    "harness.root_keys": ("killswitch.core",),
-    "harness.rulings": ("killswitch.core",),
-    "harness.signals": ("killswitch.core",),
-    "harness.trail": ("killswitch.core",),
-    "harness.triggers": ("harness.history", "killswitch.core", "scenarios"),
-    "harness.implementation": ("harness.planted", "killswitch.core"),
-    "harness.operations": ("harness.history", "killswitch.core", "scenarios"),
+    "harness.results_store": ("harness.shared.history", "harness.results", "harness.verdict", "killswitch.core.unreadable", "scenarios.schedule"),
     "harness.planted": ("harness.planted", "killswitch.core"),
-    "harness.checkers": ("harness.checkers", "harness.history", "harness.results", "harness.verdict"),
+    "harness.checkers": ("harness.checkers", "harness.shared.history", "harness.results", "harness.verdict"),
     "harness.live": ("harness.live", *BOTH_DRIVERS, "killswitch"),
     "sim": ("sim", *BOTH_DRIVERS, "killswitch.core"),
-    "reports": ("reports", "harness.history", "harness.results", "harness.results_store", "harness.verdict"),
+    "reports": ("reports", "harness.shared.history", "harness.results", "harness.results_store", "harness.verdict"),
     "harness": ROOMS,
 }
 

@@ -64,7 +64,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_modules_and_files_that_a_page_names_exist(page: Path) -> None:
-    """`killswitch/core/step.py`, `tests/repo` or `harness.history` in a text is a promise."""
+    """`killswitch/core/step.py`, `tests/repo` or `harness.shared.history` in a text is a promise."""
     named = re.findall(r"`((?:killswitch|sim|scenarios|harness|reports|tests|docs|scripts|changelog)[/.][\w/.-]+)`", page.read_text("utf-8"))
     missing = [name for name in named if not any((ROOT / form).exists() for form in (name, name.replace(".", "/"), f"{name.replace('.', '/')}.py"))]
     assert missing == []

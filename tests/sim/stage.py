@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from harness.judge import Judge
-from harness.observe import Observer
+from harness.shared.judge import Judge
+from harness.shared.observe import Observer
 from killswitch.core.audit import Chain
 from killswitch.core.events import Append, Boot, Effect, Input
 from killswitch.core.keys import KeyedHash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.doubles import COPY
+from harness.shared.doubles import COPY
 from scenarios.schedule import Entry
 from sim.driver import Played
 from tests.live.schedules import SIDECAR, fault

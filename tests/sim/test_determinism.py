@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness.cli import answer
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from scenarios import load
 from scenarios import schedule as schedules
 from scenarios.draw import draw
@@ -30,7 +30,7 @@ VERSION = "as tried"  # the fingerprint of the code is not what is tried here
 # What a stranger's process does: draw, play, print. Nothing of this test's own process is left in it.
 ELSEWHERE = """
 import json, sys
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from scenarios import load
 from scenarios.draw import draw
 from sim.driver import play

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from harness.checkers import check
-from harness.implementation import Killswitch
-from harness.signals import carries
+from harness.shared.implementation import Killswitch
+from harness.shared.signals import carries
 from harness.verdict import Verdict
 from killswitch.core.events import Durable, Receive, Timer
 from killswitch.core.messages import LeaseRequest, Message

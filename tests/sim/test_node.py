@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.history import VOCABULARY
-from harness.implementation import Killswitch
+from harness.shared.history import VOCABULARY
+from harness.shared.implementation import Killswitch
 from killswitch.core.events import (
     AcknowledgeTask,
     Boot,

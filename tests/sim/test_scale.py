@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.scale import fleet
-from harness.implementation import Killswitch
+from harness.shared.implementation import Killswitch
 from sim.driver import play
 
 

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from harness.history import VOCABULARY, History
-from harness.implementation import Killswitch
+from harness.shared.history import VOCABULARY, History
+from harness.shared.implementation import Killswitch
 from harness.version import version
 from killswitch.core.events import Observe
 from scenarios import load

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.history import Fact
-from harness.implementation import Killswitch
-from harness.operations import Stopped
+from harness.shared.history import Fact
+from harness.shared.implementation import Killswitch
+from harness.shared.operations import Stopped
 from harness.single import simulate
 from harness.verdict import Verdict
 from killswitch.core import hlc

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.history import Fact
-from harness.implementation import Killswitch
+from harness.shared.history import Fact
+from harness.shared.implementation import Killswitch
 from scenarios.schedule import Entry, Schedule
 from sim.driver import Played, play
 from tests.live.schedules import MS, SECOND, short

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import results_store
-from harness.history import Fact, History
 from harness.results import Campaign, Failure, RunResult, ScenarioSummary, StopTime
+from harness.shared.history import Fact, History
 from harness.verdict import Finding, Verdict
 from killswitch.core.machine import Parameters
 from scenarios.schedule import DiskSpec, Expectations, LinkSpec, Schedule, Tape, Topology

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from harness.checkers import CHECKERS, Checker, check
-from harness.history import VOCABULARY, Fact, History
+from harness.shared.history import VOCABULARY, Fact, History
 from harness.verdict import Finding
 
 SECOND = 1_000_000_000

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import audit_cli, audit_store, implementation
+from harness import audit_cli, audit_store
 from harness.exits import Exit
+from harness.shared import implementation
 from harness.single import simulate
 from killswitch.core import audit_merge
 from killswitch.core.audit_merge import Stamped

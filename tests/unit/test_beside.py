@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from harness import beside, implementation, results_store
-from harness.history import Fact, History
+from harness import beside, results_store
 from harness.results import Campaign, Figure, RunResult, Simulated
+from harness.shared import implementation
+from harness.shared.history import Fact, History
 from harness.single import Judged, simulate
 from harness.verdict import Finding, Verdict
 from reports import beside as shown

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import audit_cli, implementation, results_store
+from harness import audit_cli, results_store
 from harness.campaign import keep_one
 from harness.cli import answer
+from harness.shared import implementation
 from harness.single import simulate
 from reports.render import render
 from scenarios import load

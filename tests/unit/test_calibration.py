@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from harness import calibration, implementation, live_campaign, results_store
-from harness.history import History
+from harness import calibration, live_campaign, results_store
 from harness.live import driver
 from harness.live.noise import samples
 from harness.results import Calibration, Noise
+from harness.shared import implementation
+from harness.shared.history import History
 from harness.single import simulate
 from harness.verdict import Finding, Verdict
 from killswitch.core.events import Append, Boot, Durable, Effect, Input, Receive, Record, Send, SetTimer, Timer

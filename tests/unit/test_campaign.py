@@ -9,9 +9,9 @@ import pytest
 
 from harness import campaign, results_store
 from harness.campaign import CHUNK_MAX, Chunk, Outcome, WorkerDied, finish, of_one, plan, play_all, play_chunk
-from harness.history import History
-from harness.interruption import Terminated
 from harness.results import RunResult
+from harness.shared.history import History
+from harness.shared.interruption import Terminated
 from harness.verdict import Verdict
 from scenarios import load, schedule
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.checkers import CHECKERS, Checker, InvariantChecker, Jury, check, stop_times
 from harness.checkers.bounds import Bounds, stretch
-from harness.history import VOCABULARY, Fact, History
+from harness.shared.history import VOCABULARY, Fact, History
 from harness.verdict import Finding, Verdict
 from tests.unit.histories import AGENT, HARD_NS, PARAMETERS, SECOND, SIDECAR, Story
 

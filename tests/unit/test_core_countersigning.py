@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from harness.judge import Judge
+from harness.shared.judge import Judge
 from killswitch.core import audit, codec, keys, keysets, trust
 from killswitch.core.bundles import RolloutRequest
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest

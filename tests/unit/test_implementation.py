@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from harness import planted
-from harness.implementation import OURS, ImplementationUnknown, Killswitch, load
 from harness.planted.bug import BugMisplaced, PlantedBug
+from harness.shared.implementation import OURS, ImplementationUnknown, Killswitch, load
 from killswitch.core import leases
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Machine, NodeConfig, Parameters

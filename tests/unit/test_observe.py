@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.history import VOCABULARY, Fact
-from harness.judge import Judge
-from harness.observe import Observer
+from harness.shared.history import VOCABULARY, Fact
+from harness.shared.judge import Judge
+from harness.shared.observe import Observer
 from killswitch.core import codec
 from killswitch.core.audit import Chain
 from killswitch.core.events import (

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.history import VOCABULARY, Fact
 from harness.rarities import RARITIES, Rarity, recognised
+from harness.shared.history import VOCABULARY, Fact
 from scenarios import load
 from scenarios.draw import draw
 from tests.live.schedules import both_ways, fault, order, short

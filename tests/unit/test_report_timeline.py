@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.history import Fact, History
+from harness.shared.history import Fact, History
 from harness.verdict import Finding, Verdict
 from reports import spans, timeline
 from reports.signals import signals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.checkers.registry import CHECKERS
-from harness.history import VOCABULARY, Fact
+from harness.shared.history import VOCABULARY, Fact
 from reports import invariants, words
 
 

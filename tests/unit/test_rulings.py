@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from harness import rulings
-from harness.rulings import Rulings, ruling
+from harness.shared import rulings
+from harness.shared.rulings import Rulings, ruling
 from killswitch.core import audit, policy, rollout
 from killswitch.core.policy import Bundle, Request
 from killswitch.core.rollout import Snapshot

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from harness.history import VOCABULARY
+from harness.shared.history import VOCABULARY
 from scenarios import derive, load
 from scenarios.draw import draw
 from scenarios.faults import FAULTS, playable

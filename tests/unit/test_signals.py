@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from harness.signals import carries
+from harness.shared.signals import carries
 from killswitch.core.messages import (
     Gossip,
     IntentReply,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from harness.implementation import OURS
+from harness.shared.implementation import OURS
 from harness.token import ReplayToken, TokenInvalid, mismatches, parse, token_of
 from tests.unit.campaigns import schedule
 

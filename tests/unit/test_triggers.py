@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.history import Fact
-from harness.triggers import Triggers, matches
+from harness.shared.history import Fact
+from harness.shared.triggers import Triggers, matches
 from scenarios.schedule import Entry, Fault, Trigger
 
 SECOND = 1_000_000_000

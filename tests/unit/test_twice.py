@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.implementation import OURS
+from harness.shared.implementation import OURS
 from harness.twice import Divergence, Footprint, first_difference, footprint
 from tests.live.schedules import SECOND, short
 

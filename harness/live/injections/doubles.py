@@ -15,12 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness.doubles import COPY
 from harness.live import guard, refold
 from harness.live.injections.family import BOOT_S, Attestation, Stage, becomes
 from harness.live.injections.hosts import BOOT_READS_MAX_NS, NodeFault, Standstill, boot_of
 from harness.live.kernel import is_gone, stands_still
 from harness.live.ledger import File
+from harness.shared.doubles import COPY
 from killswitch.core.events import Receive
 from killswitch.live.node import Deployment
 from killswitch.live.process import Identified

@@ -19,7 +19,7 @@ from harness.live.ledger import Ledger
 from harness.live.packet_queue import PacketQueue
 from harness.live.paths import Paths
 from harness.live.sight import Sight
-from harness.root_keys import RootKeys
+from harness.shared.root_keys import RootKeys
 from killswitch.live.process import Identified
 
 KERNEL_S = 1.0

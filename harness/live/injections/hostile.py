@@ -1,7 +1,7 @@
 """Signals that somebody made up, borrowed or broke, put into the connections of peers that the nodes know.
 
-Owns from whom such a signal comes and the putting in; how it is made is `harness.forgery`'s, as in simulation. It comes under the seal and in the
-name of a real peer, since whoever is nobody does not get as far as to say anything: a stranger to the matter (a sidecar of another tenant, the
+Owns from whom such a signal comes and the putting in; how it is made is `harness.shared.forgery`'s, as in simulation. It comes under the seal and in
+the name of a real peer, since whoever is nobody does not get as far as to say anything: a stranger to the matter (a sidecar of another tenant, the
 operator, a sink), or a replica gone wrong. What of it can be read has to show in the target's trace.
 """
 
@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from harness.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
 from harness.live.cell import Link
 from harness.live.injections.family import SETTLE_S, Attestation, CapabilityMissing, Stage
 from harness.live.injections.links import ways_of
 from harness.live.injections.messages import REPLAY_GAP_S, content, links_to
 from harness.live.relay import Way
+from harness.shared.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
 from killswitch.core import codec
 from killswitch.core.events import Append
 from killswitch.core.keys import Ed25519, Signer

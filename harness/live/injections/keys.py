@@ -16,7 +16,7 @@ from harness.live import refold
 from harness.live.cell import PROBE
 from harness.live.errand import tell
 from harness.live.injections.family import BOOT_S, Attestation, Stage, becomes
-from harness.root_keys import FIRST
+from harness.shared.root_keys import FIRST
 from killswitch.core.events import Append
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keysets import KEYSET

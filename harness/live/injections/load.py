@@ -11,12 +11,12 @@ from pathlib import Path
 
 from msgspec import structs
 
-from harness.floods import is_useless, useless
 from harness.live import guard
 from harness.live.cell import Link
 from harness.live.guard import LOOPBACK
 from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.injections.links import Partition, ways_of
+from harness.shared.floods import is_useless, useless
 from killswitch.core import codec
 from killswitch.live import frames
 from killswitch.live.trace import monotonic_ns

@@ -18,7 +18,7 @@ from harness.live.cell import Link
 from harness.live.injections.family import NS, SETTLE_S, Attestation, Stage
 from harness.live.injections.links import ways_of
 from harness.live.relay import Passed, Rule, Way
-from harness.signals import carries
+from harness.shared.signals import carries
 from killswitch.core.messages import Message
 from scenarios.schedule import Entry, Fault
 

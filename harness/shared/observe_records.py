@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harness.judge import Judge
-from harness.rulings import Rulings
+from harness.shared.judge import Judge
+from harness.shared.rulings import Rulings
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.messages import OrderBody, ResumeBody

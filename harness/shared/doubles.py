@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from copy import copy, deepcopy
 
-from harness.observe import Observer
+from harness.shared.observe import Observer
 
 COPY = "~2"  # what the history calls a copy of a node, after the name of the node
 

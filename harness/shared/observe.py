@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.history import VOCABULARY, Fact
-from harness.judge import Judge
-from harness.observe_records import RECORDS
+from harness.shared.history import VOCABULARY, Fact
+from harness.shared.judge import Judge
+from harness.shared.observe_records import RECORDS
 from killswitch.core import checkpoints
-from harness.rulings import Rulings
+from harness.shared.rulings import Rulings
 from killswitch.core.bundles import PolicyNews, RolloutStatus
 from killswitch.core.cells import CellStatus
 from killswitch.core.heads import Cosigned, HeadNotice

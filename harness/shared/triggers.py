@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.history import Fact
+from harness.shared.history import Fact
 from scenarios.schedule import Entry
 
 PPM = 1_000_000
