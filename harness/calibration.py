@@ -18,7 +18,6 @@ from harness.results import Calibration, Noise
 from harness.summary import percentile
 from harness.verdict import Finding, Verdict
 from killswitch.live.trace import TraceReader
-from reports.words import duration
 from scenarios.schedule import Expectations, Schedule
 
 PLAYED_NS = 2_000_000_000
@@ -77,5 +76,5 @@ def _excusable(finding: Finding, noise_ns: int) -> bool:
 
 
 def _undecided(finding: Finding, noise_ns: int, slack_ns: int) -> Finding:
-    why = f"{finding.why}; undecided, for by itself this host adds up to {duration(noise_ns)}, more than the slack of {duration(slack_ns)}"
+    why = f"{finding.why}; undecided, for by itself this host adds up to {noise_ns} ns, more than the slack of {slack_ns} ns"
     return structs.replace(finding, verdict=Verdict.UNKNOWN, why=why)

@@ -397,8 +397,8 @@ def answer(arguments: list[str]) -> int:
     except CycloptsError:
         return Exit.USAGE  # cyclopts has said why
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough; nothing is wrong with that
-        return Exit.VALID
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough, and the answer may have come after that
+        return Exit.BROKEN_PIPE
     except BaseException as error:  # noqa: BLE001  # every way out of a command has a code of its own
         return _answer_to(error)
     return int(code) if code is not None else Exit.VALID

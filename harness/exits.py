@@ -19,6 +19,7 @@ class Exit(IntEnum):
     SCENARIO = 65  # or another file that is not what it has to be
     BUG = 70
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
     TERMINATED = 143
 
 

@@ -51,6 +51,10 @@ _COLUMNS = {
     "ended": "VARCHAR",
     "why": "VARCHAR",
     "kept": "VARCHAR",
+    "rarities": "MAP(VARCHAR, BIGINT)",
+    "spent": "BIGINT",
+    "simulated": "STRUCT(verdict VARCHAR, broken VARCHAR[], ended VARCHAR, lacks VARCHAR[], "
+    'figures STRUCT(what VARCHAR, "of" VARCHAR, live BIGINT, simulated BIGINT)[])',
 }
 
 _Document = TypeVar("_Document")

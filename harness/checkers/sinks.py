@@ -9,10 +9,8 @@ from harness.checkers.bounds import FENCE_ARRIVES_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import CLOSED, KILL, NEW, NO_TOKEN, OPEN, STOP, UNDO, Token, is_replica, token_of
+from harness.checkers.words import CLOSED, KILL, LINK_FAULTS, NEW, NO_TOKEN, OPEN, STOP, UNDO, Token, is_replica, token_of
 from harness.shared.history import Fact
-
-LINK_FAULTS = frozenset({"partition", "delay", "loss", "duplicate-messages", "duplicate", "reorder", "replay"})
 
 
 class SinkBound(InvariantChecker):

@@ -17,6 +17,12 @@ CLOCK_FAULTS = frozenset({"clock-step", "clock-drift", "clock-freeze", "clock-st
 WALL_FAULTS = frozenset({"wall-step", "wall-drift", "wall-strobe"})  # stamps of records show them, and nothing else
 # Faults that take durable records out of a node's hands, or make what it calls durable a lie (A2): a new fault of the kind belongs here.
 CUSTODY_FAULTS = frozenset({"bit-flip", "disk-lie", "disk-lost"})
+# Faults of what is between two nodes, which leave alone whatever else those have to do: a new fault of links or signals belongs here, unless it is
+# work for the nodes themselves, as a flood is.
+LINK_FAULTS = frozenset({
+    "bandwidth", "corrupt", "cut-after", "delay", "duplicate", "duplicate-messages", "flapping-partition", "loss", "majorities-ring", "packet-delay",
+    "packet-loss", "partition", "reorder", "replay", "ring-partition", "slice", "slow-close",
+})  # fmt: skip
 NEVER_NS = -(1 << 62)
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
 SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}

@@ -337,6 +337,14 @@ def test_a_bug_of_ours_says_so(say: Say, monkeypatch: pytest.MonkeyPatch) -> Non
 # -- real processes
 
 
+def test_whoever_reads_no_further_is_not_told_that_all_is_well(tmp_path: Path) -> None:
+    with start("run", "minority-grants-nothing", "--seeds", "1", "--implementation", "B02", "--out", "out", cwd=tmp_path) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.wait(60) == 141
+    assert (tmp_path / "out" / "campaign.json").exists()
+
+
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """The command in a process group of its own, so that nothing of it can hide."""
     command = [sys.executable, "-m", "harness.cli", *arguments]

@@ -116,7 +116,7 @@ def test_a_host_beyond_the_slack_leaves_a_broken_time_limit_undecided_and_never_
     findings = (broken("L1", 5_600), broken("L6"), held, broken("L2", verdict=Verdict.UNKNOWN))
     weighed = calibration.weigh(findings, noisy(601), 600 * MS)
     assert [each.verdict for each in weighed] == [Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.VALID, Verdict.UNKNOWN]
-    assert weighed[0].why == "too late; undecided, for by itself this host adds up to 601 ms, more than the slack of 600 ms"
+    assert weighed[0].why == "too late; undecided, for by itself this host adds up to 601000000 ns, more than the slack of 600000000 ns"
     assert weighed[0].witness == (3,) and weighed[2:] == findings[2:]
 
 

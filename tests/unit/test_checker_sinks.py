@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from harness.checkers.bounds import FENCE_ARRIVES_NS, HOST_LAG_NS
+from harness.checkers.words import LINK_FAULTS
 from harness.verdict import Verdict
+from scenarios.faults import FAULTS, Aim
 from tests.unit.histories import AGENT, BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, SIDECAR, Story
 
 CHALLENGED_NS = HARD_NS + 625_000_000 + HOST_LAG_NS  # T1 + P / (1 - rho), and the sink's second
+
+
+def test_faults_of_links_are_known_as_such() -> None:
+    """A flood or a storm of connections is work for the nodes at its ends; forged signals are told to nodes."""
+    between = {name for name, kind in FAULTS.items() if kind.aim in (Aim.LINKS, Aim.SIGNALS)}
+    assert between - {"overload", "reconnect-storm", "forge", "cross-tenant", "malformed"} == LINK_FAULTS
 
 
 def test_a_fenced_sink_applies_nothing_below_its_fence() -> None:

@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from harness import results_store
+from harness.results import RunResult
 from harness.verdict import Verdict
 from scenarios.schedule import load as load_schedule
 from tests.unit import campaigns
@@ -46,6 +47,7 @@ def test_parquet_says_what_the_lines_say(tmp_path: Path) -> None:
     campaigns.write(tmp_path)
     place = str(tmp_path / results_store.PARQUET_FILE)
     runs = duckdb.read_parquet(place).order("seed")
+    assert runs.columns == list(RunResult.__struct_fields__)
     assert runs.count("*").fetchall() == [(5,)]
     first = runs.project("scenario, seed, verdict, reached['order-durable'], faults['partition']").limit(1).fetchall()
     assert first == [("soft-overtaken-by-hard", 1, "valid", 6, [1, 1, 1])]
