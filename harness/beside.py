@@ -12,10 +12,9 @@ from statistics import median_low
 
 from msgspec import structs
 
-from harness.checkers.words import SEVERITIES
 from harness.results import Beside, BesideRow, Disagreement, Figure, RunResult, Simulated
 from harness.shared import implementation
-from harness.shared.history import History
+from harness.shared.history import History, severity_name
 from harness.single import Judged, simulate
 from harness.verdict import Verdict
 from scenarios.faults import FAULTS, SIM
@@ -55,8 +54,7 @@ def order_names(history: History) -> dict[str, str]:
     for fact in history.of("order-learned"):
         body = fact.body
         if body["order"] not in names:
-            severity = SEVERITIES.get((body["gate"], body["life"]), f"({body['gate']},{body['life']})")
-            name = f"{severity} on {' '.join(body['scope']).strip()}{' (escalated)' if body['parent'] else ''}"
+            name = f"{severity_name(body['gate'], body['life'])} on {' '.join(body['scope']).strip()}{' (escalated)' if body['parent'] else ''}"
             alike[name] += 1
             names[body["order"]] = name if alike[name] == 1 else f"{name}, no. {alike[name]}"
     return names

@@ -29,7 +29,7 @@ from killswitch.core.events import Append, Boot, Durable, Input, Observe, Receiv
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Implementation, NodeConfig
 from killswitch.core.messages import Approval, Gossip, Order, OrderPush, ResumeCertificate
-from scenarios.deploy import configurations
+from scenarios.deploy import configurations, host_of
 from scenarios.dice import Stream
 from scenarios.faults import CENTURY
 from scenarios.schedule import ClockSpec, Schedule
@@ -97,12 +97,7 @@ def other_walls(schedule: Schedule) -> Schedule:
         return ((0, ahead), *((at, ahead + stream.within(JUMP)) for at in times))
 
     nodes = configurations(schedule)
-    clocks = {
-        node: replace(
-            schedule.clocks.get(node, ClockSpec()), wall=assigned(node.replace("agent/", "sidecar/", 1) if node.startswith("agent/") else node)
-        )
-        for node in nodes
-    }
+    clocks = {node: replace(schedule.clocks.get(node, ClockSpec()), wall=assigned(host_of(node))) for node in nodes}
     return replace(schedule, clocks=clocks)
 
 

@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.shared.history import Fact
+from harness.shared.history import SEVERITIES, Fact
 
-_SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
 _GATES = {0: "OPEN", 1: "DRAIN", 2: "CLOSED"}
 _LIVES = {0: "ALIVE", 1: "STOP", 2: "KILL"}
 
@@ -187,7 +186,7 @@ def severity_word(gate: object, life: object) -> str:
     gates = {word: number for number, word in _GATES.items()}
     lives = {word: number for number, word in _LIVES.items()}
     pair = (gates.get(gate_word(gate), -1), life if isinstance(life, int) else lives.get(plain(life).upper(), -1))
-    return _SEVERITIES.get(pair, f"{plain(gate)}/{plain(life)}")
+    return SEVERITIES.get(pair, f"{plain(gate)}/{plain(life)}")
 
 
 def short(value: object) -> str:

@@ -11,6 +11,16 @@ from scenarios.schedule import CellSpec, Schedule, Topology
 OPERATOR = "operator"
 
 
+def host_of(node: str) -> str:
+    """The node whose host ``node`` is on: an agent lives with its sidecar."""
+    return node.replace("agent/", "sidecar/", 1)
+
+
+def hosted_by(sidecar: str) -> str:
+    """The agent that lives with it."""
+    return sidecar.replace("sidecar/", "agent/", 1)
+
+
 def cells(topology: Topology) -> tuple[Cell, ...]:
     """The cells of a topology with their replicas and agents; one, without a name, where it does not speak of cells."""
     specs = topology.cells or (CellSpec(replicas=topology.replicas, kill_quorum=topology.kill_quorum, quorum=topology.quorum),)

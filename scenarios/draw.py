@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenarios import aims, derive, swarm
+from scenarios.deploy import host_of
 from scenarios.dice import Dice, Stream
 from scenarios.faults import FAULTS, NEVER, Aim, FaultKind, Unit
 from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
@@ -95,7 +96,7 @@ def _clocks(scenario: Scenario, dice: Dice, roster: Roster) -> dict[str, ClockSp
     pattern = dice.stream("clocks/pattern").pick(CLOCK_PATTERNS)
     clocks = {}
     for node in roster.nodes:
-        host = node.replace("agent/", "sidecar/", 1) if role(node) == "agent" else node
+        host = host_of(node)
         stream = dice.stream(f"clock/{host}")
         offset = stream.within(scenario.clocks.offset)
         ahead = dice.once(f"wall/{host}", WALLS_APART)

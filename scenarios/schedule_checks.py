@@ -16,6 +16,7 @@ from killswitch.core.messages import Gate, SinkClass
 from scenarios import bundles, triggers, volume
 from scenarios.faults import CENTURY, DAY, FAULTS, NEVER, Aim, Setting, Unit
 from scenarios.problems import known_or_meant, shown
+from scenarios.seeds import SEED_MAX
 from scenarios.targets import AGENT_PATTERN, NAME_PATTERN, Roster, role
 from scenarios.units import MILLION, UnitError
 
@@ -31,7 +32,6 @@ STEPS_MAX = 100
 ENTRIES_MAX = 1_000
 DRIFT_PROMISED_MAX_PPM = 500_000
 DRIFT_MAX_PPM = 900_000  # a clock that stands still would never come to its next timer
-SEED_MAX = 10**12 - 1  # what a token can carry
 CHOICE_MAX = (1 << 63) - 1
 COUNT_MAX = 10_000
 ABOVE_MAX = 10**9

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.checkers.bounds import Bounds
-from harness.checkers.words import DRAIN, SEVERITIES, STOP, Token
+from harness.checkers.words import DRAIN, STOP, Token
+from harness.shared.history import severity_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Order:
 
     @property
     def severity(self) -> str:
-        return SEVERITIES.get((self.gate, self.life), f"({self.gate},{self.life})")
+        return severity_name(self.gate, self.life)
 
     def time_to_stop_ns(self, bounds: Bounds) -> int:
         """How long a process may take to stop by itself: its grace, or with the gate shut the stop timeout, if that is longer."""

@@ -25,7 +25,6 @@ LINK_FAULTS = frozenset({
 })  # fmt: skip
 NEVER_NS = -(1 << 62)
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
-SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
 
 Token = tuple[int, int, str]
 NO_TOKEN: Token = (0, 0, "")

@@ -30,7 +30,7 @@ from killswitch.live.credentials import Credentials, Files
 from killswitch.live.log import RELEASED_BYTES
 from killswitch.live.node import Deployment
 from killswitch.live.pki import Pki
-from scenarios.deploy import OPERATOR, configurations
+from scenarios.deploy import OPERATOR, configurations, host_of
 from scenarios.faults import FAULTS, Aim
 from scenarios.faults.keys import PEOPLE
 from scenarios.schedule import Fault, Schedule
@@ -241,11 +241,6 @@ def copies(
 def without_power(faults: Sequence[Fault]) -> set[str]:
     """The nodes whose hosts lose their power: their clocks begin anew. An agent has its sidecar's."""
     return {host_of(target) for fault in faults if fault.settings.get("power") for target in fault.targets}
-
-
-def host_of(node: str) -> str:
-    """The node whose process has to die for the host of ``node`` to go: an agent lives with its sidecar."""
-    return node.replace("agent/", "sidecar/", 1)
 
 
 def later_keys(who: str, faults: Sequence[Fault]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.live import pages
 from killswitch.live.clock import PER_MILLION, Clock, boot_id
 from killswitch.live.node import Deployment
+from scenarios.deploy import host_of
 
 FOLDER = "clocks"
 FIELDS = 3  # of the line: the boot-time clock and the node's clock at one instant, and its rate
@@ -25,7 +26,7 @@ WAIT_S = 3600.0  # for a clock that stands still: whoever waits looks again long
 
 def page_of(node: str, directory: Path) -> Path:
     """Where the page of ``node`` is, in the run's directory. An agent reads its sidecar's clock: they share a host."""
-    return pages.place(FOLDER, node.replace("agent/", "sidecar/", 1), directory)
+    return pages.place(FOLDER, host_of(node), directory)
 
 
 def page_for(deployment: Deployment) -> Path:

@@ -21,6 +21,7 @@ from harness.shared.signals import orders_of
 from killswitch.core.events import Boot, ProcessExited, Receive, Send
 from killswitch.core.keys import SUCCESSOR
 from killswitch.live.trace import Entry, Raised, Released, Started, Step, TraceReader
+from scenarios.deploy import hosted_by
 
 
 class NodeSight:
@@ -145,7 +146,7 @@ class Sight:
                     self._note_arrivals(at_ns, node, entry.event, entry.clock_ns)
                 sight.observer.step(at_ns, entry.clock_ns, entry.event, entry.effects)
                 if isinstance(entry.event, ProcessExited):
-                    self._agent_ended(node.replace("sidecar/", "agent/", 1), entry.at_ns)
+                    self._agent_ended(hosted_by(node), entry.at_ns)
                 for effect in entry.effects:
                     if isinstance(effect, Send) and not effect.after_lsn:
                         self._on_send((node, effect.to))

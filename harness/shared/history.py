@@ -252,3 +252,12 @@ class History:
                 raise ValueError(f"{path}:{number}: fact: not a JSON list of five ({error}); is the file a history.jsonl, and whole?") from error
             facts.append(Fact(at_ns, kind, node, clock_ns, body))
         return cls(facts)
+
+
+SEVERITIES = {(0, 0): "RUN", (2, 0): "ISOLATE", (1, 1): "SOFT", (2, 1): "QUIESCE", (2, 2): "HARD"}
+"""{(gate, life): what people call it}."""
+
+
+def severity_name(gate: int, life: int) -> str:
+    """Of a pair that has no name, the pair."""
+    return SEVERITIES.get((gate, life), f"({gate},{life})")

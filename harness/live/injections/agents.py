@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from harness.live import conduct_port, guard, refold
-from harness.live.cell import host_of
 from harness.live.conduct_port import IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS, Deeds
 from harness.live.forked import CHILDREN
 from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
@@ -28,6 +27,7 @@ from killswitch.core.events import CheckpointDurable, ProcessExited, Receive, Se
 from killswitch.core.messages import EffectRequest, Message, StopAck, StopRequest
 from killswitch.live.checkpoint import SLOTS
 from killswitch.live.trace import Step, monotonic_ns
+from scenarios.deploy import host_of
 from scenarios.schedule import Entry, Fault
 
 LOOK_S = 0.005

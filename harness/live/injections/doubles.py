@@ -25,6 +25,7 @@ from killswitch.core.events import Receive
 from killswitch.live.node import Deployment
 from killswitch.live.process import Identified
 from killswitch.live.trace import monotonic_ns
+from scenarios.deploy import hosted_by
 from scenarios.schedule import Entry, Fault
 
 STAYS = ("lock", "process")  # in the directory of a process: its lock, and what it remembers of its agent's pid
@@ -49,7 +50,7 @@ class Clone(NodeFault):
             return
         self.stage.sight.doubled = self.original
         self.cloned = True
-        hosted = (self.original, agent_beside(self.original))
+        hosted = (self.original, hosted_by(self.original))
         standstill = Standstill(self.stage, self.name)
         standstill.begin({node: identified for node in hosted if (identified := self.own(node)) is not None})
         try:
@@ -88,7 +89,7 @@ class Clone(NodeFault):
     async def off(self) -> None:
         if not self.cloned:
             return
-        agent = agent_beside(self.ended)
+        agent = hosted_by(self.ended)
         pid = self.pid(agent)
         await self.stage.fleet.retire(self.ended)
         if pid:
@@ -119,10 +120,6 @@ class Clone(NodeFault):
         self.stage.sight.look()
         lives = {node: self.stage.sight.nodes[node].lives for node in (self.original, self.copy)}
         return bool(lives[self.copy]) and boot_of(lives[self.copy][0][0]) not in {boot_of(life[0]) for life in lives[self.original]}
-
-
-def agent_beside(sidecar: str) -> str:
-    return sidecar.replace("sidecar/", "agent/", 1)
 
 
 def told(pid: int) -> str:

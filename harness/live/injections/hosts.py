@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from harness.live import guard, pace_port
-from harness.live.cell import host_of
 from harness.live.injections.family import BOOT_S, NS, Attestation, Stage, becomes
 from harness.live.kernel import is_gone, stands_still
 from harness.live.ledger import File, Stopped
 from killswitch.core.events import Boot
 from killswitch.live.process import Identified, identify
 from killswitch.live.trace import Step, monotonic_ns
+from scenarios.deploy import host_of, hosted_by
 from scenarios.schedule import Entry, Fault
 
 BOOT_READS_MAX_NS = 50_000_000  # what a clock reads when its host has just come back
@@ -195,7 +195,7 @@ class Crash(NodeFault):
 
     async def note_death(self, node: str) -> None:
         """The node is dead, and a sidecar's agent with it: the kernel sees to that."""
-        agent = node.replace("sidecar/", "agent/", 1)
+        agent = hosted_by(node)
         if agent != node and (pid := self.pid(agent)):
             await becomes(is_gone, pid)
         self.stage.sight.look()

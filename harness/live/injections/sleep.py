@@ -11,6 +11,7 @@ from msgspec import structs
 from harness.live.injections.family import Attestation, Stage
 from harness.live.injections.hosts import Pause
 from harness.live.injections.links import Partition
+from scenarios.deploy import hosted_by
 from scenarios.schedule import Entry, Fault
 
 
@@ -18,7 +19,7 @@ class Suspend:
     """A black hole towards each target, and every process of its host stopped; it wakes up behind connections that are gone."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        hosted = [node.replace("sidecar/", "agent/", 1) for node in fault.targets if node.startswith("sidecar/")]
+        hosted = [hosted_by(node) for node in fault.targets if node.startswith("sidecar/")]
         links = tuple((other, node) for node in fault.targets for other in stage.cell.deployments if stage.cell.route((other, node)) is not None)
         self.processes = Pause(stage, entry, structs.replace(fault, targets=(*fault.targets, *hosted)))
         self.network = Partition(stage, entry, structs.replace(fault, links=links, settings={"shape": "blackhole"}))
