@@ -13,7 +13,7 @@ from tests.unit.campaigns import campaign, run
 def test_the_numbers_are_a_promise_to_scripts() -> None:
     assert {code.name: int(code) for code in Exit} == {
         "VALID": 0, "INVALID": 1, "UNKNOWN": 2, "STOPPED": 3, "RESIDUE": 4, "CAPABILITY": 5, "USAGE": 64, "SCENARIO": 65, "BUG": 70,
-        "INTERRUPTED": 130, "TERMINATED": 143,
+        "INTERRUPTED": 130, "BROKEN_PIPE": 141, "TERMINATED": 143,
     }  # fmt: skip
 
 
