@@ -18,7 +18,8 @@ class Version(InvariantChecker):
     process ends. An instance is such an arrival.
 
     And what a sidecar enforces beside the orders that it has read (``floor-held``) is at least what it said before of the same reason, until that is
-    over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life.
+    over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life. What it says
+    at the instant at which an unreadable order came is at least that order, with the gate at CLOSED (V3).
 
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
@@ -31,6 +32,7 @@ class Version(InvariantChecker):
         super().__init__(run)
         self._floors: dict[str, dict[str, tuple[int, int, int]]] = {}  # agent -> {reason: gate, life, index of that fact}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
+        self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "prohibition-arrived":
@@ -39,6 +41,9 @@ class Version(InvariantChecker):
                 self.examined += 1
                 unread = fact.body["how"] != "under a new key"
                 self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
+                life, at_ns, _ = self._came.get(agent, (0, -1, 0))
+                if unread and (at_ns != fact.at_ns or order.life > life):
+                    self._came[agent] = (order.life, fact.at_ns, index)
         elif fact.kind in ("node-crashed", "node-started"):
             if fact.node.startswith("sidecar/"):
                 self._floors.pop(agent_of(fact.node), None)
@@ -59,6 +64,9 @@ class Version(InvariantChecker):
         if gate < before[0] or life < before[1]:
             self.blame(f"{fact.node} enforces less for the same reason ({reason[:40]}) than it did", before[2], index)
         held[reason] = (gate, life, index)
+        least, at_ns, arrival = self._came.get(agent, (0, -1, 0))
+        if at_ns == fact.at_ns and (gate < CLOSED or life < least):
+            self.blame(f"{fact.node} enforces less than what it could not read demands", arrival, index)
         for each in held.values():
             if gate_of(fact.body["all"][0]) < each[0] or life_of(fact.body["all"][1]) < each[1]:
                 self.blame(f"{fact.node} enforces less for all reasons together than for one of them", each[2], index)

@@ -12,7 +12,19 @@ from killswitch.core.events import Send
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity, View
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import NO_TOKEN, Challenge, FenceAck, LeaseRequest, Order, OrderBody, Query, ResumeCertificate, Scope, Token
+from killswitch.core.messages import (
+    NO_TOKEN,
+    Challenge,
+    FenceAck,
+    LeaseRequest,
+    Order,
+    OrderBody,
+    Query,
+    ResumeCertificate,
+    Scope,
+    Token,
+    UnknownProhibition,
+)  # fmt: skip
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
@@ -59,6 +71,11 @@ def the_latest_word(state: Sidecar, reason: str, severity: Severity, origin: str
 
 def waits_go_on(state: Replica, now_ns: int) -> None:
     """The doubt is on record, and nothing is declared while it lasts."""
+
+
+def unread_is_isolated(state: Sidecar, message: UnknownProhibition, sender: str, now_ns: int) -> None:
+    """Whatever it may have said, nothing leaves any more."""
+    floors.demand(state, f"unread, of {sender}", intent.ISOLATE, sender, message.why, now_ns)
 
 
 def only_too_far(earlier: Sight, later: Sight, drift_ppm: int) -> bool:
@@ -208,4 +225,6 @@ BUGS = (
                ("waits-begun-anew-after-a-doubt",), "easy"),
     PlantedBug("B161", "a tenant's resume lifts orders that hold for everybody", {"intent:includes": whatever_holds_for_the_tenant},
                ("S7", "S6"), ("tenant-resumes-under-a-global-order",), "easy"),
+    PlantedBug("B180", "a prohibition that a sidecar cannot read isolates, whatever its header says",
+               {"sidecar.floors:on_unknown": unread_is_isolated}, ("S22",), ("control-plane-ahead-of-its-sidecars",), "easy"),
 )  # fmt: skip

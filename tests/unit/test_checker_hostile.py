@@ -131,6 +131,23 @@ def test_s22_what_is_enforced_unread_does_not_shrink_before_it_is_over(life: str
     assert verdict is Verdict.VALID or finding.witness == (first, second)
 
 
+@pytest.mark.parametrize(
+    ("gate", "life", "how", "verdict"),
+    [
+        ("CLOSED", "KILL", "unknown major version 2", Verdict.VALID),
+        ("CLOSED", "ALIVE", "unknown major version 2", Verdict.INVALID),
+        ("DRAIN", "KILL", "unknown major version 2", Verdict.INVALID),
+        ("CLOSED", "ALIVE", "under a new key", Verdict.VALID),  # whose body is obeyed, and then S3 judges
+    ],
+)
+def test_s22_what_cannot_be_read_is_enforced_as_its_header_says(gate: str, life: str, how: str, verdict: Verdict) -> None:
+    story, arrival = arrived("HARD", how)
+    held = floor(story, gate, life)
+    finding = story.judged("S22")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (arrival, held)
+
+
 @pytest.mark.parametrize(("together", "verdict"), [(("CLOSED", "STOP"), Verdict.VALID), (("CLOSED", "ALIVE"), Verdict.INVALID)])
 def test_s22_all_reasons_together_are_no_less_than_each(together: tuple[str, str], verdict: Verdict) -> None:
     story = Story()
