@@ -59,6 +59,8 @@ def _whole(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
         yield f"verdict: valid, and all that was played comes to {compose(played)}"
     if campaign.verdict is not Verdict.INVALID and Verdict.INVALID in (*played, *(run.verdict for run in runs)):
         yield f"verdict: {campaign.verdict}, and there is a violation"
+    if campaign.verdict is Verdict.INVALID and Verdict.INVALID not in (*played, *(run.verdict for run in runs)):
+        yield "verdict: invalid, and nothing that was played is"
     yield from _failures(campaign, runs)
 
 

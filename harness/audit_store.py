@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from killswitch.core import audit_merge, unreadable
 from killswitch.core.audit_merge import Stamped
@@ -45,7 +45,7 @@ class Keyring(Struct, frozen=True):
 
     scheme: Literal["ed25519", "simulated"]
     witnesses: tuple[str, ...]
-    writers: dict[str, int] = {}
+    writers: dict[str, Annotated[int, Meta(ge=0)]] = {}
     public: dict[str, bytes] = {}
     secret: bytes = b""
 

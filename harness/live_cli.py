@@ -151,7 +151,7 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
         _print_json({"schema": "haltproof/recover/1", "runs": found})
     for each in found if not json else ():
         if each.running:
-            print(f"{each.ledger}: its harness still runs; `haltproof halt` ends it")
+            print(f"{each.ledger}: its harness still runs, and cleans up itself; nothing has to be done")
         else:
             print(f"{each.ledger}: {each.undone} entries undone" + (", nothing left" if not each.left else ""))
     for line in (line for each in found for line in each.left):

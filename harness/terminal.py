@@ -97,7 +97,7 @@ def show_stop_times(campaign: Campaign, out: Console) -> None:
         out.print(f"\nspent on effects, in all runs: {bill / 100:,.2f}")
     if campaign.stop_time:
         words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
-        out.print(f"\nlast forbidden admission after an order was effective: {words}")
+        out.print(f"\ntime to stop, from an order being effective to the last effect let out against it: {words}")
 
 
 def show_beside(campaign: Campaign, out: Console) -> None:

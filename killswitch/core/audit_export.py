@@ -62,7 +62,8 @@ class Report(Struct, frozen=True):
     """``problem`` is empty for an export that verifies, else one of edited, deleted, reordered, truncated, forked, unproven, foreign, incomplete,
     malformed, or `NOTHING`; ``writer`` and ``seq`` (0: the log as a whole) say where, ``why`` in words.
 
-    ``covered``: {writer: largest cosigned size}; ``sizes``: {writer: records in all}; ``unseen``: logs that others speak of, and nobody asked for.
+    ``covered``: {writer: largest cosigned size}; ``sizes``: {writer: records in all}; ``hashes``: how many of these are shown as a hash alone;
+    ``unseen``: logs that others speak of, and nobody asked for.
     """
 
     problem: str = ""
@@ -72,6 +73,7 @@ class Report(Struct, frozen=True):
     records: int = 0
     covered: dict[str, int] = {}
     sizes: dict[str, int] = {}
+    hashes: int = 0
     unseen: tuple[str, ...] = ()
 
     @property
@@ -89,7 +91,10 @@ class Report(Struct, frozen=True):
             where = ": ".join(part for part in (self.writer or place, f"record {self.seq}" if self.seq else "") if part)
             return f"{self.verdict}: {where}: {self.problem}: {self.why}"
         bare = [f"{writer} after record {self.covered[writer]}" for writer, size in self.sizes.items() if self.covered[writer] < size]
-        lines = [f"valid: {self.records} records in {len(self.sizes)} logs, {sum(map(bool, self.covered.values()))} of these under cosigned heads"]
+        under = sum(map(bool, self.covered.values()))
+        lines = [f"valid: {self.records} records in {len(self.sizes)} logs; {under} of the {len(self.sizes)} logs are under cosigned heads"]
+        if self.hashes:
+            lines.append(f"{self.hashes} more records are shown as a hash alone: of other tenants, or withheld: no proof can tell")
         if bare:
             lines.append(f"beyond the last cosigned head, where only what other logs say would show a cut: {', '.join(bare)}")
         if self.unseen:
@@ -235,7 +240,8 @@ def verify(exported: Export, signer: Signer, witnesses: Collection[str], expecte
         except _Wrong as wrong:
             return Report(wrong.problem, writer, wrong.seq, str(wrong), records, covered)
     unseen = tuple(sorted({claim.about for claim in claims} - set(logs)))
-    return Report(records=records, covered=covered, sizes={writer: len(log.hashes) for writer, log in logs.items()}, unseen=unseen)
+    sizes = {writer: len(log.hashes) for writer, log in logs.items()}
+    return Report(records=records, covered=covered, sizes=sizes, hashes=sum(sizes.values()) - records, unseen=unseen)
 
 
 def _left_out(exported: Export, expected: Iterable[str], claims: Sequence[Claim]) -> Report | None:
@@ -295,6 +301,10 @@ def _check_records(log: LogExport, tenant: str) -> None:
         shown = {record.seq for record in log.records}
         missing = next(seq for seq in range(1, len(log.hashes) + 1) if seq not in shown)
         raise _Wrong("deleted", missing, f"record {missing} is not shown, though the whole log is the tenant's")
+    for record, owner in zip(log.records, owners(log.writer, log.records), strict=True):
+        if owner not in (EVERYBODY, tenant):
+            whose = "several tenants or none" if owner == NOBODY else owner
+            raise _Wrong("foreign", record.seq, f"record {record.seq} is of {whose}, and the export says that it is for {tenant}")
 
 
 def _check_record(log: LogExport, record: Record, before: int) -> None:

@@ -39,7 +39,9 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     named = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
     answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns)
-    if draft is not None and answer.body["keys_needed"]:
+    if draft is not None and not answer.body["keys_needed"]:
+        print(f"{draft}: not written, for the order is in force as it was asked for: no further key is wanted", file=sys.stderr)
+    elif draft is not None:
         raw, signature = (base64.b64encode(part).decode() for part in remote.signed(asked))
         asking = {"schema": COUNTERSIGN, "request": named, "raw": raw, "signature": signature, "countersignatures": []}
         draft.write_text(json.dumps(asking, indent=1) + "\n", "utf-8")
@@ -126,7 +128,7 @@ def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, gua
             raise Wrong("\n".join(f"{file}: {problem}" for problem in wrong))
     asked = RolloutRequest(f"{remote.person}-{secrets.token_hex(8)}", remote.person, named, text, "", percent, guard)
     answer = _asked(lambda: remote.policy(asked), "look at killswitch status before asking again")
-    words = f"rollout {answer.body['rollout']} is durable at replica {answer.replica}, and on its way to the others"
+    words = f"rollout {answer.body['rollout']} is durable at replica {answer.replica}, and on its way to the others, which decide as before till then"
     print(json.dumps({"schema": "killswitch/policy/1", **answer.body}) if as_json else words)
     return Exit.DONE
 
@@ -196,7 +198,7 @@ def _bounded(bound: dict[str, Any] | None) -> str:
         return ""
     left_ms = bound["nothing_applied_in_ms"]
     sure = "" if bound["guaranteed_at_every_sink"] else " (but for sinks of class U, which promise nothing)"
-    return f"; no effect can take place any more{sure}" if left_ms == 0 else f"; bounded: no effect in {left_ms / 1000:.1f} s{sure}"
+    return f"; no effect can take place any more{sure}" if left_ms == 0 else f"; bounded: no effect later than {left_ms / 1000:.1f} s from now{sure}"
 
 
 # -- Common --------------------------------------------------------------------------------------------------------------------------

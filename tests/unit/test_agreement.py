@@ -96,6 +96,13 @@ def test_an_edited_campaign_is_named(out: Path, field: str, value: Any, said: st
     assert said in str(refused.value)
 
 
+def test_a_campaign_that_was_turned_invalid_is_named(tmp_path: Path) -> None:
+    run = campaigns.run("kill-during-partition", 7, Verdict.VALID)
+    results_store.save(tmp_path, structs.replace(campaign.of_one(run, tmp_path), verdict=Verdict.INVALID), [run])
+    with pytest.raises(ValueError, match="verdict: invalid, and nothing that was played is"):
+        agreement.demand(tmp_path)
+
+
 def test_a_kept_run_that_was_edited_is_named(out: Path) -> None:
     kept = out / "runs" / "kill-during-partition-7"
     history = kept / results_store.HISTORY_FILE

@@ -140,6 +140,12 @@ class TestNamedProblems:
         logs["replica/2"].cosign(logs["replica/2"].head())
         assert checked(export(records(logs), "acme")).problem == "unproven"
 
+    def test_records_of_another_tenant_than_the_exports(self) -> None:
+        replicas = tuple(log for log in ACME.logs if log.writer.startswith("replica/"))
+        report = verify(structs.replace(ACME, tenant="globex", logs=replicas), SIGNER, WITNESSES, {})
+        assert (report.problem, report.verdict) == ("foreign", "invalid")
+        assert "is of acme, and the export says that it is for globex" in report.why
+
     def test_the_log_of_another_tenant(self) -> None:
         other = log_of(export(records(grown()), "globex"), "sidecar/globex/1")
         assert checked(structs.replace(ACME, logs=(*ACME.logs, other))).problem == "foreign"
