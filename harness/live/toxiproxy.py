@@ -8,6 +8,7 @@ everything is checked before it is sent and compared after.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,7 +152,11 @@ class Toxiproxy:
         return self._enable(name, wanted) if goes_down else self._expect(name, wanted)
 
     def _make_anew(self, name: str, wanted: ProxyState) -> ProxyState:
-        self._call("delete", f"/proxies/{name}")
+        try:
+            self._call("delete", f"/proxies/{name}")
+        except Unreachable:  # the server was slow about it: it is done meanwhile, or done when it is asked for again
+            with contextlib.suppress(Refused):
+                self._call("delete", f"/proxies/{name}")
         made = self.create(name, wanted.listen, wanted.upstream, wanted.toxics)
         return made if wanted.enabled else self.cut(name)
 
