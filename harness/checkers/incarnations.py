@@ -32,11 +32,14 @@ class OneIncarnation(InvariantChecker):
     And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
     grants no lease to a lower one.
 
+    And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
+    passed on the replica's own clock since it last granted the predecessor a lease. Whether others waited long enough hides none of that.
+
     Of two hosts of one name, each is held to that by itself, but that a start is judged only after a start of its own: what the other has running no
     host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
     that by then, so no later round got its quorum.
 
-    An instance is an application at class F, an admission, a promise, a grant or a start. The third case takes the shortest wait that any
+    An instance is an application at class F, an admission, a promise, a grant, a predecessor that is called over, or a start. The third case takes the shortest wait that any
     honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
     """
 
@@ -44,7 +47,7 @@ class OneIncarnation(InvariantChecker):
     title = "OneIncarnation: an agent starts again only when its predecessor can do nothing any more"
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
-        "effect-admitted", "effect-applied", "promise-sent",
+        "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -57,10 +60,15 @@ class OneIncarnation(InvariantChecker):
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
+        self._ran: set[tuple[str, Token]] = set()  # on whichever host
+        self._granted: dict[str, dict[tuple[str, Token], tuple[int, int]]] = {}  # replica -> latest grants since it started: (own clock, index)
         self._superseded: dict[str, list[tuple[Token, int, int]]] = {}  # agent -> tokens that another host of its name opened: (token, when, index)
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
+        if fact.kind == "node-started":
+            self._granted.pop(fact.node, None)
+            return
         agent = body["agent"]
         match fact.kind:
             case "token-opened":
@@ -80,7 +88,10 @@ class OneIncarnation(InvariantChecker):
             case "lease-requested" | "lease-granted":
                 if fact.kind == "lease-granted":
                     self._judge_promise(index, fact.node, agent, token_of(body["token"]), "granted a lease to")
+                    self._granted.setdefault(fact.node, {})[agent, token_of(body["token"])] = (fact.clock_ns, index)
                 self._lease(index, fact, agent, token_of(body["token"]))
+            case "start-readied":
+                self._readied(index, fact, agent, token_of(body["token"]))
             case "effect-admitted":
                 self._admitted(index, agent, token_of(body["token"]))
                 self._outlived(index, fact, agent, token_of(body["token"]))
@@ -93,6 +104,9 @@ class OneIncarnation(InvariantChecker):
             self._superseded.setdefault(fact.body["agent"], []).append((token_of(fact.body["token"]), fact.at_ns, index))
         elif fact.kind == "process-started":
             self._started.pop(fact.body["agent"], None)
+            self._ran.add((fact.body["agent"], token_of(fact.body["token"])))
+        elif fact.kind == "process-reaped":
+            self._stopped.add((fact.body["agent"], token_of(fact.body["token"])))
 
     def _outlived(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         bounds = self.run.bounds
@@ -157,10 +171,25 @@ class OneIncarnation(InvariantChecker):
             if len(round_.granters) >= self.run.cell_of(agent).quorum and (latest is None or latest.at_ns < round_.at_ns):
                 self._leased[agent, token] = round_
 
+    def _readied(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        """All on the replica's own clock, of what it granted itself: no drift, and nobody else's wait, hides it."""
+        if not any(self.run.sinks.get(sink) != "F" for sink in self.run.agents[agent]["sinks"]):
+            return
+        wait_ns = self.run.bounds.residue_ns(challenged=bool(self.run.sinks_of(agent, "C")))
+        for (owner, earlier), (granted_ns, granted_index) in self._granted.get(fact.node, {}).items():
+            if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped:
+                continue
+            self.examined += 1
+            waited_ns = fact.clock_ns - granted_ns
+            if waited_ns < wait_ns:
+                why = f"{fact.node} called {agent} over {waited_ns} ns after it had granted token {earlier} a lease; by its clock T4 needs {wait_ns} ns"
+                self.blame(why, granted_index, index)
+
     def _start(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         self.examined += 1
         predecessor, predecessor_index = self._started.get(agent, (NO_TOKEN, index))
         self._started[agent] = (token, index)
+        self._ran.add((agent, token))
         open_ = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
         if open_ and not any(sink in self.run.custody for sink in open_):
             self.blame(f"{fact.node} started {agent} under token {token}, and {open_[0]} held no fence at it", index)

@@ -24,26 +24,38 @@ class LeaseSound(InvariantChecker):
     And a lease counts only grants whose content is complete: for each of q of them, the sidecar knows every order against its agent that the replica
     knew when it granted, or a certificate for it, by the step in which the lease opens. One that nobody outlived reading is known well enough.
 
+    And whoever has put on record that a replica keeps two logs goes by no grant of it: the replica itself gives none, and of an agent's lease q others
+    have granted their share.
+
     All on one clock, so that drift and clock faults need no exemption. Tightness: time since s_r, beside the length of the lease.
     """
 
     invariant = "S19"
     title = "LeaseSound: every open instant lies inside a quorum lease counted from the send of its own request"
-    kinds = frozenset({"effect-admitted", "lease-opened", "lease-granted", "order-quarantined"})
+    kinds = frozenset({"effect-admitted", "lease-opened", "lease-granted", "order-quarantined", "fork-proven", "node-started"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._quarantined: set[tuple[str, str]] = set()
+        self._forks: dict[str, dict[str, int]] = {}  # node -> the writers of two logs that it knows of, and since which fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "lease-granted":
             self._grant(index, fact)
+            return
+        if fact.kind == "fork-proven":
+            self._forks.setdefault(fact.node, {}).setdefault(fact.body["origin"], index)
+            return
+        if fact.kind == "node-started":
+            if fact.node in self.run.custody:
+                self._forks.pop(fact.node, None)  # what it put on record may be gone (A2)
             return
         if fact.kind == "order-quarantined":
             self._quarantined.add((fact.node, fact.body["order"]))
             return
         if fact.kind == "lease-opened":
             self._content(index, fact)
+            self._unforked(index, fact)
         self.examined += 1
         agent, token = fact.body["agent"], token_of(fact.body["token"])
         if fact.kind == "lease-opened":
@@ -79,8 +91,19 @@ class LeaseSound(InvariantChecker):
             why = f"{fact.node} counts a grant of a replica that knew order {order[:12]}, and has not learned it"
             self.blame(why, self.run.orders[order].first_index, granted, index)
 
+    def _unforked(self, index: int, fact: Fact) -> None:
+        """A lease that opens after the proof rests on others alone."""
+        round_, forks = self.run.rounds.of(fact.body["agent"], fact.body["nonce"]), self._forks.get(fact.node, {})
+        if round_ is not None and forks and len(round_.grants.keys() - forks.keys()) < self.run.cell_of(fact.body["agent"]).quorum:
+            granters = [replica for replica in round_.grants if replica in forks]
+            self.blame(f"{fact.node} counts a grant of a replica that keeps two logs, and knows it", *(forks[each] for each in granters), index)
+
     def _grant(self, index: int, fact: Fact) -> None:
         node, agent = self.run.node(fact.node), fact.body["agent"]
+        forked = self._forks.get(fact.node, {}).get(fact.node)
+        if forked is not None:
+            self.examined += 1
+            self.blame(f"{fact.node} granted {agent} a lease after it knew that it keeps two logs", forked, index)
         if node.doubts:
             self.blame(f"{fact.node} granted {agent} a lease by a clock that it doubted", node.measures_from[0], index)
         if not node.known or fact.node in self.run.custody:

@@ -119,7 +119,8 @@ class SinkBound(InvariantChecker):
 class ExactlyOnce(InvariantChecker):
     """S9. A class F sink applies each key of an agent at most once, and answers a retry with the first result; and each step of a task at most
     once, under whatever key: a step done again has the key that it had. And no agent writes down that an effect was applied before a
-    sink, of any class, durably holds it: what was answered too early may be gone. An instance is a key at a class F sink, or a result.
+    sink, of any class, durably holds it: what was answered too early may be gone. And nothing is sent to a class U sink twice, unless the sink
+    refused it: it keeps no keys, so each time may count. An instance is a key at a class F sink, one sent to class U, or a result.
 
     A sink whose disk lied, or lost what it held, is skipped (A2). Cannot see: a sink that answers from memory for a key whose first application the
     history does not hold.
@@ -127,13 +128,14 @@ class ExactlyOnce(InvariantChecker):
 
     invariant = "S9"
     title = "ExactlyOnce: class F sinks apply each key and each step once and answer retries alike; what is answered as applied is durable"
-    kinds = frozenset({"effect-applied", "task-result", "task-intent"})
+    kinds = frozenset({"effect-applied", "effect-admitted", "effect-rejected", "task-result", "task-intent"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._results: dict[tuple[str, str, str], tuple[object, int]] = {}
         self._applied: set[tuple[str, str]] = set()
         self._meant: dict[tuple[str, str], tuple[str, int]] = {}  # (agent, key) -> (task, step)
+        self._sent: dict[tuple[str, str, str], int] = {}  # (sink of class U, agent, key) -> index
         self._steps: dict[tuple[str, str, str, int], int] = {}
 
     def see(self, index: int, fact: Fact) -> None:
@@ -143,6 +145,9 @@ class ExactlyOnce(InvariantChecker):
             return
         if fact.kind == "task-intent":
             self._meant[body["agent"], body["key"]] = (body["task"], body["step"])
+            return
+        if fact.kind != "effect-applied":
+            self._judge_sending(index, fact)
             return
         self._applied.add((body["agent"], body["key"]))
         if body["sink"] in self.run.custody:
@@ -162,6 +167,17 @@ class ExactlyOnce(InvariantChecker):
             self.blame(f"{body['sink']} applied key {body['key']} of {body['agent']} twice", first[1], index)
         elif body["result"] != first[0]:
             self.blame(f"{body['sink']} answered a retry of key {body['key']} with another result", first[1], index)
+
+    def _judge_sending(self, index: int, fact: Fact) -> None:
+        agent, key = fact.body["agent"], (fact.body["sink"], fact.body["agent"], fact.body["key"])
+        if self.run.sinks[key[0]] != "U" or not self.run.custody.keys().isdisjoint((f"sidecar/{agent}", f"agent/{agent}")):
+            return
+        if fact.kind == "effect-rejected":
+            self._sent.pop(key, None)
+            return
+        self.examined += 1
+        if self._sent.setdefault(key, index) != index:
+            self.blame(f"{fact.node} sent key {key[2]} to {key[0]} twice, which keeps no keys", self._sent[key], index)
 
     def _judge_step(self, index: int, key: tuple[str, str, str]) -> None:
         sink, agent, _ = key

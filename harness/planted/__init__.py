@@ -8,6 +8,7 @@ from __future__ import annotations
 from harness.planted import (
     clocks,
     controls,
+    defences,
     disks,
     doubles,
     durability,
@@ -41,6 +42,7 @@ FAMILIES = (
     trust.BUGS,
     disks.BUGS,
     unseen.BUGS,
+    defences.BUGS,
     controls.CONTROLS,
 )
 

@@ -159,6 +159,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
     "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),
+    "start-readied": (("agent", "token"),
+                      "a replica said that nothing of an earlier start can act any more, once for each start of the replica: read off the wire"),
     "vouched": (("what", "about"),
                 "a node's word left it that rests on a record of its own, once for each of its starts: read off the wire. what, and about what: a "
                 "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "

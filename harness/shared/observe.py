@@ -289,6 +289,10 @@ class Observer:
         if message.granted and promise not in self._said:
             self._said[promise] = None
             self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
+        readied = ("ready", message.agent, message.token)
+        if message.ready and readied not in self._said:
+            self._said[readied] = None
+            self.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
 
     def vouch(self, effect: Send, what: str, about: str) -> None:
         """One fact for each thing that this start vouches for, when it is first said: what leaves later than that is no news, what leaves before it
