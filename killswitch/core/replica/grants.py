@@ -16,7 +16,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
-from killswitch.core.replica.state import Replica, is_withheld_from, residue_ns, sidecar_of, view_of
+from killswitch.core.replica.state import Replica, is_withheld_from, promise, residue_ns, sidecar_of, view_of
 
 BODIES_MAX = 64
 
@@ -137,7 +137,7 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
         lsn = 0 if state.promises_durable.get(request.agent) == promised else state.chain.seq
         reply(state, request, view, granted=True, after_lsn=lsn, now_ns=now_ns)
     else:
-        state.promised[request.agent] = request.token
+        promise(state, request.agent, request.token)
         state.promised_ns[request.agent] = now_ns
         lsn = record(state, "PROMISE", {"agent": request.agent, "token": parts(request.token)}, now_ns)
         state.awaiting[lsn] = ("promise", (request.agent, request.token))
@@ -151,10 +151,15 @@ def note_stopped(state: Replica, request: StartRequest, now_ns: int) -> None:
 
 
 def predecessor_over(state: Replica, request: StartRequest, now_ns: int) -> bool:
-    """Whether nothing of an earlier start can still take effect: proven reaped, or fenced off at every sink, or its leases are out (S8)."""
+    """Whether nothing of an earlier start can still take effect: proven reaped, or fenced off at every sink, or its leases are out (S8).
+
+    A proof is of one host. Of two that boot from one snapshot, the other may hold a token of the same number, and runs on: so the proof has to reach
+    what was promised here before, its instance included.
+    """
     agent = request.agent
     tenant = agent.partition("/")[0]
-    if state.stopped.get(agent, NO_TOKEN).counter >= request.token.counter - 1:
+    stopped = state.stopped.get(agent, NO_TOKEN)
+    if stopped.counter >= request.token.counter - 1 and stopped >= state.superseded.get(agent, NO_TOKEN):
         return True
     if all(kind == SinkClass.FENCED for sink, kind in state.config.sinks.items() if sink.split("/")[1] == tenant):
         return True

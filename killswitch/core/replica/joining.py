@@ -59,7 +59,7 @@ def on_lesson(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
     for each in lesson.promised:
         token = Token(each.epoch, each.counter, each.instance)
         if token > state.promised.get(each.agent, NO_TOKEN) and token.counter < COUNTER_MAX:
-            state.promised[each.agent] = state.lessons.taught[each.agent] = token
+            state.promised[each.agent] = state.superseded[each.agent] = state.lessons.taught[each.agent] = token  # what came before is not told
             state.promised_ns[each.agent] = now_ns
     state.lessons.told_promises.add(sender)
     conclude(state, now_ns)
@@ -92,3 +92,4 @@ def fold(state: Replica, taught: dict[str, list[object]]) -> None:
     state.joining, state.lessons.joined = False, True
     for agent, token in taught.items():
         state.promised[agent] = max(Token(*token), state.promised.get(agent, NO_TOKEN))  # type: ignore[arg-type]  # of an own record
+        state.superseded[agent] = state.promised[agent]

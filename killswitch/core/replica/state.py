@@ -69,7 +69,7 @@ class Replica:
         "declared", "disk_failed", "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heads_seen",
         "heard_clocks", "heard_token", "instance", "intent", "joining", "lessons", "node", "notices", "others", "over_share", "parameters", "peers",
         "policies", "promised", "promised_ns", "promises_durable", "proofs", "publication", "refusals", "seen", "seen_version", "shares", "stopped",
-        "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
+        "superseded", "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -89,6 +89,7 @@ class Replica:
         self.intent = Intent()
         self.policies = rollout.Policies(policy.Bundle(config.policy) if config.policy else policy.Bundle())
         self.promised: dict[str, Token] = {}
+        self.superseded: dict[str, Token] = {}  # agent -> the token promised before the latest
         self.stopped: dict[str, Token] = {}  # agent -> greatest token proven reaped
         self.proofs: dict[tuple[str, str], Evidence] = {}  # (order, agent) -> latest evidence
         self.effective: set[str] = set()
@@ -168,6 +169,14 @@ def uncovered(state: Replica) -> list[KnownOrder]:
 def killing(state: Replica, agent: str) -> list[str]:
     """The orders in force that kill an agent, by id."""
     return [known.id for known in view_of(state, agent).uncovered if known.severity.life is Life.KILL]
+
+
+def promise(state: Replica, agent: str, token: Token) -> None:
+    """The token is the latest that this replica promises. What it promised before is what has to be over before a start under this one."""
+    earlier = state.promised.get(agent, NO_TOKEN)
+    if token != earlier:
+        state.superseded[agent] = earlier
+        state.promised[agent] = token
 
 
 def promise_durable(state: Replica, agent: str, token: Token) -> None:

@@ -21,7 +21,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
-from killswitch.core.replica.state import Replica, killing, learn, promise_durable, read_order, uncovered
+from killswitch.core.replica.state import Replica, killing, learn, promise, promise_durable, read_order, uncovered
 from killswitch.core.stamps import Stamps
 
 
@@ -275,7 +275,7 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
             intent.add_certificate(state.intent, certificate)
             intent.put_in_force(state.intent, certificate.id)
     elif kind == "PROMISE":
-        state.promised[body["agent"]] = Token(*body["token"])
+        promise(state, body["agent"], Token(*body["token"]))
     elif kind == "PREDECESSOR_STOPPED":
         state.stopped[body["agent"]] = Token(*body["token"])
     elif kind == "ORDER_EFFECTIVE":
