@@ -182,7 +182,9 @@ class OneIncarnation(InvariantChecker):
             self.examined += 1
             waited_ns = fact.clock_ns - granted_ns
             if waited_ns < wait_ns:
-                why = f"{fact.node} called {agent} over {waited_ns} ns after it had granted token {earlier} a lease; by its clock T4 needs {wait_ns} ns"
+                why = (
+                    f"{fact.node} called {agent} over {waited_ns} ns after it had granted token {earlier} a lease; by its clock T4 needs {wait_ns} ns"
+                )
                 self.blame(why, granted_index, index)
 
     def _start(self, index: int, fact: Fact, agent: str, token: Token) -> None:

@@ -7,7 +7,7 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import leases, publication
 from killswitch.core.heads import ForkProof
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import SinkClass, StartRequest
+from killswitch.core.messages import NO_TOKEN, SinkClass, StartRequest
 from killswitch.core.replica import grants
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import permits, starts
@@ -64,17 +64,24 @@ def heard_and_counted(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
     publication.learn_fork(state, proof, now_ns)
 
 
+def a_number_is_a_start(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """Whoever proves that number three is over proves it of number three."""
+    return _predecessor_over(state, request, now_ns) or state.stopped.get(request.agent, NO_TOKEN).counter >= request.token.counter - 1
+
+
 BUGS = (
     PlantedBug("B170", "a successor waits one lease, not until every lease is out", {"replica.grants:predecessor_over": a_lease_is_long_enough},
                ("S8",), ("cloned-from-a-snapshot",), "easy"),
     PlantedBug("B171", "a replica that restarted takes the grace of a drain for whole", {"leases:drain_left": whole_when_unknown},
                ("S19",), ("replicas-restarted-in-a-drain",), "easy"),
     PlantedBug("B172", "a restart ends the wait for a soft stop", {"replica.orders:escalation_due_ns": nothing_is_due_after_a_restart},
-               ("L3",), ("replicas-restarted-in-a-drain",), "easy"),
+               ("L3",), ("half-a-cell-escalates",), "easy"),
     PlantedBug("B173", "an unanswered effect is sent once more to a sink that keeps no keys", {"sidecar.permits:retry": send_until_it_answers},
                ("S9",), ("quiesce-with-work-in-flight",), "easy"),
     PlantedBug("B174", "a lease outlives its start, and the next token runs under it", {"sidecar.starts:drop_lease": a_lease_is_the_sidecars},
                ("S19",), ("resumed-within-a-lease",), "easy"),
     PlantedBug("B175", "a proof that a replica keeps two logs has no consequences",
                {"replica.grants:unfit": forked_but_it_works, "sidecar.step:on_fork_proof": heard_and_counted}, ("S19",), ("disk-that-lies",), "easy"),
+    PlantedBug("B176", "a proof that one host's start is over is taken for one of another start of the same number",
+               {"replica.grants:predecessor_over": a_number_is_a_start}, ("S8",), ("cloned-from-a-snapshot",), "medium"),
 )  # fmt: skip

@@ -311,6 +311,21 @@ def test_a_successor_waits_for_its_predecessor(waited_ns: int, stopped: Token, r
     assert link[ONE].sent(StartReply)[-1].ready is ready
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_proof_of_a_stop_is_none_of_another_start_of_the_same_number(restarted: bool) -> None:
+    """Found by S8, once it looked at what each replica says of a predecessor, on two hosts that boot from one snapshot."""
+    link = alone()
+    elsewhere = structs.replace(GREATER, instance=GREATER.instance + "~2")
+    promise(link, GREATER)
+    if restarted:
+        link.boot(ONE)
+    promise(link, elsewhere, stopped=FIRST)
+    assert not link[ONE].sent(StartReply)[-1].ready
+    link.now += RESIDUE
+    promise(link, elsewhere, stopped=FIRST)
+    assert link[ONE].sent(StartReply)[-1].ready
+
+
 def test_a_restart_of_the_replica_starts_that_wait_anew() -> None:
     link = alone()
     promise(link, GREATER)
