@@ -39,8 +39,9 @@ class OneIncarnation(InvariantChecker):
     host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
     that by then, so no later round got its quorum.
 
-    An instance is an application at class F, an admission, a promise, a grant, a predecessor that is called over, or a start. The third case takes the shortest wait that any
-    honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
+    An instance is an application at class F, an admission, a promise, a grant, a predecessor that is called over, or a start. The third case
+    takes the shortest wait that any honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock
+    was broken (T5).
     """
 
     invariant = "S8"

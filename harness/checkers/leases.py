@@ -24,8 +24,8 @@ class LeaseSound(InvariantChecker):
     And a lease counts only grants whose content is complete: for each of q of them, the sidecar knows every order against its agent that the replica
     knew when it granted, or a certificate for it, by the step in which the lease opens. One that nobody outlived reading is known well enough.
 
-    And whoever has put on record that a replica keeps two logs goes by no grant of it: the replica itself gives none, and of an agent's lease q others
-    have granted their share.
+    And whoever has put on record that a replica keeps two logs goes by no grant of it: the replica itself gives none, and a sidecar's lease has q
+    others.
 
     All on one clock, so that drift and clock faults need no exemption. Tightness: time since s_r, beside the length of the lease.
     """

@@ -1,5 +1,5 @@
-"""Planted bugs whose moment no scenario had, or that a second defence hid from the outcome: waits cut short, restarts that forget, leases that outlive
-their start, forks without consequences."""
+"""Planted bugs whose moment no scenario had, or that a second defence hid from the outcome: waits cut short, restarts that forget, leases that
+outlive their start, forks without consequences."""
 
 from __future__ import annotations
 

@@ -100,9 +100,8 @@ class Replica:
         # -- of this boot only
         self.boot = self.instance = ""
         self.lessons = Lessons()
-        self.booted = False
+        self.booted = self.disk_failed = self.disk_full = False
         self.booted_ns = 0
-        self.disk_failed = self.disk_full = False
         self.awaiting: dict[int, tuple[str, object]] = {}
         self.seen: dict[str, int] = {}  # order -> when first learned; unknown after a restart
         self.durable: dict[str, set[str]] = {}  # order -> replicas known to hold it durably
