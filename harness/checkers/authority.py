@@ -22,13 +22,17 @@ class AuthZ(InvariantChecker):
     - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
       exactly that; and what is stopped, and not merely isolated, has as many.
 
-    An instance is an order, certificate or change taken in by a node, or a decision that counts or demands several keys. That a certificate lifts
-    nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
+    - What a sink applies for an agent that agent's own sidecar let out. Skipped where that sidecar died, which may take what it had not yet told of
+      along, or where two hosts have its name.
+
+    An instance is an order, certificate or change taken in by a node, a decision that counts or demands several keys, or an application. That a
+    certificate lifts nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
-    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input"})
+    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input",
+                       "effect-admitted", "effect-applied", "node-crashed"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -36,8 +40,21 @@ class AuthZ(InvariantChecker):
         self._let_in: set[str] = set()
         self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up in a peer's name
 
+        self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
+        self._applied: dict[tuple[str, str], int] = {}  # of what a sink applied, and it had not let out by then
+        self._died: set[str] = set()
+
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "decision":
+        if fact.kind == "effect-admitted":
+            self._let_out.add((fact.body["agent"], fact.body["key"]))
+        elif fact.kind == "effect-applied":
+            self.examined += 1
+            effect = (fact.body["agent"], fact.body["key"])
+            if effect not in self._let_out:
+                self._applied.setdefault(effect, index)
+        elif fact.kind == "node-crashed":
+            self._died.add(fact.node)
+        elif fact.kind == "decision":
             self._decision(index, fact)
         elif fact.kind == "draft-sent":
             self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
@@ -46,6 +63,15 @@ class AuthZ(InvariantChecker):
                 self._handed[fact.node] = fact.at_ns
         else:
             self._taken_in(index, fact)
+
+    def settle(self) -> None:
+        """Facts of several nodes may be told in another order than they came in, so this is asked at the end."""
+        for (agent, key), index in self._applied.items():
+            sidecar = f"sidecar/{agent}"
+            if sidecar in self._died or sidecar in self.run.doubled:
+                self.skipped += 1
+            elif (agent, key) not in self._let_out:
+                self.blame(f"a sink applied {key} for {agent}, whose sidecar never let it out", index)
 
     def _taken_in(self, index: int, fact: Fact) -> None:
         self.examined += 1

@@ -18,6 +18,7 @@ from harness.planted import (
     load,
     overlooked,
     policies,
+    strangers,
     transparency,
     trust,
     unnoticed,
@@ -43,6 +44,7 @@ FAMILIES = (
     disks.BUGS,
     unseen.BUGS,
     defences.BUGS,
+    strangers.BUGS,
     controls.CONTROLS,
 )
 

@@ -15,7 +15,9 @@ from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Signer
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import (
+    Apply,
     Approval,
+    EffectClass,
     Evidence,
     IntentReply,
     Message,
@@ -96,6 +98,23 @@ def certificate_with_borrowed_approvals(ring: Signer, aim: Aim, number: int) -> 
     return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, domain, signed)) for who in ("bob", "carol"))),))
 
 
+def certificate_of_too_few(ring: Signer, aim: Aim, number: int) -> Message:
+    """Two approvers, of what itself says that it takes three."""
+    return _approved(
+        ring, aim, ResumeBody(aim.tenant, Scope("tenant", aim.tenant), aim.orders, 1, "forged", "mallory", f"forged {number}", approvals=3)
+    )
+
+
+def certificate_of_its_requester(ring: Signer, aim: Aim, number: int) -> Message:
+    """Two approvers, of whom one asked for it himself."""
+    return _approved(ring, aim, ResumeBody(aim.tenant, Scope("tenant", aim.tenant), aim.orders, 1, "forged", "bob", f"forged {number}"))
+
+
+def _approved(ring: Signer, aim: Aim, body: ResumeBody) -> Message:
+    raw = codec.pack(body)
+    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, keys.RESUME, raw)) for who in ("bob", "carol"))),))
+
+
 def keyset_of_one_root(ring: Signer, aim: Aim, number: int) -> Message:
     """One root key, twice."""
     change = KeyChange(2, "", revokes=("bob", "carol"), rotates={"replica/1": "mallory"})
@@ -111,8 +130,7 @@ def proof_by_another(ring: Signer, aim: Aim, number: int) -> Message:
 
 def foreign_certificate(ring: Signer, aim: Aim, number: int) -> Message:
     """All in order, but for another tenant than that of the orders it lists."""
-    raw = resume_body(aim, aim.other, number)
-    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, keys.RESUME, raw)) for who in ("bob", "carol"))),))
+    return _approved(ring, aim, ResumeBody(aim.other, Scope("tenant", aim.other), aim.orders, 1, "forged", "mallory", f"forged {number}"))
 
 
 FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
@@ -121,9 +139,23 @@ FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "order by a signature of something else": order_by_another_signature,
     "certificate of one approver, twice": certificate_of_one,
     "certificate with borrowed approvals": certificate_with_borrowed_approvals,
+    "certificate of fewer than it takes": certificate_of_too_few,
+    "certificate of its requester": certificate_of_its_requester,
     "keyset of one root, twice": keyset_of_one_root,
     "proof by another's sidecar": proof_by_another,
 }
+
+
+def borrowed_effects(sink: str, agents: Iterable[str], number: int) -> list[tuple[str, Message]]:
+    """Who sends it, and an effect that is not his: of an agent of the sink's tenant by another's sidecar, and of another tenant's by its own."""
+    tenant = sink.split("/")[1]
+    fleet = sorted(agents)
+    own, others = [each for each in fleet if each.startswith(f"{tenant}/")], [each for each in fleet if not each.startswith(f"{tenant}/")]
+    pairs = [(sender, own[0]) for sender in (*own[1:2], *others[:1])] + [(each, each) for each in others[:1]]
+    return [
+        (f"sidecar/{sender}", Apply(agent, Token(1 << 30, 0, ""), "forged", 0, f"forged {number} {sender}", EffectClass.NEW))
+        for sender, agent in pairs
+    ]
 
 
 # -- frames that are none ------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,13 @@ from scenarios.faults.kinds import MS, NETWORKED, SECOND, SIM, Aim, FaultKind, L
 from scenarios.units import Span
 
 _TIMES = Setting("times", "times", Unit.COUNT, "how many", default=5, limits=Span(1, 1000), swarm=Span(1, 10))
+
+
+def _source(*swarm: str) -> Setting:
+    doc = "stranger: some peer with nothing to say to the node; replica: one of its own, gone wrong"
+    return Setting("source", "source", Unit.CHOICE, doc, default="stranger", choices=("stranger", "replica"), swarm=swarm)
+
+
 _PUT_IN = Live(
     "frame-relay", "what the relays put into connections of known peers, against what came in the targets' traces",
     "it comes in the name of a peer that is connected: to a sidecar, no stranger is but its sinks",
@@ -21,20 +28,24 @@ ROWS = (
     FaultKind(
         "forge", Aim.SIGNALS, ("replica", "sidecar"),
         "The nodes are sent signals that somebody made up: orders, certificates, proofs and keysets with no valid signature, with one that was made "
-        "for something else, by a key that may not say so, or by one key twice.",
-        "nothing is left of it", (_TIMES,), lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
+        "for something else, by a key that may not say so, by one key twice, by fewer than it says itself, or by whoever asked for it.",
+        "nothing is left of it", (_TIMES, _source("stranger")), lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
     ),
     FaultKind(
         "cross-tenant", Aim.SIGNALS, ("replica", "sidecar"),
         "The nodes are sent certificates that approvers of another tenant really signed, and that list orders which are none of their business.",
-        "nothing is left of it", lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
+        "nothing is left of it", (_source("stranger"),), lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
     ),
     FaultKind(
         "malformed", Aim.SIGNALS, ("replica", "sidecar"),
         "The nodes are sent frames that are no frames: cut short, too large, too deep, with keys twice, or just bytes.", "nothing is left of it",
-        (_TIMES, Setting("source", "source", Unit.CHOICE, "stranger: some peer with nothing to say to the node; replica: one of its own, gone wrong",
-                         default="stranger", choices=("stranger", "replica"), swarm=("stranger", "replica"))),
-        lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
+        (_TIMES, _source("stranger", "replica")), lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
+    ),
+    FaultKind(
+        "impersonate", Aim.SIGNALS, ("sink",),
+        "The sinks are sent effects of an agent, under a token that beats any fence, by sidecars that are not its: another of its tenant, and one "
+        "of another tenant; and effects of that other tenant's agent by its own sidecar.", "nothing is left of it", lasting=False,
+        swarm_roles=("sink",), swarms=False, drivers=(SIM,),
     ),
     FaultKind(
         "poison", Aim.NODES, ("sidecar",),

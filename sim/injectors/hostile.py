@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
-from harness.shared.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
+from harness.shared.forgery import FORGERIES, Aim, aim_at, borrowed_effects, broken_frame, foreign_certificate
 from harness.shared.signals import orders_of
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
@@ -33,34 +34,46 @@ class Hostile(Family):
         self._ring = KeyedHash(world.secret)
         self._made = 0
         self.begins = {"forge": self._forge, "cross-tenant": self._cross, "malformed": self._malform, "corrupt": self._corrupt}
+        self.begins["impersonate"] = self._impersonate
         self.ends = {"corrupt": self._mend}
 
     def _forge(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             choose = self.world.tape.stream(f"forge/{node.address}")
             aim = self._aim(node, choose(1 << 16))
+            source = self._source(fault, node, aim, choose)
             for number in range(whole(fault, "times")):
                 what = sorted(FORGERIES)[choose(len(FORGERIES))]
                 self._made += 1
-                self._send(id_, number, aim, what, FORGERIES[what](self._ring, aim, self._made))
+                self._send(id_, number, aim, source, what, FORGERIES[what](self._ring, aim, self._made))
 
     def _cross(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
-            aim = self._aim(node, self.world.tape.stream(f"forge/{node.address}")(1 << 16))
+            choose = self.world.tape.stream(f"forge/{node.address}")
+            aim = self._aim(node, choose(1 << 16))
+            source = self._source(fault, node, aim, choose)
             self._made += 1
-            self._send(id_, 0, aim, "certificate of another tenant", foreign_certificate(self._ring, aim, self._made))
+            self._send(id_, 0, aim, source, "certificate of another tenant", foreign_certificate(self._ring, aim, self._made))
+
+    def _impersonate(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            self._made += 1
+            for number, (source, message) in enumerate(borrowed_effects(node.address, node.config.fleet, self._made)):
+                self.world.queue.at(self.world.queue.now + number * GAP_NS, self._arrive, (id_, node, source, "effect of another's agent", message))
 
     def _aim(self, node: Node, draw: int) -> Aim:
         learned = [fact.body for fact in self.world.facts if fact.kind == "order-learned"]
         return aim_at(node.config, draw, lambda tenant: (body["order"] for body in learned if body["tenant"] == tenant))
 
-    def _source(self, aim: Aim) -> str:
-        """A peer of the target's with nothing to say about its agent."""
+    def _source(self, fault: Fault, node: Node, aim: Aim, choose: Callable[[int], int]) -> str:
+        """One of the target's own replicas, gone wrong; or a peer of its with nothing to say about its agent."""
+        if fault.settings.get("source") == "replica":
+            replicas = [replica for replica in node.config.replicas if replica != node.address]
+            return replicas[choose(len(replicas))]
         strangers = [each for each in self.world.nodes if each.startswith(f"sidecar/{aim.other}/")]
         return strangers[0] if strangers and aim.node.startswith("replica/") else OPERATOR
 
-    def _send(self, id_: str, number: int, aim: Aim, what: str, message: Message) -> None:
-        source = self._source(aim)
+    def _send(self, id_: str, number: int, aim: Aim, source: str, what: str, message: Message) -> None:
         found = frames.across(message, source, aim.node, frames.CURRENT, frames.CURRENT)
         self._hand_over(id_, number, aim, source, what, found)
 
@@ -68,8 +81,7 @@ class Hostile(Family):
         for node in self.targets(fault):
             choose = self.world.tape.stream(f"malform/{node.address}")
             aim = self._aim(node, choose(1 << 16))
-            replicas = [replica for replica in node.config.replicas if replica != node.address]
-            source = self._source(aim) if fault.settings.get("source") == "stranger" else replicas[choose(len(replicas))]
+            source = self._source(fault, node, aim, choose)
             for number in range(whole(fault, "times")):
                 what, frame = broken_frame(self._ring, aim, source, number, choose)
                 self._hand_over(id_, number, aim, source, what, frames.read(frame, source, aim.node))

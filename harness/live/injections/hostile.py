@@ -81,6 +81,9 @@ class Hostile:
     def replicas(self, aim: Aim) -> list[str]:
         return sorted(sender for sender, _ in self.ways[aim.node] if sender.startswith("replica/"))
 
+    def source(self, aim: Aim, dice: random.Random) -> str:
+        return dice.choice(self.replicas(aim)) if self.fault.settings["source"] == "replica" else self.strangers(aim)[0]
+
     def ring(self, aim: Aim) -> Signer:
         """Everybody's keys, and one for each who has none, which nobody knows."""
         private = self.stage.cell.keys
@@ -133,21 +136,21 @@ async def _joined(way: Way) -> bool:
 
 
 def _forged(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
-    ring, sender = hostile.ring(aim), hostile.strangers(aim)[0]
+    ring, sender = hostile.ring(aim), hostile.source(aim, dice)
     for _ in range(int(hostile.fault.settings["times"])):
         what = dice.choice(sorted(FORGERIES))
         yield sender, what, codec.encode(FORGERIES[what](ring, aim, dice.randrange(1 << 30)), sender, aim.node, "")
 
 
 def _crossed(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
-    sender = hostile.strangers(aim)[0]
+    sender = hostile.source(aim, dice)
     message = foreign_certificate(hostile.ring(aim), aim, dice.randrange(1 << 30))
     yield sender, "certificate of another tenant", codec.encode(message, sender, aim.node, "")
 
 
 def _malformed(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
     ring = hostile.ring(aim)
-    sender = hostile.strangers(aim)[0] if hostile.fault.settings["source"] == "stranger" else dice.choice(hostile.replicas(aim))
+    sender = hostile.source(aim, dice)
     for number in range(int(hostile.fault.settings["times"])):
         what, payload = broken_frame(ring, aim, sender, number, dice.randrange)
         yield sender, what, payload
