@@ -8,6 +8,7 @@ from harness.checkers.words import is_replica
 from harness.shared.history import Fact
 
 ALIVE = 0
+FIRST_KEYSET = 1
 MS = 1_000_000
 
 
@@ -15,7 +16,8 @@ class AuthZ(InvariantChecker):
     """S13. Nobody's intent holds what nobody was entitled to say.
 
     - Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may say it, a
-      certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys.
+      certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys; and no
+      change of the keyset is left out.
     - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
       in time may spread for ever. Skipped where that replica's clock was broken (T5), and where it came with what somebody made up in a peer's name.
       By whatever clock, none is let in by a replica that has said that it doubts its own, until that is over: it cannot tell any age.
@@ -43,6 +45,7 @@ class AuthZ(InvariantChecker):
         self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
         self._applied: dict[tuple[str, str], int] = {}  # of what a sink applied, and it had not let out by then
         self._died: set[str] = set()
+        self._keysets: dict[str, tuple[int, int]] = {}  # node -> its latest keyset, and since which fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "effect-admitted":
@@ -75,6 +78,8 @@ class AuthZ(InvariantChecker):
 
     def _taken_in(self, index: int, fact: Fact) -> None:
         self.examined += 1
+        if fact.kind == "keyset-installed":
+            self._follows(index, fact)
         if not fact.body["authentic"]:
             if fact.kind == "keyset-installed":
                 what = f"keyset {fact.body['version']}"
@@ -84,6 +89,14 @@ class AuthZ(InvariantChecker):
             self.blame(f"{fact.node} took in {what}, which is not authentic", index)
         elif fact.kind == "certificate-learned":
             self._age(index, fact)
+
+    def _follows(self, index: int, fact: Fact) -> None:
+        """What a change in between revoked would go on counting."""
+        version = fact.body["version"]
+        before, installed = self._keysets.get(fact.node, (FIRST_KEYSET, index))
+        if version > before + 1:
+            self.blame(f"{fact.node} took in keyset {version} upon {before}, without what lies between", installed, index)
+        self._keysets[fact.node] = max((version, index), (before, installed))
 
     def _age(self, index: int, fact: Fact) -> None:
         """One that came in a peer's name was let in by that peer, as far as a replica can tell: then nobody vouched for its age."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import codec, intent, keys, trust
+from killswitch.core import codec, intent, keys, keysets, trust
 from killswitch.core.intent import Identity, KnownCertificate
+from killswitch.core.keychanges import KeyChange, KeysetNews
+from killswitch.core.keys import Keyset
 from killswitch.core.messages import Fence, Life, Message, ResumeBody, ResumeCertificate, Scope
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
@@ -67,6 +69,16 @@ def a_label_is_no_more_than_an_agent(request: Request) -> bool:
     return request.scope_kind in ("agent", "label") or codec.clamp_life(request.life) == Life.ALIVE
 
 
+def the_latest_change(state: keysets.Holder, version: int) -> KeysetNews:
+    """Whoever has the latest has them all."""
+    return KeysetNews(state.trust.changes[-1:] if len(state.trust.changes) >= version else ())
+
+
+def any_later_one(keyset: Keyset, change: KeyChange) -> bool:
+    """Root keys signed it, and it is newer than this."""
+    return change.version > keyset.version
+
+
 BUGS = (
     PlantedBug("B162", "an order by a label reaches other tenants' agents", {"intent:matches": a_label_is_a_label}, ("S14",),
                ("labels-that-two-tenants-share",), "easy"),
@@ -81,4 +93,6 @@ BUGS = (
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B168", "one key stops all agents of a label", {"policy:is_emergency": a_label_is_no_more_than_an_agent}, ("S21",),
                ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B169", "only the latest change of the keyset is handed on, and is believed",
+               {"keysets:follows": any_later_one, "keysets:since": the_latest_change}, ("S13",), ("keys-rotated-in-a-partition",), "easy"),
 )  # fmt: skip

@@ -82,7 +82,7 @@ class Hostile:
         return sorted(sender for sender, _ in self.ways[aim.node] if sender.startswith("replica/"))
 
     def source(self, aim: Aim, dice: random.Random) -> str:
-        return dice.choice(self.replicas(aim)) if self.fault.settings["source"] == "replica" else self.strangers(aim)[0]
+        return dice.choice(self.replicas(aim)) if self.fault.settings.get("source") == "replica" else self.strangers(aim)[0]
 
     def ring(self, aim: Aim) -> Signer:
         """Everybody's keys, and one for each who has none, which nobody knows."""
