@@ -20,17 +20,21 @@ class Version(InvariantChecker):
     And what a sidecar enforces beside the orders that it has read (``floor-held``) is at least what it said before of the same reason, until that is
     over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life. What it says
     at the instant at which an unreadable order came is at least that order, with the gate at CLOSED (V3).
+    over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life.
+    Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it.
 
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
 
     invariant = "S22"
     title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
-    kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed", "node-started", "floor-held", "floor-dropped"})
+    kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed", "node-started", "floor-held", "floor-dropped",
+                       "order-quarantined"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._floors: dict[str, dict[str, tuple[int, int, int]]] = {}  # agent -> {reason: gate, life, index of that fact}
+        self._quarantined: dict[tuple[str, str], int] = {}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
         self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
@@ -52,6 +56,9 @@ class Version(InvariantChecker):
             self._floor(index, fact)
         elif fact.kind == "floor-dropped":
             self._floors.get(fact.body["agent"], {}).pop(fact.body["reason"], None)
+            self._released(index, fact)
+        elif fact.kind == "order-quarantined":
+            self._quarantined.setdefault((fact.node, fact.body["order"]), index)
         elif fact.body["agent"] in self._pending:
             self._judge(index, fact, self._pending[fact.body["agent"]])
 
@@ -70,6 +77,15 @@ class Version(InvariantChecker):
         for each in held.values():
             if gate_of(fact.body["all"][0]) < each[0] or life_of(fact.body["all"][1]) < each[1]:
                 self.blame(f"{fact.node} enforces less for all reasons together than for one of them", each[2], index)
+
+    def _released(self, index: int, fact: Fact) -> None:
+        agent, order = fact.body["agent"], self.run.orders.get(fact.body["reason"])
+        quarantined = self._quarantined.get((fact.node, fact.body["reason"]))
+        if order is None or quarantined is None:
+            return
+        self.examined += 1
+        if not self.run.lifted(order, agent):
+            self.blame(f"{fact.node} released what nobody outlived reading, {order.order[:12]}, which nobody lifted", quarantined, index)
 
     def _judge(self, index: int, fact: Fact, pending: dict[str, tuple[int, bool]]) -> None:
         agent = fact.body["agent"]

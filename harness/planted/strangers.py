@@ -79,11 +79,18 @@ def any_later_one(keyset: Keyset, change: KeyChange) -> bool:
     return change.version > keyset.version
 
 
+def whoever_lists_it(state: Sidecar, order: str) -> bool:
+    """Nobody can say whose order it was, so anybody may lift it."""
+    return any(order in state.intent.certificates[certificate].body.covers for certificate in state.intent.in_force)
+
+
 BUGS = (
     PlantedBug("B162", "an order by a label reaches other tenants' agents", {"intent:matches": a_label_is_a_label}, ("S14",),
                ("labels-that-two-tenants-share",), "easy"),
     PlantedBug("B163", "a sidecar believes certificates that a replica hands it",
                {"sidecar.step:learn_certificate": verified_by_whoever_handed_it_on}, ("S13",), ("replica-that-forges",), "easy"),
+    PlantedBug("B163b", "another tenant's approvers lift an order that nobody could read", {"sidecar.floors:is_released": whoever_lists_it},
+               ("S22",), ("poisoned-order",), "easy"),
     PlantedBug("B164", "who takes in a certificate asks for no more approvals than the cell's least",
                {"trust:approvals_due": as_many_as_the_cell_wants}, ("S13",), ("replica-that-forges",), "easy"),
     PlantedBug("B165", "whoever asks for a resume may approve it", {"trust:approvers": whoever_signed}, ("S13",), ("replica-that-forges",), "easy"),

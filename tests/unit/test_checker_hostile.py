@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import SECOND, SIDECAR, Story
+from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
 
 
 def arrived(severity: str = "HARD", how: str = "unknown major version 2") -> tuple[Story, int]:
@@ -58,6 +58,19 @@ def test_s22_is_silent_without_an_admission_and_before_the_arrival() -> None:
     story.admit()
     story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/1", how="unknown major version 2")
     assert story.judged("S22").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("lifts", ["o1", "another"])
+def test_s22_what_nobody_could_read_is_released_by_a_certificate_that_may_speak_of_it(lifts: str) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    quarantined = story.say("order-quarantined", SIDECAR, order="o1")
+    story.certify(SIDECAR, "c1", lifts)
+    dropped = story.say("floor-dropped", SIDECAR, agent=AGENT, reason="o1")
+    finding = story.judged("S22")
+    assert finding.verdict is (Verdict.VALID if lifts == "o1" else Verdict.INVALID)
+    assert lifts == "o1" or finding.witness == (quarantined, dropped)
 
 
 @pytest.mark.parametrize("end", ["learned", "lifted", "crashed", "forgotten"])
