@@ -61,6 +61,8 @@ class HonestStatus(InvariantChecker):
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
       that a certificate covers.
 
+    - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
+
     An instance is a status, evidence, declaration, wait or draft. T4 is skipped where a clock that it leans on was broken (T5).
     """
 
@@ -68,11 +70,12 @@ class HonestStatus(InvariantChecker):
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
-                       "draft-sent", "vouched", "clock-suspected", "clock-trusted", "node-started"})  # fmt: skip
+                       "draft-sent", "vouched", "clock-suspected", "clock-trusted", "node-started", "evidence-taken"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._evidence: dict[tuple[str, str, Token, str], int] = {}
+        self._taken: dict[str, dict[tuple[str, str], tuple[Token, bool, int]]] = {}  # replica -> order, agent -> token, whether stopped, fact
         self._fences: dict[tuple[str, str], Token] = {}
         self._declared: dict[str, list[_Declared]] = {}
         self._resumes: dict[str, _Resume] = {}
@@ -91,6 +94,7 @@ class HonestStatus(InvariantChecker):
             "node-started": self._clock_begins,
             "clock-trusted": self._clock_begins,
             "clock-suspected": self._clock_ends,
+            "evidence-taken": self._evidence_taken,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -137,6 +141,16 @@ class HonestStatus(InvariantChecker):
             self.blame(f"{fact.node} sent {stage} of an earlier start of {agent}: a proof is of its own token", process.started_index, index)
         if stage in STOPPED and process is not None and process.alive:
             self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)
+
+    def _evidence_taken(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        about = (fact.body["order"], fact.body["agent"])
+        held = self._taken.setdefault(fact.node, {})
+        now = (token_of(fact.body["token"]), fact.body["stage"].startswith("STOPPED"), index)
+        before = held.get(about, now)
+        if now[:2] < before[:2]:
+            self.blame(f"{fact.node} gave up what it had of {about[1]} under {about[0][:12]} for an earlier proof", before[2], index)
+        held[about] = now
 
     def _agent_status(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -204,6 +218,7 @@ class HonestStatus(InvariantChecker):
             stretches = self._stretches.setdefault(fact.node, [])
             if fact.kind == "node-started":
                 stretches.clear()
+                self._taken.pop(fact.node, None)
             stretches.append(_Stretch(index, fact.clock_ns))
 
     def _clock_ends(self, index: int, fact: Fact) -> None:

@@ -7,7 +7,7 @@ from killswitch.core import codec, intent, keys, keysets, trust
 from killswitch.core.intent import Identity, KnownCertificate
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Fence, Life, Message, ResumeBody, ResumeCertificate, Scope
+from killswitch.core.messages import Evidence, Fence, Life, Message, ResumeBody, ResumeCertificate, Scope
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
 from killswitch.core.sidecar.state import Sidecar
@@ -84,6 +84,11 @@ def whoever_lists_it(state: Sidecar, order: str) -> bool:
     return any(order in state.intent.certificates[certificate].body.covers for certificate in state.intent.in_force)
 
 
+def the_latest_to_arrive(old: Evidence, proof: Evidence) -> bool:
+    """What came last is what holds."""
+    return proof != old
+
+
 BUGS = (
     PlantedBug("B162", "an order by a label reaches other tenants' agents", {"intent:matches": a_label_is_a_label}, ("S14",),
                ("labels-that-two-tenants-share",), "easy"),
@@ -98,6 +103,8 @@ BUGS = (
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B167", "a sink serves agents of other tenants", {"sink:may_say": any_tenant_s_own_sidecar}, ("S14",),
                ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B167b", "a proof that was overtaken replaces the one that says more", {"replica.orders:is_further": the_latest_to_arrive},
+               ("S20",), ("duplicated-and-reordered-signals", "duplicated-and-replayed-signals", "swarm-storm"), "easy"),
     PlantedBug("B168", "one key stops all agents of a label", {"policy:is_emergency": a_label_is_no_more_than_an_agent}, ("S21",),
                ("kill-that-takes-two-keys",), "easy"),
     PlantedBug("B169", "only the latest change of the keyset is handed on, and is believed",

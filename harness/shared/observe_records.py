@@ -100,10 +100,12 @@ def on_gate(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
 
 
 def on_proof(node: Observing, lsn: int, body: dict[str, Any]) -> None:
-    if node.agent:  # a replica records the proofs that it has been given under the same name
-        fields = {"agent": node.agent, "token": body["token"], "order": body["order"], "stage": body["stage"]}
+    fields = {"agent": node.agent or body["agent"], "token": body["token"], "order": body["order"], "stage": body["stage"]}
+    if node.agent:
         node.emit("evidence-recorded", fields)
         node.once_durable(lsn, "evidence-durable", fields)
+    else:  # a replica records the proofs that it has been given under the same name
+        node.emit("evidence-taken", fields)
 
 
 def on_start_record(node: Observing, lsn: int, body: dict[str, Any]) -> None:

@@ -372,3 +372,24 @@ def test_a_restarted_replica_measures_its_wait_anew(after_ns: int, verdict: Verd
     story.recover("replica/1", ["o1"])
     outwaited(story, 500 * SECOND + after_ns)
     assert started and story.judged("S20").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("then", "restarts", "verdict"),
+    [
+        ((FIRST, "STOPPED_CLEAN"), False, Verdict.VALID),
+        ((FIRST, "DRAINING"), False, Verdict.INVALID),
+        ((FIRST, "DRAINING"), True, Verdict.VALID),  # which knows nothing of what it had taken in
+        (([1, 2, "i2"], "GATE_CLOSED"), False, Verdict.VALID),
+    ],
+)
+def test_s20_a_replica_gives_up_no_proof_for_one_that_says_less(then: tuple[list[Any], str], restarts: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    first = story.say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage="STOPPED_CLEAN")
+    if restarts:
+        story.start("replica/1")
+    second = story.say("evidence-taken", "replica/1", agent=AGENT, token=then[0], order="o1", stage=then[1])
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (first, second)
