@@ -79,6 +79,7 @@ SENTENCES: dict[str, str] = {
     "gate-recorded": "Records the gate of {agent} as {gate}; mode {mode}.",
     "evidence-durable": "Holds the proof of {stage} of {agent} for order {order} durably.",
     "evidence-recorded": "Records the proof of {stage} of {agent} for order {order}.",
+    "evidence-taken": "Takes in the proof of {stage} of {agent} for order {order}.",
     "process-recorded": "Records {what} of the process of {agent} (token {token}).",
     "permits-recorded": "Records {count} effects of {agent} that it let out (token {token}).",
     "drain-deadline": "{agent} has to be drained by {deadline} on this clock (order {order}).",

@@ -152,8 +152,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "gate-changed": (("agent", "token", "gate", "mode"), "modes: BOOT, STANDBY, RUNNING, DRAINING, QUIESCING, KILLING, STOPPED"),
     "gate-recorded": (("agent", "gate", "mode"), "the record of a gate change was appended"),
     "evidence-recorded": (("agent", "token", "order", "stage"), "a sidecar appended the record of a proof"),
-    "evidence-taken": (("agent", "token", "order", "stage"), "a replica took a proof in, in the place of what it had of that order and agent"),
     "evidence-durable": (("agent", "token", "order", "stage"), "that record became durable"),
+    "evidence-taken": (("agent", "token", "order", "stage"), "a replica took a proof in, in the place of what it had of that order and agent"),
     "process-recorded": (("agent", "token", "what"), "a sidecar's record of START became durable, or that of TERM, KILL or REAPED was appended"),
     "permits-recorded": (("agent", "token", "count", "root"), "a sidecar appended one record for so many admissions. root, in hex: from 32 zero "
                          "bytes on, SHA-256 over the root before and the key, for each in order"),
