@@ -20,7 +20,6 @@ class Version(InvariantChecker):
     And what a sidecar enforces beside the orders that it has read (``floor-held``) is at least what it said before of the same reason, until that is
     over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life. What it says
     at the instant at which an unreadable order came is at least that order, with the gate at CLOSED (V3).
-    over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life.
     Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it.
 
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
