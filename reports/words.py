@@ -84,6 +84,7 @@ SENTENCES: dict[str, str] = {
     "permits-recorded": "Records {count} effects of {agent} that it let out (token {token}).",
     "drain-deadline": "{agent} has to be drained by {deadline} on this clock (order {order}).",
     "token-promised": "Promises token {token} to {agent}.",
+    "start-readied": "Says that nothing of an earlier start of {agent} can still take effect, so that token {token} may begin.",
     "cosignature-sent": "Hands out its cosignature of the log of {origin}, up to record {size}.",
     "promise-sent": "Tells {agent} that token {token} is promised.",
     "vouched": "Gives its word: {what}, of {about}.",
