@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.live import ledger, netfilter, own_network, packet_queue
+from harness.live import ledger, netfilter, own_network
 from harness.live.driver import play
 from harness.live.guard import LOOPBACK, OutOfBounds, own_namespace
 from harness.live.injections import CapabilityMissing
@@ -17,11 +17,11 @@ from harness.live.ledger import Diverted, Ledger, Opened
 from harness.live.netfilter import Match, Queued
 from harness.live.packet_queue import Filter, PacketQueue
 from killswitch.live.process import identify
+from tests.live import needs
 from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, both_ways, fault, order, short
 
 pytestmark = pytest.mark.live
-queued = pytest.mark.skipif(bool(packet_queue.why_not()), reason="no packets can be queued here")
 
 
 def a_ledger(directory: Path) -> Ledger:
@@ -48,7 +48,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-@queued
+@needs.packets
 def test_packets_of_a_port_are_late_or_lost_as_long_as_a_filter_is_there(tmp_path: Path) -> None:
     async def scene(network: int) -> None:
         written = a_ledger(tmp_path)
@@ -88,7 +88,7 @@ def test_packets_of_a_port_are_late_or_lost_as_long_as_a_filter_is_there(tmp_pat
     assert own_network.here() == outside
 
 
-@queued
+@needs.packets
 def test_no_packet_is_touched_outside_and_what_is_undone_twice_is_undone() -> None:
     with own_network.entered() as network:
         assert own_namespace(network) == network
@@ -117,7 +117,7 @@ def test_what_is_no_packet_of_tcp_has_no_ports() -> None:
     assert list(netfilter.packets(netfilter.HEADER.pack(16, netfilter.ERROR, 0, 0, 0))) == []
 
 
-@queued
+@needs.packets
 @pytest.mark.slow
 def test_packets_are_lost_and_held_back_in_a_network_of_the_run_alone(tmp_path: Path, mark: str, toxiproxy_binary: Path) -> None:
     outside = own_network.here()

@@ -30,6 +30,7 @@ from scenarios.derive import drivers
 from scenarios.load import find, load
 from scenarios.schedule import ClockSpec, Schedule
 from scripts.check import LIVE_HALVES
+from tests.live import needs
 from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, both_ways, fault, order, short
 
@@ -164,7 +165,7 @@ def test_every_fault_of_messages_clocks_and_disks_is_measured(tmp_path: Path, ma
     assert after and all(abs(offset - before + 3 * SECOND) < 50 * MS for offset in after)
 
 
-@pytest.mark.skipif(bool(small_disks.why_not()), reason="this host lets nobody mount a small file system")
+@needs.small_file_systems
 def test_disks_that_are_full_and_disks_that_are_lost_are_measured(tmp_path: Path, mark: str) -> None:
     schedule = short(
         fault("full", "disk-full", 700 * MS, 2 * SECOND, targets=(SIDECAR,)),

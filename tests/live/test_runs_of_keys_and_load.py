@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from harness.live import wall_port
 from harness.live.driver import play
 from scenarios.schedule import Trigger
+from tests.live import needs
 from tests.live.runs import assert_sound, attestations
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, both_ways, fault, order, short
 
@@ -21,7 +21,7 @@ def server_is_there(toxiproxy_binary: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HALTPROOF_TOXIPROXY", str(toxiproxy_binary))
 
 
-@pytest.mark.skipif(bool(wall_port.why_not()), reason="no wall clock can be set here")
+@needs.wall_clocks
 def test_a_wall_clock_that_jumps_drifts_or_strobes_is_measured_in_the_process_and_moves_nothing_else(tmp_path: Path, mark: str) -> None:
     schedule = short(
         fault("back", "wall-step", 400 * MS, targets=(SIDECAR, "replica/1"), by_ns=-30 * 365 * 86_400 * SECOND),

@@ -14,8 +14,9 @@ import pytest
 from harness.live import wall_port
 from harness.live.injections.walls import jumps_of, rate_of
 from harness.live.wall_port import Reading, WallSwitch
+from tests.live import needs
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(wall_port.why_not()), reason="no wall clock can be set here")]
+pytestmark = [pytest.mark.live, needs.wall_clocks]
 
 MS = 1_000_000
 SECOND = 1_000_000_000
