@@ -1,7 +1,7 @@
 """Whether a campaign and its runs tell the same story: what `haltproof report` asks before it shows either.
 
-Owns the comparison of ``campaign.json`` with the lines of ``runs.jsonl``, and the refusal. Must not know how either is written. Whoever cuts a line
-off, or turns a verdict by hand, has to be told so, and not be shown a page that looks as if nothing had happened.
+Owns the comparison of ``campaign.json`` with the lines of ``runs.jsonl``, that of files with their digests, and the refusal. Must not know how any is
+written. Whoever cuts a line off, or turns a verdict by hand, has to be told so, and not be shown a page that looks as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -10,25 +10,41 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness import results_store, summary
+from harness import digests, results_store, summary
 from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.token import TokenInvalid, parse
 from harness.verdict import Verdict, compose
 
 TOLD_MAX = 20
+UNTOLD = "whether a file in it was edited cannot be told"
 
 Problems = Iterator[str]
 
 
-def demand(out: Path) -> None:
-    """Raises `ValueError` with all that does not fit in the results directory ``out``, or what `results_store.load` finds wrong with it."""
+def demand(out: Path) -> str:
+    """What cannot be told of the results directory ``out``, in words; empty if nothing. Raises `ValueError` with all that does not fit in it, or what
+    `results_store.load` finds wrong with it."""
     campaign, runs = results_store.load(out)
+    changed = _changed(out, campaign, runs)
     place = out / results_store.RUNS_FILE
-    found = [f"{place}: {problem}" for problem in problems(campaign, runs)] or results_store.kept_problems(out, runs)
+    differing = [f"{place}: {problem}" for problem in problems(campaign, runs)] or results_store.kept_problems(out, runs)
+    found = [*changed, *differing]
     if found:
         raise ValueError(
             "\n".join((*found[:TOLD_MAX], f"{out}: these results were edited or cut short, and are not shown; play them again, or restore them"))
         )
+    return "" if campaign.files else f"{out}: written before results had digests: {UNTOLD}"
+
+
+def _changed(out: Path, campaign: Campaign, runs: Sequence[RunResult]) -> list[str]:
+    """Files that are not what was written, with the command that writes those of a kept run anew; where there are no digests, what shows without."""
+    if not (campaign.files or campaign.seal):
+        kept = (place for run in runs if run.kept for place in sorted((out / run.kept).glob("*.json*")))
+        return [problem for place in (out / results_store.CAMPAIGN_FILE, out / results_store.RUNS_FILE, *kept) for problem in digests.repeated(place)]
+    again = {run.kept: f"; play it again: haltproof replay '{run.token}' --out DIR" for run in runs if run.kept and run.driver == "sim"}
+    broken = digests.seal_problem(out / results_store.CAMPAIGN_FILE, campaign.seal)
+    told = (f"{problem}{again.get('/'.join(file.split('/')[:2]), '')}" for file, problem in digests.problems(out, campaign.files))
+    return [*([broken] if broken else []), *told]
 
 
 def problems(campaign: Campaign, runs: Sequence[RunResult]) -> list[str]:

@@ -72,10 +72,8 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     json
         Print one JSON document.
     """
-    import msgspec
-
     from harness import audit_store
-    from killswitch.core import audit_export, unreadable
+    from killswitch.core import audit_export
 
     try:
         content = _read(lambda: audit_store.read(file, "write one with `haltproof audit export RUN --tenant NAME`"))
@@ -84,15 +82,15 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     except Refused as refused:
         return _complain(refused)
     try:
-        exported = msgspec.json.decode(content, type=audit_export.Export)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = unreadable.why(content, error)
-        report = audit_export.Report("malformed", why=f"{why}; an export is what `haltproof audit export RUN --tenant NAME` writes")
-    else:
-        report = audit_export.verify(exported, verifier, keyring.witnesses, keyring.expected)
+        report = audit_export.verify(audit_export.read(content), verifier, keyring.witnesses, keyring.expected)
+    except ValueError as broken:
+        report = audit_export.Report("malformed", why=f"{broken}; an export is what `haltproof audit export RUN --tenant NAME` writes")
     answer = {"schema": "haltproof/audit-verify/1", "verdict": report.verdict, "sound": report.sound, "problem": report.problem}
     answer |= {"writer": report.writer, "seq": report.seq, "why": report.why, "records": report.records, "covered": report.covered}
-    _answer(answer | {"unseen": report.unseen}, report.words(str(file)), json)
+    answer |= {"logs": report.standings, "unseen": report.unseen, "scheme": keyring.scheme}
+    made_up = report.sound and keyring.scheme == "simulated"
+    stand_in = "\nits signatures are a simulated world's: whoever has that keyring can sign in every name" if made_up else ""
+    _answer(answer, report.words(str(file)) + stand_in, json)
     return of_verdict(Verdict(report.verdict))
 
 

@@ -9,13 +9,14 @@ for real ones and no more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
+from harness import digests
 from killswitch.core import audit_merge, unreadable
 from killswitch.core.audit_merge import Stamped
 from killswitch.core.events import Record
@@ -41,7 +42,7 @@ class Trail(NamedTuple):
 
 class Keyring(Struct, frozen=True):
     """``scheme`` ed25519: ``public`` is {name: raw key}; simulated: ``secret`` verifies and signs alike. ``witnesses``: who may cosign.
-    ``writers``: {whose logs there are: how many records each has}; a keyring that does not say knows of its witnesses alone."""
+    ``writers``: {whose logs there are: how many records each has}."""
 
     scheme: Literal["ed25519", "simulated"]
     witnesses: tuple[str, ...]
@@ -80,7 +81,8 @@ def keep(place: Path, trail: Trail | None) -> None:
 
 
 def load(place: Path) -> dict[str, list[Record]]:
-    """{writer: its records} of a kept run, from the run's folder. Raises `ValueError` naming the file and line that is missing or broken."""
+    """{writer: its records} of a kept run, from the run's folder. Raises `ValueError` naming the file and line that is missing or broken, or the
+    file that was changed after it was written."""
     file = place / FOLDER / TRAIL_FILE
     decoder = msgspec.json.Decoder(Stamped)
     logs: dict[str, list[Record]] = {}
@@ -89,9 +91,12 @@ def load(place: Path) -> dict[str, list[Record]]:
             entry = decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{file}:{number}: {unreadable.why(line, error)}; the file is broken or cut: {PLAY_AGAIN}") from error
+        if twice := unreadable.repeated(line):
+            raise ValueError(f"{file}:{number}: {twice[0]}: {PLAY_AGAIN}")
         logs.setdefault(entry.writer, []).append(entry.record)
     if not logs:
         raise ValueError(f"{file}: there is no record in it; {PLAY_AGAIN}")
+    digests.origin(file)
     return {writer: sorted(records, key=lambda record: record.seq) for writer, records in logs.items()}
 
 
@@ -104,9 +109,28 @@ def load_keyring(file: Path) -> Keyring:
         raise ValueError(
             f"{file}: {unreadable.why(content, error)}; this is no keyring: name the keyring.json below audit/ of the kept run with --keys"
         ) from error
-    if not keyring.witnesses:
-        raise ValueError(f"{file}: witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas")
+    digests.origin(file)
+    wrong = [*unreadable.repeated(content), *_wants(keyring)]
+    if wrong:
+        raise ValueError("\n".join(f"{file}: {problem}" for problem in wrong))
     return keyring
+
+
+def _wants(keyring: Keyring) -> Iterator[str]:
+    """What a keyring lacks, for want of which a check with it would show nothing."""
+    if not keyring.witnesses:
+        yield "witnesses: there are none, so nothing could be missed; the keyring of a run names its replicas"
+    if not keyring.writers:
+        yield (
+            "writers: there are none, so nobody would miss the log of a sidecar, an agent or a sink; the keyring of a run says how many records each "
+            'has: "writers": {"sidecar/acme/1": 40, ...}'
+        )
+    if keyring.scheme == "simulated" and not keyring.secret:
+        yield "secret: there is none, and what was simulated is verified with it; take the keyring.json below audit/ of the kept run"
+    if keyring.scheme == "ed25519":
+        keyless = [witness for witness in keyring.witnesses if witness not in keyring.public]
+        if keyless:
+            yield f"public: no key of {', '.join(keyless)}, so no cosignature of theirs could be verified; the keyring of a run has them all"
 
 
 def read(file: Path, remedy: str) -> bytes:

@@ -199,8 +199,7 @@ def finish(
         files={name: str(path) for name, path in found.items() if name not in library}, missing=outcome.missing,
     )  # fmt: skip
     campaign = structs.replace(campaign, calibration=outcome.calibration)
-    results_store.save(out, campaign, outcome.runs)
-    return campaign
+    return results_store.save(out, campaign, outcome.runs)
 
 
 def keep_one(judged: Judged, out: Path) -> None:

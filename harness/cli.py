@@ -253,11 +253,12 @@ def replay(
     from harness.single import simulate
     from reports.render import render
 
-    schedule, played = _schedule_of(what, scenario)
+    schedule, played, kept_of = _schedule_of(what, scenario)
     if out is not None:
         _refuse_foreign(out)
         _refuse_campaign(out)
-    judged = simulate(schedule, load_implementation(implementation or played), () if twins else None)
+    chosen = implementation or played
+    judged = simulate(schedule, load_implementation(chosen), () if twins else None)
     if out is not None:
         campaign.keep_one(judged, out)
         render(out)
@@ -265,13 +266,20 @@ def replay(
         terminal.print_json(judged.result)
     else:
         terminal.show_run(judged.result)
+    if kept_of not in ("", chosen):
+        terminal.complain(
+            f"this schedule was kept of a run of {kept_of}, and {chosen} has played it now; --implementation {kept_of} plays that again"
+        )
     return of_verdict(judged.result.verdict)
 
 
-def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
-    """The schedule that a token or file stands for, and the implementation that it was played with."""
+def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str, str]:
+    """The schedule that a token or file stands for, the implementation that plays it if nobody names another, and the one that a file was kept of,
+    if its campaign is there to say so."""
+    from harness import digests
     from harness import token as tokens
     from harness.checkers.jury import Jury
+    from harness.shared.implementation import OURS
     from scenarios import schedule as schedules
     from scenarios.draw import draw
 
@@ -282,9 +290,10 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
         try:
             schedule = schedules.load(path)
             Jury(schedule.expect.invariants)
+            origin = digests.origin(path)
         except ValueError as broken:
             raise Refused(str(broken) if str(path) in str(broken) else f"{path}: {broken}", Exit.SCENARIO) from broken
-        return schedule, "killswitch"
+        return schedule, OURS, origin.implementation if origin else ""
     token = tokens.parse(what)
     try:
         path = _find((scenario or token.scenario,))[0]
@@ -294,7 +303,7 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str]:
     problems = tokens.mismatches(token, schedule)
     if problems:
         raise Refused("this would not be the run of that token:\n  " + "\n  ".join(problems), Exit.SCENARIO)
-    return schedule, token.implementation
+    return schedule, token.implementation, ""
 
 
 @app.command
@@ -319,12 +328,14 @@ def report(results: Path = DEFAULT_OUT) -> Exit:
     from reports.render import render
 
     try:
-        agreement.demand(results)
+        untold = agreement.demand(results)
         print(render(results))
     except results_store.Missing as missing:
         raise Refused(str(missing)) from missing
     except ValueError as broken:
         raise Refused(str(broken), Exit.SCENARIO) from broken
+    if untold:
+        print(untold, file=sys.stderr)
     return Exit.VALID
 
 

@@ -184,7 +184,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
 
 class Campaign(Struct, frozen=True, kw_only=True):
-    """The whole answer of `haltproof run` (architecture 8)."""
+    """The whole answer of `haltproof run` (architecture 8). ``files``: {file of the results: its digest}; ``seal``: the digest of this document with
+    a seal of zeros (``digests``)."""
 
     schema: str = CAMPAIGN_SCHEMA
     verdict: Verdict
@@ -202,6 +203,8 @@ class Campaign(Struct, frozen=True, kw_only=True):
     rarities: dict[str, RareState] = {}
     beside: Beside | None = None
     calibration: Calibration | None = None
+    files: dict[str, str] = {}
+    seal: str = ""
 
     @property
     def vacuous(self) -> tuple[str, ...]:

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec import structs
 
+from harness import digests
 from harness.results import CAMPAIGN_SCHEMA, Campaign, RunResult
 from harness.shared.history import History
 from harness.verdict import Finding
 from killswitch.core import unreadable
 from scenarios.schedule import Schedule
 
-CAMPAIGN_FILE = "campaign.json"
+CAMPAIGN_FILE = digests.CAMPAIGN_FILE
 RUNS_FILE = "runs.jsonl"
 PARQUET_FILE = "runs.parquet"
 SCHEDULE_FILE = "schedule.json"
@@ -89,7 +91,7 @@ def keep_run(out: Path, run: RunResult, schedule: Schedule, history: History) ->
     schedule.save(place / SCHEDULE_FILE)
     history.save(place / HISTORY_FILE)
     _write_whole(place / FINDINGS_FILE, msgspec.json.format(msgspec.json.encode(run.findings, order="deterministic"), indent=1) + b"\n")
-    return msgspec.structs.replace(run, kept=folder)
+    return structs.replace(run, kept=folder)
 
 
 def clear(out: Path) -> None:
@@ -100,13 +102,20 @@ def clear(out: Path) -> None:
         shutil.rmtree(out / folder, ignore_errors=True)
 
 
-def save(out: Path, campaign: Campaign, runs: Iterable[RunResult]) -> None:
-    """Write ``runs.jsonl``, ``runs.parquet`` and last ``campaign.json``: where that file is, the results are complete."""
+def save(out: Path, campaign: Campaign, runs: Iterable[RunResult]) -> Campaign:
+    """Write ``runs.jsonl``, ``runs.parquet`` and last ``campaign.json``: where that file is, the results are complete. The campaign comes back with
+    the digests of all its files, kept runs included."""
     out.mkdir(parents=True, exist_ok=True)
     encoder = msgspec.json.Encoder(order="deterministic")
-    _write_whole(out / RUNS_FILE, encoder.encode_lines(tuple(runs)))
+    saved = tuple(runs)
+    _write_whole(out / RUNS_FILE, encoder.encode_lines(saved))
     _write_parquet(out)
-    _write_whole(out / CAMPAIGN_FILE, msgspec.json.format(encoder.encode(campaign), indent=1) + b"\n")
+    files = digests.of_files(out, (RUNS_FILE, PARQUET_FILE), (run.kept for run in saved if run.kept))
+    unsealed = structs.replace(campaign, files=files, seal=digests.UNSEALED)
+    content = msgspec.json.format(encoder.encode(unsealed), indent=1) + b"\n"
+    seal = digests.digest(content)
+    _write_whole(out / CAMPAIGN_FILE, digests.with_seal(content, seal))
+    return structs.replace(unsealed, seal=seal)
 
 
 def load(out: Path) -> Results:

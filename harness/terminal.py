@@ -143,7 +143,7 @@ def show_run(run: RunResult) -> None:
             out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(readable(finding.why))}; witness: facts {witness}")
     held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
     counts = f"{held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
-    out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}: {counts}")
+    out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}, played by {escape(run.implementation)}: {counts}")
     out.print(f"digest: {run.digest}")
 
 

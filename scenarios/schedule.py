@@ -7,9 +7,6 @@ replays a run, byte for byte, on another machine. All times are whole nanosecond
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,33 +250,16 @@ def load(path: Path) -> Schedule:
     content = path.read_bytes()
     try:
         schedule = msgspec.json.decode(content, type=Schedule)
-        pairs = json.loads(content, object_pairs_hook=_Pairs)
+        fields = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except (ValueError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = unreadable.why(content, error)
         raise ValueError(f"{path}: {why}; a schedule file is what `haltproof run` leaves beside a violation") from error
-    if "schema" not in dict(pairs):
+    if "schema" not in fields:
         raise ValueError(f'{path}: schema: missing; a schedule says its form: add "schema": "{SCHEMA}" if it is one of this version')
     if schedule.schema != SCHEMA:
         raise ValueError(f"{path}: schema: unknown form (got {shown(schedule.schema)}); this version reads {SCHEMA}")
-    found = [*_repeated(pairs), *schedule_checks.problems(schedule)]
+    found = [*unreadable.repeated(content), *schedule_checks.problems(schedule)]
     if found:
         more = [f"and {len(found) - PROBLEMS_SHOWN} more"] if len(found) > PROBLEMS_SHOWN else []
         raise ValueError("\n".join(f"{path}: {problem}" for problem in (*found[:PROBLEMS_SHOWN], *more)))
     return schedule
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object of JSON with all that stands in it, keys that stand twice included."""
-
-
-def _repeated(value: Any, field: str = "") -> Iterator[str]:
-    """Keys that stand more than once in one object: a reader takes one of them, and a person may mean the other."""
-    if isinstance(value, _Pairs):
-        for key, times in Counter(key for key, _ in value).items():
-            if times > 1:
-                yield f"{field}{key}: stands there {times} times; keep one of them"
-        for key, below in value:
-            yield from _repeated(below, f"{field}{key}.")
-    elif isinstance(value, list):
-        for number, below in enumerate(value):
-            yield from _repeated(below, f"{field.removesuffix('.')}[{number}].")

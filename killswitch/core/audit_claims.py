@@ -27,7 +27,7 @@ from killswitch.core.keys import Signer
 
 class Claim(Struct, frozen=True):
     """Record ``seq`` of ``writer``, of that ``kind``, proves that the log of ``about`` had ``size`` records under ``root``, or a record of which
-    ``mark`` is the name."""
+    ``mark`` is the name. ``witness``: who cosigned that root; whether he may is another question."""
 
     writer: str
     seq: int
@@ -36,6 +36,7 @@ class Claim(Struct, frozen=True):
     size: int = 0
     root: bytes = b""
     mark: str = ""
+    witness: str = ""
 
     @property
     def source(self) -> str:
@@ -56,7 +57,7 @@ def _claims(writer: str, record: Record, body: Mapping[str, Any], signer: Signer
         case _, audit.COSIG:
             for *head, signature in body["heads"]:
                 if transparency.believes_cosignature(signer, Cosignature(Sth(*head), body["witness"], signature)):
-                    yield Claim(writer, record.seq, record.kind, head[0], size=head[1], root=head[2])
+                    yield Claim(writer, record.seq, record.kind, head[0], size=head[1], root=head[2], witness=body["witness"])
         case "replica", "EVIDENCE":
             mark = _name("EVIDENCE", body["order"], body["stage"], body["token"])
             yield Claim(writer, record.seq, record.kind, f"sidecar/{body['agent']}", mark=mark)

@@ -14,12 +14,12 @@ alone. A hash hides content only as far as it cannot be guessed; what must not b
 |the end cut off below a cosigned size|the cosigned head is longer than the log|
 |the end cut off with the heads over it|what other logs of the export claim of it (`audit_claims`)|
 |a log left out whole|whoever verifies says which logs there have to be|
-|everything rewritten, hashes and all|the roots that witnesses cosigned|
+|everything rewritten, hashes and all|the roots that witnesses cosigned, and nothing where none did: `Standing` says where|
 |two logs shown to two people|two cosigned heads of one size, or a root that fits only one of them|
 
 What no proof can show: that a record of a replica which is shown as a bare hash, and of which no other log speaks, is not the tenant's; and that
-an end was cut off which nobody cosigned and no other log of the export speaks of. The logs of a tenant's own sidecars, agents and sinks have to be
-shown whole.
+an end was cut off, or written anew, which nobody cosigned and no other log of the export speaks of. The logs of a tenant's own sidecars, agents and
+sinks have to be shown whole.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from killswitch.core.heads import Cosignature, Sth
-from killswitch.core import audit, audit_claims, codec, intent, merkle, transparency
+from killswitch.core import audit, audit_claims, codec, intent, merkle, transparency, unreadable
 from killswitch.core.audit_claims import Claim
 from killswitch.core.events import Record
 from killswitch.core.keys import Signer
 from killswitch.core.messages import OrderBody, ResumeBody
 
 SCHEMA: Final = "ksp/audit-export/1"
+TOLD_MAX: Final = 20
 
 
 class LogExport(Struct, frozen=True):
@@ -58,12 +60,21 @@ class Export(Struct, frozen=True):
     logs: tuple[LogExport, ...]
 
 
+class Standing(Struct, frozen=True):
+    """How sure the records of one log are. ``cosigned``: so many lie under a head that its writer signed and a witness cosigned; ``chained``: so many
+    after it have the log's own chain of hashes alone, which whoever writes the log anew makes anew. ``shown``: as records; the rest are hashes."""
+
+    cosigned: int
+    chained: int
+    shown: int
+
+
 class Report(Struct, frozen=True):
     """``problem`` is empty for an export that verifies, else one of edited, deleted, reordered, truncated, forked, unproven, foreign, incomplete,
     malformed, or `NOTHING`; ``writer`` and ``seq`` (0: the log as a whole) say where, ``why`` in words.
 
-    ``covered``: {writer: largest cosigned size}; ``sizes``: {writer: records in all}; ``hashes``: how many of these are shown as a hash alone;
-    ``unseen``: logs that others speak of, and nobody asked for.
+    ``records``: how many are shown; ``covered``: {writer: largest cosigned size}; ``standings``: {writer: how sure his log is}, of an export that
+    verifies; ``unseen``: logs that others speak of, and nobody asked for.
     """
 
     problem: str = ""
@@ -72,8 +83,7 @@ class Report(Struct, frozen=True):
     why: str = ""
     records: int = 0
     covered: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    hashes: int = 0
+    standings: dict[str, Standing] = {}
     unseen: tuple[str, ...] = ()
 
     @property
@@ -90,16 +100,30 @@ class Report(Struct, frozen=True):
         if not self.sound:
             where = ": ".join(part for part in (self.writer or place, f"record {self.seq}" if self.seq else "") if part)
             return f"{self.verdict}: {where}: {self.problem}: {self.why}"
-        bare = [f"{writer} after record {self.covered[writer]}" for writer, size in self.sizes.items() if self.covered[writer] < size]
-        under = sum(map(bool, self.covered.values()))
-        lines = [f"valid: {self.records} records in {len(self.sizes)} logs; {under} of the {len(self.sizes)} logs are under cosigned heads"]
-        if self.hashes:
-            lines.append(f"{self.hashes} more records are shown as a hash alone: of other tenants, or withheld: no proof can tell")
+        under = sum(bool(each.cosigned) for each in self.standings.values())
+        lines = [f"valid: {self.records} records in {len(self.standings)} logs; {under} of the {len(self.standings)} logs are under cosigned heads"]
+        lines += [f"  {writer}: {_standing(each)}" for writer, each in self.standings.items()]
+        chained = sum(each.chained for each in self.standings.values())
+        bare = sum(each.cosigned + each.chained - each.shown for each in self.standings.values())
+        if chained:
+            lines.append(
+                f"by their chain alone: {chained} records that no witness vouches for: an edit shows; a log written anew from there on, hashes "
+                "and all, does not, nor does a cut, unless another log speaks of what is gone"
+            )
         if bare:
-            lines.append(f"beyond the last cosigned head, where only what other logs say would show a cut: {', '.join(bare)}")
+            lines.append(f"hash alone: {bare} records of other tenants, or withheld: no proof can tell")
         if self.unseen:
             lines.append(f"spoken of, and not in this export: {', '.join(self.unseen)}")
         return "\n".join(lines)
+
+
+def _standing(log: Standing) -> str:
+    parts = [
+        f"1 to {log.cosigned} under a cosigned head" if log.cosigned else "",
+        f"{log.cosigned + 1} to {log.cosigned + log.chained} by their chain alone" if log.chained else "",
+    ]
+    hidden = log.cosigned + log.chained - log.shown
+    return (", ".join(part for part in parts if part) or "empty") + (f"; {hidden} of them as a hash alone" if hidden else "")
 
 
 NOTHING: Final = "empty"
@@ -199,6 +223,17 @@ def _cosignatures(logs: Iterable[Iterable[Record]]) -> Iterator[tuple[str, list[
 # -- verifying ---------------------------------------------------------------------------------------------------------------------------
 
 
+def read(content: bytes) -> Export:
+    """An export from the bytes of its file. Raises `ValueError` saying why it is none, or which of its keys stand there twice."""
+    try:
+        exported = msgspec.json.decode(content, type=Export)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(unreadable.why(content, error)) from error
+    if twice := unreadable.repeated(content):
+        raise ValueError("; ".join(twice[:TOLD_MAX]))
+    return exported
+
+
 class _Wrong(Exception):
     """The first problem of a log; carried to the one place that turns it into a `Report`."""
 
@@ -236,12 +271,13 @@ def verify(exported: Export, signer: Signer, witnesses: Collection[str], expecte
     for writer, log in logs.items():
         try:
             about = [claim for claim in claims if claim.about == writer]
-            covered[writer] = max(covered[writer], _check_end(log, about, expected.get(writer, 0)))
+            _check_end(log, about, expected.get(writer, 0))
+            covered[writer] = max(covered[writer], *(claim.size for claim in about if claim.witness in witnesses and claim.witness != writer), 0)
         except _Wrong as wrong:
             return Report(wrong.problem, writer, wrong.seq, str(wrong), records, covered)
     unseen = tuple(sorted({claim.about for claim in claims} - set(logs)))
-    sizes = {writer: len(log.hashes) for writer, log in logs.items()}
-    return Report(records=records, covered=covered, sizes=sizes, hashes=sum(sizes.values()) - records, unseen=unseen)
+    standings = {writer: Standing(covered[writer], len(log.hashes) - covered[writer], len(log.records)) for writer, log in logs.items()}
+    return Report(records=records, covered=covered, standings=standings, unseen=unseen)
 
 
 def _left_out(exported: Export, expected: Iterable[str], claims: Sequence[Claim]) -> Report | None:
@@ -255,8 +291,8 @@ def _left_out(exported: Export, expected: Iterable[str], claims: Sequence[Claim]
     return Report("incomplete", missing[0], 0, f"nothing is in the export of {named}")
 
 
-def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> int:
-    """All that other logs prove of this one is so, and it is at least so long. The largest size that another log has on record as cosigned."""
+def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> None:
+    """All that other logs prove of this one is so, and it is at least so long."""
     roots = _roots_at(log.hashes, {claim.size for claim in claims})
     held = audit_claims.marks(log.records)
     end = len(log.hashes)
@@ -273,7 +309,6 @@ def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> int:
             )
     if end < least:
         raise _Wrong("truncated", end, f"the log ends at {end}, and is known to have {least} records: its end was cut off")
-    return max((claim.size for claim in claims), default=0)
 
 
 def _roots_at(hashes: Sequence[bytes], sizes: Collection[int]) -> dict[int, bytes]:

@@ -64,14 +64,29 @@ def approvals_due(trust: Trust, body: ResumeBody) -> int:
 
 def approvers(trust: Trust, known: intent.KnownCertificate) -> frozenset[str]:
     """The distinct people whose approval of this certificate counts, however many keys they have. Nobody approves what he asked for himself."""
+    return frozenset(holder(trust, approval.approver) for approval in known.certificate.approvals if not objection(trust, known, approval))
+
+
+def objection(trust: Trust, known: intent.KnownCertificate, approval: Approval) -> str:
+    """Why an approval does not count, in words; empty if it does."""
     body = known.body
-    return frozenset(
-        person
-        for approval in known.certificate.approvals
-        if (person := holder(trust, approval.approver)) != holder(trust, body.requester)
-        and keys.authorised(trust.keyset, approval.approver, keys.APPROVE_RESUME, body.tenant, body.scope.kind)
-        and trust.signer.verify(approval.approver, keys.RESUME, known.certificate.raw, approval.signature)
-    )
+    if holder(trust, approval.approver) == holder(trust, body.requester):
+        return "asked for it, and nobody approves what he asked for himself"
+    if not keys.authorised(trust.keyset, approval.approver, keys.APPROVE_RESUME, body.tenant, body.scope.kind):
+        return f"may not approve a resume of {body.scope.kind} {body.scope.value or 'everything'}"
+    if not trust.signer.verify(approval.approver, keys.RESUME, known.certificate.raw, approval.signature):
+        return "signed something else, or with another key"
+    return ""
+
+
+def shortfall(trust: Trust, certificate: ResumeCertificate) -> str:
+    """Why `read_certificate` does not believe a certificate, for whoever handed it in: each approval that does not count, and why."""
+    known = intent.read_certificate(certificate)
+    if known is None:
+        return "not a certificate that can be read"
+    wrong = [f"{approval.approver} {why}" for approval in certificate.approvals if (why := objection(trust, known, approval))]
+    counted = f"{len(approvers(trust, known))} of the {approvals_due(trust, known.body)} approvals of distinct people that it takes are there"
+    return f"{counted}; not counted: {'; '.join(wrong)}" if wrong else counted
 
 
 def holder(trust: Trust, key: str) -> str:

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
+from msgspec import structs
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -241,9 +242,10 @@ async def _ordered(plane: ControlPlane, who: str, asked: OrderRequest | Counters
     if answer.stage == "REFUSED":
         raise NotAllowed(answer.why)
     response.status_code = {"ACCEPTED": 202, "NEEDS_KEYS": 202, "ALREADY_COVERED": 409}.get(answer.stage, 200)
-    stands = plane.order(answer.order, plane.tenants_of(who))
+    tenants = plane.tenants_of(who)
+    stands = plane.order(answer.order, tenants)
     said = {name: getattr(answer, name) for name in ("request", "order", "stage", "copies", "why")}
-    return {**said, "keys_needed": answer.keys, "stands": stands}
+    return {**said, "keys_needed": answer.keys, "stands": stands, "warning": plane.warning(answer.order, tenants)}
 
 
 def _policies(api: FastAPI, plane: ControlPlane) -> None:
@@ -276,7 +278,8 @@ def _readings(api: FastAPI, plane: ControlPlane) -> None:
         await plane.allow(who, "audit", tenant)
         replicas = plane.state.config.replicas
         report = audit_export.verify(await plane.export(tenant), plane.state.trust.signer, replicas, {plane.node: 1})
-        return {"sound": report.sound, "problem": report.problem, "seq": report.seq, "why": report.why, "records": report.records}
+        said = {name: getattr(report, name) for name in ("sound", "problem", "seq", "why", "records")}
+        return {**said, "logs": {writer: structs.asdict(each) for writer, each in report.standings.items()}}
 
     @api.get("/metrics", responses=REFUSALS)
     async def metrics(who: Person) -> Response:

@@ -99,10 +99,9 @@ def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], ex
     except OSError as error:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); `killswitch audit export --tenant NAME --out FILE` writes one") from error
     try:
-        exported = msgspec.json.decode(content, type=Export)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = unreadable.why(content, error)
-        return Report("malformed", why=f"{why}; an export is what `killswitch audit export --tenant NAME --out FILE` writes")
+        exported = audit_export.read(content)
+    except ValueError as broken:
+        return Report("malformed", why=f"{broken}; an export is what `killswitch audit export --tenant NAME --out FILE` writes")
     report = audit_export.verify(exported, Ed25519({}, public), witnesses, expected)
     if report.problem == "incomplete":
         shown = [log.writer.removeprefix("replica/") for log in exported.logs]
@@ -125,8 +124,11 @@ def _public(file: Path) -> dict[str, bytes]:
         public = msgspec.json.decode(content, type=dict[str, bytes])
         Ed25519({}, public)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        why = unreadable.why(content, error)
-        raise Wrong(
-            f"{file}: {why}; public keys are in the public.json that `killswitch pki` wrote: name it with --keys FILE", Exit.CONFIG
-        ) from error
+        raise _no_keys(file, unreadable.why(content, error)) from error
+    if twice := unreadable.repeated(content):  # two keys of one name: who verifies with which?
+        raise _no_keys(file, "; ".join(twice[: audit_export.TOLD_MAX]))
     return public
+
+
+def _no_keys(file: Path, why: str) -> Wrong:
+    return Wrong(f"{file}: {why}; public keys are in the public.json that `killswitch pki` wrote: name it with --keys FILE", Exit.CONFIG)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from killswitch.core import codec, intent, policy
+from killswitch.core import codec, intent, policy, unreadable
 from killswitch.core.bundles import RolloutRequest, Stage
 from killswitch.core.keys import EVERY_TENANT
 from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
@@ -86,8 +86,8 @@ def _told(remote: Remote, answer: Answer, whom: str, again: str, patience_ns: in
         print(f"not yet held by enough replicas: {again}", file=sys.stderr)
         return Exit.UNKNOWN
     if stands and not matched:
-        there = "killswitch status shows which agents there are"
-        print(f"{whom} is none of this cell's agents: nothing was stopped ({there}). The order binds whoever joins under it", file=sys.stderr)
+        why = said.get("warning") or "none of this cell's agents is within it, so nothing was stopped; killswitch status shows which there are"
+        print(f"{whom}: {why}\nthe order stands all the same, and binds whoever joins under it; killswitch resume lifts it", file=sys.stderr)
         return Exit.UNKNOWN
     return Exit.UNKNOWN if patience_ns and not confirmed else Exit.DONE
 
@@ -107,7 +107,9 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
         trial = f", {now['stage']} {now['canary'][:12]} at {now['percent']} %" if now["canary"] else ""
         print(f"  policy {now['stable'][:12]}, rollout {now['rollout']}{trial}")
         for agent in shown["agents"]:
-            print(f"  {agent['agent']}: {agent['in_force']}, start {agent['start'] or 'none yet'}")
+            free = agent["in_force"] == "RUN"
+            start = f"latest start {agent['start']}" if agent["start"] else "never started"
+            print(f"  {agent['agent']}: {'free to run, nothing is in force' if free else agent['in_force'] + ' in force'}; {start}")
         _show_orders(shown["orders"])
     return Exit.UNKNOWN if open_stops else Exit.DONE
 
@@ -164,16 +166,33 @@ def approve(remote: Remote, file: Path) -> int:
     print(f"{body.requester} asks to resume {body.scope.kind} {body.scope.value or 'everything'} of {body.tenant}: {body.reason}")
     for covered in body.covers:
         print(f"  lifts order {covered}")
-    approvals = [each for each in drafted["approvals"] if each["approver"] != remote.person]
-    drafted["approvals"] = [*approvals, remote.approve(drafted["raw"])]
+    own = remote.approve(drafted["raw"])
+    if why := remote.objection(drafted["raw"], own):
+        raise Wrong(f"{file}: not approved: {remote.person} {why}; `people` in the cell's file says who approves", Exit.REFUSED)
+    drafted["approvals"] = [*(each for each in drafted["approvals"] if each["approver"] != remote.person), own]
     file.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
-    print(f"{file}: approved by {', '.join(each['approver'] for each in drafted['approvals'])}; {drafted['approvals_needed']} are needed")
+    counted = _show_approvals(remote, drafted)
+    missing = drafted["approvals_needed"] - len(counted)
+    then = f"{missing} more needed: killswitch approve {file} --as NAME" if missing > 0 else f"enough: killswitch resume --submit {file}"
+    print(f"{file}: approved by {', '.join(counted)}; {then}")
     return Exit.DONE
 
 
 def submit(remote: Remote, file: Path, *, as_json: bool) -> int:
     """Hand in a draft that others have approved."""
     return _hand_in(remote, _read_draft(file), as_json=as_json)
+
+
+def _show_approvals(remote: Remote, drafted: dict[str, Any]) -> list[str]:
+    """Who has approved a draft; each approval that will not count is named, with the reason."""
+    counted = []
+    for each in drafted["approvals"]:
+        why = remote.objection(drafted["raw"], each)
+        if why:
+            print(f"not counted: {each['approver']} {why}", file=sys.stderr)
+        else:
+            counted.append(each["approver"])
+    return counted
 
 
 # -- In words ------------------------------------------------------------------------------------------------------------------------
@@ -183,6 +202,9 @@ def _show_orders(orders: list[dict[str, Any]]) -> None:
     for each in orders:
         where = f"{each['scope']['kind']} {each['scope']['value']}".strip()
         print(f"  {each['severity']} {each['order'][:12]} on {where}, by {each['issuer']}: {each['reason'] or '(no reason)'}")
+        if each["stage"] == "LIFTED":
+            print("    lifted: it stops nobody any more")
+            continue
         print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{_bounded(each['bounded'])}")
         if not each["agents"]:
             print("    none of this cell's agents is within it: it binds whoever joins")
@@ -255,19 +277,20 @@ def _wait_for(remote: Remote, order_id: str, patience_ns: int) -> dict[str, Any]
 
 def _read_draft(file: Path) -> dict[str, Any]:
     try:
-        drafted = json.loads(file.read_text("utf-8"))
+        drafted = _read_json(file)
         known = drafted["schema"] == "killswitch/draft/1" and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
+        known = known and all(isinstance(each["approver"], str) for each in drafted["approvals"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
     if not known:
         raise Wrong(f"{file}: no draft of a resume; killswitch resume SCOPE --reason ... --draft FILE writes one")
-    return dict(drafted)
+    return drafted
 
 
 def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
     why, asking, asked = "it is something else", {}, None
     try:
-        asking = dict(json.loads(file.read_text("utf-8")))
+        asking = _read_json(file)
         if asking["schema"] == COUNTERSIGN and isinstance(asking["countersignatures"], list):
             asked = read_request(asking["request"], asking["raw"], asking["signature"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -275,6 +298,14 @@ def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
     if asked is None:
         raise Wrong(f"{file}: no request for a stop ({why}); killswitch order ... --draft FILE writes one")
     return asking, asked
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """What people hand from one to the next. Raises `ValueError` for a key that stands twice: somebody may have read the one, and signs the other."""
+    content = file.read_bytes()
+    if twice := unreadable.repeated(content):
+        raise ValueError("; ".join(twice))
+    return dict(json.loads(content))
 
 
 def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
@@ -289,5 +320,6 @@ def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
         print(f"another order has come since the draft ({missing}): draft anew, so that approvers see it", file=sys.stderr)
         return Exit.REFUSED
     if not as_json:
-        print("accepted: the orders are lifted at each agent once its sidecar has the certificate; agents are started again by their sidecars")
+        print("accepted, and durable at a replica. Each sidecar lifts the orders once the certificate reaches it, and starts its agent again by")
+        print("itself, as a rule within seconds; in killswitch status its latest start then has a new number. An agent of restart: never stays down")
     return Exit.DONE

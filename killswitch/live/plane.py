@@ -216,6 +216,11 @@ class ControlPlane(Node):
         found = [each for each in self.status(tenants, lifted=True)["orders"] if each["order"] == order]
         return found[0] if found else None
 
+    def warning(self, order: str, tenants: frozenset[str]) -> str:
+        """What has to be said of an order's scope; empty if there is nothing to say, or no such order."""
+        known = self.state.intent.orders.get(order)
+        return view.warning(self.state, known, tenants) if known is not None and view.concerns(tenants, known) else ""
+
     async def export(self, tenant: str) -> audit_export.Export:
         """This replica's part of the tenant's audit trail, as it is on disk. Raises `LogFailed`."""
         assert self._watched is not None

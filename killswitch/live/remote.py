@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from killswitch.core import codec, trust
+from killswitch.core import codec, intent, trust
 from killswitch.core.bundles import RolloutRequest
 from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.keys import Ed25519
-from killswitch.core.messages import OrderRequest, ResumeDraftRequest
+from killswitch.core.messages import Approval, OrderRequest, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.trust import Trust
 from killswitch.live import pki
 from killswitch.live.config import Loaded, split
@@ -51,7 +51,8 @@ class Remote:
         self.person = person
         self._loaded = loaded
         self._credentials = Credentials(pki.files(loaded.pki, loaded.cell.trust_domain, f"operator/{person}"))
-        self._trust = Trust(Ed25519(pki.signing_key(loaded.pki, f"operator/{person}"), {}), loaded.keyset(), 1)
+        public = pki.public_keys(loaded.pki) if (loaded.pki / pki.PUBLIC).is_file() else {}
+        self._trust = Trust(Ed25519(pki.signing_key(loaded.pki, f"operator/{person}"), public), loaded.keyset(), 1)
 
     def also(self, person: str) -> Remote:
         """The same for somebody else whose keys are here. Raises `OSError`."""
@@ -95,6 +96,12 @@ class Remote:
             raise ValueError("not a draft of a resume")
         approval = trust.sign_approval(self._trust, self.person, body)
         return {"approver": approval.approver, "signature": base64.b64encode(approval.signature).decode()}
+
+    def objection(self, raw: str, approval: dict[str, str]) -> str:
+        """Why an approval of a draft will not count, as far as the cell's file and the public keys here say; empty if it will."""
+        known = intent.read_certificate(ResumeCertificate(base64.b64decode(raw, validate=True), ()))
+        given = Approval(approval["approver"], base64.b64decode(approval["signature"], validate=True))
+        return "not a draft of a resume" if known is None else trust.objection(self._trust, known, given)
 
     def resume(self, request: str, raw: str, approvals: list[dict[str, str]]) -> Answer:
         """Hand in a draft with its approvals. Raises `Refused` or `Unreachable`."""

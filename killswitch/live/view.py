@@ -6,6 +6,7 @@ takes one for the other: STOPPED is the sidecar's signed word, PRESUMED_STOPPED 
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from killswitch.core import intent, leases
@@ -16,6 +17,9 @@ from killswitch.core.replica import state as replica
 from killswitch.core.replica.state import Replica
 
 PPM = 1_000_000
+NEAR_MAX = 3
+NEAR_ENOUGH = 0.7
+NAMED = {"agent": "of that name", "tenant": "of that tenant", "label": "of that label"}
 
 
 def orders(state: Replica, tenants: frozenset[str], effective_ns: dict[str, int], now_ns: int, *, lifted: bool = False) -> list[dict[str, Any]]:
@@ -53,9 +57,25 @@ def one(state: Replica, known: KnownOrder, tenants: frozenset[str], effective_ns
         "stage": "LIFTED" if known.id in state.intent.lifted else "EFFECTIVE" if effective else "ACCEPTED",
         "holders": sorted(state.durable.get(known.id, ())),
         "needed": state.config.kill_quorum,
-        "bounded": bound(state, known, effective_ns, now_ns) if effective else None,
+        "bounded": bound(state, known, effective_ns, now_ns) if effective and known.id not in state.intent.lifted else None,
         "agents": [agent(state, known, name) for name in seen],
     }
+
+
+def warning(state: Replica, known: KnownOrder, tenants: frozenset[str]) -> str:
+    """What whoever asked for an order has to be told of its scope: that nobody here is within it, and who may have been meant. The order stands."""
+    if replica.concerned(state, known):
+        return ""
+    scope = known.body.scope
+    visible = [identity for identity in state.fleet.values() if may_see(tenants, identity.tenant)]
+    heard = {
+        "agent": {identity.agent for identity in visible},
+        "tenant": {identity.tenant for identity in visible},
+        "label": {label for identity in visible if identity.tenant == known.body.tenant for label in identity.labels},
+    }.get(scope.kind, set())
+    near = difflib.get_close_matches(scope.value, sorted(heard), NEAR_MAX, NEAR_ENOUGH)
+    meant = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(heard)[:NEAR_MAX])}" if heard else ""
+    return f"no agent {NAMED.get(scope.kind, 'at all')} has been heard of here (got {scope.value!r}), so nothing was stopped{meant}"
 
 
 def bound(state: Replica, known: KnownOrder, effective_ns: int | None, now_ns: int) -> dict[str, Any]:

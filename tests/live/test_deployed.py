@@ -133,15 +133,29 @@ def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> 
         assert "may not" in done.stderr
     assert running.document("status", person="mallory")["agents"] == []
     mistyped = running.run("order", "hard", "acme/al", "--reason", "a letter too few", "--wait", "1s")
-    assert (mistyped.returncode, "acme/al is none of this cell's agents: nothing was stopped" in mistyped.stderr) == (2, True)
+    assert mistyped.returncode == 2
+    meant = "no agent of that name has been heard of here (got 'acme/al'), so nothing was stopped; did you mean acme/a1?"
+    assert f"acme/al: {meant}\nthe order stands all the same" in mistyped.stderr
+    assert running.document("order", "isolate", "acme/al", "--reason", "again")["warning"] == meant
     assert "none of this cell's agents is within it" in mistyped.stdout
     assert running.document("order", "isolate", "acme:tier=gold", "--reason", "look", "--wait", "10s")["confirmed"]
     assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob").returncode == 1  # one of two
-    assert running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob,mallory").returncode == 1  # of another tenant
+    refused = running.run("resume", "acme:tier=gold", "--reason", "x", "--approvers", "bob,mallory,alice")
+    assert refused.returncode == 1
+    assert "1 of the 2 approvals of distinct people that it takes are there; not counted: mallory may not approve a resume of label" in refused.stderr
+    assert "; alice asked for it, and nobody approves what he asked for himself" in refused.stderr
     draft = tmp_path / "draft.json"
     assert running.run("resume", "acme:tier=gold", "--reason", "x", "--draft", str(draft)).returncode == 0
-    assert all(running.run("approve", str(draft), person=name).returncode == 0 for name in ("bob", "carol"))
+    unheeded = running.run("approve", str(draft), person="mallory")
+    assert (unheeded.returncode, unheeded.stdout.splitlines()[1:]) == (1, [f"  lifts order {running.document('status')['orders'][-1]['order']}"])
+    assert "not approved: mallory may not approve a resume of label tier=gold" in unheeded.stderr
+    first, second = (running.run("approve", str(draft), person=name) for name in ("bob", "carol"))
+    assert f"approved by bob; 1 more needed: killswitch approve {draft} --as NAME" in first.stdout
+    assert f"approved by bob, carol; enough: killswitch resume --submit {draft}" in second.stdout
     assert running.run("resume", "--submit", str(draft)).returncode == 0
+    until(lambda: "acme/a1: free to run, nothing is in force; latest start " in running.run("status").stdout)
+    lifted = running.run("status", "--lifted").stdout
+    assert "on label tier=gold, by alice: look\n    lifted: it stops nobody any more\n" in lifted + "\n"
     log = SqliteLog(running.directory / "state" / "replica-1" / "access.db")
     records = log.read_apart()
     log.close()

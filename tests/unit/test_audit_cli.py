@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -98,6 +99,46 @@ def test_a_keyring_that_knows_nobody_is_refused(run: Path, tmp_path: Path, capsy
     keys.write_text('{"scheme": "simulated", "witnesses": []}')
     assert audit_cli.verify(exported(run, capsys), keys=keys) is Exit.SCENARIO
     assert "witnesses: there are none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"writers": {}}, "writers: there are none, so nobody would miss"), ({"secret": b""}, "secret: there is none"),
+     ({"scheme": "ed25519"}, "public: no key of replica/1, replica/2")],
+)  # fmt: skip
+def test_a_keyring_that_would_show_nothing_is_refused(
+    changes: dict[str, object], said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keyring = msgspec.structs.replace(audit_store.load_keyring(run / "audit" / "keyring.json"), **changes)
+    keys = tmp_path / "keyring.json"
+    keys.write_bytes(msgspec.json.encode(keyring))
+    assert audit_cli.verify(exported(run, capsys), keys=keys) is Exit.SCENARIO
+    assert f"{keys}: {said}" in capsys.readouterr().err
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_place(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, keys = exported(run, capsys), run / "audit" / "keyring.json"
+    doubled = tmp_path / "export.json"
+    doubled.write_bytes(file.read_bytes().replace(b'"tenant":', b'"tenant": "globex", "tenant":', 1))
+    assert audit_cli.verify(doubled, keys=keys) is Exit.INVALID
+    assert capsys.readouterr().out.startswith(f"invalid: {doubled}: malformed: tenant: stands there 2 times; keep one of them; ")
+    ring = tmp_path / "keyring.json"
+    ring.write_bytes(keys.read_bytes().replace(b'"witnesses":', b'"witnesses":["replica/1"],"witnesses":', 1))
+    assert audit_cli.verify(file, keys=ring) is Exit.SCENARIO
+    assert f"{ring}: witnesses: stands there 2 times" in capsys.readouterr().err
+
+
+def test_how_sure_each_log_is_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = exported(run, capsys)
+    assert audit_cli.verify(file) is Exit.VALID
+    words = capsys.readouterr().out
+    assert re.search(r"^  replica/1: 1 to [0-9]+ under a cosigned head, ", words, re.MULTILINE)
+    assert re.search(r"^  agent/acme/1: 1 to [0-9]+ by their chain alone$", words, re.MULTILINE)
+    assert "whoever has that keyring can sign in every name" in words
+    assert audit_cli.verify(file, json=True) is Exit.VALID
+    logs = msgspec.json.decode(capsys.readouterr().out)["logs"]
+    assert logs["agent/acme/1"]["cosigned"] == 0 < logs["agent/acme/1"]["chained"]
+    assert logs["replica/1"]["cosigned"] > 0
 
 
 def test_a_trail_of_a_kept_run_that_was_cut_is_found_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,7 +231,39 @@ class TestCutEnds:
     def test_how_much_lies_beyond_every_head_is_said(self) -> None:
         report = checked(ACME)
         assert report.verdict == "valid"
-        assert all(f"{writer} after record {report.covered[writer]}" in report.words("x") for writer in ("replica/1", "sidecar/acme/1"))
+        for writer, standing in report.standings.items():
+            size = len(log_of(ACME, writer).hashes)
+            assert (standing.cosigned, standing.cosigned + standing.chained) == (report.covered[writer], size)
+            assert f"  {writer}: 1 to {standing.cosigned} under a cosigned head" in report.words("x")
+        chained = sum(each.chained for each in report.standings.values())
+        assert chained > 0
+        assert f"by their chain alone: {chained} records that no witness vouches for" in report.words("x")
+
+    def test_a_log_written_anew_that_no_witness_vouches_for_is_not_called_more_than_chained(self) -> None:
+        """Hashes and all: no proof can show it, so the verdict has to say how little it is worth."""
+        logs = records(grown())
+        anew = Log("agent/acme/1").add("INTENT", {"key": "k", "step": 0, "task": ["t", "s", 1, 1, False]}).add("DONE", {"task": "forged"})
+        report = checked(export({**logs, "agent/acme/1": anew.records}, "acme"))
+        assert report.sound
+        assert report.standings["agent/acme/1"] == audit_export.Standing(cosigned=0, chained=2, shown=2)
+        assert "  agent/acme/1: 1 to 2 by their chain alone" in report.words("x")
+
+    @pytest.mark.parametrize("by", ["sidecar/acme/1", "agent/acme/1"])
+    def test_who_is_no_witness_does_not_cover_a_log(self, by: str) -> None:
+        """A node that cosigns its own log, or another's of its tenant, in a record of its own makes nothing surer."""
+        logs = {"sidecar/acme/1": Log("sidecar/acme/1").add("BOOT", {"instance": "1.1", "records": 0})}
+        logs.setdefault(by, Log(by))
+        logs[by].cosign(logs["sidecar/acme/1"].head())
+        exported = export(records(logs), "acme", {})
+        report = verify(exported, SIGNER, WITNESSES, {})
+        assert report.sound
+        assert report.standings["sidecar/acme/1"].cosigned == 0
+
+    def test_a_key_that_stands_twice_is_named(self) -> None:
+        content = msgspec.json.encode(ACME)
+        assert audit_export.read(content) == ACME
+        with pytest.raises(ValueError, match=r"^logs\[0\]\.writer: stands there 2 times; keep one of them$"):
+            audit_export.read(content.replace(b'{"writer":', b'{"writer":"replica/9","writer":', 1))
 
 
 # -- every way of tampering ----------------------------------------------------------------------------------------------------------------

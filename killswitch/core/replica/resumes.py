@@ -124,7 +124,7 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
         return
     known = trust.read_certificate(state.trust, certificate)
     if known is None:
-        send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why="not enough valid approvals of distinct approvers"))
+        send(state, sender, ResumeStatus(submit.request, certificate_id, "REFUSED", why=trust.shortfall(state.trust, certificate)))
         return
     asked = asked_again(state, known)
     answer = rollouts.decide(state, asked)
