@@ -107,22 +107,23 @@ class Report(Struct, frozen=True):
         bare = sum(each.cosigned + each.chained - each.shown for each in self.standings.values())
         if chained:
             lines.append(
-                f"by their chain alone: {chained} records that no witness vouches for: an edit shows; a log written anew from there on, hashes "
+                f"by their chain alone: {chained} in all, for which no witness vouches: an edit shows; a log written anew from there on, hashes "
                 "and all, does not, nor does a cut, unless another log speaks of what is gone"
             )
         if bare:
-            lines.append(f"hash alone: {bare} records of other tenants, or withheld: no proof can tell")
+            lines.append(f"as a hash alone: {bare} in all, of other tenants or withheld: no proof can tell")
         if self.unseen:
             lines.append(f"spoken of, and not in this export: {', '.join(self.unseen)}")
         return "\n".join(lines)
 
 
 def _standing(log: Standing) -> str:
+    size = log.cosigned + log.chained
     parts = [
         f"1 to {log.cosigned} under a cosigned head" if log.cosigned else "",
-        f"{log.cosigned + 1} to {log.cosigned + log.chained} by their chain alone" if log.chained else "",
+        f"{log.cosigned + 1} to {size} by their chain alone" if log.chained else "",
     ]
-    hidden = log.cosigned + log.chained - log.shown
+    hidden = size - log.shown
     return (", ".join(part for part in parts if part) or "empty") + (f"; {hidden} of them as a hash alone" if hidden else "")
 
 

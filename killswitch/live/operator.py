@@ -77,10 +77,11 @@ def _told(remote: Remote, answer: Answer, whom: str, again: str, patience_ns: in
     if as_json:
         print(json.dumps({"schema": "killswitch/order/1", **said, "confirmed": confirmed}))
     else:
-        print(f"order {said['order'][:12]} {said['stage'].lower()}: {said['copies']} replicas hold it")
+        waits = said["stage"] == "NEEDS_KEYS"
+        print(f"order {said['order'][:12]} " + ("waits for further keys" if waits else f"{said['stage'].lower()}: {said['copies']} replicas hold it"))
         _show_orders([stands] if stands else [])
     if said["keys_needed"]:
-        print(f"isolated for now: policy wants {said['keys_needed']} more people to ask for this", file=sys.stderr)
+        print(f"isolated for now: policy wants {said['keys_needed']} more people to ask for this, each with a key of their own", file=sys.stderr)
         return Exit.UNKNOWN
     if said["stage"] != "EFFECTIVE":
         print(f"not yet held by enough replicas: {again}", file=sys.stderr)
@@ -203,7 +204,7 @@ def _show_orders(orders: list[dict[str, Any]]) -> None:
         where = f"{each['scope']['kind']} {each['scope']['value']}".strip()
         print(f"  {each['severity']} {each['order'][:12]} on {where}, by {each['issuer']}: {each['reason'] or '(no reason)'}")
         if each["stage"] == "LIFTED":
-            print("    lifted: it stops nobody any more")
+            print("    lifted: a sidecar that has heard so enforces it no more")
             continue
         print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{_bounded(each['bounded'])}")
         if not each["agents"]:

@@ -155,7 +155,7 @@ def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> 
     assert running.run("resume", "--submit", str(draft)).returncode == 0
     until(lambda: "acme/a1: free to run, nothing is in force; latest start " in running.run("status").stdout)
     lifted = running.run("status", "--lifted").stdout
-    assert "on label tier=gold, by alice: look\n    lifted: it stops nobody any more\n" in lifted + "\n"
+    assert "on label tier=gold, by alice: look\n    lifted: a sidecar that has heard so enforces it no more\n" in lifted + "\n"
     log = SqliteLog(running.directory / "state" / "replica-1" / "access.db")
     records = log.read_apart()
     log.close()

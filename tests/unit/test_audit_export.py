@@ -237,7 +237,7 @@ class TestCutEnds:
             assert f"  {writer}: 1 to {standing.cosigned} under a cosigned head" in report.words("x")
         chained = sum(each.chained for each in report.standings.values())
         assert chained > 0
-        assert f"by their chain alone: {chained} records that no witness vouches for" in report.words("x")
+        assert f"by their chain alone: {chained} in all, for which no witness vouches" in report.words("x")
 
     def test_a_log_written_anew_that_no_witness_vouches_for_is_not_called_more_than_chained(self) -> None:
         """Hashes and all: no proof can show it, so the verdict has to say how little it is worth."""
