@@ -267,9 +267,8 @@ def replay(
     else:
         terminal.show_run(judged.result)
     if kept_of not in ("", chosen):
-        terminal.complain(
-            f"this schedule was kept of a run of {kept_of}, and {chosen} has played it now; --implementation {kept_of} plays that again"
-        )
+        again = f"--implementation {kept_of} plays that again"
+        terminal.complain(f"this schedule was kept of a run of {kept_of}, and it was {chosen} that played it now: {again}")
     return of_verdict(judged.result.verdict)
 
 

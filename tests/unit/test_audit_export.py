@@ -344,7 +344,7 @@ def test_whatever_is_done_below_a_cosigned_size_is_found(exported: Export) -> No
         assert [log.hashes for log in exported.logs] == [log.hashes for log in ACME.logs]
         assert {record.hash for log in exported.logs for record in log.records} <= true
     else:
-        assert report.problem in {"edited", "deleted", "reordered", "truncated", "forked", "unproven", "malformed"}
+        assert report.problem in {"edited", "deleted", "reordered", "truncated", "forked", "unproven", "malformed", "foreign"}
         assert report.why
 
 
