@@ -284,6 +284,8 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str, str]:
 
     if not what.startswith("hp1:"):
         path = Path(what)
+        if path.is_dir():
+            raise Refused(f"{what}: a folder; of a kept run name the schedule.json in it")
         if not path.is_file():
             raise Refused(f"{what}: neither a token nor a file; a token begins with hp1:, a schedule is the schedule.json beside a history")
         try:

@@ -99,6 +99,7 @@ def test_a_schedule_that_is_edited_on_purpose_plays_elsewhere(out: Path, tmp_pat
     elsewhere = Path(shutil.copy(out / KEPT / "schedule.json", tmp_path / "mine.json"))
     edit(elsewhere, b'"seed": 1', b'"seed": 2')
     assert said_of(capfd, "replay", elsewhere)[0] == 0
+    assert said_of(capfd, "replay", out / KEPT) == (64, f"{out / KEPT}: a folder; of a kept run name the schedule.json in it\n")
 
 
 def test_a_key_that_stands_twice_is_named_with_its_line(out: Path) -> None:
