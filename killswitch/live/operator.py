@@ -168,7 +168,7 @@ def approve(remote: Remote, file: Path) -> int:
     for covered in body.covers:
         print(f"  lifts order {covered}")
     own = remote.approve(drafted["raw"])
-    if why := remote.objection(drafted["raw"], own):
+    if why := _objection(remote, drafted["raw"], own):
         raise Wrong(f"{file}: not approved: {remote.person} {why}; `people` in the cell's file says who approves", Exit.REFUSED)
     drafted["approvals"] = [*(each for each in drafted["approvals"] if each["approver"] != remote.person), own]
     file.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
@@ -188,12 +188,19 @@ def _show_approvals(remote: Remote, drafted: dict[str, Any]) -> list[str]:
     """Who has approved a draft; each approval that will not count is named, with the reason."""
     counted = []
     for each in drafted["approvals"]:
-        why = remote.objection(drafted["raw"], each)
+        why = _objection(remote, drafted["raw"], each)
         if why:
             print(f"not counted: {each['approver']} {why}", file=sys.stderr)
         else:
             counted.append(each["approver"])
     return counted
+
+
+def _objection(remote: Remote, raw: str, approval: dict[str, str]) -> str:
+    try:
+        return remote.objection(raw, approval)
+    except (OSError, ValueError) as error:
+        raise Wrong(f"approve: nobody's signature can be checked here: {error}") from error
 
 
 # -- In words ------------------------------------------------------------------------------------------------------------------------
@@ -280,7 +287,10 @@ def _read_draft(file: Path) -> dict[str, Any]:
     try:
         drafted = _read_json(file)
         known = drafted["schema"] == "killswitch/draft/1" and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
-        known = known and all(isinstance(each["approver"], str) for each in drafted["approvals"])
+        known = known and isinstance(drafted["approvals_needed"], int)
+        known = known and all(
+            isinstance(each["approver"], str) and base64.b64decode(each["signature"], validate=True) for each in drafted["approvals"]
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
     if not known:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from killswitch.core import unreadable
 from killswitch.core.keys import Ed25519
 from killswitch.live import spiffe
 from killswitch.live.credentials import Files
@@ -142,8 +143,12 @@ def files(directory: Path, domain: str, node: str) -> Files:
 
 
 def public_keys(directory: Path) -> dict[str, bytes]:
-    """{name: public signing key} of everybody. Raises `OSError`."""
-    return msgspec.json.decode((directory / PUBLIC).read_bytes(), type=dict[str, bytes])
+    """{name: public signing key} of everybody. Raises `OSError`, or `ValueError` naming the file."""
+    content = (directory / PUBLIC).read_bytes()
+    try:
+        return msgspec.json.decode(content, type=dict[str, bytes])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{directory / PUBLIC}: {unreadable.why(content, error)}; `killswitch pki` writes it anew") from error
 
 
 def signing_name(node: str) -> str:

@@ -51,8 +51,7 @@ class Remote:
         self.person = person
         self._loaded = loaded
         self._credentials = Credentials(pki.files(loaded.pki, loaded.cell.trust_domain, f"operator/{person}"))
-        public = pki.public_keys(loaded.pki) if (loaded.pki / pki.PUBLIC).is_file() else {}
-        self._trust = Trust(Ed25519(pki.signing_key(loaded.pki, f"operator/{person}"), public), loaded.keyset(), 1)
+        self._trust = Trust(Ed25519(pki.signing_key(loaded.pki, f"operator/{person}"), {}), loaded.keyset(), 1)
 
     def also(self, person: str) -> Remote:
         """The same for somebody else whose keys are here. Raises `OSError`."""
@@ -98,10 +97,12 @@ class Remote:
         return {"approver": approval.approver, "signature": base64.b64encode(approval.signature).decode()}
 
     def objection(self, raw: str, approval: dict[str, str]) -> str:
-        """Why an approval of a draft will not count, as far as the cell's file and the public keys here say; empty if it will."""
+        """Why an approval of a draft will not count, as far as the cell's file and the public keys here say; empty if it will. Raises `OSError` or
+        `ValueError` if those keys cannot be read: what needs none of them, a stop above all, does not wait for them."""
+        trusted = self._trust._replace(signer=Ed25519({}, pki.public_keys(self._loaded.pki)))
         known = intent.read_certificate(ResumeCertificate(base64.b64decode(raw, validate=True), ()))
         given = Approval(approval["approver"], base64.b64decode(approval["signature"], validate=True))
-        return "not a draft of a resume" if known is None else trust.objection(self._trust, known, given)
+        return "not a draft of a resume" if known is None else trust.objection(trusted, known, given)
 
     def resume(self, request: str, raw: str, approvals: list[dict[str, str]]) -> Answer:
         """Hand in a draft with its approvals. Raises `Refused` or `Unreachable`."""

@@ -149,6 +149,16 @@ def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> 
     unheeded = running.run("approve", str(draft), person="mallory")
     assert (unheeded.returncode, unheeded.stdout.splitlines()[1:]) == (1, [f"  lifts order {running.document('status')['orders'][-1]['order']}"])
     assert "not approved: mallory may not approve a resume of label tier=gold" in unheeded.stderr
+    whole, edited = draft.read_text(), tmp_path / "edited.json"
+    for old, new, said in (
+        ('"raw":', '"raw": "AAAA", "raw":', "no draft of a resume (raw: stands there 2 times; keep one of them)"),
+        ('"approvals": []', '"approvals": [{"approver": "bob", "signature": "?"}]', "no draft of a resume"),
+        ('"approvals": []', '"approvals": [{"approver": "carol", "signature": "AAAA"}]', "not counted: carol signed something else"),
+    ):
+        assert old in whole
+        edited.write_text(whole.replace(old, new, 1))
+        done = running.run("approve", str(edited), person="bob")
+        assert (done.returncode, said in done.stderr) == (0 if said.startswith("not counted") else 64, True), done
     first, second = (running.run("approve", str(draft), person=name) for name in ("bob", "carol"))
     assert f"approved by bob; 1 more needed: killswitch approve {draft} --as NAME" in first.stdout
     assert f"approved by bob, carol; enough: killswitch resume --submit {draft}" in second.stdout
