@@ -7,20 +7,18 @@ own (a heap into which everything goes at the end has nothing to do).
     simpy    SimPy as its tutorial has it: a timeout with a callback for each message
     ours     what each delivery of a run pays for: ties and jitter drawn from the tape, order kept on each link, partitions looked up on sending and
              on arrival, one link in ten impaired (delay, duplication, reordering), the odd partition that comes and goes, a trace entry, and
-             the digest of the whole trace at the end
+             the digest of the whole trace
 
 The nodes are trivial in all three: what the protocol itself takes is another question, which ``library`` answers.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
-import msgspec
 import simpy
 
 from killswitch.core.events import Receive
@@ -30,6 +28,7 @@ from scenarios.schedule import Tape as TapeSpec
 from sim.network import Delivery, Impairment, Network
 from sim.queue import TIE_BITS, Queue
 from sim.tape import Tape
+from sim.trace import PIECE, Trace
 
 NODES = 100
 DELIVERIES = 10_000  # a world, about as many as a long run of the library
@@ -112,7 +111,7 @@ class Ours:
         self.fired: dict[str, int] = {}
         self.network = Network(self.queue, tape, LinkSpec(latency_ns=LATENCY_NS, jitter_ns=JITTER_NS), self.deliver, self.fault_fired)
         self.players = {name: Player(name, self.network.send) for name in names()}
-        self.trace: list[tuple[int, str, Receive]] = []
+        self.trace = Trace(keep=False)
         for left, right in pairs()[::10]:
             self.network.impair(left, right, Impairment("rough", delay_ns=100_000, duplicate_ppm=100, reorder_ppm=100_000, reorder_ns=1_000_000))
         self.queue.at(PARTITION_EVERY_NS, self.partition, True)
@@ -133,14 +132,16 @@ class Ours:
         link = delivery.link
         source, target = link.source, link.target
         ball: Any = delivery.message  # a `StopAck`, as all of them here
-        self.trace.append((self.queue.now, target, Receive(source, ball)))
+        trace = self.trace
+        trace.append((self.queue.now, target, Receive(source, ball)))
+        if len(trace) == PIECE:
+            trace.fold()
         self.players[target].receive(source, ball)
 
     def play(self) -> int:
         serve(self.network.send)
         self.queue.play(RUN_NS)
-        digest = hashlib.blake2b(msgspec.msgpack.Encoder(order="deterministic").encode(self.trace), digest_size=16).hexdigest()
-        if not digest or not self.fired.get("cut") or not self.fired.get("rough"):
+        if not self.trace.digest(()) or not self.fired.get("cut") or not self.fired.get("rough"):
             raise RuntimeError("no fault fired: this would measure something else")
         return played(self.players)
 

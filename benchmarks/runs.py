@@ -32,6 +32,7 @@ from scenarios import load
 from scenarios.draw import draw
 from scenarios.model import Scenario
 from sim import driver
+from sim.trace import Trace
 from sim.queue import collector_at_rest
 
 LIBRARY_SEEDS = range(1, 4)
@@ -83,7 +84,8 @@ def stopwatches(sections: Sections) -> Iterator[None]:
     """A stopwatch around every part but the core's."""
     with (
         patch.object(Observer, "step", sections.around("facts", Observer.step)),
-        patch.object(driver, "digest_of", sections.around("trace", driver.digest_of)),
+        patch.object(Trace, "fold", sections.around("trace", Trace.fold)),
+        patch.object(Trace, "digest", sections.around("trace", Trace.digest)),
         patch.object(Jury, "see", sections.around("checkers", Jury.see)),
         patch.object(Jury, "findings", sections.around("checkers", Jury.findings)),
         patch.object(driver, "play", sections.around("simulator", driver.play)),

@@ -47,7 +47,7 @@ def _simulate(schedule: Schedule, implementation: Implementation, twinned: Colle
     began = time.perf_counter()
     jury = Jury(schedule.expect.invariants)
     conditions = StopConditions(schedule, jury)
-    played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None)
+    played = sim_driver.play(schedule, implementation, conditions.watch if conditions.any else None, keep_trace=twinned is not None)
     for fact in played.history.facts[conditions.seen :]:
         jury.see(fact)
     found = jury.findings()

@@ -7,12 +7,10 @@ schedule and implementation give the same digest on every machine, Python and ha
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from harness.shared import trail
@@ -25,6 +23,7 @@ from scenarios.schedule import Schedule
 from sim.nemesis import Nemesis
 from sim.queue import TooMuch, collector_at_rest
 from sim.tape import BITS
+from sim.trace import Step
 from sim.world import World
 
 DRIVER = "sim"
@@ -33,14 +32,14 @@ LOAD = frozenset(kind.name for kind in load.ROWS)
 
 
 class Played(Struct, kw_only=True):
-    """A run. ``trace``: every step's (time, node, input), from which the digest is taken; ``fired``: {fault id: how often it made a difference}.
+    """A run. ``trace``: every step's (time, node, input), if it was kept; ``fired``: {fault id: how often it made a difference}.
 
     ``ended``: complete, or what ended it before; ``cut_short``: that nobody wanted it to, so that it proves nothing. ``logs``: {node: (the
     records that its disk holds, {lsn: stamp})}; ``secret``: what every signature of this world is made with.
     """
 
     history: History
-    trace: list[tuple[int, str, Any]]
+    trace: list[Step]
     digest: str
     ended: str
     cut_short: bool
@@ -51,10 +50,10 @@ class Played(Struct, kw_only=True):
     secret: bytes
 
 
-def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None) -> Played:
+def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fact], None] | None = None, *, keep_trace: bool = True) -> Played:
     """Play ``schedule``. ``watch`` is told of each fact but the last ones as it is recorded, and may raise `Stopped` to end the run."""
     with implementation.installed(), collector_at_rest():
-        world = World(schedule, implementation)
+        world = World(schedule, implementation, keep_trace=keep_trace or _is_loaded(schedule))
         if watch is not None:
             world.watchers.append(watch)
         ended, cut_short = "complete", False
@@ -67,11 +66,11 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
         if ended != "complete":
             world.fact("stop-condition", None, {"condition": ended})
         world.fact("run-ended", None, {"reason": ended})
-        digest = digest_of(world)
+        digest = world.trace.digest(world.facts)
         # From here on they are the caller's, and go when he lets go of them; the world goes when garbage is next collected.
-        facts, trace, world.facts, world.trace = world.facts, world.trace, [], []
+        facts, world.facts = world.facts, []
     return Played(
-        history=History(facts), trace=trace, digest=digest, ended=ended, cut_short=cut_short,
+        history=History(facts), trace=world.trace.steps(), digest=digest, ended=ended, cut_short=cut_short,
         simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
         logs={node.address: (node.disk.records, dict(enumerate(node.stamps, start=1))) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
@@ -112,22 +111,17 @@ def _audit(world: World, chains: dict[str, bool]) -> None:
 
 def _load(world: World) -> None:
     """How much was said, where a flood or a storm is part of the run."""
-    if any(getattr(entry.action, "what", "") in LOAD for entry in world.schedule.timeline):
-        heard = Counter(
-            node for at_ns, node, event in world.trace if at_ns >= world.schedule.duration_ns + world.schedule.core_ns and type(event) is Receive
-        )
+    if _is_loaded(world.schedule):
+        healed_ns = world.schedule.duration_ns + world.schedule.core_ns
+        heard = Counter(node for at_ns, node, event in world.trace.steps() if at_ns >= healed_ns and type(event) is Receive)
         for node in world.nodes.values():
             if node.config.role != "agent":
                 world.fact("messages-heard", node, {"since_heal": heard[node.id]})
 
 
+def _is_loaded(schedule: Schedule) -> bool:
+    return any(getattr(entry.action, "what", "") in LOAD for entry in schedule.timeline)
+
+
 def _boot(node: Any) -> None:
     node.boot_up()
-
-
-def digest_of(world: World) -> str:
-    """Of every input of every node, and of every fact, in order. Encoded once, at the end: a run pays for it when it is over."""
-    encoder = msgspec.msgpack.Encoder(order="deterministic")
-    hasher = hashlib.blake2b(encoder.encode(world.trace), digest_size=16)
-    hasher.update(encoder.encode(world.facts))
-    return hasher.hexdigest()

@@ -26,6 +26,7 @@ from sim.lanes import Intake
 from sim.network import Link
 from sim.queue import Queue
 from sim.tape import BITS, Tape
+from sim.trace import PIECE, Trace
 
 INBOX_MAX = 20_000
 BOOT_OFFSET_MAX_NS = 50_000_000
@@ -49,7 +50,7 @@ class Surroundings(Protocol):
     schedule: Schedule
     queue: Queue
     tape: Tape
-    trace: list[tuple[int, str, Any]]
+    trace: Trace
 
     @property
     def upstream(self) -> Tasks: ...
@@ -290,7 +291,10 @@ class Node:
             self._raised(type(event).__name__, TypeError(f"no list of effects, but {str(effects)[:100]}"))
             self.die(power=False)
             return
-        self.world.trace.append((now, self.id, event))
+        trace = self.world.trace
+        trace.append((now, self.id, event))
+        if len(trace) == PIECE:
+            trace.fold()
         if self.tripwire is not None and self._trips(effects):
             return
         self._in_step = True  # a fact may bring on a fault that kills the process before it has done what it decided

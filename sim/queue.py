@@ -1,9 +1,9 @@
 """Time and what is to come: SimPy's environment, with events as slim as it will take.
 
 Owns the queue. An event is a struct with a tuple of one callback that all its kind share; what happens at the same instant is ordered by a
-draw from the tape, not by who came first: a tie is a choice that a schedule can make.
+draw from the tape, not by who came first: a tie is a choice that a schedule can make. Whatever is alone at its instant draws nothing.
 
-Entries are SimPy's, ``(time, priority, number, event)`` with ``event.callbacks`` and ``event._ok``.
+Entries are SimPy's, ``(time, priority, number, event)`` with ``event.callbacks`` and ``event._ok``. Their priority is 0, or the lot they drew.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Queue(simpy.Environment):
         if time <= self.now:
             self._count_crowd()
         try:
-            entry = (time, self._tie(), self._number(), event)
+            entry = (time, 0, self._number(), event)
         except StopIteration:
             raise TooMuch(f"more than {EVENTS_MAX} events") from None
         if time < self._slot_end:
@@ -107,7 +107,7 @@ class Queue(simpy.Environment):
             time = lane.last_at + 1
         lane.last_at = time
         try:
-            entry = (time, self._tie(), self._number(), event)  # what `push` does, without its call: every message comes by here
+            entry = (time, 0, self._number(), event)  # what `push` does, without its call: every message comes by here
         except StopIteration:
             raise TooMuch(f"more than {EVENTS_MAX} events") from None
         if time < self._slot_end:
@@ -133,6 +133,14 @@ class Queue(simpy.Environment):
         self._heap += sorted(self._later.pop(slot))  # which is a heap
         return True
 
+    def _by_lot(self, entry: tuple[int, int, int, Event]) -> Event:
+        """Which of all that come at this instant comes first: each that has drawn no lot yet draws one, in the order in which they were put on."""
+        heap = self._heap
+        while not entry[1]:
+            heappush(heap, (entry[0], 1 + self._tie(), *entry[2:]))
+            entry = heappop(heap)
+        return entry[3]
+
     def _count_crowd(self) -> None:
         """Time does not go on while everything that is done brings more to do at once."""
         if self._instant != self.now:
@@ -145,9 +153,14 @@ class Queue(simpy.Environment):
         """Play everything before ``until``. Raises whatever an act raises. What SimPy's `run` does, but for a call and a `try` for each event."""
         heap = self._heap
         while heap or self._begin_slot(until):
-            if heap[0][0] >= until:
+            entry = heappop(heap)
+            now, lot, _, event = entry
+            if now >= until:
+                heappush(heap, entry)
                 break
-            self.now, _, _, event = heappop(heap)
+            if not lot and heap and heap[0][0] == now:
+                event = self._by_lot(entry)
+            self.now = now
             event.callbacks[0](event)
         self.now = max(self.now, until)
 

@@ -26,6 +26,7 @@ from sim.network import Delivery, Network
 from sim.node import BOOT_OFFSET_MAX_NS, PIPE_NS, SPAWN_NS, Node
 from sim.queue import TIE_BITS, Queue, TooMuch
 from sim.tape import Tape
+from sim.trace import Trace
 
 FACTS_MAX = 500_000
 CROWD_NS = 100_000_000_000  # divided by the agents it is a slot of the queue, which brings some thousand events then
@@ -70,7 +71,7 @@ class World:
     of the kind under which they are listed.
     """
 
-    def __init__(self, schedule: Schedule, implementation: Implementation) -> None:
+    def __init__(self, schedule: Schedule, implementation: Implementation, *, keep_trace: bool = True) -> None:
         self.schedule = schedule
         self._implementation = implementation
         self.runs_on_monotonic = getattr(implementation, "clock", BOOTTIME) != BOOTTIME
@@ -79,7 +80,7 @@ class World:
         if (told := getattr(implementation, "show_wall_clocks", None)) is not None:
             told(lambda node: self.nodes[node].wall.read_ms(self.queue.now))
         self.facts: list[Fact] = []
-        self.trace: list[tuple[int, str, Any]] = []
+        self.trace = Trace(keep=keep_trace)
         self.watchers: list[Callable[[Fact], None]] = []
         self.listeners: dict[str, list[Callable[[Fact], None]]] = {}
         self.fault_counts: dict[str, int] = {}

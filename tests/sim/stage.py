@@ -23,6 +23,7 @@ from sim.clock import Clock
 from sim.node import Node
 from sim.queue import TIE_BITS, Queue
 from sim.tape import Tape
+from sim.trace import Trace
 from tests.live.schedules import short
 
 MS = 1_000_000
@@ -66,7 +67,7 @@ class Stage:
         self.schedule: Schedule = replace(short(), disk=DiskSpec(sync_ns=SYNC_NS, jitter_ns=0))
         self.tape = Tape(tape or TapeSpec(seed="7", benign=BENIGN))
         self.queue = Queue(self.tape.bits("ties", TIE_BITS))
-        self.trace: list[tuple[int, str, Any]] = []
+        self.trace = Trace(keep=True)
         self.did: list[tuple[Any, ...]] = []
         self.inputs: list[tuple[int, Input]] = []
         self.facts: list[tuple[int, str, dict[str, Any]]] = []

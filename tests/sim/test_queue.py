@@ -52,6 +52,29 @@ def test_an_act_can_ask_for_more_even_now() -> None:
     assert done == [7, 7, 7]
 
 
+def test_a_lot_is_drawn_by_what_shares_its_instant_and_once() -> None:
+    drawn: list[int] = []
+    queue = Queue(lambda: drawn.append(queue.now) or 0)  # type: ignore[func-returns-value]  # `or 0` is what the draw is
+    for at in (1, 2, 2, 2, 3):
+        queue.at(at, lambda _: None)
+    queue.play(10)
+    assert len(drawn) == 3
+
+
+def test_what_is_put_on_at_an_instant_competes_with_what_is_left_of_it() -> None:
+    queue = queue_with([1, 5, 3])
+    done: list[str] = []
+
+    def first(_: object) -> None:
+        done.append("first")
+        queue.at(queue.now, done.append, "late, with a smaller lot")
+
+    queue.at(5, first)
+    queue.at(5, done.append, "second")
+    queue.play(6)
+    assert done == ["first", "late, with a smaller lot", "second"]
+
+
 @pytest.mark.parametrize("tie", [0, (1 << TIE_BITS) - 1])
 def test_the_end_comes_before_everything_of_its_own_instant(tie: int) -> None:
     queue = queue_with([tie])

@@ -103,7 +103,7 @@ def test_the_pipe_between_a_sidecar_and_its_agent_keeps_order_and_knows_no_fault
     for number in range(50):
         world.send(SIDECAR, "agent/acme/1", StopAck(number, ()))
     world.queue.play(MS)
-    arrived = [event.message for _, node, event in world.trace if node == "agent/acme/1" and isinstance(event, Receive)]
+    arrived = [event.message for _, node, event in world.trace.steps() if node == "agent/acme/1" and isinstance(event, Receive)]
     assert arrived == [StopAck(number, ()) for number in range(50)]
 
 
@@ -135,7 +135,7 @@ def test_a_message_to_a_stranger_goes_nowhere() -> None:
     world = World(short(), DeafWorld())
     world.send(SIDECAR, "sidecar/globex/9", StopAck(1, ()))
     world.queue.play(SECOND)
-    assert (world.network.sent, world.trace) == (0, [])
+    assert (world.network.sent, world.trace.steps()) == (0, [])
 
 
 def test_a_task_is_handed_over_again_to_each_new_process_until_it_is_acknowledged() -> None:
