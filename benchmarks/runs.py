@@ -32,8 +32,8 @@ from scenarios import load
 from scenarios.draw import draw
 from scenarios.model import Scenario
 from sim import driver
-from sim.trace import Trace
 from sim.queue import collector_at_rest
+from sim.trace import Trace
 
 LIBRARY_SEEDS = range(1, 4)
 REFERENCE_SEEDS = range(1, 31)

@@ -75,7 +75,7 @@ def kb_per_agent(agents: int) -> tuple[float, float]:
     """Of a booted world in its second second: as it stands, and with what was recorded so far."""
     schedule = fleet(agents)
     tracemalloc.start()
-    world = World(schedule, Killswitch())
+    world = World(schedule, Killswitch(), keep_trace=False)
     for node in world.nodes.values():
         if node.config.role != "agent":
             node.boot_up()

@@ -1,4 +1,4 @@
-"""Two nodes on one host: a sidecar and its agent, and the pipe between them.
+"""Two nodes on one host: a sidecar and its agent, the pipe between them, and the wall clock that both read.
 
 Owns that they are, and that no network is between them. Must not know what is said.
 """
@@ -14,6 +14,7 @@ def share_host(sidecar: Node, agent: Node) -> None:
     """They speak through a pipe each way that no network fault touches, and that keeps order."""
     for node, mate in ((sidecar, agent), (agent, sidecar)):
         node.mate, node.pipe = mate, Link(node.address, mate.address, STILL, None)
+    agent.wall = sidecar.wall
 
 
 def mate_of(node: Node) -> Node:

@@ -114,7 +114,7 @@ class Node:
         self.unfinished: tuple[Effect, ...] = ()
         self._timers: dict[str, tuple[int, int]] = {}
         self._timer_count = 0
-        self._held: list[tuple[int, Effect]] = []
+        self._held: tuple[tuple[int, Effect], ...] = ()  # what waits for the log: a few, if anything
         self.stamp = 0  # the hybrid logical clock: of the last record, or heard of since
         self.stamps: list[int] = []  # of each record in its order, beside the log and not part of it
         self.wall = WallClock(wall)  # stamps alone read it
@@ -185,7 +185,7 @@ class Node:
         self.inbox.clear()
         self.unfinished = ()
         self._timers.clear()
-        self._held.clear()
+        self._held = ()
         self.world.fact("node-crashed", self, {"lost_records": lost, "power": power})
 
     def pause(self, by: str) -> None:
@@ -336,7 +336,7 @@ class Node:
 
     def _send(self, effect: Send) -> None:
         if effect.after_lsn > self._durable:
-            self._held.append((effect.after_lsn, effect))
+            self._held += ((effect.after_lsn, effect),)
         else:
             self.world.send(self.address, effect.to, effect.message)
 
@@ -354,13 +354,13 @@ class Node:
 
     def _acknowledge(self, effect: AcknowledgeTask) -> None:
         if effect.after_lsn > self._durable:
-            self._held.append((effect.after_lsn, effect))
+            self._held += ((effect.after_lsn, effect),)
         else:
             self.world.upstream.acknowledge(effect.task)
 
     def _exit(self, effect: Exit) -> None:
         if effect.after_lsn > self._durable:
-            self._held.append((effect.after_lsn, effect))
+            self._held += ((effect.after_lsn, effect),)
         else:
             self.world.agent_exits(self, effect.code)
 
@@ -368,7 +368,7 @@ class Node:
         """What waited for the log may go now, in the order in which it was asked for."""
         machine = self.machine
         due = [effect for lsn, effect in self._held if lsn <= self._durable]
-        self._held = [entry for entry in self._held if entry[0] > self._durable]
+        self._held = tuple(entry for entry in self._held if entry[0] > self._durable)
         for effect in due:
             if self.machine is machine:  # an exit may be among them
                 self._carry_out(effect)

@@ -44,9 +44,8 @@ class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
     __slots__ = (
-        "_appended", "_at", "_checkpoint_lsn", "_claims", "_clock", "_cosigned", "_dead", "_durable", "_grown", "_inputs", "_news", "_process",
-        "_record", "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_vouched", "_witnessed", "_written",
-        "agent", "judge", "node", "revoked",
+        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_inputs", "_news", "_process", "_record", "_records",
+        "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -60,12 +59,9 @@ class Observer:
         self._durable = 0
         self._process: tuple[int, int, str] | None = None
         self._round = ""
-        self._said: dict[tuple[object, ...], None] = {}  # marks of the proofs and promises that this start has sent; empty, a third of a set
-        self._cosigned: dict[str, int] = {}  # writer -> size of its last head whose cosignature this start handed out
-        self._vouched: dict[tuple[str, str], int] = {}  # (what, about whom) this start has said -> the record that it waits for at most
+        self._said: dict[object, int] = {}  # what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size
         self._claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
-        self._checkpoint_lsn: dict[int, int] = {}
-        self._written: dict[int, set[bytes]] = {}  # generation -> hashes of all checkpoints begun under it: a disk that lied goes far back
+        self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
@@ -137,9 +133,7 @@ class Observer:
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._said.clear()
-        self._vouched.clear()
         self._claims = ((), ())
-        self._cosigned.clear()
 
     def on_durable(self, event: Durable) -> None:
         self._durable = max(self._durable, event.lsn)
@@ -169,7 +163,7 @@ class Observer:
                 self.emit("checkpoint-found", {"agent": self.agent, "generation": found.generation})
 
     def on_checkpoint_durable(self, event: CheckpointDurable) -> None:
-        lsn = self._checkpoint_lsn.get(event.generation, 0)
+        lsn = next(reversed(self._begun.get(event.generation, {}).values()), 0)
         self.emit("checkpoint-durable", {"agent": self.agent, "generation": event.generation, "lsn": lsn})
 
     def on_receive(self, event: Receive) -> None:
@@ -213,8 +207,9 @@ class Observer:
             self.emit(_SIGNALS.get(effect.kind, "process-killed"), {"agent": self.agent, "token": self._process})
 
     def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
-        self._checkpoint_lsn[effect.generation] = self._appended
-        self._written.setdefault(effect.generation, set()).add(hashlib.sha256(effect.body).digest())
+        begun, written = self._begun.setdefault(effect.generation, {}), hashlib.sha256(effect.body).digest()
+        begun.pop(written, None)  # so that it is the last of them, if it was there before
+        begun[written] = self._appended
         self.emit("checkpoint-begun", {"agent": self.agent, "generation": effect.generation, "lsn": self._appended})
 
     def on_acknowledge(self, effect: AcknowledgeTask) -> None:
@@ -230,7 +225,7 @@ class Observer:
     def on_recovered(self, fields: dict[str, Any]) -> None:
         """Which one is the agent's word; whether that one is there, and as it was written, is not."""
         generation = fields["generation"]
-        intact = not generation or not self._written.get(generation, set()).isdisjoint(self._slots)
+        intact = not generation or not self._begun.get(generation, {}).keys().isdisjoint(self._slots)
         self.emit("checkpoint-recovered", {**fields, "intact": intact})
 
     # -- messages
@@ -245,8 +240,8 @@ class Observer:
         """One fact for each cosignature, not one for each node that is told of it."""
         for cosignature in message.cosignatures:
             head = cosignature.head
-            if cosignature.witness == self.node and self._cosigned.get(head.origin, 0) < head.size:
-                self._cosigned[head.origin] = head.size
+            if cosignature.witness == self.node and self._said.get(head.origin, 0) < head.size:
+                self._said[head.origin] = head.size
                 fields = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "witness": self.node}
                 self.once_durable(effect.after_lsn, "cosignature-sent", fields, sends=True)
 
@@ -274,7 +269,7 @@ class Observer:
         """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
         mark = (message.order, message.stage, message.token.counter)
         if mark not in self._said:
-            self._said[mark] = None
+            self._said[mark] = 0
             fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
             self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
             self.vouch(effect, "proof", f"{message.order} {message.stage} {message.token.counter}")
@@ -287,19 +282,20 @@ class Observer:
         """One fact for each promise, not one for each time that it is asked for again."""
         promise = (message.agent, message.token)
         if message.granted and promise not in self._said:
-            self._said[promise] = None
+            self._said[promise] = 0
             self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
         readied = ("ready", message.agent, message.token)
         if message.ready and readied not in self._said:
-            self._said[readied] = None
+            self._said[readied] = 0
             self.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
 
     def vouch(self, effect: Send, what: str, about: str) -> None:
         """One fact for each thing that this start vouches for, when it is first said: what leaves later than that is no news, what leaves before it
         is."""
-        mark, waits_for = (what, about), self._vouched.get((what, about))
+        mark = (what, about)
+        waits_for = self._said.get(mark)
         if waits_for is None or max(effect.after_lsn, self._durable) < waits_for:
-            self._vouched[mark] = effect.after_lsn
+            self._said[mark] = effect.after_lsn
             self.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
 
     def on_gossip(self, effect: Send, message: Gossip) -> None:

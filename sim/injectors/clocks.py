@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from scenarios.schedule import ClockSpec, Fault
-from sim.clock import PPM, WallClock
+from sim.clock import PPM
 from sim.injectors.family import Family, whole
 from sim.node import Node
 from sim.world import World
@@ -66,8 +66,7 @@ class Clocks(Family):
             self.world.fault_fired(id_)
 
     def _wall_jump(self, node: Node, by_ns: int) -> None:
-        for wall in self._walls(node):
-            wall.step(self.world.queue.now, by_ns)
+        node.wall.step(self.world.queue.now, by_ns)
 
     def _wall_drift(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
@@ -81,14 +80,7 @@ class Clocks(Family):
             self._set_wall_drift(node)
 
     def _set_wall_drift(self, node: Node) -> None:
-        for wall in self._walls(node):
-            wall.set_drift(self.world.queue.now, next(reversed(self._wall_drifts[node.address].values()), 0))
-
-    def _walls(self, node: Node) -> Iterator[WallClock]:
-        """Of its host: a sidecar shares it with its agent."""
-        yield node.wall
-        if node.config.role == "sidecar":
-            yield self.world.agent_of(node).wall
+        node.wall.set_drift(self.world.queue.now, next(reversed(self._wall_drifts[node.address].values()), 0))
 
     def _drift(self, id_: str, fault: Fault) -> None:
         self._run_at(id_, fault, whole(fault, "rate_ppm"))
