@@ -55,6 +55,10 @@ class _Countdowns(InvariantChecker):
     def allowed_ns(self, order: Order) -> int | None:
         """How long the process may outlive the learning of the order; None: this order does not concern the invariant."""
 
+    def outlasts(self, agent: str) -> bool:
+        """Whether what an order called for goes on though it is lifted."""
+        return False
+
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
             case "order-learned":
@@ -94,7 +98,9 @@ class _Countdowns(InvariantChecker):
     def _lift(self, agent: str) -> None:
         covered = self.run.sidecar(agent).covered
         if agent in self._countdowns:
-            self._countdowns[agent] = [countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered]
+            self._countdowns[agent] = [
+                countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered or self.outlasts(agent)
+            ]
 
     def _pause(self, fact: Fact) -> None:
         if fact.node.startswith("sidecar/"):
@@ -120,24 +126,27 @@ class Death(_Countdowns):
     """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa =
     (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or, where a fault kept it from dying, KILL_FAILED is
     sent in that time. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
-    KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then.
+    KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then. So does every
+    such sink, process or not, above the token that a replica had promised the agent before it learned an order of KILL, within the same time after
+    that replica learned it or last started: a fence is pressed on until it holds, whatever else is lifted meanwhile.
 
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
-    Lifted by a certificate durable at the sidecar. An instance is an order and a live process, or a KILL_FAILED; one that the run's end cuts
-    short is not counted.
+    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, or an order and a
+    promise; one that the run's end cuts short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
-    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "prohibition-arrived"}
+    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "prohibition-arrived", "token-promised"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._undying: set[str] = set()
         self._failed: dict[tuple[str, str], tuple[Token, int, int]] = {}
         self._fences: dict[tuple[str, str], Token] = {}
+        self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}  # replica, agent -> its durable promises
 
     def allowed_ns(self, order: Order) -> int | None:
         return self.run.bounds.death_ns if order.life == KILL else None
@@ -155,6 +164,8 @@ class Death(_Countdowns):
             self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
         elif fact.kind == "evidence-sent" and fact.body["stage"] == "KILL_FAILED":
             self._said(index, fact, fact.body["agent"])
+        elif fact.kind == "token-promised":
+            self._promised.setdefault((fact.node, fact.body["agent"]), []).append((token_of(fact.body["token"]), index))
         else:
             if fact.kind == "process-reaped":
                 self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
@@ -181,11 +192,33 @@ class Death(_Countdowns):
             for sink in self.run.sinks_of(agent, "F"):
                 if self._fences.get((agent, sink), NO_TOKEN) <= token:
                     self.blame(f"{agent} could not be ended, and {sink} was never fenced above its token {token}", index)
+        for order in self.run.orders.values():
+            if order.life == KILL and order.order not in self.run.covered:
+                self._judge_fences(order)
+
+    def _judge_fences(self, order: Order) -> None:
+        """What each replica that knows an order of KILL has to have pressed for, of what it had promised until then."""
+        for agent in sorted(order.agents):
+            for replica in self.run.cell_of(agent).replicas:
+                node, learned = self.run.node(replica), self.run.node(replica).known.get(order.order)
+                if learned is None or not node.works or replica in self.run.custody or self.run.healed_ns is None:
+                    continue
+                due_ns = max(learned.at_ns, node.since_ns, self.run.healed_ns) + self.run.bounds.propagation_ns + FENCE_ARRIVES_NS
+                promised = [token for token, index in self._promised.get((replica, agent), ()) if index < learned.index]
+                if not promised or due_ns > self.run.end_ns:
+                    continue
+                self.examined += 1
+                for sink in self.run.sinks_of(agent, "F"):
+                    fenced = self._fences.get((agent, sink), NO_TOKEN) > max(promised)
+                    if not fenced and self.run.node(sink).works and sink not in self.run.custody:
+                        why = f"{replica} knew {order.severity} {order.order[:12]} of {agent}, and {sink} was never fenced above its token {max(promised)}"
+                        self.blame(why, learned.index)
 
 
 class Escalate(_Countdowns):
     """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
-    learned the order; with gate CLOSED the stop timeout stands for G if it is longer. And a replica that no fault touched issues the child
+    learned the order; with gate CLOSED the stop timeout stands for G if it is longer. A certificate spares it that only before it was asked to stop:
+    who was asked to stop, stops. And a replica that no fault touched issues the child
     order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it; so does one that was touched,
     from when it was healed, with everybody or with a core alone, or last started or resumed. It owes that if it had promised
     the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
@@ -199,7 +232,7 @@ class Escalate(_Countdowns):
 
     invariant = "L3"
     title = "Escalate: a soft stop that does not complete in time becomes a hard one"
-    kinds = _Countdowns.kinds | {"process-killed", "escalated", "token-promised", "core-healed", "healed"}
+    kinds = _Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed"}
     outcome = "killed or reaped"
 
     def __init__(self, run: Run) -> None:
@@ -210,6 +243,7 @@ class Escalate(_Countdowns):
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
         self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
+        self._asked: set[str] = set()  # agents whose latest start was asked to stop
 
     def allowed_ns(self, order: Order) -> int | None:
         if order.life != STOP:
@@ -230,13 +264,20 @@ class Escalate(_Countdowns):
             self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
             return
         agent = fact.body.get("agent", "")
+        if fact.kind == "process-termed":
+            self._asked.add(agent)
+            return
         if fact.kind == "process-started":
+            self._asked.discard(agent)
             self._tokens[agent] = token_of(fact.body["token"])
             self._stopped_ns.pop(agent, None)
         elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED and token_of(fact.body["token"]) >= self._tokens.get(agent, NO_TOKEN):
             self._stopped_ns.setdefault(agent, fact.at_ns)
             self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
+
+    def outlasts(self, agent: str) -> bool:
+        return agent in self._asked
 
     def _judge_child(self, index: int, fact: Fact) -> None:
         """All by the replica's own clock, so that no drift or fault of it needs an exemption."""

@@ -32,6 +32,8 @@ class OneIncarnation(InvariantChecker):
     And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
     grants no lease to a lower one.
 
+    And a replica that may have forgotten, and vouches again, holds what those that taught it had promised before it asked them: it would keep it.
+
     And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
     passed on the replica's own clock since it last granted the predecessor a lease. Whether others waited long enough hides none of that.
 
@@ -39,7 +41,7 @@ class OneIncarnation(InvariantChecker):
     host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
     that by then, so no later round got its quorum.
 
-    An instance is an application at class F, an admission, a promise, a grant, a predecessor that is called over, or a start. The third case
+    An instance is an application at class F, an admission, a promise, made or taught, a grant, a predecessor that is called over, or a start. The third case
     takes the shortest wait that any honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock
     was broken (T5).
     """
@@ -48,7 +50,7 @@ class OneIncarnation(InvariantChecker):
     title = "OneIncarnation: an agent starts again only when its predecessor can do nothing any more"
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
-        "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started",
+        "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started", "token-promised", "replica-joined",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -59,6 +61,8 @@ class OneIncarnation(InvariantChecker):
         self._stopped: set[tuple[str, Token]] = set()
         self._fences: dict[tuple[str, str], Token] = {}
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
+        self._durable: dict[str, dict[str, list[tuple[Token, int]]]] = {}  # replica -> agent -> its promises: (token, when they were durable)
+        self._began: dict[str, int] = {}  # replica -> when it last started
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
         self._ran: set[tuple[str, Token]] = set()  # on whichever host
@@ -69,6 +73,12 @@ class OneIncarnation(InvariantChecker):
         body = fact.body
         if fact.kind == "node-started":
             self._granted.pop(fact.node, None)
+            self._began[fact.node] = index
+            if not body["records"]:
+                self._durable.pop(fact.node, None)
+            return
+        if fact.kind == "replica-joined":
+            self._joined(index, fact)
             return
         agent = body["agent"]
         match fact.kind:
@@ -86,6 +96,8 @@ class OneIncarnation(InvariantChecker):
                 self._fences[key] = max(token_of(body["min_token"]), self._fences.get(key, NO_TOKEN))
             case "promise-sent":
                 self._judge_promise(index, fact.node, agent, token_of(body["token"]), "promised")
+            case "token-promised":
+                self._durable.setdefault(fact.node, {}).setdefault(agent, []).append((token_of(body["token"]), index))
             case "lease-requested" | "lease-granted":
                 if fact.kind == "lease-granted":
                     self._judge_promise(index, fact.node, agent, token_of(body["token"]), "granted a lease to")
@@ -157,6 +169,23 @@ class OneIncarnation(InvariantChecker):
             self.blame(f"{replica} {did} token {token} of {agent} after it had promised {promised}", promised_index, index)
         elif did == "promised":
             self._promised[replica, agent] = (token, index)
+
+    def _joined(self, index: int, fact: Fact) -> None:
+        """It asked after it had started, so whatever was durable at a teacher by then was told. What a teacher lost itself it could not tell."""
+        own = self._durable.get(fact.node, {})
+        for teacher in fact.body["teachers"]:
+            if teacher in self.run.custody:
+                self.skipped += 1
+                continue
+            for agent, promises in self._durable.get(teacher, {}).items():
+                told = [each for each in promises if each[1] < self._began.get(fact.node, index)]
+                if not told:
+                    continue
+                self.examined += 1
+                token, promised_index = max(told)
+                if max(own.get(agent, ()), default=(NO_TOKEN, 0))[0] < token:
+                    why = f"{fact.node} vouches again, and does not hold what {teacher} had promised {agent} before it asked, {token}"
+                    self.blame(why, promised_index, index)
 
     def _lease(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         """Keep, for each token, the latest round that got its quorum."""

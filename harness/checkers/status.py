@@ -50,10 +50,12 @@ class HonestStatus(InvariantChecker):
     - an evidence stage stands on evidence sent by that agent's sidecar, for that token; evidence names the latest start, or a later token that
       came to nothing; STOPPED_* evidence stands on a process tree that is gone;
     - an order that leaves the process alive is shown as STOPPED_*, or presumed so, only if another order ends it;
-    - FENCED means that every class F sink of the agent durably holds a fence at or above that token;
+    - FENCED means that every class F sink of the agent durably holds a fence at or above that token, and that it shuts out the start that was the
+      latest when the order was first known anywhere;
     - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
       class C sink, on their own clocks since they learned the order and without a restart in between: L/(1-rho) of real time at the
-      least; after it nothing is admitted under that token or a lower one while the order is uncovered.
+      least; it names no token below one that its replica had promised; after it nothing is admitted under that token or a lower one while the
+      order is uncovered.
 
     - a replica that says it has outwaited all leases against an order has done so by its own clock: W, and P where there is a class C sink, at a
       stretch, since it learned the order, started, and last began or ceased to doubt that clock;
@@ -69,8 +71,8 @@ class HonestStatus(InvariantChecker):
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
     kinds = frozenset({"order-status", "cell-status",
-                       "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested",
-                       "draft-sent", "vouched", "clock-suspected", "clock-trusted", "node-started", "evidence-taken"})  # fmt: skip
+                       "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
+                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -78,6 +80,8 @@ class HonestStatus(InvariantChecker):
         self._taken: dict[str, dict[tuple[str, str], tuple[Token, bool, int]]] = {}  # replica -> order, agent -> token, whether stopped, fact
         self._fences: dict[tuple[str, str], Token] = {}
         self._declared: dict[str, list[_Declared]] = {}
+        self._starts: dict[str, list[tuple[int, Token]]] = {}  # agent -> (index, token) of each start
+        self._promised: dict[tuple[str, str], tuple[Token, int]] = {}  # replica, agent -> the greatest token that it promised durably
         self._resumes: dict[str, _Resume] = {}
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
@@ -95,6 +99,8 @@ class HonestStatus(InvariantChecker):
             "clock-trusted": self._clock_begins,
             "clock-suspected": self._clock_ends,
             "evidence-taken": self._evidence_taken,
+            "process-started": self._process_started,
+            "token-promised": self._token_promised,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -163,6 +169,7 @@ class HonestStatus(InvariantChecker):
             open_sinks = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
             if open_sinks:
                 self.blame(f"told FENCED of {agent}, and {open_sinks[0]} holds no such fence", index)
+            self._judge_fenced(index, agent, identity, token)
         elif stage == "PRESUMED_STOPPED":
             if not any(declared.order == identity for declared in self._declared.get(agent, ())):
                 self.blame(f"told PRESUMED_STOPPED of {agent}, which no replica declared", index)
@@ -173,6 +180,21 @@ class HonestStatus(InvariantChecker):
         if order is not None and order.life == ALIVE and not any(other.life >= STOP for other in self.run.orders_of[agent]):
             self.blame(f"told {stage} of {agent}, which was only isolated", order.first_index, index)
 
+    def _judge_fenced(self, index: int, agent: str, identity: str, fence: Token) -> None:
+        """A start that came after the order, where nobody had heard of it yet, is not what the fence was meant for."""
+        order = self.run.orders.get(identity)
+        known = index if order is None else order.first_index
+        started, token = max((each for each in self._starts.get(agent, ()) if each[0] < known), default=(0, NO_TOKEN))
+        if fence <= token and not any(sink in self.run.custody for sink in self.run.sinks_of(agent, "F")):
+            self.blame(f"told FENCED of {agent} at token {fence}, which lets its start under {token} in", started, index)
+
+    def _process_started(self, index: int, fact: Fact) -> None:
+        self._starts.setdefault(fact.body["agent"], []).append((index, token_of(fact.body["token"])))
+
+    def _token_promised(self, index: int, fact: Fact) -> None:
+        key = (fact.node, fact.body["agent"])
+        self._promised[key] = max((token_of(fact.body["token"]), index), self._promised.get(key, (NO_TOKEN, index)))
+
     def _fence_durable(self, _index: int, fact: Fact) -> None:
         key = (fact.body["sink"], fact.body["agent"])
         self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
@@ -180,7 +202,11 @@ class HonestStatus(InvariantChecker):
     def _declaration(self, index: int, fact: Fact) -> None:
         self.examined += 1
         agent, order = fact.body["agent"], self.run.orders[fact.body["order"]]
-        self._declared.setdefault(agent, []).append(_Declared(order.order, token_of(fact.body["token"]), index))
+        token = token_of(fact.body["token"])
+        self._declared.setdefault(agent, []).append(_Declared(order.order, token, index))
+        promised, promised_index = self._promised.get((fact.node, agent), (NO_TOKEN, index))
+        if token < promised and fact.node not in self.run.custody:
+            self.blame(f"{fact.node} declared {agent} stopped under token {token}, and had promised {promised}", promised_index, index)
         if self._clocks_broken(agent) or self.run.quorums_forget:
             self.skipped += 1
             return

@@ -13,7 +13,9 @@ from msgspec import structs
 
 from killswitch.core import intent, traffic
 from killswitch.core.events import SetTimer
-from killswitch.core.messages import Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token
+from killswitch.core.messages import (
+    COUNTER_MAX, NO_TOKEN, Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token,
+)  # fmt: skip
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.stamps import Reading, Stamps
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
@@ -133,7 +135,17 @@ def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> boo
     wanted = state.fences.get((ack.sink, ack.agent))
     if wanted is None or ack.sink != sender or ack.min_token < wanted[0]:
         return False
+    if is_of_a_start(ack.min_token):
+        state.heard_token[ack.agent] = max(ack.min_token, state.heard_token.get(ack.agent, NO_TOKEN))
+        fence(state, ack.agent, wanted[1])
+        return False
     del state.fences[(ack.sink, ack.agent)]
     state.tries.pop((ack.sink, ack.agent), None)
     record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
     return not any((sink, ack.agent) in state.fences for sink in state.config.sinks)
+
+
+def is_of_a_start(fence: Token) -> bool:
+    """Whether a sink stands at what a start asked for, which lets that start in: one that this replica had not heard of when it sent its own fence.
+    The fence of a kill names no instance."""
+    return bool(fence.instance) and fence.counter < COUNTER_MAX

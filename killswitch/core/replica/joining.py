@@ -57,12 +57,16 @@ def on_lesson(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
     if not state.joining or sender not in state.peers or lesson.nonce != nonce(state):
         return
     for each in lesson.promised:
-        token = Token(each.epoch, each.counter, each.instance)
-        if token > state.promised.get(each.agent, NO_TOKEN) and token.counter < COUNTER_MAX:
-            state.promised[each.agent] = state.superseded[each.agent] = state.lessons.taught[each.agent] = token  # what came before is not told
-            state.promised_ns[each.agent] = now_ns
+        promise_too(state, each.agent, Token(each.epoch, each.counter, each.instance), now_ns)
     state.lessons.told_promises.add(sender)
     conclude(state, now_ns)
+
+
+def promise_too(state: Replica, agent: str, token: Token, now_ns: int) -> None:
+    """A peer has promised this: it may have been promised here, too. What came before that is not told."""
+    if token > state.promised.get(agent, NO_TOKEN) and token.counter < COUNTER_MAX:
+        state.promised[agent] = state.superseded[agent] = state.lessons.taught[agent] = token
+        state.promised_ns[agent] = now_ns
 
 
 def conclude(state: Replica, now_ns: int) -> None:
