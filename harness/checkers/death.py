@@ -50,14 +50,11 @@ class _Countdowns(InvariantChecker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._countdowns: dict[str, list[_Countdown]] = {}
+        self._asked: set[str] = set()  # agents whose latest start was asked for what nobody takes back
 
     @abstractmethod
     def allowed_ns(self, order: Order) -> int | None:
         """How long the process may outlive the learning of the order; None: this order does not concern the invariant."""
-
-    def outlasts(self, agent: str) -> bool:
-        """Whether what an order called for goes on though it is lifted."""
-        return False
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -97,10 +94,8 @@ class _Countdowns(InvariantChecker):
 
     def _lift(self, agent: str) -> None:
         covered = self.run.sidecar(agent).covered
-        if agent in self._countdowns:
-            self._countdowns[agent] = [
-                countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered or self.outlasts(agent)
-            ]
+        if agent in self._countdowns and agent not in self._asked:
+            self._countdowns[agent] = [countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered]
 
     def _pause(self, fact: Fact) -> None:
         if fact.node.startswith("sidecar/"):
@@ -192,9 +187,9 @@ class Death(_Countdowns):
             for sink in self.run.sinks_of(agent, "F"):
                 if self._fences.get((agent, sink), NO_TOKEN) <= token:
                     self.blame(f"{agent} could not be ended, and {sink} was never fenced above its token {token}", index)
-        for order in self.run.orders.values():
-            if order.life == KILL and order.order not in self.run.covered:
-                self._judge_fences(order)
+        for killing in self.run.orders.values():
+            if killing.life == KILL and killing.order not in self.run.covered:
+                self._judge_fences(killing)
 
     def _judge_fences(self, order: Order) -> None:
         """What each replica that knows an order of KILL has to have pressed for, of what it had promised until then."""
@@ -211,8 +206,8 @@ class Death(_Countdowns):
                 for sink in self.run.sinks_of(agent, "F"):
                     fenced = self._fences.get((agent, sink), NO_TOKEN) > max(promised)
                     if not fenced and self.run.node(sink).works and sink not in self.run.custody:
-                        why = f"{replica} knew {order.severity} {order.order[:12]} of {agent}, and {sink} was never fenced above its token {max(promised)}"
-                        self.blame(why, learned.index)
+                        why = f"{replica} knew {order.severity} {order.order[:12]} of {agent}, and {sink} was never fenced above "
+                        self.blame(f"{why}its token {max(promised)}", learned.index)
 
 
 class Escalate(_Countdowns):
@@ -222,6 +217,8 @@ class Escalate(_Countdowns):
     order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it; so does one that was touched,
     from when it was healed, with everybody or with a core alone, or last started or resumed. It owes that if it had promised
     the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
+
+    That child is an order of KILL, and reaches the agent: its tenant's, whoever gave the soft order.
 
     And no replica escalates sooner than G + slack, on its own clock, since it learned the order, started, or last began or ceased to doubt that
     clock: what may still be finished is not killed.
@@ -243,7 +240,6 @@ class Escalate(_Countdowns):
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
         self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
-        self._asked: set[str] = set()  # agents whose latest start was asked to stop
 
     def allowed_ns(self, order: Order) -> int | None:
         if order.life != STOP:
@@ -276,13 +272,13 @@ class Escalate(_Countdowns):
             self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
 
-    def outlasts(self, agent: str) -> bool:
-        return agent in self._asked
-
     def _judge_child(self, index: int, fact: Fact) -> None:
         """All by the replica's own clock, so that no drift or fault of it needs an exemption."""
         node, order = self.run.node(fact.node), self.run.orders.get(fact.body["parent"])
         learned = node.known.get(fact.body["parent"])
+        child, agent = self.run.orders.get(fact.body["child"]), fact.body["agent"]
+        if child is not None and not (child.life == KILL and agent in child.agents):
+            self.blame(f"{fact.node} escalated for {agent} by {child.severity} {child.order[:12]}, which does not kill it", child.first_index, index)
         if order is None or learned is None or fact.node in self.run.custody:
             return
         self.examined += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
@@ -34,6 +35,8 @@ class OneIncarnation(InvariantChecker):
 
     And a replica that may have forgotten, and vouches again, holds what those that taught it had promised before it asked them: it would keep it.
 
+    And a sidecar opens a token only when a quorum of its home cell has said that nothing of an earlier start can act any more.
+
     And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
     passed on the replica's own clock since it last granted the predecessor a lease. Whether others waited long enough hides none of that.
 
@@ -41,9 +44,9 @@ class OneIncarnation(InvariantChecker):
     host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
     that by then, so no later round got its quorum.
 
-    An instance is an application at class F, an admission, a promise, made or taught, a grant, a predecessor that is called over, or a start. The third case
-    takes the shortest wait that any honest clock makes possible, since a replica may be ready by what it alone knows; it is skipped where a clock
-    was broken (T5).
+    An instance is an application at class F, an admission, a promise, made or taught, a grant, a predecessor that is called over, a token that is
+    opened, or a start. The third case takes the shortest wait that any honest clock makes possible, since a replica may be ready by what it alone
+    knows; it is skipped where a clock was broken (T5).
     """
 
     invariant = "S8"
@@ -62,55 +65,32 @@ class OneIncarnation(InvariantChecker):
         self._fences: dict[tuple[str, str], Token] = {}
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._durable: dict[str, dict[str, list[tuple[Token, int]]]] = {}  # replica -> agent -> its promises: (token, when they were durable)
+        self._readied: dict[tuple[str, Token], set[str]] = {}  # who said so of a start
         self._began: dict[str, int] = {}  # replica -> when it last started
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
         self._ran: set[tuple[str, Token]] = set()  # on whichever host
         self._granted: dict[str, dict[tuple[str, Token], tuple[int, int]]] = {}  # replica -> latest grants since it started: (own clock, index)
         self._superseded: dict[str, list[tuple[Token, int, int]]] = {}  # agent -> tokens that another host of its name opened: (token, when, index)
+        self._by_kind: dict[str, Callable[[int, Fact, str], None]] = {
+            "node-started": self._node_started,
+            "replica-joined": self._joined,
+            "token-promised": self._token_promised,
+            "promise-sent": self._promise_sent,
+            "start-readied": self._start_readied,
+            "token-opened": self._open,
+            "process-started": self._start,
+            "process-reaped": self._process_reaped,
+            "evidence-sent": self._evidence_sent,
+            "fence-durable": self._fence_durable,
+            "lease-requested": self._lease,
+            "lease-granted": self._lease_granted,
+            "effect-admitted": self._effect_admitted,
+            "effect-applied": self._effect_applied,
+        }
 
     def see(self, index: int, fact: Fact) -> None:
-        body = fact.body
-        if fact.kind == "node-started":
-            self._granted.pop(fact.node, None)
-            self._began[fact.node] = index
-            if not body["records"]:
-                self._durable.pop(fact.node, None)
-            return
-        if fact.kind == "replica-joined":
-            self._joined(index, fact)
-            return
-        agent = body["agent"]
-        match fact.kind:
-            case "token-opened":
-                self._open(index, fact.node, agent, token_of(body["token"]))
-            case "process-started":
-                self._start(index, fact, agent, token_of(body["token"]))
-            case "process-reaped":
-                self._stopped.add((agent, token_of(body["token"])))
-            case "evidence-sent":
-                if body["stage"] in STOPPED:
-                    self._stopped.add((agent, token_of(body["token"])))
-            case "fence-durable":
-                key = (body["sink"], agent)
-                self._fences[key] = max(token_of(body["min_token"]), self._fences.get(key, NO_TOKEN))
-            case "promise-sent":
-                self._judge_promise(index, fact.node, agent, token_of(body["token"]), "promised")
-            case "token-promised":
-                self._durable.setdefault(fact.node, {}).setdefault(agent, []).append((token_of(body["token"]), index))
-            case "lease-requested" | "lease-granted":
-                if fact.kind == "lease-granted":
-                    self._judge_promise(index, fact.node, agent, token_of(body["token"]), "granted a lease to")
-                    self._granted.setdefault(fact.node, {})[agent, token_of(body["token"])] = (fact.clock_ns, index)
-                self._lease(index, fact, agent, token_of(body["token"]))
-            case "start-readied":
-                self._readied(index, fact, agent, token_of(body["token"]))
-            case "effect-admitted":
-                self._admitted(index, agent, token_of(body["token"]))
-                self._outlived(index, fact, agent, token_of(body["token"]))
-            case "effect-applied":
-                if self.run.sinks[body["sink"]] == "F" and not body["again"] and body["sink"] not in self.run.custody:
-                    self._apply(index, body["sink"], agent, token_of(body["token"]))
+        self._by_kind[fact.kind](index, fact, fact.body.get("agent", ""))
 
     def see_twin(self, index: int, fact: Fact) -> None:
         if fact.kind == "token-opened":
@@ -120,6 +100,54 @@ class OneIncarnation(InvariantChecker):
             self._ran.add((fact.body["agent"], token_of(fact.body["token"])))
         elif fact.kind == "process-reaped":
             self._stopped.add((fact.body["agent"], token_of(fact.body["token"])))
+
+    # -- what happened
+
+    def _node_started(self, index: int, fact: Fact, _agent: str) -> None:
+        self._granted.pop(fact.node, None)
+        self._began[fact.node] = index
+        if not fact.body["records"]:
+            self._durable.pop(fact.node, None)
+
+    def _token_promised(self, index: int, fact: Fact, agent: str) -> None:
+        self._durable.setdefault(fact.node, {}).setdefault(agent, []).append((token_of(fact.body["token"]), index))
+
+    def _promise_sent(self, index: int, fact: Fact, agent: str) -> None:
+        self._judge_promise(index, fact.node, agent, token_of(fact.body["token"]), "promised")
+
+    def _start_readied(self, index: int, fact: Fact, agent: str) -> None:
+        token = token_of(fact.body["token"])
+        self._readied.setdefault((agent, token), set()).add(fact.node)
+        self._judge_readied(index, fact, agent, token)
+
+    def _process_reaped(self, _index: int, fact: Fact, agent: str) -> None:
+        self._stopped.add((agent, token_of(fact.body["token"])))
+
+    def _evidence_sent(self, _index: int, fact: Fact, agent: str) -> None:
+        if fact.body["stage"] in STOPPED:
+            self._stopped.add((agent, token_of(fact.body["token"])))
+
+    def _fence_durable(self, _index: int, fact: Fact, agent: str) -> None:
+        key = (fact.body["sink"], agent)
+        self._fences[key] = max(token_of(fact.body["min_token"]), self._fences.get(key, NO_TOKEN))
+
+    def _lease_granted(self, index: int, fact: Fact, agent: str) -> None:
+        token = token_of(fact.body["token"])
+        self._judge_promise(index, fact.node, agent, token, "granted a lease to")
+        self._granted.setdefault(fact.node, {})[agent, token] = (fact.clock_ns, index)
+        self._lease(index, fact, agent)
+
+    def _effect_admitted(self, index: int, fact: Fact, agent: str) -> None:
+        token = token_of(fact.body["token"])
+        self._admitted(index, agent, token)
+        self._outlived(index, fact, agent, token)
+
+    def _effect_applied(self, index: int, fact: Fact, agent: str) -> None:
+        sink = fact.body["sink"]
+        if self.run.sinks[sink] == "F" and not fact.body["again"] and sink not in self.run.custody:
+            self._apply(index, sink, agent, token_of(fact.body["token"]))
+
+    # -- what follows
 
     def _outlived(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         bounds = self.run.bounds
@@ -150,7 +178,9 @@ class OneIncarnation(InvariantChecker):
         if token < opened:
             self.blame(f"{agent} admitted an effect under token {token} after {opened} was opened", opened_index, index)
 
-    def _open(self, index: int, node: str, agent: str, token: Token) -> None:
+    def _open(self, index: int, fact: Fact, agent: str) -> None:
+        node, token = fact.node, token_of(fact.body["token"])
+        self.examined += 1
         opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
         if token < opened and self.run.quorums_forget:
             self.skipped += 1
@@ -158,6 +188,10 @@ class OneIncarnation(InvariantChecker):
             self.blame(f"{node} opened token {token} after {opened} had been opened", opened_index, index)
         else:
             self._opened[agent] = (token, index)
+        home = self.run.cell_of(agent)
+        ready = sum(replica in home.replicas for replica in self._readied.get((agent, token), ()))
+        if ready < home.quorum:
+            self.blame(f"{node} opened token {token} when {ready} replicas had called its predecessor over", index)
 
     def _judge_promise(self, index: int, replica: str, agent: str, token: Token, did: str) -> None:
         if replica in self.run.custody:
@@ -170,7 +204,7 @@ class OneIncarnation(InvariantChecker):
         elif did == "promised":
             self._promised[replica, agent] = (token, index)
 
-    def _joined(self, index: int, fact: Fact) -> None:
+    def _joined(self, index: int, fact: Fact, _agent: str) -> None:
         """It asked after it had started, so whatever was durable at a teacher by then was told. What a teacher lost itself it could not tell."""
         own = self._durable.get(fact.node, {})
         for teacher in fact.body["teachers"]:
@@ -187,9 +221,9 @@ class OneIncarnation(InvariantChecker):
                     why = f"{fact.node} vouches again, and does not hold what {teacher} had promised {agent} before it asked, {token}"
                     self.blame(why, promised_index, index)
 
-    def _lease(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+    def _lease(self, index: int, fact: Fact, agent: str) -> None:
         """Keep, for each token, the latest round that got its quorum."""
-        rounds = self._rounds.setdefault(agent, {})
+        token, rounds = token_of(fact.body["token"]), self._rounds.setdefault(agent, {})
         nonce = fact.body["nonce"]
         if fact.kind == "lease-requested":
             rounds.setdefault(nonce, _Round(token, fact.at_ns, index))
@@ -201,7 +235,7 @@ class OneIncarnation(InvariantChecker):
             if len(round_.granters) >= self.run.cell_of(agent).quorum and (latest is None or latest.at_ns < round_.at_ns):
                 self._leased[agent, token] = round_
 
-    def _readied(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+    def _judge_readied(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         """All on the replica's own clock, of what it granted itself: no drift, and nobody else's wait, hides it."""
         if not any(self.run.sinks.get(sink) != "F" for sink in self.run.agents[agent]["sinks"]):
             return
@@ -217,8 +251,9 @@ class OneIncarnation(InvariantChecker):
                 )
                 self.blame(why, granted_index, index)
 
-    def _start(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+    def _start(self, index: int, fact: Fact, agent: str) -> None:
         self.examined += 1
+        token = token_of(fact.body["token"])
         predecessor, predecessor_index = self._started.get(agent, (NO_TOKEN, index))
         self._started[agent] = (token, index)
         self._ran.add((agent, token))

@@ -15,6 +15,7 @@ from harness.planted import (
     federation,
     first_ten,
     gaps,
+    leftovers,
     load,
     overlooked,
     policies,
@@ -45,6 +46,7 @@ FAMILIES = (
     unseen.BUGS,
     defences.BUGS,
     strangers.BUGS,
+    leftovers.BUGS,
     controls.CONTROLS,
 )
 

@@ -1,13 +1,11 @@
-"""L1 to L6 and L10 on hand-made histories: what is due, when it is due, and when nothing can be said."""
+"""L1, L4 to L6, L9 and L10 on hand-made histories: what is due, when it is due, and when nothing can be said."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from msgspec import structs
 
-from harness.checkers.bounds import Bounds, stretch
+from harness.checkers.bounds import Bounds
 from harness.verdict import Finding, Verdict
 from tests.unit.histories import AGENT, FIRST, LEDGER, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
@@ -107,141 +105,6 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
     story = converged({**EQUAL, "replica/2": [], SIDECAR: ["o1", "local"]})
     story.facts.insert(-1, structs.replace(story.facts[-1], kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
-
-
-# -- L2
-
-
-def ordered(severity: str, grace_ns: int = 0) -> Story:
-    story = Story()
-    story.start_all()
-    story.spawn()
-    story.learn(SIDECAR, "o1", severity, grace_ns=grace_ns)
-    return story
-
-
-@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
-def test_a_killed_process_is_gone_within_kappa(late_ns: int, verdict: Verdict) -> None:
-    story = ordered("HARD")
-    reaped = story.at(BOUNDS.death_ns + late_ns).reap()
-    finding = story.judged("L2")
-    assert (finding.verdict, finding.observed_ns, finding.bound_ns) == (verdict, BOUNDS.death_ns + late_ns, BOUNDS.death_ns)
-    assert verdict is Verdict.VALID or finding.witness == (9, reaped)
-
-
-def test_a_process_that_is_never_gone_is_a_violation_once_the_time_is_over() -> None:
-    assert ordered("HARD").at(BOUNDS.death_ns + 1).end().judged("L2").verdict is Verdict.INVALID
-    cut_short = ordered("HARD").at(BOUNDS.death_ns).end().judged("L2")
-    assert (cut_short.verdict, cut_short.examined) == (Verdict.VALID, 0)
-
-
-def test_the_time_of_a_paused_sidecar_does_not_count() -> None:
-    story = ordered("HARD")
-    story.say("node-paused", SIDECAR)
-    story.at(60 * SECOND).say("node-resumed", SIDECAR)
-    story.at(60 * SECOND + BOUNDS.death_ns).reap()
-    finding = story.judged("L2")
-    assert (finding.verdict, finding.observed_ns) == (Verdict.VALID, BOUNDS.death_ns)
-
-
-def test_the_death_of_the_agents_node_is_the_end_of_its_process() -> None:
-    story = ordered("HARD").at(BOUNDS.death_ns)
-    story.crash(f"agent/{AGENT}")
-    story.at(60 * SECOND).reap()
-    assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 1)
-
-
-@pytest.mark.parametrize("excuse", ["crash", "certificate", "soft", "dead before"])
-def test_what_need_not_die_by_then(excuse: str) -> None:
-    story = ordered("SOFT" if excuse == "soft" else "HARD", grace_ns=300 * SECOND)
-    if excuse == "crash":
-        story.crash(SIDECAR)
-    elif excuse == "certificate":
-        story.certify(SIDECAR, "c1", "o1")
-    elif excuse == "dead before":
-        story = Story()
-        story.learn(SIDECAR, "o1")
-    story.at(60 * SECOND).end()
-    assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 0)
-
-
-# -- L3
-
-SOFT_DEATH_NS = stretch(GRACE_NS, PARAMETERS["drift_ppm"]) + BOUNDS.death_ns
-
-
-@pytest.mark.parametrize("word", ["killed", "reaped"])
-@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
-def test_a_soft_stop_ends_by_itself_or_by_force(word: str, late_ns: int, verdict: Verdict) -> None:
-    story = ordered("SOFT", GRACE_NS).at(SOFT_DEATH_NS + late_ns)
-    if word == "killed":
-        story.kill()
-    else:
-        story.reap()
-    assert (story.judged("L3").verdict, story.judged("L3").observed_ns) == (verdict, SOFT_DEATH_NS + late_ns)
-
-
-@pytest.mark.parametrize(("severity", "invariant"), [("HARD", "L2"), ("SOFT", "L3")])
-def test_an_order_whose_certificate_came_first_ends_nothing(severity: str, invariant: str) -> None:
-    story = Story()
-    story.start_all()
-    story.spawn()
-    story.certify(SIDECAR, "c1", "o1")
-    story.learn(SIDECAR, "o1", severity)
-    finding = story.at(600 * SECOND).end().judged(invariant)
-    assert (finding.verdict, finding.examined) == (Verdict.VALID, 0)
-
-
-def escalation(escalated_ns: int | None) -> Story:
-    story = Story()
-    story.start_all()
-    story.say("token-promised", "replica/1", agent=AGENT, token=FIRST)
-    story.at(1).learn("replica/1", "o1", "SOFT", grace_ns=GRACE_NS)
-    if escalated_ns is not None:
-        story.at(1 + escalated_ns).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
-    return story
-
-
-SLACK_NS = BOUNDS.slack_ns
-ESCALATION_NS = BOUNDS.escalation_ns(GRACE_NS)
-
-
-@pytest.mark.parametrize(("escalated_ns", "verdict"), [(ESCALATION_NS, Verdict.VALID), (ESCALATION_NS + 1, Verdict.INVALID), (None, Verdict.INVALID)])
-def test_an_untouched_replica_escalates_in_time(escalated_ns: int | None, verdict: Verdict) -> None:
-    finding = escalation(escalated_ns).at(60 * SECOND).end().judged("L3")
-    assert (finding.verdict, finding.examined) == (verdict, 1 if escalated_ns is None else 2)
-
-
-@pytest.mark.parametrize(("early_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
-@pytest.mark.parametrize("anew", ["", "node-started", "clock-trusted"])
-def test_no_replica_escalates_before_the_grace_and_the_slack_are_over_by_its_own_clock(early_ns: int, verdict: Verdict, anew: str) -> None:
-    story = escalation(None)
-    learned, since_ns = len(story.facts) - 1, 1
-    if anew:
-        since_ns = story.at(3 * SECOND).at_ns
-        story.crash("replica/1") if anew == "node-started" else None
-        fields: dict[str, Any] = {"boot": "boot-1", "instance": "b", "records": 1} if anew == "node-started" else {}
-        story.say(anew, "replica/1", **fields)
-        story.recover("replica/1", ["o1"])
-    child = story.at(since_ns + GRACE_NS + SLACK_NS - early_ns).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
-    finding = story.judged("L3")
-    assert finding.verdict is verdict, finding.why
-    assert verdict is Verdict.VALID or finding.witness == (learned, child)
-
-
-@pytest.mark.parametrize("excuse", ["stopped", "touched", "covered", "killed", "too early to say"])
-def test_no_escalation_is_owed(excuse: str) -> None:
-    story = escalation(None)
-    if excuse == "stopped":
-        story.prove("o1", "STOPPED_CLEAN")
-    elif excuse == "touched":
-        story.fault("partition", "replica/1")
-    elif excuse == "covered":
-        story.certify("replica/2", "c1", "o1")
-    elif excuse == "killed":
-        story.learn("replica/1", "o3", "HARD")
-    story.at(ESCALATION_NS if excuse == "too early to say" else 60 * SECOND).end()
-    assert (story.judged("L3").verdict, story.judged("L3").examined) == (Verdict.VALID, 0)
 
 
 # -- L4
@@ -409,23 +272,6 @@ def test_what_is_released_and_does_not_run_is_a_violation_once_it_is_due(end_ns:
 
 def test_one_uncovered_order_is_reason_enough_not_to_run() -> None:
     assert resumed(BOUNDS.restart_ns, runs=False, covered=False).judged("L6").examined == 0
-
-
-def unkillable(*, fault: bool = True, fenced: bool = True) -> Story:
-    story = ordered("HARD")
-    if fault:
-        story.fault("unkillable", f"agent/{AGENT}")
-    story.at(story.at_ns + SECOND).prove("o1", "KILL_FAILED")
-    if fenced:
-        story.fence(SECOND_START)
-    story.heal()
-    return story.at(60 * SECOND).end()
-
-
-def test_a_kill_that_failed_for_a_reason_is_said_and_its_sinks_are_fenced() -> None:
-    assert (unkillable().judged("L2").verdict, unkillable().judged("L2").examined) == (Verdict.VALID, 2)
-    assert unkillable(fault=False).judged("L2").verdict is Verdict.INVALID, "no excuse without a reason"
-    assert unkillable(fenced=False).judged("L2").verdict is Verdict.INVALID, "who lives on is shut out"
 
 
 def doubtful(sink: str = LEDGER, *, gate: str = "OPEN", known: str = "", until_ns: int = 90 * SECOND) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.verdict import Verdict
@@ -47,6 +49,55 @@ def test_or_when_it_is_proven_or_every_sink_fences_it_or_the_replica_granted_not
     readied(another, "replica/2")
     for story in (reaped, fenced, another, restarted):
         assert story.judged("S8").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("ready", "verdict"), [
+    (("replica/1", "replica/3"), Verdict.VALID), (("replica/1",), Verdict.INVALID), (("replica/1", "replica/1"), Verdict.INVALID),
+    (("replica/1", "replica/4"), Verdict.INVALID),
+])  # fmt: skip
+def test_a_token_is_opened_when_a_quorum_of_its_cell_calls_the_predecessor_over(ready: tuple[str, ...], verdict: Verdict) -> None:
+    story = Story(homes=("acme/2",), agents=(AGENT, "acme/2"))
+    for replica in ready:
+        readied(story, replica)
+    opened = story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (opened,)
+
+
+@pytest.mark.parametrize(("taught", "before", "verdict"), [
+    (SECOND_START, True, Verdict.VALID), (FIRST, True, Verdict.INVALID), (None, True, Verdict.INVALID), (None, False, Verdict.VALID),
+])  # fmt: skip
+def test_who_lost_its_disk_holds_what_its_teachers_had_promised_before_it_asked(taught: list[Any] | None, before: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.say("token-promised", "replica/1", agent=AGENT, token=SECOND_START)
+    story.fault("disk-lost", "replica/1")
+    story.crash("replica/1", power=True)
+    promised = 0
+    for when in (True, False):
+        if when is before:
+            promised = story.say("token-promised", "replica/2", agent=AGENT, token=SECOND_START)
+        if when:
+            story.start("replica/1", boot="boot-2", instance="b")
+    if taught is not None:
+        story.say("token-promised", "replica/1", agent=AGENT, token=taught)
+    joined = story.say("replica-joined", "replica/1", teachers=["replica/2", "replica/3"])
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (promised, joined)
+
+
+def test_a_teacher_that_lost_its_own_disk_could_not_tell() -> None:
+    story = Story()
+    story.start_all()
+    story.say("token-promised", "replica/2", agent=AGENT, token=FIRST)
+    for replica in ("replica/1", "replica/2"):
+        story.fault("disk-lost", replica, fault=replica)
+        story.crash(replica, power=True)
+        story.start(replica, boot="boot-2", instance="b")
+    story.say("replica-joined", "replica/1", teachers=["replica/2", "replica/3"])
+    assert story.judged("S8").verdict is Verdict.VALID
 
 
 # -- S9

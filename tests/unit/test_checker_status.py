@@ -91,6 +91,24 @@ def test_fenced_means_every_fenced_sink() -> None:
     assert wholly.judged("S20").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize(("known_first", "fence", "verdict"), [
+    (False, SECOND_START, Verdict.INVALID), (False, [1, 3, ""], Verdict.VALID), (True, SECOND_START, Verdict.VALID),
+])  # fmt: skip
+def test_fenced_shuts_out_the_start_that_ran_when_the_order_came(known_first: bool, fence: list[Any], verdict: Verdict) -> None:
+    story = Story()
+    story.fence(SECOND_START)
+    if known_first:
+        story.learn("replica/1", "o1")
+    started = story.spawn(SECOND_START)
+    if not known_first:
+        story.learn("replica/1", "o1")
+    story.fence(fence)
+    shown = told(story, "FENCED", fence)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (started, shown)
+
+
 # -- S20: declarations
 
 
@@ -106,6 +124,17 @@ def test_a_declaration_waits_out_every_lease_and_challenge(waited_ns: int, verdi
     finding = story.judged("S20")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (2, 4, declared)
+
+
+@pytest.mark.parametrize(("replica", "verdict"), [("replica/1", Verdict.INVALID), ("replica/2", Verdict.VALID)])
+def test_a_declaration_speaks_of_what_its_replica_promised(replica: str, verdict: Verdict) -> None:
+    story = Story()
+    promised = story.say("token-promised", replica, agent=AGENT, token=SECOND_START)
+    story.effective("o1")
+    declared = declare(story.at(WAIT_NS))
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (promised, declared)
 
 
 def test_a_restarted_replica_waits_anew_and_a_paused_one_does_not() -> None:
@@ -184,6 +213,8 @@ def test_applied_tokens_never_decrease_at_a_fenced_sink() -> None:
 
 def test_nothing_is_admitted_under_a_token_after_a_higher_one_was_opened() -> None:
     story = Story()
+    for replica in ("replica/1", "replica/2"):
+        story.say("start-readied", replica, agent=AGENT, token=SECOND_START)
     opened = story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST)
     admission = story.admit(token=FIRST)
     assert story.judged("S8").witness == (opened, admission)

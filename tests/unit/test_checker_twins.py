@@ -11,6 +11,7 @@ from tests.unit.histories import AGENT, FIRST, HARD_NS, PARAMETERS, SECOND, SECO
 
 TWIN = SIDECAR + "~2"
 CLONED_NS = 10 * SECOND
+RESIDUE_NS = 8 * SECOND  # W with the lease of 5 s and the drift of 20 %
 
 
 def doubled() -> Story:
@@ -58,6 +59,8 @@ def superseded(late_ns: int) -> Story:
     """The copy opens a greater token; the original goes on, under what lease it has left."""
     story = doubled()
     story.lease("n2")
+    for replica in ("replica/1", "replica/2"):
+        story.say("start-readied", replica, clock_ns=story.at_ns + RESIDUE_NS, agent=AGENT, token=SECOND_START)
     as_twin(story, story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST))
     story.at(CLONED_NS + HARD_NS + late_ns)
     story.admit()

@@ -92,6 +92,19 @@ def test_fenced_is_said_when_every_fence_holds() -> None:
     assert link[ONE].kinds().count("FENCE_ACKED") == 2
 
 
+def test_a_sink_that_stands_at_a_starts_own_fence_is_fenced_above_it_before_the_agent_counts_as_fenced() -> None:
+    """A replica that missed a start would call it shut out by the very fence that lets it in (S20)."""
+    link = control_plane()
+    promise(link, FIRST, nodes=REPLICAS)
+    link.tell(ONE, request(HARD, scope=pair.THIS_AGENT), "operator")
+    link.tell(ONE, FenceAck(LEDGER, AGENT, Token(1, 3, "missed")), LEDGER)
+    assert told(link) == []
+    link.run(2 * SECOND)
+    assert link[ONE].sent(Fence)[-1].min_token == Token(1, 4, "")
+    link.tell(ONE, FenceAck(LEDGER, AGENT, Token(1, 4, "")), LEDGER)
+    assert told(link) == [(AGENT, "FENCED")]
+
+
 def test_fences_are_pressed_until_they_hold_or_the_order_is_lifted() -> None:
     link = alone()
     hard = pair.order(HARD, scope=pair.THIS_AGENT)

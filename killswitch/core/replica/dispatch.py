@@ -122,12 +122,18 @@ def tell_intent(state: Replica, nonce: str, sender: str, now_ns: int, *, counts:
 
 def fence(state: Replica, agent: str, order: str) -> None:
     """Shut an agent's tokens out of every class F sink of its tenant, above the greatest that this replica has heard of."""
+    for sink in press(state, agent, order):
+        send(state, sink, Fence(agent, state.fences[(sink, agent)][0], order))
+
+
+def press(state: Replica, agent: str, order: str) -> list[str]:
+    """The sinks that are to be fenced: from the next round of gossip on each is told until it has answered."""
     token = Token(1, greatest_token(state, agent).counter + 1, "")
-    for sink, kind in sorted(state.config.sinks.items()):
-        if kind == SinkClass.FENCED and sink.split("/")[1] == agent.partition("/")[0]:
-            state.fences[(sink, agent)] = (token, order)
-            state.tries.pop((sink, agent), None)
-            send(state, sink, Fence(agent, token, order))
+    sinks = [sink for sink, kind in sorted(state.config.sinks.items()) if kind == SinkClass.FENCED and sink.split("/")[1] == agent.partition("/")[0]]
+    for sink in sinks:
+        state.fences[(sink, agent)] = (token, order)
+        state.tries.pop((sink, agent), None)
+    return sinks
 
 
 def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
@@ -137,7 +143,7 @@ def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> boo
         return False
     if is_of_a_start(ack.min_token):
         state.heard_token[ack.agent] = max(ack.min_token, state.heard_token.get(ack.agent, NO_TOKEN))
-        fence(state, ack.agent, wanted[1])
+        press(state, ack.agent, wanted[1])  # not at once: a sink that always answers so is told no more often for that
         return False
     del state.fences[(ack.sink, ack.agent)]
     state.tries.pop((ack.sink, ack.agent), None)

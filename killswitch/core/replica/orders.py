@@ -328,12 +328,7 @@ def escalate(state: Replica, parent: KnownOrder, now_ns: int) -> None:
     for agent in concerned(state, parent):
         if is_stopped(state, agent, parent.id) or greatest_token(state, agent) == NO_TOKEN:
             continue
-        body = OrderBody(
-            tenant=state.fleet[agent].tenant, scope=Scope("agent", agent), gate=Gate.CLOSED, life=Life.KILL, grace_ns=0, issuer=parent.body.issuer,
-            nonce=f"{parent.id}/escalation/{agent}", reason=f"not stopped within its grace: {parent.body.reason}", parent=parent.id,
-            keyset=parent.body.keyset, decision=parent.body.decision,
-        )  # fmt: skip
-        order = trust.sign_order(state.trust, state.node, body)
+        order = trust.sign_order(state.trust, state.node, child_of(state, parent, agent))
         child = learn_order(state, order, state.node, now_ns)
         if child:
             record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
@@ -342,3 +337,12 @@ def escalate(state: Replica, parent: KnownOrder, now_ns: int) -> None:
                 remember_asker(state, child, *state.asked[parent.id])
             dispatch.spread(state, (order,))
             after_accept(state, child, now_ns)
+
+
+def child_of(state: Replica, parent: KnownOrder, agent: str) -> OrderBody:
+    """The hard order that a soft one becomes for one agent: its own tenant's, whoever gave the parent."""
+    return OrderBody(
+        tenant=state.fleet[agent].tenant, scope=Scope("agent", agent), gate=Gate.CLOSED, life=Life.KILL, grace_ns=0, issuer=parent.body.issuer,
+        nonce=f"{parent.id}/escalation/{agent}", reason=f"not stopped within its grace: {parent.body.reason}", parent=parent.id,
+        keyset=parent.body.keyset, decision=parent.body.decision,
+    )  # fmt: skip

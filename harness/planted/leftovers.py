@@ -1,0 +1,106 @@
+"""Planted bugs of what is left to be done when a part of it was lifted, forgotten or missed: fences after one of two kills, stops after their order,
+promises after a loss, starts that a replica never heard of."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from harness.planted.bug import PlantedBug
+from killswitch.core.intent import KnownOrder
+from killswitch.core.messages import NO_TOKEN, Gossip, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.policy import Ruling
+from killswitch.core.replica import grants, orders
+from killswitch.core.replica import step as replica_step
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import starts
+from killswitch.core.sidecar import state as sidecar
+from killswitch.core.sidecar import step as sidecar_step
+from killswitch.core.sidecar.state import Sidecar
+
+_child_of = orders.child_of
+_drive_process = sidecar_step.drive_process
+_on_gossip = replica_step.on_gossip
+_on_start_reply = starts.on_start_reply
+_predecessor_over = grants.predecessor_over
+
+
+def high_enough(fence: Token) -> bool:
+    """The sink refuses all that is below, and that is what was asked for."""
+    return False
+
+
+def lifted_is_lifted(state: Replica) -> None:
+    """A fence comes with an order, and goes with it."""
+    for (sink, agent), (_, order) in list(state.fences.items()):
+        if order in state.intent.lifted:
+            del state.fences[(sink, agent)]
+            state.tries.pop((sink, agent), None)
+
+
+def stopped_before(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """Its sidecar proved that it had stopped."""
+    return request.agent in state.stopped or _predecessor_over(state, request, now_ns)
+
+
+def its_own_promises_are_enough(state: Replica, agent: str, token: Token, now_ns: int) -> None:
+    """What a peer has promised is the peer's to keep."""
+
+
+def never_mind(state: Sidecar, now_ns: int) -> None:
+    """Nobody wants it stopped any more."""
+    if state.stopping and not state.killing and not state.outdated and sidecar.ordered(state).life is Life.ALIVE:
+        state.stopping = state.stop_drain = False
+        state.stop_by_ns = None
+    _drive_process(state, now_ns)
+
+
+def heard_since_the_restart(state: Replica, agent: str) -> Token:
+    """Whoever runs asks for leases, and says under which token."""
+    return state.heard_token.get(agent, NO_TOKEN)
+
+
+def stable_decides_resumes(stable: Ruling, candidate: Ruling) -> Ruling:
+    """A canary is there to be tried on kills."""
+    return stable
+
+
+def a_wait_is_a_wait(state: Replica, message: Gossip, sender: str, now_ns: int) -> None:
+    """Whoever holds the order and has waited has waited."""
+    _on_gossip(state, message, sender, now_ns)
+    for order in message.waited if sender in state.others else ():
+        orders.note_waited(state, order, sender, now_ns)
+
+
+def the_parents_word(state: Replica, parent: KnownOrder, agent: str) -> OrderBody:
+    """A child is given by whoever gave its parent."""
+    return structs.replace(_child_of(state, parent, agent), tenant=parent.body.tenant)
+
+
+def promised_is_ready(state: Sidecar, reply: StartReply, now_ns: int) -> None:
+    """A quorum has promised the token, so nobody else can have a lease."""
+    _on_start_reply(state, structs.replace(reply, ready=reply.granted), now_ns)
+
+
+BUGS = (
+    PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
+               ("fenced-by-who-missed-a-start",), "easy"),
+    PlantedBug("B182", "a fence that is pressed goes with the first of two kills that is lifted", {"replica.step:forget_lifted": lifted_is_lifted},
+               ("L2",), ("one-of-two-kills-lifted",), "easy"),
+    PlantedBug("B183", "an agent that was once proven stopped may start whenever it wants", {"replica.grants:predecessor_over": stopped_before},
+               ("S8",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B184", "a replica that lost its disk learns what is in force, and no promises",
+               {"replica.joining:promise_too": its_own_promises_are_enough}, ("S8",), ("replica-lost-its-disk",), "easy"),
+    PlantedBug("B185", "who was asked to stop goes on when the order is lifted", {"sidecar.step:drive_process": never_mind}, ("L3",),
+               ("lifted-while-it-stops",), "easy"),
+    PlantedBug("B186", "a replica that restarted speaks of the starts that it has heard of since, not of those that it promised",
+               {"replica.orders:greatest_token": heard_since_the_restart, "replica.dispatch:greatest_token": heard_since_the_restart}, ("S20", "L3"),
+               ("wait-restarted-with-its-replica", "half-a-cell-escalates"), "easy"),
+    PlantedBug("B187", "a canary has no say in a resume", {"rollout:meet": stable_decides_resumes}, ("S21",),
+               ("resume-approved-under-a-later-policy",), "easy"),
+    PlantedBug("B188", "waits are counted across cells", {"replica.step:on_gossip": a_wait_is_a_wait}, ("S20",),
+               ("two-cells-split-and-heal",), "easy"),
+    PlantedBug("B189", "the child of a soft order for everybody is nobody's", {"replica.orders:child_of": the_parents_word}, ("L3",),
+               ("global-stop-with-a-host-gone",), "easy"),
+    PlantedBug("B190", "a sidecar takes a promise for the word that its predecessor is over", {"sidecar.starts:on_start_reply": promised_is_ready},
+               ("S8",), ("cloned-from-a-snapshot",), "easy"),
+)  # fmt: skip
