@@ -213,10 +213,11 @@ class Death(_Countdowns):
 class Escalate(_Countdowns):
     """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
     learned the order; with gate CLOSED the stop timeout stands for G if it is longer. A certificate spares it that only before it was asked to stop:
-    who was asked to stop, stops. And a replica that no fault touched issues the child
-    order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s of learning it; so does one that was touched,
-    from when it was healed, with everybody or with a core alone, or last started or resumed. It owes that if it had promised
-    the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
+    who was asked to stop, stops.
+
+    And a replica that no fault touched issues the child order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s
+    of learning it; so does one that was touched, from when it was healed, with everybody or with a core alone, or last started or resumed. It owes
+    that if it had promised the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
     That child is an order of KILL, and reaches the agent: its tenant's, whoever gave the soft order.
 

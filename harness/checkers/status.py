@@ -61,7 +61,8 @@ class HonestStatus(InvariantChecker):
       stretch, since it learned the order, started, and last began or ceased to doubt that clock;
 
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
-      that a certificate covers.
+      that a certificate covers; and no replica drafts that may have forgotten, from when it started on a log that was cut, or a disk that was lost,
+      until it has joined.
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
@@ -72,7 +73,8 @@ class HonestStatus(InvariantChecker):
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
-                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised"})  # fmt: skip
+                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised", "log-cut",
+                       "replica-joined", "fault-on"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -83,6 +85,8 @@ class HonestStatus(InvariantChecker):
         self._starts: dict[str, list[tuple[int, Token]]] = {}  # agent -> (index, token) of each start
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}  # replica, agent -> the greatest token that it promised durably
         self._resumes: dict[str, _Resume] = {}
+        self._lost: set[str] = set()  # replicas that will find no disk when they next start
+        self._forgetful: dict[str, int] = {}  # replica -> the fact from which on it may have forgotten
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
             "order-status": self._order_status,
@@ -95,12 +99,15 @@ class HonestStatus(InvariantChecker):
             "resume-requested": self._resume_requested,
             "draft-sent": self._draft_sent,
             "vouched": self._vouched,
-            "node-started": self._clock_begins,
+            "node-started": self._node_started,
             "clock-trusted": self._clock_begins,
             "clock-suspected": self._clock_ends,
             "evidence-taken": self._evidence_taken,
             "process-started": self._process_started,
             "token-promised": self._token_promised,
+            "fault-on": self._fault_on,
+            "log-cut": self._forgets,
+            "replica-joined": self._joined,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -239,6 +246,24 @@ class HonestStatus(InvariantChecker):
             ):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
 
+    def _fault_on(self, _index: int, fact: Fact) -> None:
+        if fact.body["what"] == "disk-lost":
+            self._lost.update(fact.body["target"])
+
+    def _forgets(self, index: int, fact: Fact) -> None:
+        """Whoever has no peers has nobody to learn from."""
+        if is_replica(fact.node) and len(self.run.cell_with(fact.node).replicas) > 1:
+            self._forgetful.setdefault(fact.node, index)
+
+    def _joined(self, _index: int, fact: Fact) -> None:
+        self._forgetful.pop(fact.node, None)
+
+    def _node_started(self, index: int, fact: Fact) -> None:
+        if fact.node in self._lost:
+            self._lost.discard(fact.node)
+            self._forgets(index, fact)
+        self._clock_begins(index, fact)
+
     def _clock_begins(self, index: int, fact: Fact) -> None:
         if is_replica(fact.node):
             stretches = self._stretches.setdefault(fact.node, [])
@@ -278,6 +303,8 @@ class HonestStatus(InvariantChecker):
         if resume is None:
             return
         self.examined += 1
+        if fact.node in self._forgetful:
+            self.blame(f"{fact.node} drafted a resume before it had been taught what it may have forgotten", self._forgetful[fact.node], index)
         shown = set(fact.body["covers"])
         for order in self.run.orders.values():
             due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)

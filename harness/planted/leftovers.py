@@ -1,17 +1,17 @@
 """Planted bugs of what is left to be done when a part of it was lifted, forgotten or missed: fences after one of two kills, stops after their order,
-promises after a loss, starts that a replica never heard of."""
+promises and drafts after a loss, starts that a replica never heard of."""
 
 from __future__ import annotations
 
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
+from killswitch.core import federation
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Gossip, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.messages import NO_TOKEN, Life, OrderBody, StartReply, StartRequest, Token
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import grants, orders
-from killswitch.core.replica import step as replica_step
-from killswitch.core.replica.state import Replica
+from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar import step as sidecar_step
@@ -19,7 +19,6 @@ from killswitch.core.sidecar.state import Sidecar
 
 _child_of = orders.child_of
 _drive_process = sidecar_step.drive_process
-_on_gossip = replica_step.on_gossip
 _on_start_reply = starts.on_start_reply
 _predecessor_over = grants.predecessor_over
 
@@ -64,11 +63,10 @@ def stable_decides_resumes(stable: Ruling, candidate: Ruling) -> Ruling:
     return stable
 
 
-def a_wait_is_a_wait(state: Replica, message: Gossip, sender: str, now_ns: int) -> None:
-    """Whoever holds the order and has waited has waited."""
-    _on_gossip(state, message, sender, now_ns)
-    for order in message.waited if sender in state.others else ():
-        orders.note_waited(state, order, sender, now_ns)
+def heard_is_heard(state: Replica, draft: Draft) -> bool:
+    """Enough others have told what they know."""
+    cells = federation.concerned(state.config, draft.request.scope)
+    return all(sum(replica in draft.heard for replica in cell.replicas) > len(cell.replicas) - cell.kill_quorum for cell in cells)
 
 
 def the_parents_word(state: Replica, parent: KnownOrder, agent: str) -> OrderBody:
@@ -97,8 +95,8 @@ BUGS = (
                ("wait-restarted-with-its-replica", "half-a-cell-escalates"), "easy"),
     PlantedBug("B187", "a canary has no say in a resume", {"rollout:meet": stable_decides_resumes}, ("S21",),
                ("resume-approved-under-a-later-policy",), "easy"),
-    PlantedBug("B188", "waits are counted across cells", {"replica.step:on_gossip": a_wait_is_a_wait}, ("S20",),
-               ("two-cells-split-and-heal",), "easy"),
+    PlantedBug("B188", "a replica that may have forgotten drafts resumes", {"replica.resumes:heard_enough": heard_is_heard}, ("S20",),
+               ("resume-asked-of-who-forgot",), "easy"),
     PlantedBug("B189", "the child of a soft order for everybody is nobody's", {"replica.orders:child_of": the_parents_word}, ("L3",),
                ("global-stop-with-a-host-gone",), "easy"),
     PlantedBug("B190", "a sidecar takes a promise for the word that its predecessor is over", {"sidecar.starts:on_start_reply": promised_is_ready},

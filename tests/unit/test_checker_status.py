@@ -326,6 +326,25 @@ def test_a_draft_owes_nothing_that_a_certificate_covers() -> None:
     assert story.judged("S20").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("how", ["disk-lost", "log-cut"])
+def test_who_may_have_forgotten_drafts_nothing_before_it_has_joined(how: str, joined: bool) -> None:
+    story = Story()
+    story.start_all()
+    asked(story)
+    if how == "disk-lost":
+        story.fault(how, "replica/3")
+    story.crash("replica/3", power=True)
+    forgot = story.start("replica/3", boot="boot-2", instance="b")
+    if how == "log-cut":
+        forgot = story.say("log-cut", "replica/3", records=3, why="wrong hash")
+    if joined:
+        story.say("replica-joined", "replica/3", teachers=["replica/1", "replica/2"])
+    draft = drafted(story)
+    finding = story.judged("S20")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if joined else (Verdict.INVALID, (forgot, draft)))
+
+
 @pytest.mark.parametrize("breach", ["promise-sent", "grant"])
 def test_a_replica_keeps_its_promises_through_every_crash(breach: str) -> None:
     story = Story()
