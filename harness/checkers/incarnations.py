@@ -38,7 +38,8 @@ class OneIncarnation(InvariantChecker):
     And a sidecar opens a token only when a quorum of its home cell has said that nothing of an earlier start can act any more.
 
     And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
-    passed on the replica's own clock since it last granted the predecessor a lease. Whether others waited long enough hides none of that.
+    passed on the replica's own clock since it last granted the predecessor a lease, and last began or ceased to doubt that clock. Whether others
+    waited long enough hides none of that.
 
     Of two hosts of one name, each is held to that by itself, but that a start is judged only after a start of its own: what the other has running no
     host can know. Instead, nothing is admitted under a token later than L/(1-rho) after the other host opened a greater one: q replicas had promised
@@ -244,7 +245,8 @@ class OneIncarnation(InvariantChecker):
             if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped:
                 continue
             self.examined += 1
-            waited_ns = fact.clock_ns - granted_ns
+            measures_from, since_ns = self.run.node(fact.node).measures_from
+            waited_ns = fact.clock_ns - (granted_ns if granted_index > measures_from else max(granted_ns, since_ns))
             if waited_ns < wait_ns:
                 why = (
                     f"{fact.node} called {agent} over {waited_ns} ns after it had granted token {earlier} a lease; by its clock T4 needs {wait_ns} ns"

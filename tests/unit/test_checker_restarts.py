@@ -38,6 +38,16 @@ def test_a_predecessor_is_over_when_its_leases_are_by_the_replicas_own_clock(wai
     assert verdict is Verdict.VALID or finding.witness == (granted, said)
 
 
+@pytest.mark.parametrize(("waited_ns", "verdict"), [(RESIDUE_NS, Verdict.VALID), (RESIDUE_NS - 1, Verdict.INVALID)])
+def test_what_was_measured_before_a_doubt_of_that_clock_was_measured_on_none(waited_ns: int, verdict: Verdict) -> None:
+    story = running(Story())
+    story.grant("replica/1", clock_ns=700)
+    story.say("clock-suspected", "replica/1", clock_ns=SECOND, peers=["replica/2", "replica/3"])
+    story.say("clock-trusted", "replica/1", clock_ns=6 * SECOND)
+    readied(story, clock_ns=6 * SECOND + waited_ns)
+    assert story.judged("S8").verdict is verdict
+
+
 def test_or_when_it_is_proven_or_every_sink_fences_it_or_the_replica_granted_nothing_since_it_started() -> None:
     reaped, fenced, another, restarted = Story(), Story(sinks={LEDGER: "F"}), Story(), Story()
     for story in (reaped, fenced, another, restarted):
