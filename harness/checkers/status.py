@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
@@ -61,12 +62,14 @@ class HonestStatus(InvariantChecker):
       stretch, since it learned the order, started, and last began or ceased to doubt that clock;
 
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
-      that a certificate covers; and no replica drafts that may have forgotten, from when it started on a log that was cut, or a disk that was lost,
-      until it has joined.
+      that a certificate covers; and every one, effective or not, that the drafter itself knows and has no certificate against. No replica lets
+      a certificate in whose approvers were not shown an order of its scope that this replica knows. And no replica drafts that may have forgotten,
+      from when it started on a log that was cut, or a disk that was lost, until it has joined.
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
-    An instance is a status, evidence, declaration, wait or draft. T4 is skipped where a clock that it leans on was broken (T5).
+    An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in. T4 is skipped where a clock that it leans
+    on was broken (T5).
     """
 
     invariant = "S20"
@@ -74,7 +77,7 @@ class HonestStatus(InvariantChecker):
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised", "log-cut",
-                       "replica-joined", "fault-on"})  # fmt: skip
+                       "replica-joined", "fault-on", "decision", "certificate-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -87,6 +90,7 @@ class HonestStatus(InvariantChecker):
         self._resumes: dict[str, _Resume] = {}
         self._lost: set[str] = set()  # replicas that will find no disk when they next start
         self._forgetful: dict[str, int] = {}  # replica -> the fact from which on it may have forgotten
+        self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
             "order-status": self._order_status,
@@ -108,6 +112,8 @@ class HonestStatus(InvariantChecker):
             "fault-on": self._fault_on,
             "log-cut": self._forgets,
             "replica-joined": self._joined,
+            "decision": self._decided,
+            "certificate-learned": self._let_in,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -311,6 +317,31 @@ class HonestStatus(InvariantChecker):
             if due and not self.run.quorums_forget and order.order not in shown and order.order not in self.run.covered:
                 why = f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, effective before it was asked for"
                 self.blame(why, *order.proof(), index)
+        for order, learned in self._unshown(fact.node, resume.tenant, resume.scope, shown):
+            self.blame(f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, which it knew", learned.index, index)
+
+    def _unshown(self, replica: str, tenant: str, scope: tuple[str, str], shown: Collection[str]) -> Iterator[tuple[Order, Learned]]:
+        """What a replica knows, uncovered, within the scope of a resume, and that is not among what approvers are shown."""
+        node = self.run.node(replica)
+        for identity, learned in node.known.items():
+            order = self.run.orders[identity]
+            if identity not in shown and identity not in node.covered and order.within(tenant, scope):
+                yield order, learned
+
+    def _decided(self, _index: int, fact: Fact) -> None:
+        if fact.body["action"] == "resume":
+            self._handed_in[fact.node] = fact.body["order"]
+
+    def _let_in(self, index: int, fact: Fact) -> None:
+        """Only by whom it was handed to: the others have to take in what one of them has let in."""
+        certificate = fact.body["certificate"]
+        if self._handed_in.pop(fact.node, "") != certificate:
+            return
+        self.examined += 1
+        kind, value = fact.body["scope"]
+        for order, learned in self._unshown(fact.node, fact.body["tenant"], (kind, value), fact.body["covers"]):
+            why = f"{fact.node} let certificate {certificate[:12]} in, whose approvers were not shown {order.severity} {order.order[:12]}"
+            self.blame(f"{why}, which it knew", learned.index, index)
 
     def _clocks_broken(self, agent: str) -> bool:
         return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.cell_of(agent).replicas))

@@ -19,6 +19,7 @@ from harness.planted import (
     load,
     overlooked,
     policies,
+    resumes,
     strangers,
     transparency,
     trust,
@@ -47,6 +48,7 @@ FAMILIES = (
     defences.BUGS,
     strangers.BUGS,
     leftovers.BUGS,
+    resumes.BUGS,
     controls.CONTROLS,
 )
 

@@ -345,6 +345,38 @@ def test_who_may_have_forgotten_drafts_nothing_before_it_has_joined(how: str, jo
     assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if joined else (Verdict.INVALID, (forgot, draft)))
 
 
+@pytest.mark.parametrize(("shown", "verdict"), [(("o1",), Verdict.VALID), ((), Verdict.INVALID)])
+def test_a_draft_shows_what_its_drafter_knows_though_it_is_not_effective(shown: tuple[str, ...], verdict: Verdict) -> None:
+    story = Story()
+    asked(story)
+    story.learn("replica/2", "elsewhere")
+    learned = story.learn("replica/3", "o1")
+    draft = drafted(story, *shown)
+    finding = story.judged("S20")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (learned, draft))
+
+
+@pytest.mark.parametrize(("shown", "verdict"), [(("o1", "o2"), Verdict.VALID), (("o1",), Verdict.INVALID)])
+def test_nobody_lets_a_certificate_in_whose_approvers_were_not_shown_an_order_that_he_knows(shown: tuple[str, ...], verdict: Verdict) -> None:
+    story = Story()
+    story.learn("replica/1", "o1")
+    story.learn("replica/1", "o2", scope=("agent", "acme/1"))
+    story.learn("replica/1", "everybody's", scope=("global", ""))
+    story.decide("replica/1", action="resume", order="c1")
+    story.certify("replica/1", "c1", *shown)
+    assert story.judged("S20").verdict is verdict
+
+
+def test_a_replica_takes_in_what_a_peer_has_let_in_whatever_it_knows_itself() -> None:
+    story = Story()
+    story.learn("replica/1", "o1")
+    story.learn("replica/2", "o2")
+    story.decide("replica/1", action="resume", order="c1")
+    story.certify("replica/1", "c1", "o1")
+    story.certify("replica/2", "c1", "o1")
+    assert (story.judged("S20").verdict, story.judged("S20").examined) == (Verdict.VALID, 1)
+
+
 @pytest.mark.parametrize("breach", ["promise-sent", "grant"])
 def test_a_replica_keeps_its_promises_through_every_crash(breach: str) -> None:
     story = Story()
