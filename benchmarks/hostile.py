@@ -14,23 +14,10 @@ from time import perf_counter
 import msgspec
 
 from killswitch.core import codec, intent, keys, trust
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate
 from killswitch.core.keys import KeyedHash, default_keyset
-from killswitch.core.messages import (
-    Approval,
-    Gossip,
-    IntentReply,
-    LeaseReply,
-    Message,
-    Order,
-    OrderBody,
-    OrderPush,
-    ResumeBody,
-    ResumeCertificate,
-    Scope,
-    StartReply,
-    Token,
-    UnknownProhibition,
-)  # fmt: skip
+from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderBody, OrderPush, StartReply, Token, UnknownProhibition
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 
 SENDER, RECEIVER, TENANT = "replica/1", "sidecar/acme/1", "acme"

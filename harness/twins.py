@@ -25,10 +25,11 @@ from harness.quiet import with_and_without
 from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 from killswitch.core import audit
+from killswitch.core.certificates import Approval, ResumeCertificate
 from killswitch.core.events import Append, Boot, Durable, Input, Observe, Receive
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Implementation, NodeConfig
-from killswitch.core.messages import Approval, Gossip, Order, OrderPush, ResumeCertificate
+from killswitch.core.messages import Gossip, Order, OrderPush
 from scenarios.deploy import configurations, host_of
 from scenarios.dice import Stream
 from scenarios.faults import CENTURY

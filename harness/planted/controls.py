@@ -9,10 +9,11 @@ from __future__ import annotations
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent, leases, publication
 from killswitch.core.agent import Agent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import KnownCertificate
 from killswitch.core.leases import Round
 from killswitch.core.machine import Parameters
-from killswitch.core.messages import Order, ResumeCertificate
+from killswitch.core.messages import Order
 from killswitch.core.replica.state import Replica
 from killswitch.core.traffic import BACKOFF_CAP_NS
 

@@ -8,13 +8,15 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
 from killswitch.core import intent, journal, trust
 from killswitch.core.agent import Agent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import AcknowledgeTask, DiskFailed, Durable, Exit, ProcessExited
 from killswitch.core.intent import Identity, KnownCertificate, Severity
-from killswitch.core.messages import Apply, Evidence, Order, OrderStatus, ResumeCertificate, Scope, StopAck
+from killswitch.core.messages import Apply, Evidence, Order, OrderStatus, StopAck
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import orders as replica_orders
 from killswitch.core.replica.state import Replica
+from killswitch.core.scopes import Scope
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar

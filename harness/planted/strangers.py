@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import codec, intent, keys, keysets, trust
+from killswitch.core.certificates import ResumeBody, ResumeCertificate
 from killswitch.core.intent import Identity, KnownCertificate
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Evidence, Fence, Life, Message, ResumeBody, ResumeCertificate, Scope
+from killswitch.core.messages import Evidence, Fence, Life, Message
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
+from killswitch.core.scopes import Scope
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.sink import Sink
 from killswitch.core.trust import Trust

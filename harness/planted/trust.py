@@ -9,7 +9,8 @@ from killswitch.core import attempts, codec, intent, keys
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Order, OrderBody, Scope, UnknownProhibition
+from killswitch.core.messages import Order, OrderBody, UnknownProhibition
+from killswitch.core.scopes import Scope
 from killswitch.core.sidecar import floors
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.trust import Trust

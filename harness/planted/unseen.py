@@ -7,28 +7,18 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import intent, keysets, leases, sink
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.drift import PPM, ROUNDING, Sight
 from killswitch.core.events import Send
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity, View
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import (
-    NO_TOKEN,
-    Challenge,
-    FenceAck,
-    LeaseRequest,
-    Order,
-    OrderBody,
-    Query,
-    ResumeCertificate,
-    Scope,
-    Token,
-    UnknownProhibition,
-)  # fmt: skip
+from killswitch.core.messages import NO_TOKEN, Challenge, FenceAck, LeaseRequest, Order, OrderBody, Query, Token, UnknownProhibition
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Replica, greatest_token
+from killswitch.core.scopes import Scope
 from killswitch.core.sidecar import floors, permits, starts
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Floor, Sidecar

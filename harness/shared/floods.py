@@ -6,7 +6,8 @@ Owns these messages, and knowing them again among all that a node has heard. Mus
 from __future__ import annotations
 
 from killswitch.core.heads import Cosigned
-from killswitch.core.messages import NO_TOKEN, Evidence, Gate, LeaseRequest, Life, Message, OrderRequest, Scope
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, LeaseRequest, Life, Message, OrderRequest
+from killswitch.core.scopes import Scope
 
 KINDS = ("requests", "telemetry", "orders")
 MARK = "flood"

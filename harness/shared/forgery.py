@@ -11,24 +11,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from killswitch.core import codec, keys, keysets
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Signer
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import (
-    Apply,
-    Approval,
-    EffectClass,
-    Evidence,
-    IntentReply,
-    Message,
-    Order,
-    OrderBody,
-    OrderPush,
-    ResumeBody,
-    ResumeCertificate,
-    Scope,
-    Token,
-)  # fmt: skip
+from killswitch.core.messages import Apply, EffectClass, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, Token
+from killswitch.core.scopes import Scope
 
 Choose = Callable[[int], int]
 

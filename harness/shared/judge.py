@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from killswitch.core.certificates import ResumeBody
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Signer
-from killswitch.core.messages import OrderBody, OrderRequest, ResumeBody
+from killswitch.core.messages import OrderBody, OrderRequest
 
 KILL = 2
 OPERATORS = frozenset({"alice"})

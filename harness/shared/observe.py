@@ -23,6 +23,7 @@ from killswitch.core import checkpoints
 from harness.shared.rulings import Rulings
 from killswitch.core.bundles import PolicyNews, RolloutStatus
 from killswitch.core.cells import CellStatus
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
 from killswitch.core.heads import Cosigned, HeadNotice
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
@@ -32,8 +33,8 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, ResumeBody,
-    ResumeDraft, ResumeStatus, StartReply, StartRequest, StopAck, Token,
+    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, StartReply,
+    StartRequest, StopAck, Token,
 )  # fmt: skip
 
 NO_KEYS: Final[frozenset[str]] = frozenset()  # shared: each empty set of its own would be 216 bytes

@@ -14,8 +14,9 @@ import msgspec
 from harness.shared.judge import Judge
 from harness.shared.rulings import Rulings
 from killswitch.core.audit import COSIG
+from killswitch.core.certificates import ResumeBody
 from killswitch.core.keychanges import KeyChange
-from killswitch.core.messages import OrderBody, ResumeBody
+from killswitch.core.messages import OrderBody
 
 
 class Observing(Protocol):

@@ -5,7 +5,8 @@ Owns this one reading for both drivers, so that "duplicate the order" hits the s
 
 from __future__ import annotations
 
-from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderPush, ResumeSubmit, StartReply
+from killswitch.core.certificates import ResumeSubmit
+from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderPush, StartReply
 
 
 def carries(message: Message, what: str) -> bool:

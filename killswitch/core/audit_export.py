@@ -30,12 +30,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from killswitch.core.certificates import ResumeBody
 from killswitch.core.heads import Cosignature, Sth
 from killswitch.core import audit, audit_claims, codec, intent, merkle, transparency, unreadable
 from killswitch.core.audit_claims import Claim
 from killswitch.core.events import Record
 from killswitch.core.keys import Signer
-from killswitch.core.messages import OrderBody, ResumeBody
+from killswitch.core.messages import OrderBody
 
 SCHEMA: Final = "ksp/audit-export/1"
 TOLD_MAX: Final = 20

@@ -30,18 +30,8 @@ import msgspec
 from msgspec import UNSET, Struct, structs
 
 from killswitch.core.bundles import RolloutRequest
-from killswitch.core.messages import (
-    Evidence,
-    Gate,
-    Life,
-    Message,
-    Order,
-    OrderBody,
-    OrderPush,
-    OrderRequest,
-    ResumeDraftRequest,
-    UnknownProhibition,
-)
+from killswitch.core.certificates import ResumeDraftRequest
+from killswitch.core.messages import Evidence, Gate, Life, Message, Order, OrderBody, OrderPush, OrderRequest, UnknownProhibition
 
 MAGIC: Final = "KSP"
 MAJOR: Final = 1

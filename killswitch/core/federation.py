@@ -10,7 +10,7 @@ A deployment record without cells is one cell, which has no name.
 from __future__ import annotations
 
 from killswitch.core.machine import Cell, NodeConfig
-from killswitch.core.messages import Scope
+from killswitch.core.scopes import Scope
 
 
 def cells(config: NodeConfig) -> tuple[Cell, ...]:

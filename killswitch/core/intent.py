@@ -17,7 +17,9 @@ from typing import Final, NamedTuple
 from msgspec import Struct, structs
 
 from killswitch.core import audit, codec
-from killswitch.core.messages import GRACE_MAX_NS, Gate, Life, Order, OrderBody, ResumeBody, ResumeCertificate, Scope
+from killswitch.core.certificates import ResumeBody, ResumeCertificate
+from killswitch.core.messages import GRACE_MAX_NS, Gate, Life, Order, OrderBody
+from killswitch.core.scopes import Scope
 
 
 class Severity(NamedTuple):

@@ -12,11 +12,13 @@ from msgspec import UNSET, Struct, UnsetType
 
 from killswitch.core.bundles import Decision, PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.countersigns import CountersignedRequest
-from killswitch.core.stamps import NO_READING, Reading, Stamps
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core.lessons import Lesson, LessonRequest
+from killswitch.core.scopes import Scope
+from killswitch.core.stamps import NO_READING, Reading, Stamps
 
 
 class Gate(IntEnum):
@@ -64,13 +66,6 @@ COUNTER_MAX = GRACE_MAX_NS = 1 << 62  # beyond it numbers are nobody's: what is 
 ASK_ANOTHER = "ASK_ANOTHER"
 
 
-class Scope(Struct, frozen=True, array_like=True):
-    """Whom an order or certificate concerns: ``kind`` is ``agent``, ``label``, ``tenant`` or ``global``."""
-
-    kind: str
-    value: str = ""
-
-
 class Task(Struct, frozen=True, array_like=True):
     """A unit of upstream work: ``steps`` effects on ``sink``, ``step_ns`` of thinking before each. ``undo``: what was done can be undone."""
 
@@ -107,36 +102,6 @@ class Order(Struct, frozen=True, tag=True):
     raw: bytes
     signer: str
     signature: bytes
-
-
-class ResumeBody(Struct, frozen=True):
-    """The content of a resume certificate: it lifts exactly the orders named in ``covers`` (D1). ``approvals``: how many approvers policy demands
-    of it; every receiver holds it to that, and to the cell's own least number. ``ends``: until when it can be handed in, and to whom."""
-
-    tenant: str
-    scope: Scope
-    covers: tuple[str, ...]
-    epoch: int
-    reason: str
-    requester: str
-    nonce: str
-    decision: Decision = Decision(0, "", "")
-    approvals: int = 0
-    ends: tuple[Reading, ...] = ()
-
-
-class Approval(Struct, frozen=True, array_like=True):
-    """One approver's signature over exactly the bytes of a resume body."""
-
-    approver: str
-    signature: bytes
-
-
-class ResumeCertificate(Struct, frozen=True, tag=True):
-    """A resume body and the approvals of M distinct approvers over its exact bytes."""
-
-    raw: bytes
-    approvals: tuple[Approval, ...]
 
 
 class Evidence(Struct, frozen=True, tag=True):
@@ -188,44 +153,6 @@ class AgentStatus(Struct, frozen=True, tag=True):
     agent: str
     token: Token
     stage: str
-
-
-class ResumeDraftRequest(Struct, frozen=True, tag=True):
-    """A person asks what a resume of ``scope`` would have to lift."""
-
-    request: str
-    principal: str
-    tenant: str
-    scope: Scope
-    reason: str
-    signature: bytes = b""
-
-
-class ResumeDraft(Struct, frozen=True, tag=True):
-    """The body that approvers are asked to sign; ``stage`` is DRAFTED, NOTHING_TO_COVER or REFUSED."""
-
-    request: str
-    stage: str
-    raw: bytes
-    approvals_needed: int
-    why: str = ""
-
-
-class ResumeSubmit(Struct, frozen=True, tag=True):
-    """A draft comes back with its approvals."""
-
-    request: str
-    certificate: ResumeCertificate
-
-
-class ResumeStatus(Struct, frozen=True, tag=True):
-    """``stage``: ACCEPTED, NEEDS_CONTEXT (with ``missing`` order ids), EXPIRED, REFUSED, or ASK_ANOTHER: this replica cannot tell."""
-
-    request: str
-    certificate: str
-    stage: str
-    missing: tuple[str, ...] = ()
-    why: str = ""
 
 
 # -- Control plane and sidecar ------------------------------------------------------------------------------------------------------

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from killswitch.core import codec, federation, trust
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.events import Boot, Command, Effect, Input, Observe, Receive, Send, SetTimer, Timer
 from killswitch.core.cells import CellStatus
 from killswitch.core.machine import Cell, NodeConfig
-from killswitch.core.messages import (
-    ASK_ANOTHER, GRACE_MAX_NS, Message, OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit,
-    Scope,
-)  # fmt: skip
+from killswitch.core.messages import ASK_ANOTHER, GRACE_MAX_NS, Message, OrderRequest, OrderStatus
 from killswitch.core.outlet import observe
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 
 RETRY_NS = 1_000_000_000

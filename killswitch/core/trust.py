@@ -14,10 +14,11 @@ from msgspec import structs
 
 from killswitch.core import codec, intent, keys, rollout
 from killswitch.core.bundles import BundleBody, PolicyBundle, RolloutRecord, RolloutRequest
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, CountersignedRequest, Countersignature
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset, Signer
-from killswitch.core.messages import Approval, Evidence, Life, Order, OrderBody, OrderRequest, ResumeBody, ResumeCertificate, ResumeDraftRequest
+from killswitch.core.messages import Evidence, Life, Order, OrderBody, OrderRequest
 
 
 class Trust(NamedTuple):

@@ -30,22 +30,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from killswitch.core import audit_export, trust
 from killswitch.core.bundles import TEXT_MAX, RolloutRequest, RolloutStatus
+from killswitch.core.certificates import Approval, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest
-from killswitch.core.messages import (
-    ASK_ANOTHER,
-    GRACE_MAX_NS,
-    Approval,
-    Gate,
-    Life,
-    OrderRequest,
-    OrderStatus,
-    ResumeCertificate,
-    ResumeDraft,
-    ResumeDraftRequest,
-    ResumeStatus,
-    ResumeSubmit,
-    Scope,
-)
+from killswitch.core.messages import ASK_ANOTHER, GRACE_MAX_NS, Gate, Life, OrderRequest, OrderStatus
+from killswitch.core.scopes import Scope
 from killswitch.live.gateway import PEER
 from killswitch.live.log import LogFailed
 from killswitch.live.plane import ControlPlane, NoAnswer, NotAllowed

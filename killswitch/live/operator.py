@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from killswitch.core import codec, intent, policy, unreadable
 from killswitch.core.bundles import RolloutRequest, Stage
+from killswitch.core.certificates import ResumeDraftRequest
 from killswitch.core.keys import EVERY_TENANT
-from killswitch.core.messages import OrderRequest, ResumeDraftRequest, Scope
+from killswitch.core.messages import OrderRequest
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import read_draft
 from killswitch.live.config import duration_ns
 from killswitch.live.exits import Exit, Wrong

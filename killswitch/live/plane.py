@@ -17,12 +17,13 @@ from msgspec import structs
 
 from killswitch.core import audit, audit_export, policy, transparency
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
+from killswitch.core.certificates import ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.events import Append, Boot, Effect, Input, Receive, Record
 from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.keys import EVERY_TENANT, Keyset
 from killswitch.core.machine import Machine, NodeConfig
-from killswitch.core.messages import Message, OrderRequest, OrderStatus, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from killswitch.core.messages import Message, OrderRequest, OrderStatus
 from killswitch.core.replica.state import Replica
 from killswitch.live import view
 from killswitch.live.config import AUDITOR, Loaded, split

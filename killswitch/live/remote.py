@@ -16,9 +16,10 @@ from msgspec import Struct, structs
 
 from killswitch.core import codec, intent, trust
 from killswitch.core.bundles import RolloutRequest
+from killswitch.core.certificates import Approval, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.keys import Ed25519
-from killswitch.core.messages import Approval, OrderRequest, ResumeCertificate, ResumeDraftRequest
+from killswitch.core.messages import OrderRequest
 from killswitch.core.trust import Trust
 from killswitch.live import pki
 from killswitch.live.config import Loaded, split

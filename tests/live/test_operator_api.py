@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from killswitch.core import trust
 from killswitch.core.keys import Ed25519
-from killswitch.core.messages import OrderRequest, Scope
+from killswitch.core.messages import OrderRequest
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 from killswitch.live import config, pki
 from killswitch.live.credentials import Credentials

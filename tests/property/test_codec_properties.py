@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec import Struct, inspect, structs
 
 from killswitch.core import codec, keys
-from killswitch.core.messages import Order, OrderBody, ResumeBody, UnknownProhibition
+from killswitch.core.certificates import ResumeBody
+from killswitch.core.messages import Order, OrderBody, UnknownProhibition
 
 INTEGERS = st.integers(min_value=-(2**63), max_value=2**64 - 1)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.core import intent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import HARD, ISOLATE, SOFT
-from killswitch.core.messages import Gossip, Order, ResumeCertificate
+from killswitch.core.messages import Gossip, Order
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, Link
 

@@ -11,8 +11,9 @@ from hypothesis.errors import NoSuchExample
 
 from harness.planted.first_ten import chain_of_severities, lifts_everything_older
 from killswitch.core import intent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Identity, Intent, Severity
-from killswitch.core.messages import Gate, Life, Order, ResumeCertificate
+from killswitch.core.messages import Gate, Life, Order
 from tests.unit import pair
 
 ME = Identity("acme/1", "acme", ("tier=gold",))

@@ -16,6 +16,7 @@ from msgspec import Struct, inspect, structs
 
 from killswitch.core import audit, build, checkpoints, codec, journal, trust
 from killswitch.core.bundles import Decision
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.events import (
     Append,
     Boot,
@@ -37,23 +38,8 @@ from killswitch.core.events import (
     WriteCheckpoint,
 )
 from killswitch.core.intent import HARD, ISOLATE, SOFT
-from killswitch.core.messages import (
-    NO_TOKEN,
-    Approval,
-    Evidence,
-    Gossip,
-    Message,
-    Order,
-    OrderBody,
-    OrderRequest,
-    ResumeBody,
-    ResumeCertificate,
-    ResumeDraftRequest,
-    Scope,
-    Task,
-    Token,
-    UnknownProhibition,
-)
+from killswitch.core.messages import NO_TOKEN, Evidence, Gossip, Message, Order, OrderBody, OrderRequest, Task, Token, UnknownProhibition
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, TRUST, Link, cell
 

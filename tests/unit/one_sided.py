@@ -6,6 +6,7 @@ Owns the vocabulary that the tests of sidecars and of replicas share. Asserts no
 from __future__ import annotations
 
 from killswitch.core import leases, trust
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest
 from killswitch.core.events import Effect, Signal, SignalKind
 from killswitch.core.intent import HARD, Severity
 from killswitch.core.messages import (
@@ -21,13 +22,10 @@ from killswitch.core.messages import (
     OrderPush,
     OrderRequest,
     OrderStatus,
-    ResumeCertificate,
-    ResumeDraft,
-    ResumeDraftRequest,
-    Scope,
     StartRequest,
     Token,
 )
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import AGENT, AGENT_NODE, LEDGER, REPLICAS, SECOND, SIDECAR, TRUST, Link, id_of
 

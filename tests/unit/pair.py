@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from killswitch.core import build, codec, intent, trust
+from killswitch.core.certificates import ResumeBody, ResumeCertificate
 from killswitch.core.events import (
     AcknowledgeTask,
     Append,
@@ -36,7 +37,8 @@ from killswitch.core.events import (
 )
 from killswitch.core.keys import KeyedHash, Keyset
 from killswitch.core.machine import NodeConfig, Parameters
-from killswitch.core.messages import COUNTER_MAX, Message, Order, OrderBody, ResumeBody, ResumeCertificate, Scope, Task, Token
+from killswitch.core.messages import COUNTER_MAX, Message, Order, OrderBody, Task, Token
+from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Reading
 from killswitch.core.trust import Trust
 

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from killswitch.core import codec
-from killswitch.core.messages import Evidence, Gate, Life, Order, OrderBody, OrderPush, OrderRequest, Scope, StopRequest, Token, UnknownProhibition
+from killswitch.core.messages import Evidence, Gate, Life, Order, OrderBody, OrderPush, OrderRequest, StopRequest, Token, UnknownProhibition
+from killswitch.core.scopes import Scope
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS: dict[int, dict[str, Any]] = {int(path.stem.partition(".")[2]): json.loads(path.read_text()) for path in sorted(GOLDEN.glob("v1.*.json"))}

@@ -9,7 +9,8 @@ from killswitch.core import audit, intent, trust
 from killswitch.core.attempts import ATTEMPT, ATTEMPT_OVER
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD, SOFT
-from killswitch.core.messages import Gossip, LeaseReply, Order, OrderPush, OrderRequest, Scope
+from killswitch.core.messages import Gossip, LeaseReply, Order, OrderPush, OrderRequest
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, SIDECAR, Link, cell, guarded, id_of, mode
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from killswitch.core import drift, intent
+from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.drift import Sight
 from killswitch.core.intent import HARD
-from killswitch.core.messages import Gossip, LeaseReply, OrderPush, ResumeSubmit, Scope
+from killswitch.core.messages import Gossip, LeaseReply, OrderPush
+from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Stamps
 from tests.unit import pair
 from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, cut_off, id_of, mode

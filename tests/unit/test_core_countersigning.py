@@ -12,12 +12,13 @@ from msgspec import structs
 from harness.shared.judge import Judge
 from killswitch.core import audit, codec, keys, keysets, trust
 from killswitch.core.bundles import RolloutRequest
+from killswitch.core.certificates import ResumeCertificate, ResumeSubmit
 from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, Countersignature, CountersignedRequest
 from killswitch.core.events import Command
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import KeyedHash
-from killswitch.core.messages import Gossip, OrderRequest, OrderStatus, ResumeCertificate, ResumeSubmit
+from killswitch.core.messages import Gossip, OrderRequest, OrderStatus
 from scenarios import bundles
 from tests.unit import pair
 from tests.unit.one_sided import ONE, THREE, TWO, alone, control_plane, request

@@ -8,7 +8,8 @@ from msgspec import structs
 from killswitch.core import checkpoints
 from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send, Signal
 from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
-from killswitch.core.messages import ApplyResult, Evidence, Scope, StopAck, Task, UnknownProhibition
+from killswitch.core.messages import ApplyResult, Evidence, StopAck, Task, UnknownProhibition
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import ask, push, signals, stages
 from tests.unit.pair import AGENT_NODE, LEDGER, SECOND, SIDECAR, Link, guarded, mode

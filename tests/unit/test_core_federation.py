@@ -6,24 +6,12 @@ from msgspec import structs
 
 from killswitch.core import federation, trust
 from killswitch.core.cells import CellStatus
+from killswitch.core.certificates import ResumeDraft, ResumeDraftRequest
 from killswitch.core.events import Command, Observe
 from killswitch.core.intent import HARD
 from killswitch.core.machine import Cell, NodeConfig
-from killswitch.core.messages import (
-    NO_TOKEN,
-    Gate,
-    Gossip,
-    LeaseReply,
-    LeaseRequest,
-    Life,
-    OrderStatus,
-    ResumeDraft,
-    ResumeDraftRequest,
-    Scope,
-    StartReply,
-    StartRequest,
-    Token,
-)  # fmt: skip
+from killswitch.core.messages import NO_TOKEN, Gate, Gossip, LeaseReply, LeaseRequest, Life, OrderStatus, StartReply, StartRequest, Token
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, TRUST, Link, Seat
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from killswitch.core import codec, intent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Identity, Intent, Severity
-from killswitch.core.messages import Gate, Life, Order, OrderBody, ResumeCertificate, Scope
+from killswitch.core.messages import Gate, Life, Order, OrderBody
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import EVERYBODY, THIS_AGENT, WHOLE_TENANT, id_of
 

@@ -6,10 +6,11 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import audit
+from killswitch.core.certificates import ResumeDraft
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD
 from killswitch.core.lessons import Lesson, Promised
-from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, ResumeDraft, StartReply
+from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, StartReply
 from tests.unit import pair
 from tests.unit.one_sided import draft
 from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, mode

@@ -9,7 +9,8 @@ from killswitch.core import codec, intent, keys, keysets, trust
 from killswitch.core.intent import HARD, SOFT
 from killswitch.core.keychanges import KeyChange, KeysetNews, RootSignature, SignedChange
 from killswitch.core.keys import ROOTS, Ed25519, KeyedHash, Signer
-from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderBody, OrderPush, Scope
+from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderBody, OrderPush
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, SIDECAR, TRUST, Link, cell, guarded, id_of, mode

@@ -9,10 +9,11 @@ from msgspec import structs
 
 from killswitch.core import operator as client
 from killswitch.core import trust
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Command, Send
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.keys import KeyedHash
-from killswitch.core.messages import OrderRequest, OrderStatus, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from killswitch.core.messages import OrderRequest, OrderStatus
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, TRUST, Link, cell, mode
 

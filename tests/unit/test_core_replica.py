@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import intent, trust
+from killswitch.core.certificates import ResumeStatus, ResumeSubmit
 from killswitch.core.events import DiskFailed, DiskFreed, DiskFull, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Severity
 from killswitch.core.messages import (
@@ -17,8 +18,6 @@ from killswitch.core.messages import (
     LeaseRequest,
     OrderRequest,
     OrderStatus,
-    ResumeStatus,
-    ResumeSubmit,
     StartReply,
     StartRequest,
     Token,

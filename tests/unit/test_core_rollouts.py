@@ -10,11 +10,13 @@ from msgspec import structs
 
 from killswitch.core import audit, codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, RolloutStatus, Stage
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeStatus, ResumeSubmit
 from killswitch.core.events import DiskFailed, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
-from killswitch.core.messages import OrderRequest, ResumeCertificate, ResumeDraft, ResumeStatus, ResumeSubmit, Scope
+from killswitch.core.messages import OrderRequest
 from killswitch.core.policy import Bundle
 from killswitch.core.rollout import KEPT_MAX, Snapshot
+from killswitch.core.scopes import Scope
 from scenarios import bundles
 from tests.unit import pair
 from tests.unit.one_sided import ONE, THREE, TWO, alone, control_plane, draft, drafts, request, statuses

@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import build, checkpoints
+from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.events import Append, Boot, DiskFailed, ProcessExited, Signal, SignalKind, Spawn, Submit, Timer
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.messages import (
@@ -22,7 +23,6 @@ from killswitch.core.messages import (
     LeaseRequest,
     Order,
     OrderPush,
-    ResumeSubmit,
     StartReply,
     StartRequest,
     Task,

@@ -6,8 +6,10 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import intent, trust
+from killswitch.core.certificates import ResumeStatus, ResumeSubmit
 from killswitch.core.intent import HARD, ISOLATE, SOFT
-from killswitch.core.messages import Fence, FenceAck, Gossip, ResumeStatus, ResumeSubmit, Scope, StartRequest, Token
+from killswitch.core.messages import Fence, FenceAck, Gossip, StartRequest, Token
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import (
     FIRST,

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from killswitch.core import audit, traffic
 from killswitch.core.intent import HARD
-from killswitch.core.messages import (
-    NO_TOKEN,
-    Fence,
-    Gate,
-    Gossip,
-    LeaseReply,
-    LeaseRequest,
-    Life,
-    OrderPush,
-    OrderRequest,
-    OrderStatus,
-    Scope,
-)  # fmt: skip
+from killswitch.core.messages import NO_TOKEN, Fence, Gate, Gossip, LeaseReply, LeaseRequest, Life, OrderPush, OrderRequest, OrderStatus
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.pair import LEDGER, REPLICAS, SECOND, SIDECAR, Link
 

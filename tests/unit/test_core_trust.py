@@ -6,9 +6,11 @@ import pytest
 from msgspec import structs
 
 from killswitch.core import codec, keys, trust
+from killswitch.core.certificates import Approval, ResumeDraftRequest
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.keys import Grant, Keyset
-from killswitch.core.messages import Approval, Evidence, OrderBody, OrderRequest, ResumeDraftRequest, Scope, Token
+from killswitch.core.messages import Evidence, OrderBody, OrderRequest, Token
+from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 from tests.unit import pair
 from tests.unit.pair import AGENT, SIDECAR, TRUST

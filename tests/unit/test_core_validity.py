@@ -8,20 +8,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from killswitch.core import codec, trust
+from killswitch.core.certificates import ResumeBody, ResumeCertificate, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Command, Send
 from killswitch.core.intent import HARD, ISOLATE
 from killswitch.core.leases import PPM
-from killswitch.core.messages import (
-    Gossip,
-    IntentRead,
-    IntentReply,
-    Order,
-    OrderPush,
-    ResumeBody,
-    ResumeCertificate,
-    ResumeStatus,
-    ResumeSubmit,
-)
+from killswitch.core.messages import Gossip, IntentRead, IntentReply, Order, OrderPush
 from killswitch.core.stamps import NO_READING, Reading
 from tests.unit import pair
 from tests.unit.one_sided import ONE, THREE, TWO, accept, alone, draft, drafts

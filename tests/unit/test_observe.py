@@ -13,6 +13,7 @@ from harness.shared.judge import Judge
 from harness.shared.observe import Observer
 from killswitch.core import codec
 from killswitch.core.audit import Chain
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
 from killswitch.core.events import (
     AcknowledgeTask,
     Append,
@@ -33,21 +34,8 @@ from killswitch.core.events import (
     WriteCheckpoint,
 )
 from killswitch.core.intent import HARD
-from killswitch.core.messages import (
-    AgentStatus,
-    Evidence,
-    Gossip,
-    LeaseReply,
-    LeaseRequest,
-    Order,
-    OrderStatus,
-    ResumeBody,
-    ResumeDraft,
-    ResumeStatus,
-    Scope,
-    StartReply,
-    Token,
-)  # fmt: skip
+from killswitch.core.messages import AgentStatus, Evidence, Gossip, LeaseReply, LeaseRequest, Order, OrderStatus, StartReply, Token
+from killswitch.core.scopes import Scope
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
 TOKEN = Token(1, 1, "a")

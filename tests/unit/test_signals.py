@@ -6,19 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from harness.shared.signals import carries
-from killswitch.core.messages import (
-    Gossip,
-    IntentReply,
-    LeaseReply,
-    Message,
-    Order,
-    OrderPush,
-    ResumeCertificate,
-    ResumeSubmit,
-    StartReply,
-    StopAck,
-    Token,
-)
+from killswitch.core.certificates import ResumeCertificate, ResumeSubmit
+from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderPush, StartReply, StopAck, Token
 
 ORDERS = (Order(b"raw", "replica/1", b"signature"),)
 CERTIFICATES = (ResumeCertificate(b"raw", ()),)

@@ -14,7 +14,8 @@ import pytest
 from killswitch.core import codec, intent
 from killswitch.core.audit import Chain
 from killswitch.core.events import Append, Boot, Effect, Input
-from killswitch.core.messages import OrderBody, Scope
+from killswitch.core.messages import OrderBody
+from killswitch.core.scopes import Scope
 from killswitch.live import telemetry
 
 RAW = codec.pack(OrderBody("acme", Scope("agent", "acme/a1"), 2, 2, 0, "alice", "n", "why"))

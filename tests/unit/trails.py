@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from killswitch.core import audit, codec, intent, merkle, transparency
+from killswitch.core.certificates import ResumeBody
 from killswitch.core.events import Record
 from killswitch.core.heads import Sth
 from killswitch.core.keys import KeyedHash
-from killswitch.core.messages import OrderBody, ResumeBody, Scope
+from killswitch.core.messages import OrderBody
 from killswitch.core.publication import head_parts
+from killswitch.core.scopes import Scope
 
 SIGNER = KeyedHash(b"trails")
 WITNESSES = ("replica/1", "replica/2", "replica/3")

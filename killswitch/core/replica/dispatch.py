@@ -12,10 +12,9 @@ from collections.abc import Hashable
 from msgspec import structs
 
 from killswitch.core import intent, traffic
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import SetTimer
-from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, ResumeCertificate, SinkClass, Token,
-)  # fmt: skip
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, SinkClass, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.stamps import Reading, Stamps
 from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered

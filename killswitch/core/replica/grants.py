@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from killswitch.core import federation, intent, keysets, leases
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import View
-from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, ResumeCertificate, SinkClass, StartReply, StartRequest, Token,
-)  # fmt: skip
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, SinkClass, StartReply, StartRequest, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica, is_withheld_from, promise, residue_ns, sidecar_of, view_of

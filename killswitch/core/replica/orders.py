@@ -22,15 +22,14 @@ from killswitch.core.events import SetTimer
 from killswitch.core.cells import CellStatus
 from killswitch.core.intent import KnownOrder
 from killswitch.core.machine import Cell
-from killswitch.core.messages import (
-    NO_TOKEN, AgentStatus, Evidence, Gate, Life, OrderBody, OrderRequest, OrderStatus, Scope, Token,
-)  # fmt: skip
+from killswitch.core.messages import NO_TOKEN, AgentStatus, Evidence, Gate, Life, OrderBody, OrderRequest, OrderStatus, Token
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.replica.state import (
     REQUESTS_MAX, Replica, concerned, greatest_token, is_stopped, learn_order, residue_ns, uncovered,
 )  # fmt: skip
 from killswitch.core.rollout import Answer
+from killswitch.core.scopes import Scope
 
 STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
 

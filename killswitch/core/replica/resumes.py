@@ -8,10 +8,9 @@ wherever it arrives (D1).
 from __future__ import annotations
 
 from killswitch.core import federation, codec, intent, keys, policy, trust
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.leases import PPM
-from killswitch.core.messages import (
-    ASK_ANOTHER, COUNTER_MAX, IntentRead, IntentReply, ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit,
-)  # fmt: skip
+from killswitch.core.messages import ASK_ANOTHER, COUNTER_MAX, IntentRead, IntentReply
 from killswitch.core.outlet import send
 from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.stamps import Reading

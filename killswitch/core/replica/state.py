@@ -6,13 +6,14 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 
 from __future__ import annotations
 
+from killswitch.core.certificates import ResumeCertificate, ResumeDraftRequest
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
 from killswitch.core import attempts, audit, drift, federation, intent, leases, policy, rollout, trust
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, ResumeCertificate, ResumeDraftRequest, SinkClass, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, SinkClass, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.stamps import Reading

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from killswitch.core.bundles import PolicyNews, RolloutRequest
+from killswitch.core.certificates import Approval, ResumeCertificate, ResumeDraftRequest, ResumeSubmit
 from killswitch.core.countersigns import CountersignedRequest
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
 from killswitch.core.keychanges import KeysetNews
@@ -16,8 +17,7 @@ from killswitch.core.lessons import Lesson, LessonRequest
 from killswitch.core import attempts, audit, boot, drift, intent, keysets, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
-    Approval, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderPush, OrderRequest,
-    ResumeCertificate, ResumeDraftRequest, ResumeSubmit, StartRequest, Token,
+    Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderPush, OrderRequest, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness

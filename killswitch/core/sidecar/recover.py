@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from killswitch.core import attempts, audit, intent, keysets, publication
+from killswitch.core.certificates import Approval, ResumeCertificate
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Approval, Order, ResumeCertificate, Token
+from killswitch.core.messages import NO_TOKEN, Order, Token
 from killswitch.core.sidecar.state import NEVER, Sidecar
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from killswitch.core import intent, trust
 from killswitch.core.events import SetTimer
-from killswitch.core.messages import Gate, Life, Order, OrderBody, OrderPush, Scope
+from killswitch.core.messages import Gate, Life, Order, OrderBody, OrderPush
+from killswitch.core.scopes import Scope
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import Sidecar, send_replicas
 

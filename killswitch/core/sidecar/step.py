@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import structs
 
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
 from killswitch.core import attempts, boot, checkpoints, drift, intent, keysets, leases, publication, trust
@@ -23,7 +24,7 @@ from killswitch.core.events import (
 from killswitch.core.intent import KnownCertificate, KnownOrder
 from killswitch.core.messages import (
     COUNTER_MAX, NO_TOKEN, ApplyResult, Challenge, EffectRequest, Evidence, FenceAck, Gate, LeaseReply, Life, Order, OrderPush, QueryResult,
-    ResolveRequest, ResumeCertificate, StartReply, StopRequest, Token, UnknownProhibition,
+    ResolveRequest, StartReply, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.sidecar import floors, permits, proof, recover, standby, starts

@@ -15,7 +15,8 @@ from msgspec import Struct, inspect
 
 from killswitch.core import codec
 from killswitch.core.bundles import Decision
-from killswitch.core.messages import Order, OrderBody, Scope
+from killswitch.core.messages import Order, OrderBody
+from killswitch.core.scopes import Scope
 
 HERE = Path(__file__).parent
 CURRENT = HERE / f"v{codec.MAJOR}.{codec.MINOR}.json"
