@@ -78,6 +78,7 @@ def _whole(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
     if campaign.verdict is Verdict.INVALID and Verdict.INVALID not in (*played, *(run.verdict for run in runs)):
         yield "verdict: invalid, and nothing that was played is"
     yield from _failures(campaign, runs)
+    yield from _differs("played_again", campaign.played_again, summary.played_again(runs))
 
 
 def _scenario(said: ScenarioSummary, runs: Sequence[RunResult]) -> Problems:

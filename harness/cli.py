@@ -39,6 +39,7 @@ app.command(audit_app)
 live_cli.add_to(app)
 bugs_cli.add_to(app)
 DEFAULT_OUT = Path("out/run")
+RETRIES_MAX = 5
 
 
 @app.command
@@ -51,6 +52,7 @@ def run(
     implementation: str = "killswitch",
     live: Annotated[bool, Parameter(negative=())] = False,
     require: Annotated[bool, Parameter(negative=())] = False,
+    retries: int = 0,
     twice: Annotated[bool, Parameter(negative=())] = False,
     twins: Annotated[bool, Parameter(negative=())] = False,
 ) -> Exit:
@@ -74,6 +76,8 @@ def run(
         Play against real processes through a real Toxiproxy, one run at a time.
     require
         With --live: play nothing, and exit with 5, if a scenario cannot be played on this host.
+    retries
+        With --live: play a run whose verdict is unknown again, so often at the most; never one that was violated.
     twice
         Play each run twice, in processes with different hash seeds, and say where they part.
     twins
@@ -81,6 +85,8 @@ def run(
     """
     if live and (twice or twins):
         raise Refused("--twice and --twins: two live runs are never the same, so there is nothing to compare; leave out --live or those")
+    if not 0 <= retries <= RETRIES_MAX or (retries and not live):
+        raise Refused(f"--retries: has to be 0 to {RETRIES_MAX}, and goes with --live only (got {retries}): a simulated run is the same each time")
     if jobs < 0:
         raise Refused(f"--jobs: has to be 0 or more (got {jobs})")
     paths = _find(scenarios)
@@ -93,7 +99,7 @@ def run(
     _refuse_foreign(out)
     results_store.clear(out)
     if live:
-        return _run_live(loaded, chosen, implementation, out, json=json, require=require)
+        return _run_live(loaded, chosen, implementation, out, json=json, require=require, retries=retries)
     return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)
 
 
@@ -129,9 +135,12 @@ def _conclude(
     return of_campaign(made, outcome.runs)
 
 
-def _run_live(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool, require: bool) -> Exit:
+def _run_live(
+    loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implementation: str, out: Path, *, json: bool, require: bool, retries: int
+) -> Exit:
     began = time.perf_counter()
-    played = live_cli.play(loaded, lambda scenario: _seeds_of(scenario, chosen or Seeds(1, 1)), implementation, out, require=require)
+    seeds = chosen or Seeds(1, 1)
+    played = live_cli.play(loaded, lambda scenario: _seeds_of(scenario, seeds), implementation, out, require=require, retries=retries)
     return live_cli.code_of(played, _conclude(played.outcome, [path for path, _ in loaded], "live", implementation, out, began, json=json))
 
 

@@ -1,7 +1,7 @@
 """Live runs, one after the other: played against real processes, judged like any other, and filed with the rest.
 
-Owns how a live run becomes a result. Live runs share cores and the clock, so a campaign plays one at a time; whoever plays two campaigns beside each
-other has each of them measure a noisier host.
+Owns how a live run becomes a result, and which is played again: one of which nothing can be said, and never one that was violated. Live runs share
+cores and the clock, so a campaign plays one at a time; whoever plays two campaigns beside each other has each of them measure a noisier host.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from msgspec import Struct, structs
 from harness import audit_store, beside, calibration, results_store
 from harness.campaign import Outcome
 from harness.checkers.jury import Jury
-from harness.live import driver
-from harness.results import Calibration, RunResult
+from harness.live import driver, lever
+from harness.results import Attempt, Calibration, RunResult
 from harness.shared import implementation
 from harness.shared.history import History
 from harness.shared.interruption import Terminated
 from harness.single import Judged, StopConditions, result_of
+from harness.verdict import Verdict
 from harness.version import version
 from scenarios.draw import draw
 from scenarios.model import Scenario
@@ -38,9 +39,13 @@ class PlayedAll(Struct, kw_only=True):
 
 def play_all(
     scenarios: Iterable[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation_name: str, out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None, missing: Mapping[str, tuple[str, ...]] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None, missing: Mapping[str, tuple[str, ...]] | None = None, retries: int = 0,
 ) -> PlayedAll:  # fmt: skip
-    """Play every scenario over its seeds, but those for which something is ``missing``. Interrupting keeps what is done, and leaves nothing."""
+    """Play every scenario over its seeds, but those for which something is ``missing``. Interrupting keeps what is done, and leaves nothing.
+
+    A run whose verdict is unknown is played again, ``retries`` times at the most, and so is the last of a scenario that has not reached what it
+    demands; all its plays are kept.
+    """
     lacks = dict(missing or {})
     wanted = [(scenario, seed) for _, scenario in scenarios if scenario.scenario not in lacks for seed in seeds(scenario)]
     runs: list[RunResult] = []
@@ -53,15 +58,24 @@ def play_all(
             first = {scenario.scenario: (scenario, seed) for scenario, seed in reversed(wanted)}
             noise, residue = calibration.calibrate([draw(*each, version()) for each in first.values()], _directory(out, "calibration"))
             left += residue
+        last = {scenario.scenario: seed for scenario, seed in wanted}
         for scenario, seed in wanted:
-            judged, residue = play(draw(scenario, seed, version()), implementation_name, out, noise)
-            kept = results_store.keep_run(out, judged.result, judged.schedule, judged.history)
-            audit_store.keep(out / kept.kept, judged.trail)
+            hoped = expected(scenario, runs) if seed == last[scenario.scenario] else ()
+            schedule, earlier = draw(scenario, seed, version()), tuple[Attempt, ...]()
+            while True:
+                judged, residue = play(schedule, implementation_name, out, noise)
+                left += residue
+                undecided = what_is_undecided(judged.result, hoped) if len(earlier) < retries and not residue else ""
+                run = structs.replace(judged.result, earlier=earlier)
+                kept = results_store.keep_run(out, run, judged.schedule, judged.history, len(earlier) + 1 if undecided else 0)
+                audit_store.keep(out / kept.kept, judged.trail)
+                if not undecided:
+                    break
+                earlier += (Attempt(why=undecided, ended=kept.ended, wall_s=kept.wall_s, kept=kept.kept),)
             runs.append(kept)
-            left += residue
             progress(len(runs), len(wanted))
-    except driver.Halted as lever:
-        halted = str(lever)
+    except driver.Halted as pulled:
+        halted = str(pulled)
     except (KeyboardInterrupt, Terminated, Exception) as cut_short:  # whatever it was: what is done is kept, and it is told
         left += cut_short.left if isinstance(cut_short, driver.Unclean) else ()
         cause = cut_short.__cause__ if isinstance(cut_short, driver.Unclean) else cut_short
@@ -72,6 +86,24 @@ def play_all(
         how = "terminated" if terminated else "interrupted" if interrupted else "".join(traceback.format_exception(cause)).rstrip()
         why = f"{how} after {len(runs)} of {len(wanted)} runs"
     return PlayedAll(outcome=Outcome(runs, interrupted, why, terminated, lacks, noise), left=left, halted=halted)
+
+
+def expected(scenario: Scenario, runs: Iterable[RunResult]) -> tuple[str, ...]:
+    """The facts that a scenario demands of its runs together, and of which none of these has any."""
+    reached = {kind for run in runs if run.scenario == scenario.scenario for kind, times in run.reached.items() if times}
+    return tuple(fact for fact in map(str, scenario.expect.reached) if fact not in reached)
+
+
+def what_is_undecided(run: RunResult, hoped: Iterable[str] = ()) -> str:
+    """What another play may say and this one could not: why its verdict is unknown, or which of the facts that were ``hoped`` for it did not reach.
+
+    Empty if nothing is: a violation has been decided, and so has what a stop condition or the safety lever ended.
+    """
+    if run.verdict is Verdict.INVALID or run.ended.startswith(("stop condition", lever.PREFIX)):
+        return ""
+    undecided = [f"{each.invariant}: {each.why}" for each in run.findings if each.verdict is Verdict.UNKNOWN]
+    missed = [fact for fact in hoped if not run.reached.get(fact)]
+    return "; ".join(filter(None, (run.why, *undecided, f"not reached: {', '.join(missed)}" if missed else "")))
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path, noise: Calibration | None = None) -> tuple[Judged, tuple[str, ...]]:

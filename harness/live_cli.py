@@ -32,8 +32,10 @@ def add_to(app: App) -> None:
 
 def play(
     loaded: list[tuple[Path, Scenario]], seeds: Callable[[Scenario], Iterable[int]], implementation: str, out: Path, *, require: bool,
+    retries: int = 0,
 ) -> PlayedAll:  # fmt: skip
     """Play ``loaded`` live, but for what this host or the driver cannot play, which is said; ``require``: then nothing is played at all.
+    ``retries``: how often a run of which nothing can be said is played again.
 
     Raises `Refused` if nothing could be played.
     """
@@ -52,7 +54,7 @@ def play(
         terminal.complain(line)
     try:
         with terminal.progress("live runs") as progress:
-            played = live_campaign.play_all(loaded, seeds, implementation, out, progress, missing)
+            played = live_campaign.play_all(loaded, seeds, implementation, out, progress, missing, retries)
     except (ServerMissing, CapabilityMissing) as absent:
         raise Refused(str(absent), Exit.CAPABILITY) from absent
     if played.halted and not played.outcome.runs:

@@ -53,9 +53,19 @@ class Simulated(Struct, frozen=True, kw_only=True):
     figures: tuple[Figure, ...]
 
 
+class Attempt(Struct, frozen=True, kw_only=True):
+    """An earlier play of a live run, which decided nothing, so that the run was played again. ``why``: what was undecided; ``kept``: as of a run."""
+
+    why: str
+    ended: str
+    wall_s: float
+    kept: str
+
+
 class RunResult(Struct, frozen=True, kw_only=True):
     """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
-    [armed, on, fired]}. ``spent``: cents, for effects that took place. ``simulated``: of a live run, the same schedule in the simulator."""
+    [armed, on, fired]}. ``spent``: cents, for effects that took place. ``simulated``: of a live run, the same schedule in the simulator; ``earlier``:
+    its plays before this one, first one first."""
 
     scenario: str
     seed: int
@@ -77,6 +87,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     rarities: dict[str, int] = {}
     spent: int = 0
     simulated: Simulated | None = None
+    earlier: tuple[Attempt, ...] = ()
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
@@ -112,6 +123,16 @@ class Failure(Struct, frozen=True, kw_only=True):
     token: str
     witness: str
     replay: str
+
+
+class PlayedAgain(Struct, frozen=True, kw_only=True):
+    """A play of a live run that decided nothing, for which the run was played again: its number (1: the first), why, and where it is kept."""
+
+    scenario: str
+    seed: int
+    play: int
+    why: str
+    kept: str
 
 
 class RareState(Struct, frozen=True, kw_only=True):
@@ -184,8 +205,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
 
 class Campaign(Struct, frozen=True, kw_only=True):
-    """The whole answer of `haltproof run` (architecture 8). ``files``: {file of the results: its digest}; ``seal``: the digest of this document with
-    a seal of zeros (``digests``)."""
+    """The whole answer of `haltproof run` (architecture 8). ``played_again``: every play beside those that ``runs`` counts. ``files``: {file of the
+    results: its digest}; ``seal``: the digest of this document with a seal of zeros (``digests``)."""
 
     schema: str = CAMPAIGN_SCHEMA
     verdict: Verdict
@@ -203,6 +224,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     rarities: dict[str, RareState] = {}
     beside: Beside | None = None
     calibration: Calibration | None = None
+    played_again: tuple[PlayedAgain, ...] = ()
     files: dict[str, str] = {}
     seal: str = ""
 

@@ -57,6 +57,7 @@ _COLUMNS = {
     "spent": "BIGINT",
     "simulated": "STRUCT(verdict VARCHAR, broken VARCHAR[], ended VARCHAR, lacks VARCHAR[], "
     'figures STRUCT(what VARCHAR, "of" VARCHAR, live BIGINT, simulated BIGINT)[])',
+    "earlier": "STRUCT(why VARCHAR, ended VARCHAR, wall_s DOUBLE, kept VARCHAR)[]",
 }
 
 _Document = TypeVar("_Document")
@@ -69,23 +70,23 @@ class Results(NamedTuple):
     runs: tuple[RunResult, ...]
 
 
-def run_folder(scenario: str, seed: int) -> str:
-    """Where a kept run lies, relative to the results directory: ``runs/<scenario>-<seed>``.
+def run_folder(scenario: str, seed: int, play: int = 0) -> str:
+    """Where a kept run lies, relative to the results directory: ``runs/<scenario>-<seed>``, and ``.<play>`` for a play that was not its last.
 
     A scenario name that is not a plain file name is made one, and told apart from its like by a hash: no name leads out of ``runs/``.
     """
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", scenario)[:80]
     if plain != scenario:
         plain = f"{plain}~{hashlib.sha256(scenario.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-    return f"runs/{plain}-{seed}"
+    return f"runs/{plain}-{seed}" + (f".{play}" if play else "")
 
 
-def keep_run(out: Path, run: RunResult, schedule: Schedule, history: History) -> RunResult:
-    """Write schedule, history and findings of one run below ``out``; the same run comes back with ``kept`` set.
+def keep_run(out: Path, run: RunResult, schedule: Schedule, history: History, play: int = 0) -> RunResult:
+    """Write schedule, history and findings of one run below ``out``; the same run comes back with ``kept`` set. ``play``: as of `run_folder`.
 
     Safe from several processes at once, as each run has its own folder.
     """
-    folder = run_folder(run.scenario, run.seed)
+    folder = run_folder(run.scenario, run.seed, play)
     place = out / folder
     place.mkdir(parents=True, exist_ok=True)
     schedule.save(place / SCHEDULE_FILE)

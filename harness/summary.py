@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import beside, rarities
-from harness.results import Campaign, Failure, RareState, RunResult, ScenarioSummary
+from harness.results import Campaign, Failure, PlayedAgain, RareState, RunResult, ScenarioSummary
 from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict, compose
 from scenarios.model import Scenario
@@ -46,6 +46,7 @@ def summarise(
         runs_per_s=len(runs) / wall_s if wall_s else 0.0, scenarios=tuple(summaries), failures=tuple(failures[:FAILURES_MAX]),
         stop_time={f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)} if stop_ns else {},
         out=str(out), report=str(out / "report.html"), rarities=seen, beside=beside.summarise(runs),
+        played_again=played_again(runs),
     )  # fmt: skip
 
 
@@ -80,6 +81,15 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), spent=sum(run.spent for run in runs), missing=missing, why=why,
     )  # fmt: skip
+
+
+def played_again(runs: Iterable[RunResult]) -> tuple[PlayedAgain, ...]:
+    """Every play of a run that decided nothing, and was followed by another."""
+    return tuple(
+        PlayedAgain(scenario=run.scenario, seed=run.seed, play=number, why=attempt.why, kept=attempt.kept)
+        for run in runs
+        for number, attempt in enumerate(run.earlier, start=1)
+    )
 
 
 def rare_states(runs: Sequence[RunResult]) -> dict[str, RareState]:

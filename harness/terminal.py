@@ -25,6 +25,8 @@ from reports.words import count, readable
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
 FAILURES_SHOWN = 8
+ENDINGS_SHOWN = 10
+ENDING_MOST = 240  # characters of a reason, at the end, where each has one line
 NS_PER_MS = 1_000_000
 
 
@@ -90,6 +92,28 @@ def show_campaign(campaign: Campaign) -> None:
     pace = f"{count(campaign.runs, 'run')} in {campaign.wall_s:.1f} s ({campaign.runs_per_s:.1f}/s)"
     out.print(f"\n{verdict(campaign.verdict)}: {pace}, {campaign.driver}, {campaign.version}")
     out.print(f"report: {campaign.report}", soft_wrap=True)
+    for line in endings(campaign):
+        out.print(escape(line), soft_wrap=True)
+
+
+def endings(campaign: Campaign) -> list[str]:
+    """A line for each run that was played again, and then for each that is not valid, with its reason: for whoever sees the end of a log alone."""
+    again = [f"played again: {each.scenario}, seed {each.seed}, after play {each.play}: {each.why}" for each in campaign.played_again]
+    failed = {(each.scenario, each.seed): each for each in reversed(campaign.failures)}
+    failed |= {(each.scenario, each.seed): each for each in reversed(campaign.failures) if each.verdict is Verdict.INVALID}
+    runs = [f"{each.verdict}: {each.scenario}, seed {each.seed}: {each.invariant}: {each.why}" for each in failed.values()]
+    known = {scenario for scenario, _ in failed}
+    runs += [
+        f"{each.verdict}: {each.scenario}, all runs: {each.why}"
+        for each in campaign.scenarios
+        if each.verdict is not Verdict.VALID and not each.missing and each.scenario not in known
+    ]
+    return [*_bounded(again, "played again"), *_bounded(runs, "not valid")]
+
+
+def _bounded(lines: list[str], what: str) -> list[str]:
+    shown = [readable(line) if len(line) <= ENDING_MOST else f"{readable(line)[:ENDING_MOST]}..." for line in lines[:ENDINGS_SHOWN]]
+    return shown if len(lines) <= ENDINGS_SHOWN else [*shown, f"... and {len(lines) - ENDINGS_SHOWN} more {what}, in the report"]
 
 
 def show_stop_times(campaign: Campaign, out: Console) -> None:

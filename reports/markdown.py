@@ -33,7 +33,7 @@ def markdown(view: View) -> str:
             lines += _failure(failure)
         if len(view.failures) > _FAILURES_MOST:
             lines += [f"{len(view.failures) - _FAILURES_MOST} more are in the full report.", ""]
-    lines += _stop_times(view) + _beside(view) + _calibration(view) + _idle_faults(view) + _unreached(view)
+    lines += _again(view) + _stop_times(view) + _beside(view) + _calibration(view) + _idle_faults(view) + _unreached(view)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -81,6 +81,13 @@ def _failure(failure: FailureView) -> list[str]:
         lines.append("")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", failure.replay)), default=0))
     return [*lines, fence + "sh", failure.replay, fence, ""]
+
+
+def _again(view: View) -> list[str]:
+    if not view.again:
+        return []
+    more = [f"- {len(view.again) - _ROWS_MOST} more are in the full report"] if len(view.again) > _ROWS_MOST else []
+    return ["### Played again", "", *(f"- {escape(each)}" for each in view.again[:_ROWS_MOST]), *more, ""]
 
 
 def _stop_times(view: View) -> list[str]:

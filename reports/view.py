@@ -15,7 +15,7 @@ from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict
 from reports import beside, calibration, invariants, stop_times, violations
-from reports.words import count, duration, plain
+from reports.words import count, duration, plain, readable
 
 GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
 _TITLES = {Verdict.VALID: "Valid", Verdict.INVALID: "Invalid", Verdict.UNKNOWN: "Unknown"}
@@ -128,6 +128,7 @@ class View:
     broken: tuple[violations.Broken, ...]
     beside: beside.BesideView | None
     calibration: calibration.CalibrationView | None
+    again: tuple[str, ...]
 
 
 def build(results_dir: Path) -> View:
@@ -163,6 +164,7 @@ def build(results_dir: Path) -> View:
         broken=violations.by_invariant(failures),
         beside=beside.view(campaign.beside),
         calibration=calibration.view(campaign.calibration),
+        again=tuple(f"{plain(each.scenario)}, seed {each.seed}, after play {each.play}: {readable(each.why)}" for each in campaign.played_again),
     )
 
 
@@ -185,6 +187,8 @@ def _headline(campaign: Campaign) -> Headline:
         sentence = f"No run reached {', '.join(plain(name) for name in campaign.vacuous)}: too little was tried to say that all is well."
     if campaign.verdict is Verdict.INVALID and undecided:
         sentence += f" {len(undecided)} more could not be decided."
+    if campaign.played_again:
+        sentence += f" {count(len(campaign.played_again), 'play')} decided nothing, and another followed."
     facts = (
         ("runs", f"{campaign.runs:,}"),
         ("wall time", duration(round(campaign.wall_s * 10**9))),

@@ -6,6 +6,7 @@ standard library alone. The last line counts what passed and failed: each test, 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,8 @@ BIN = Path(sys.executable).parent
 OUT = Path("out/test")
 SUMMARY = OUT / "summary.txt"  # the last line, for whoever has to repeat it below what make adds
 CAPABILITY_MISSING = 5
+CAMPAIGN_OUT, LIVE_OUT = f"{OUT}/campaign", f"{OUT}/live-{{}}"
+TOLD_MAX, WHY_MOST = 12, 240
 
 
 # What has to hold against real processes, in two halves that are played at the same time: a live run mostly waits. Each line names what it is for.
@@ -45,13 +48,14 @@ LIVE_HALVES = (
 
 class Phase(NamedTuple):
     """One command, and those that run ``beside`` it. ``junit``: where pytest writes its counts. ``tolerated``: exit codes that only mean that
-    something will be skipped."""
+    something will be skipped. ``answers``: where campaigns write theirs."""
 
     name: str
     command: tuple[str, ...]
     junit: str = ""
     tolerated: tuple[int, ...] = ()
     beside: tuple[tuple[str, ...], ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 class Counts(NamedTuple):
@@ -79,8 +83,8 @@ def haltproof(*arguments: str) -> tuple[str, ...]:
 
 
 def live(half: int) -> tuple[str, ...]:
-    """Half of the live runs. What this host cannot play is named, and the rest played."""
-    return haltproof("run", "--live", *LIVE_HALVES[half], "--out", f"{OUT}/live-{half + 1}")
+    """Half of the live runs. What this host cannot play is named, and the rest played; a run that the host's noise left undecided is played again."""
+    return haltproof("run", "--live", "--retries", "1", *LIVE_HALVES[half], "--out", LIVE_OUT.format(half + 1))
 
 
 PHASES = (
@@ -88,10 +92,10 @@ PHASES = (
     Phase("format", python("ruff", "format", "--check", "--quiet", ".")),
     Phase("types", python("mypy")),
     pytest("tests", "-m", "not live", "-n", "2"),
-    Phase("clean campaign", haltproof("run", "--seeds", "20", "--twins", "--out", f"{OUT}/campaign")),
+    Phase("clean campaign", haltproof("run", "--seeds", "20", "--twins", "--out", CAMPAIGN_OUT), answers=(CAMPAIGN_OUT,)),
     Phase("planted bugs", haltproof("bugs", "--once", "--seeds", "30")),
     Phase("toxiproxy server", python("harness.live.server"), tolerated=(CAPABILITY_MISSING,)),
-    Phase("live runs", live(0), tolerated=(CAPABILITY_MISSING,), beside=(live(1),)),
+    Phase("live runs", live(0), tolerated=(CAPABILITY_MISSING,), beside=(live(1),), answers=(LIVE_OUT.format(1), LIVE_OUT.format(2))),
     pytest("live", "-m", "live"),
 )
 
@@ -128,6 +132,22 @@ def tests_of(junit: Path) -> Counts:
     return Counts(total - failed - skipped, failed, skipped)
 
 
+def told(phase: Phase) -> list[str]:
+    """What the campaigns of a phase say of runs that were played again or are not valid, a line each: by then their own words are far above."""
+    lines = []
+    for out in phase.answers:
+        place = Path(out, "campaign.json")
+        if not place.is_file():
+            continue  # it was skipped, or has said itself why there is no answer
+        said = json.loads(place.read_text("utf-8"))
+        of_runs = [*((each, "played again") for each in said["played_again"]), *((each, each["verdict"]) for each in said["failures"])]
+        lines += [f"{phase.name}: {word}: {each['scenario']}, seed {each['seed']}: {each['why'][:WHY_MOST]}" for each, word in of_runs]
+        told_of = {each["scenario"] for each in said["failures"]}
+        whole = [each for each in said["scenarios"] if each["verdict"] != "valid" and each["scenario"] not in told_of]
+        lines += [f"{phase.name}: {each['verdict']}: {each['scenario']}: {each['why'][:WHY_MOST]}" for each in whole]
+    return lines[:TOLD_MAX] + ([f"{phase.name}: ... and {len(lines) - TOLD_MAX} more"] if len(lines) > TOLD_MAX else [])
+
+
 def main(names: list[str]) -> int:
     """Run the phases named, all if none is; 0 if nothing failed, 1 if something did, 64 for a name that does not exist."""
     unknown = [name for name in names if name not in {phase.name for phase in PHASES}]
@@ -138,6 +158,7 @@ def main(names: list[str]) -> int:
     chosen = [phase for phase in PHASES if not names or phase.name in names]
     results = [(phase.name, run(phase)) for phase in chosen]
     failed = [name for name, counts in results if counts.failed]
+    print("", *(line for phase in chosen for line in told(phase)), sep="\n")
     print(f"\n{'failed phases: ' + ', '.join(failed) if failed else 'every phase holds'}")
     passed, failures, skipped = (sum(column) for column in zip(*(counts for _, counts in results), strict=True))
     counted = f"{passed} passed, {failures} failed" + (f", {skipped} skipped" if skipped else "")
