@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from itertools import pairwise
 
@@ -86,7 +87,8 @@ class WallStep(WallFault):
         for node in sorted(self.walls):  # in one order, so that no two faults wait for each other
             await self.walls[node].turn.acquire()
         self.running = [node for node in self.walls if self.stage.fleet.runs(node)]
-        await asyncio.gather(*(becomes(self._reads, node, within_s=BOOT_S) for node in self.running))
+        since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        await asyncio.gather(*(becomes(self._has_read, node, since_ns, within_s=BOOT_S) for node in self.running))
         self.begin()
         for wall in self.walls.values():
             wall.step(self.by_ns)
@@ -99,8 +101,10 @@ class WallStep(WallFault):
         measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
         return Attestation(all(seen), MEASURED, measured, fired=bool(seen))
 
-    def _reads(self, node: str) -> bool:
-        return self.walls[node].reading() is not None
+    def _has_read(self, node: str, since_ns: int) -> bool:
+        """Whether the process has read its clock since: what jumped right before is then seen, and is not taken together with this jump for one."""
+        reading = self.walls[node].reading()
+        return reading is not None and reading.boot_ns > since_ns
 
     def _jumped(self, node: str) -> bool:
         forth, back = jumps_of(list(self.readings[node]), abs(self.by_ns))
