@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.live import wall_port
-from harness.live.injections.walls import jumps_of, rate_of
+from harness.live.injections.walls import has_read, jumps_of, rate_of
 from harness.live.wall_port import Reading, WallSwitch
 from tests.live import needs
 
@@ -64,6 +64,19 @@ def test_a_rate_and_a_jump_come_on_top_of_each_other_and_a_rate_that_ends_takes_
     assert abs(ended.ahead_ns - began.ahead_ns + 3600 * SECOND + lost_ns) < 5 * MS
     assert abs(last.ahead_ns - first.ahead_ns) < MS
     assert -3600 * SECOND - lost_ns - SECOND < last.ahead_ns - before.ahead_ns < -3600 * SECOND - lost_ns
+
+
+def test_a_jump_right_after_another_is_seen_by_itself_if_the_process_has_read_its_clock_between(switch: WallSwitch) -> None:
+    seen = [later(switch, None)]
+    for by_ns in (3600 * SECOND, 7200 * SECOND):
+        switch.step(by_ns)
+        since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        assert not has_read(switch, since_ns + SECOND)
+        while not has_read(switch, since_ns):
+            time.sleep(0.002)
+        seen.append(later(switch, None))
+    assert jumps_of(seen, 3600 * SECOND) == (1, 0) and jumps_of(seen, 7200 * SECOND) == (1, 0)
+    assert jumps_of([seen[0], seen[2]], 7200 * SECOND) == (0, 0)  # without a reading between
 
 
 def readings(*gains_ns: int) -> list[Reading]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.ledger import File
-from harness.live.wall_port import APART_NS, REPORT_S, Reading
+from harness.live.wall_port import APART_NS, REPORT_S, Reading, WallSwitch
 from killswitch.live.clock import PER_MILLION
 from scenarios.schedule import Entry, Fault
 
@@ -88,7 +88,7 @@ class WallStep(WallFault):
             await self.walls[node].turn.acquire()
         self.running = [node for node in self.walls if self.stage.fleet.runs(node)]
         since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        await asyncio.gather(*(becomes(self._has_read, node, since_ns, within_s=BOOT_S) for node in self.running))
+        await asyncio.gather(*(becomes(has_read, self.walls[node], since_ns, within_s=BOOT_S) for node in self.running))
         self.begin()
         for wall in self.walls.values():
             wall.step(self.by_ns)
@@ -100,11 +100,6 @@ class WallStep(WallFault):
             wall.turn.release()
         measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
         return Attestation(all(seen), MEASURED, measured, fired=bool(seen))
-
-    def _has_read(self, node: str, since_ns: int) -> bool:
-        """Whether the process has read its clock since: what jumped right before is then seen, and is not taken together with this jump for one."""
-        reading = self.walls[node].reading()
-        return reading is not None and reading.boot_ns > since_ns
 
     def _jumped(self, node: str) -> bool:
         forth, back = jumps_of(list(self.readings[node]), abs(self.by_ns))
@@ -201,6 +196,12 @@ class WallStrobe(WallFault):
                     await self.over.wait()
             if not self.over.is_set():
                 await self.flash()
+
+
+def has_read(wall: WallSwitch, since_ns: int) -> bool:
+    """Whether the process has read its clock since: a jump from right before is then seen, and not taken together with the next for one."""
+    reading = wall.reading()
+    return reading is not None and reading.boot_ns > since_ns
 
 
 def rate_of(readings: list[Reading]) -> tuple[int, int] | None:
