@@ -111,7 +111,8 @@ def save(out: Path, campaign: Campaign, runs: Iterable[RunResult]) -> Campaign:
     saved = tuple(runs)
     _write_whole(out / RUNS_FILE, encoder.encode_lines(saved))
     _write_parquet(out)
-    files = digests.of_files(out, (RUNS_FILE, PARQUET_FILE), (run.kept for run in saved if run.kept))
+    folders = [folder for run in saved for folder in (run.kept, *(play.kept for play in run.earlier)) if folder]
+    files = digests.of_files(out, (RUNS_FILE, PARQUET_FILE), folders)
     unsealed = structs.replace(campaign, files=files, seal=digests.UNSEALED)
     content = msgspec.json.format(encoder.encode(unsealed), indent=1) + b"\n"
     seal = digests.digest(content)
