@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from harness import bugs_cli, live_cli, results_store
+from harness import bugs_cli, live_cli, results_folder, results_store
 from harness.audit_cli import audit_app
 from harness.exits import Exit, Refused, of_campaign, of_verdict
 from harness.shared.interruption import Terminated, sigterm_raises_at_once
@@ -96,11 +97,11 @@ def run(
     _check_implementation(implementation)
     if twice:
         return _run_twice(loaded, chosen, implementation, json=json)
-    _refuse_foreign(out)
-    results_store.clear(out)
-    if live:
-        return _run_live(loaded, chosen, implementation, out, json=json, require=require, retries=retries)
-    return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)
+    with results_folder.claimed(out):
+        results_store.clear(out)
+        if live:
+            return _run_live(loaded, chosen, implementation, out, json=json, require=require, retries=retries)
+        return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)
 
 
 def _run_simulated(paths: list[Path], chosen: Seeds | None, jobs: int, implementation: str, out: Path, *, json: bool, twins: bool) -> Exit:
@@ -263,14 +264,12 @@ def replay(
     from reports.render import render
 
     schedule, played, kept_of = _schedule_of(what, scenario)
-    if out is not None:
-        _refuse_foreign(out)
-        _refuse_campaign(out)
     chosen = implementation or played
-    judged = simulate(schedule, load_implementation(chosen), () if twins else None)
-    if out is not None:
-        campaign.keep_one(judged, out)
-        render(out)
+    with nullcontext() if out is None else results_folder.claimed(out, one_run=True):
+        judged = simulate(schedule, load_implementation(chosen), () if twins else None)
+        if out is not None:
+            campaign.keep_one(judged, out)
+            render(out)
     if json:
         terminal.print_json(judged.result)
     else:
@@ -373,25 +372,6 @@ def _refuse_twins(loaded: list[tuple[Path, Scenario]]) -> None:
                 f"{path}: scenario: the name is taken by {seen[scenario.scenario]} (got {scenario.scenario!r}); give it another", Exit.SCENARIO
             )
         seen[scenario.scenario] = path
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Results go where results are, or where nothing is."""
-    if out.exists() and (
-        not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in ("campaign.json", "runs", "runs.jsonl", "live")))
-    ):
-        raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
-
-
-def _refuse_campaign(out: Path) -> None:
-    """One run does not take the place of the answer of many."""
-    place = out / results_store.CAMPAIGN_FILE
-    try:
-        several = place.exists() and bool(results_store.load(out).campaign.scenarios)
-    except ValueError:  # broken, and perhaps all that somebody has
-        several = True
-    if several:
-        raise Refused(f"--out: {place} is the answer of a whole campaign; name an empty or a new directory")
 
 
 def _check_implementation(name: str) -> None:

@@ -148,6 +148,8 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
     """
     from harness.live import recovery
 
+    if directory is not None and not directory.is_dir():
+        raise Refused(f"{directory}: no such directory; name one that holds live runs, such as that of --out, or none for all that were registered")
     found = recovery.recover(directory)
     if json:
         _print_json({"schema": "haltproof/recover/1", "runs": found})

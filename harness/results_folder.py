@@ -1,0 +1,84 @@
+"""Whose a folder of results is while somebody writes there, and what nobody may take away from it.
+
+Owns the lock, and the reasons for which a command leaves a folder alone: it holds something else, somebody is at it, or a live run was cut short
+there whose undo ledger is all that knows what it did to this host. Must not know what the results say.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from harness import results_store
+from harness.exits import Exit, Refused
+
+LOCK_FILE: Final = ".lock"  # names the process that holds it
+KNOWN: Final = (results_store.CAMPAIGN_FILE, results_store.RUNS_FILE, "runs", "live", LOCK_FILE)
+PID_BYTES: Final = 32
+
+
+@contextmanager
+def claimed(out: Path, *, one_run: bool = False) -> Iterator[None]:
+    """Keep ``out`` for oneself until the end. ``one_run``: of many is not to be overwritten. Raises `Refused`, and has touched nothing then."""
+    _refuse_foreign(out)
+    if one_run:
+        _refuse_campaign(out)
+    _refuse_unfinished(out)
+    out.mkdir(parents=True, exist_ok=True)
+    handle = os.open(out / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, PID_BYTES, 0).decode(errors="replace").strip() or "another one"
+            raise Refused(f"--out: process {holder} is writing its results into {out}; wait for it, or name another directory") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Results go where results are, or where nothing is."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in KNOWN))):
+        raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
+
+
+def _refuse_campaign(out: Path) -> None:
+    """One run does not take the place of the answer of many."""
+    place = out / results_store.CAMPAIGN_FILE
+    try:
+        several = place.exists() and bool(results_store.load(out).campaign.scenarios)
+    except ValueError:  # broken, and perhaps all that somebody has
+        several = True
+    if several:
+        raise Refused(f"--out: {place} is the answer of a whole campaign; name an empty or a new directory")
+
+
+def _refuse_unfinished(out: Path) -> None:
+    """What a live run changed on this host is undone by its ledger, and by nothing else. One whose first line is torn has changed nothing."""
+    if not (out / "live").is_dir():
+        return
+    from harness.live import ledger
+    from killswitch.live import process
+
+    for place in sorted((out / "live").glob(f"*/{ledger.FILE}")):
+        try:
+            story = ledger.read(place)
+        except ValueError:
+            continue
+        owner = story.opened.owner
+        if story.closed:
+            continue
+        if process.identify(owner.pid) == owner:
+            raise Refused(f"--out: {place.parent}: a live run of process {owner.pid} goes on there; wait for it, or name another directory")
+        raise Refused(
+            f"--out: {place.parent}: a live run was cut short there, and what it did to this host may not be undone; `haltproof recover {out}` "
+            "undoes it. Or name another directory",
+            Exit.RESIDUE,
+        )

@@ -1,0 +1,89 @@
+"""Who may write into a folder of results: nobody beside somebody else, and nobody over the undo ledger of a live run that was cut short."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import live_cli, results_folder
+from harness.exits import Exit, Refused
+from harness.live import ledger
+from killswitch.live import process
+from killswitch.live.process import Identified
+
+
+def identity(pid: int) -> Identified:
+    found = process.identify(pid)
+    assert found is not None
+    return found
+
+
+def somebody_gone() -> Identified:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    found = identity(child.pid)
+    child.communicate(b"\n")
+    return found
+
+
+def ledger_of(out: Path, owner: Identified) -> Path:
+    run = out / "live" / "a-run"
+    run.mkdir(parents=True)
+    kept = ledger.Ledger(run / ledger.FILE, ledger.Opened("r1", owner, str(run)))
+    kept.intend(ledger.File(str(run / "flag")))
+    kept.close()
+    return run / ledger.FILE
+
+
+def test_a_folder_has_one_writer_and_the_second_is_told_who_is_the_first(tmp_path: Path) -> None:
+    out, refused = tmp_path / "out", pytest.raises(Refused, match=f"process {os.getpid()} is writing its results into")
+    with results_folder.claimed(out), refused, results_folder.claimed(out):
+        pass
+    with results_folder.claimed(out):
+        pass
+
+
+def test_a_lock_ends_with_its_process_whatever_ends_that(tmp_path: Path) -> None:
+    script = f"""
+import os, pathlib
+from harness import results_folder
+with results_folder.claimed(pathlib.Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    with results_folder.claimed(tmp_path):
+        pass
+
+
+def test_what_a_live_run_left_undone_is_not_written_over(tmp_path: Path) -> None:
+    place = ledger_of(tmp_path, somebody_gone())
+    before = place.read_bytes()
+    with pytest.raises(Refused, match=f"cut short there.*`haltproof recover {tmp_path}`") as refused, results_folder.claimed(tmp_path):
+        pass
+    assert refused.value.code is Exit.RESIDUE
+    assert place.read_bytes() == before
+    assert live_cli.recover(tmp_path) is Exit.VALID
+    with results_folder.claimed(tmp_path):
+        pass
+
+
+def test_a_live_run_that_goes_on_keeps_its_folder(tmp_path: Path) -> None:
+    ledger_of(tmp_path, identity(os.getpid()))
+    with pytest.raises(Refused, match=f"a live run of process {os.getpid()} goes on there"), results_folder.claimed(tmp_path):
+        pass
+
+
+def test_a_ledger_that_never_began_has_changed_nothing(tmp_path: Path) -> None:
+    ledger_of(tmp_path, identity(os.getpid())).write_bytes(b'{"type":"Ope')
+    with results_folder.claimed(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_there_is_nothing_to_recover_from_where_nothing_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Refused, match="no such directory"):
+        live_cli.recover(tmp_path / name)
