@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from harness import digests
+from killswitch import files
 from killswitch.core import audit_merge, unreadable
 from killswitch.core.audit_merge import Stamped
 from killswitch.core.events import Record
@@ -136,6 +137,6 @@ def _wants(keyring: Keyring) -> Iterator[str]:
 def read(file: Path, remedy: str) -> bytes:
     """Raises `NotThere` naming a file that cannot be read, and ``remedy``."""
     try:
-        return file.read_bytes()
+        return files.content(file)
     except OSError as error:
         raise NotThere(f"{file}: cannot be read ({error.strerror}); {remedy}") from error

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from killswitch import files
 from killswitch.core import audit_export, unreadable
 from killswitch.core.audit_export import Export, LogExport, Report
 from killswitch.core.keys import Ed25519
@@ -95,7 +96,7 @@ def verify(file: Path, public_file: Path, replica: str, replicas: tuple[str, ...
 
 def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], expected: dict[str, int]) -> Report:
     try:
-        content = file.read_bytes()
+        content = files.content(file)
     except OSError as error:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); `killswitch audit export --tenant NAME --out FILE` writes one") from error
     try:
@@ -117,7 +118,7 @@ def _replicas(public: dict[str, bytes]) -> tuple[str, ...]:
 def _public(file: Path) -> dict[str, bytes]:
     """{name: public key}. Raises `Wrong`."""
     try:
-        content = file.read_bytes()
+        content = files.content(file)
     except OSError as error:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); name the public.json that `killswitch pki` wrote with --keys FILE") from error
     try:
