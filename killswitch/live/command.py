@@ -5,6 +5,7 @@ Owns the words of the command line. Everything that it does is done elsewhere, a
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -379,12 +380,16 @@ def run(arguments: list[str] | None = None) -> int:
 
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here, and not when the interpreter ends, where nobody could answer to a reader who has left
     except ConfigInvalid as invalid:
         return _complain(str(invalid), Exit.CONFIG)
     except Wrong as wrong:
         return _complain(str(wrong), wrong.code)
     except CycloptsError as error:
         return _complain(f"{error}\n`killswitch --help` lists commands and options", Exit.USAGE)
+    except BrokenPipeError:  # the reader has seen enough; what was asked for stands
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
     except OSError as error:  # a port that is taken, a folder that cannot be written: the message names it
         return _complain(f"killswitch: {error}", Exit.USAGE)
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ class Exit(IntEnum):
     BUG = 70
     DISK = 74
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 class Wrong(Exception):

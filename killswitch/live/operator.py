@@ -144,8 +144,13 @@ def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft:
     named = f"{remote.person}-{secrets.token_hex(8)}"
     answer = _asked(lambda: remote.draft(ResumeDraftRequest(named, remote.person, tenant, within, reason)), "ask again")
     if answer.body["stage"] == "NOTHING_TO_COVER":
-        print("nothing is in force there")
-        return Exit.DONE
+        wider = _holding(remote, tenant, within)
+        if not wider:
+            print("nothing is in force there")
+            return Exit.DONE
+        raise Wrong(
+            "\n".join((f"nothing is in force at {scope} itself; what holds it is wider, and only its own scope lifts it:", *wider)), Exit.REFUSED
+        )
     drafted = {"schema": "killswitch/draft/1", **answer.body, "approvals": []}
     if draft is not None:
         draft.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
@@ -247,6 +252,19 @@ def _scope(text: str) -> tuple[str, Scope]:
     if tenant and not label and bool(slash) == bool(name):
         return tenant, Scope("agent", text) if slash else Scope("tenant", tenant)
     raise Wrong(f"scope: TENANT/AGENT, TENANT, TENANT:KEY=VALUE or everything (got {text!r})")
+
+
+def _holding(remote: Remote, tenant: str, scope: Scope) -> list[str]:
+    """Each order in force that holds somebody of ``scope`` and is not of that scope, with the command that lifts it. Who has a label is for replicas
+    to know: of one, everybody of its tenant counts."""
+    shown = _asked(lambda: remote.ask("GET", f"/v1/status?tenant={tenant}&lifted=false"), "ask again").body
+    held = []
+    for order in shown["orders"]:
+        kind, value = order["scope"]["kind"], order["scope"]["value"]
+        if any(scope.kind != "agent" or agent["agent"] == scope.value for agent in order["agents"]):
+            whole = {"global": "everything", "label": f"{order['tenant']}:{value}"}.get(kind, value)
+            held.append(f"  {order['severity']} of {whole}, order {order['order'][:12]}: killswitch resume {whole} --reason ... --approvers ...")
+    return held
 
 
 def _duration(option: str, text: str) -> int:

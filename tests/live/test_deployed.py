@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,6 +217,30 @@ def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, 
     assert running.run("audit", "export", "--tenant", "acme", "--out", str(file), "--replica", "2", person="carol").returncode == 0
     assert running.run("audit", "verify", str(file)).returncode == 1
     assert running.run("audit", "verify", str(file), "--replica", "2").returncode == 0
+
+
+def test_a_resume_below_the_scope_of_what_holds_an_agent_is_told_which_scope_lifts_it(running: Cell) -> None:
+    assert running.run("order", "isolate", "acme", "--reason", "all of them").returncode == 0
+    narrow = running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol")
+    assert narrow.returncode == 1
+    assert "nothing is in force at acme/a1 itself" in narrow.stderr
+    assert "  ISOLATE of acme, order " in narrow.stderr
+    assert ": killswitch resume acme --reason" in narrow.stderr
+    assert running.run("resume", "acme", "--reason", "x", "--approvers", "bob,carol").returncode == 0
+    until(lambda: running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol").stdout == "nothing is in force there\n", 10)
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("order", "isolate", "acme/a1", "--reason", "nobody reads the answer")])
+def test_a_reader_who_leaves_does_not_make_an_order_refused(running: Cell, arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "killswitch.live.command", *arguments, "--as", "alice"]
+        assert subprocess.run(command, env=running.environment, stdout=writing, stderr=writing, check=False, timeout=60).returncode == 141
+    finally:
+        os.close(writing)
+    if arguments[0] == "order":
+        assert [order["severity"] for order in running.document("status")["orders"]] == ["ISOLATE"]
 
 
 def test_a_policy_is_tried_and_taken_back(running: Cell, tmp_path: Path) -> None:
