@@ -1,17 +1,18 @@
 """Planted bugs of what is left to be done when a part of it was lifted, forgotten or missed: fences after one of two kills, stops after their order,
-promises and drafts after a loss, starts that a replica never heard of."""
+promises and drafts after a loss, starts that a replica never heard of, records that a checkpoint or a wait runs ahead of."""
 
 from __future__ import annotations
 
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import federation
+from killswitch.core import checkpoints, federation
+from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import NO_TOKEN, Life, OrderBody, StartReply, StartRequest, Token
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import grants, orders
-from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.replica.state import Draft, Replica, concerned
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar import step as sidecar_step
@@ -79,6 +80,24 @@ def promised_is_ready(state: Sidecar, reply: StartReply, now_ns: int) -> None:
     _on_start_reply(state, structs.replace(reply, ready=reply.granted), now_ns)
 
 
+def newest_of_all(slots: tuple[bytes, ...], journal: int) -> Checkpoint | None:
+    """What is whole was written whole, so there is nothing to compare it with."""
+    whole = [checkpoint for slot in slots if (checkpoint := checkpoints.unseal(slot)) is not None]
+    return max(whole, key=lambda checkpoint: checkpoint.generation, default=None)
+
+
+def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """Nothing was granted for so long, wherever the order is by now."""
+    waiters = state.waited.setdefault(order, set())
+    if replica in waiters:
+        return
+    waiters.add(replica)
+    known = state.intent.orders.get(order)
+    if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
+        for agent in concerned(state, known):
+            orders.declare(state, order, agent, now_ns)
+
+
 BUGS = (
     PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
                ("fenced-by-who-missed-a-start",), "easy"),
@@ -101,4 +120,8 @@ BUGS = (
                ("global-stop-with-a-host-gone",), "easy"),
     PlantedBug("B190", "a sidecar takes a promise for the word that its predecessor is over", {"sidecar.starts:on_start_reply": promised_is_ready},
                ("S8",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B193", "an agent takes its newest whole checkpoint, though its journal does not reach it", {"checkpoints:choose": newest_of_all},
+               ("S12",), ("checkpoint-ahead-of-its-journal",), "easy"),
+    PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
+               {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
 )  # fmt: skip
