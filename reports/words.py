@@ -99,6 +99,7 @@ SENTENCES: dict[str, str] = {
     "effect-admitted": "Lets an effect of {agent} out: task {task} step {step}, class {cls}, to {sink} (token {token}).",
     "effect-applied": "Applies the effect {key} of {agent}, class {cls} (token {token}; asked again: {again}).",
     "effect-rejected": "Rejects the effect {key} of {agent}: {why} (token {token}).",
+    "fence-sent": "Tells {sink} to refuse every token of {agent} below {min_token}.",
     "fence-durable": "Refuses every token of {agent} below {min_token} from now on.",
     "task-submitted": "{agent} is given task {task}, {steps} steps.",
     "task-expired": "Upstream goes on without task {task} of {agent}.",

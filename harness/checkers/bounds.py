@@ -108,6 +108,11 @@ class Bounds:
         return stretch(2 * self.renew_ns + self.gossip_ns, self.drift_ppm) + self.slack_ns
 
     @property
+    def fencing_ns(self) -> int:
+        """L2: from a proof that a process lives on to the word to its sinks, a round of gossip, on the replica's clock."""
+        return stretch(self.gossip_ns, self.drift_ppm)
+
+    @property
     def death_ns(self) -> int:
         """L2, kappa: two rounds of the kill retry and one second of host lag, on the sidecar's clock."""
         return stretch(2 * self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)

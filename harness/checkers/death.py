@@ -39,6 +39,18 @@ class _Countdown:
         return self.spent_ns + (at_ns - self.since_ns if self.since_ns is not None else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shutting:
+    """A replica that was given proof that an agent cannot be ended, and has to tell its sinks."""
+
+    replica: str
+    agent: str
+    order: str
+    token: Token
+    index: int
+    due_ns: int
+
+
 class _Countdowns(InvariantChecker):
     """Starts a countdown when a sidecar learns an order that ends its live process, or starts one that a known order ends."""
 
@@ -125,16 +137,19 @@ class Death(_Countdowns):
     such sink, process or not, above the token that a replica had promised the agent before it learned an order of KILL, within the same time after
     that replica learned it or last started: a fence is pressed on until it holds, whatever else is lifted meanwhile.
 
+    And whatever an order asked for, a kill or a stop: a replica that takes in KILL_FAILED of an order which it knows has told every class F sink of
+    the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by then.
+
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
-    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, or an order and a
-    promise; one that the run's end cuts short is not counted.
+    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED and each replica that
+    takes it in, or an order and a promise; one that the run's end cuts short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
-    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "prohibition-arrived", "token-promised"}
+    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -142,6 +157,8 @@ class Death(_Countdowns):
         self._failed: dict[tuple[str, str], tuple[Token, int, int]] = {}
         self._fences: dict[tuple[str, str], Token] = {}
         self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}  # replica, agent -> its durable promises
+        self._sent: dict[str, dict[tuple[str, str], Token]] = {}  # replica -> {(agent, sink): greatest fence that this start of it told of}
+        self._shutting: list[_Shutting] = []
 
     def allowed_ns(self, order: Order) -> int | None:
         return self.run.bounds.death_ns if order.life == KILL else None
@@ -161,7 +178,17 @@ class Death(_Countdowns):
             self._said(index, fact, fact.body["agent"])
         elif fact.kind == "token-promised":
             self._promised.setdefault((fact.node, fact.body["agent"]), []).append((token_of(fact.body["token"]), index))
+        elif fact.kind == "evidence-taken":
+            self._takes(index, fact)
+        elif fact.kind == "fence-sent":
+            sent, key = self._sent.setdefault(fact.node, {}), (fact.body["agent"], fact.body["sink"])
+            sent[key] = max(token_of(fact.body["min_token"]), sent.get(key, NO_TOKEN))
+            self._judge_shutting(fact.at_ns)
+        elif fact.kind == "certificate-learned":
+            self._judge_shutting(fact.at_ns)
         else:
+            if fact.kind in ("node-crashed", "node-paused"):
+                self._stops_short(fact)
             if fact.kind == "process-reaped":
                 self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
             super().see(index, fact)
@@ -177,8 +204,39 @@ class Death(_Countdowns):
                     why = f"{fact.node} said that it cannot end {agent} {elapsed_ns} ns after it learned {countdown.order.severity}; allowed are "
                     self.blame(f"{why}{countdown.allowed_ns} ns", countdown.index, index)
 
+    def _takes(self, index: int, fact: Fact) -> None:
+        """A replica has it that something lives on: from here on it has a round of gossip to tell the sinks, if it has not told them yet."""
+        order, node = fact.body["order"], self.run.node(fact.node)
+        if fact.body["stage"] != "KILL_FAILED" or order not in node.known or order in node.lifted:
+            return
+        due_ns = fact.at_ns + self.run.bounds.fencing_ns
+        self._shutting.append(_Shutting(fact.node, fact.body["agent"], order, token_of(fact.body["token"]), index, due_ns))
+        self._judge_shutting(fact.at_ns)
+
+    def _stops_short(self, fact: Fact) -> None:
+        self._judge_shutting(fact.at_ns)
+        self._shutting = [each for each in self._shutting if each.replica != fact.node]
+        if fact.kind == "node-crashed":
+            self._sent.pop(fact.node, None)
+
+    def _judge_shutting(self, at_ns: int) -> None:
+        """Whoever still has something to tell: has it told every sink, has its time run out, or is nothing owed any more? Asked whenever that changes."""
+        pending, self._shutting = self._shutting, []
+        for each in pending:
+            sent = self._sent.get(each.replica, {})
+            told = all(sent.get((each.agent, sink), NO_TOKEN) > each.token for sink in self.run.sinks_of(each.agent, "F"))
+            if at_ns > each.due_ns:
+                self.examined += 1
+                why = f"{each.replica} took in that {each.agent} could not be ended under token {each.token}, and did not tell its sinks "
+                self.blame(f"{why}to refuse that within {self.run.bounds.fencing_ns} ns", each.index)
+            elif told:
+                self.examined += 1
+            elif each.order not in self.run.node(each.replica).lifted:
+                self._shutting.append(each)
+
     def settle(self) -> None:
         super().settle()
+        self._judge_shutting(self.run.end_ns)
         for (agent, order), (token, at_ns, index) in self._failed.items():
             due_ns = max(at_ns, self.run.healed_ns or 0) + self.run.bounds.propagation_ns + FENCE_ARRIVES_NS
             if due_ns > self.run.end_ns or order in self.run.covered:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import checkpoints, federation
+from killswitch.core import checkpoints, federation, trust
 from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.outlet import parts, record
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import grants, orders
 from killswitch.core.replica.state import Draft, Replica, concerned
@@ -80,6 +81,19 @@ def promised_is_ready(state: Sidecar, reply: StartReply, now_ns: int) -> None:
     _on_start_reply(state, structs.replace(reply, ready=reply.granted), now_ns)
 
 
+def an_answer_like_any_other(state: Replica, evidence: tuple[Evidence, ...], sender: str, now_ns: int) -> None:
+    """Whoever ordered it is told that it failed; what more is to be done is for people to say."""
+    for proof in evidence:
+        old = state.proofs.get((proof.order, proof.agent))
+        if (old is not None and not orders.is_further(old, proof)) or not trust.believes_evidence(state.trust, sender, proof):
+            continue
+        state.proofs[(proof.order, proof.agent)] = proof
+        record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
+        if proof.stage.startswith("STOPPED") and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
+            state.stopped[proof.agent] = proof.token
+        orders.tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
+
+
 def newest_of_all(slots: tuple[bytes, ...], journal: int) -> Checkpoint | None:
     """What is whole was written whole, so there is nothing to compare it with."""
     whole = [checkpoint for slot in slots if (checkpoint := checkpoints.unseal(slot)) is not None]
@@ -122,6 +136,8 @@ BUGS = (
                ("S8",), ("cloned-from-a-snapshot",), "easy"),
     PlantedBug("B193", "an agent takes its newest whole checkpoint, though its journal does not reach it", {"checkpoints:choose": newest_of_all},
                ("S12",), ("checkpoint-ahead-of-its-journal",), "easy"),
+    PlantedBug("B194", "nobody is fenced whose soft stop could not be carried out", {"replica.orders:take_evidence": an_answer_like_any_other},
+               ("L2",), ("stop-that-nothing-carries-out",), "easy"),
     PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
                {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
 )  # fmt: skip

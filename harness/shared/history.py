@@ -181,6 +181,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                         "the sidecar sent an Apply: read off the wire, not off the sidecar's own word; clock_ns is its clock then"),
     "effect-applied": (("sink", "agent", "token", "key", "cls", "result", "again"), "a sink applied it, or answered again for a known key"),
     "effect-rejected": (("sink", "agent", "token", "key", "why"), ""),
+    "fence-sent": (("sink", "agent", "min_token", "order"),
+                   "a replica, or a sidecar before a start, told a sink to refuse every token of the agent below, once for each of its own starts: "
+                   "read off the wire. order: the one that calls for it, or none"),
     "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
     # -- tasks
     "task-submitted": (("agent", "task", "steps", "sink"), "upstream handed it over"),

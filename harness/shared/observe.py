@@ -33,7 +33,7 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, StartReply,
+    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, StartReply,
     StartRequest, StopAck, Token,
 )  # fmt: skip
 
@@ -315,6 +315,14 @@ class Observer:
         for each in message.promised:
             self.vouch(effect, "promise", f"{each.agent} {each.epoch}.{each.counter}.{each.instance}")
 
+    def on_fence(self, effect: Send, message: Fence) -> None:
+        """One fact for each fence, not one for each time that its sink is told of it again."""
+        asked = ("fence", effect.to, message)
+        if asked not in self._said:
+            self._said[asked] = 0
+            fields = {"sink": effect.to, "agent": message.agent, "min_token": _parts(message.min_token), "order": message.order}
+            self.once_durable(effect.after_lsn, "fence-sent", fields, sends=True)
+
     def on_fence_ack(self, effect: Send, message: FenceAck) -> None:
         token = message.min_token
         self.vouch(effect, "fence", f"{message.agent} {token.epoch}.{token.counter}.{token.instance}")
@@ -372,6 +380,7 @@ _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     ResumeDraft: Observer.on_draft,
     Gossip: Observer.on_gossip,
     Lesson: Observer.on_lesson,
+    Fence: Observer.on_fence,
     FenceAck: Observer.on_fence_ack,
     ApplyResult: Observer.on_effect_told,
     QueryResult: Observer.on_effect_told,
