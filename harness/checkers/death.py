@@ -149,7 +149,15 @@ class Death(_Countdowns):
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
-    kinds = _Countdowns.kinds | {"fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned"}
+    kinds = _Countdowns.kinds | {
+        "fault-on",
+        "fence-durable",
+        "fence-sent",
+        "prohibition-arrived",
+        "token-promised",
+        "evidence-taken",
+        "certificate-learned",
+    }
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)

@@ -128,6 +128,63 @@ def test_a_kill_that_failed_for_a_reason_is_said_and_its_sinks_are_fenced() -> N
     assert unkillable(fenced=False).judged("L2").verdict is Verdict.INVALID, "who lives on is shut out"
 
 
+def takes_in(stage: str = "KILL_FAILED", *, known: bool = True) -> Story:
+    """A replica is given the proof that a soft stop of what runs as `FIRST` came to nothing."""
+    story = Story()
+    story.start_all()
+    if known:
+        story.learn("replica/1", "o1", "QUIESCE")
+    story.at(SECOND).say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage=stage)
+    return story
+
+
+def tell(story: Story, token: list[Any], *, node: str = "replica/1", after_ns: int = 0) -> None:
+    story.at(story.at_ns + after_ns).say("fence-sent", node, sink=LEDGER, agent=AGENT, min_token=token, order="o1")
+
+
+@pytest.mark.parametrize(
+    ("token", "after_ns", "verdict"),
+    [(SECOND_START, BOUNDS.fencing_ns, Verdict.VALID), (SECOND_START, BOUNDS.fencing_ns + 1, Verdict.INVALID), (FIRST, 0, Verdict.INVALID)],
+)
+def test_whoever_learns_that_a_stop_failed_tells_the_sinks_within_a_round(token: list[Any], after_ns: int, verdict: Verdict) -> None:
+    story = takes_in()
+    tell(story, token, after_ns=after_ns)
+    finding = story.at(60 * SECOND).end().judged("L2")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+
+
+def test_each_replica_tells_the_sinks_itself_and_a_fence_of_before_counts() -> None:
+    others = takes_in()
+    tell(others, SECOND_START, node="replica/2")
+    assert others.at(60 * SECOND).end().judged("L2").verdict is Verdict.INVALID
+    before = Story()
+    before.start_all()
+    before.learn("replica/1", "o1", "QUIESCE")
+    tell(before, SECOND_START)
+    before.at(SECOND).say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage="KILL_FAILED")
+    finding = before.at(60 * SECOND).end().judged("L2")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 1)
+
+
+def test_a_certificate_that_comes_too_late_excuses_nobody() -> None:
+    story = takes_in().at(SECOND + BOUNDS.fencing_ns + 1)
+    story.certify("replica/1", "c1", "o1")
+    assert story.at(60 * SECOND).end().judged("L2").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("excuse", ["lifted", "crashed", "paused", "unknown", "stopped", "too early to say"])
+def test_nobody_owes_the_sinks_a_word(excuse: str) -> None:
+    story = takes_in("STOPPED_FORCED" if excuse == "stopped" else "KILL_FAILED", known=excuse != "unknown")
+    if excuse == "lifted":
+        story.certify("replica/1", "c1", "o1")
+    elif excuse == "crashed":
+        story.crash("replica/1")
+    elif excuse == "paused":
+        story.say("node-paused", "replica/1")
+    finding = story.at(SECOND + BOUNDS.fencing_ns if excuse == "too early to say" else 60 * SECOND).end().judged("L2")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 0)
+
+
 # -- L3
 
 SOFT_DEATH_NS = stretch(GRACE_NS, PARAMETERS["drift_ppm"]) + BOUNDS.death_ns

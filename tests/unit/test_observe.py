@@ -34,7 +34,7 @@ from killswitch.core.events import (
     WriteCheckpoint,
 )
 from killswitch.core.intent import HARD
-from killswitch.core.messages import AgentStatus, Evidence, Gossip, LeaseReply, LeaseRequest, Order, OrderStatus, StartReply, Token
+from killswitch.core.messages import AgentStatus, Evidence, Fence, Gossip, LeaseReply, LeaseRequest, Order, OrderStatus, StartReply, Token
 from killswitch.core.scopes import Scope
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
@@ -225,6 +225,20 @@ def test_a_node_vouches_once_for_each_start_and_again_if_it_no_longer_waits() ->
     assert bench.last.body == {"what": "certificate", "about": "c1"}
     bench.step(boot(name="boot-1"))
     assert bench.tick(Send("operator", told)) == ["vouched"]
+
+
+def test_a_fence_is_told_once_for_each_start_and_sink() -> None:
+    bench = Bench("replica/1")
+    bench.step(boot())
+    fence = Fence(AGENT, Token(1, 2, ""), KILL_ID)
+    told = Send("sink/acme/ledger", fence)
+    assert bench.tick(told, told) == ["fence-sent"]
+    assert bench.last.body == {"sink": "sink/acme/ledger", "agent": AGENT, "min_token": (1, 2, ""), "order": KILL_ID}
+    assert (
+        bench.tick(told, Send("sink/acme/archive", fence), Send("sink/acme/ledger", replace(fence, min_token=Token(1, 3, "")))) == ["fence-sent"] * 2
+    )
+    bench.step(boot(name="boot-1"))
+    assert bench.tick(told) == ["fence-sent"]
 
 
 def test_what_gossip_claims_is_told_when_it_changes() -> None:
