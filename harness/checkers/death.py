@@ -143,8 +143,8 @@ class Death(_Countdowns):
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
-    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED and each replica that
-    takes it in, or an order and a promise; one that the run's end cuts short is not counted.
+    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, a KILL_FAILED that
+    a replica takes in, or an order and a promise; one that the run's end cuts short is not counted.
     """
 
     invariant = "L2"
@@ -228,7 +228,7 @@ class Death(_Countdowns):
             self._sent.pop(fact.node, None)
 
     def _judge_shutting(self, at_ns: int) -> None:
-        """Whoever still has something to tell: has it told every sink, has its time run out, or is nothing owed any more? Asked whenever that changes."""
+        """Has whoever owes its sinks a word told every one, has its time run out, or is nothing owed any more? Asked whenever that changes."""
         pending, self._shutting = self._shutting, []
         for each in pending:
             sent = self._sent.get(each.replica, {})
