@@ -7,7 +7,7 @@ way out to a sink meanwhile, and S23 and S6 judge what is let out, and started, 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.checkers.bounds import FENCE_ARRIVES_NS, stretch
 from harness.checkers.checker import InvariantChecker
@@ -137,27 +137,22 @@ class Death(_Countdowns):
     such sink, process or not, above the token that a replica had promised the agent before it learned an order of KILL, within the same time after
     that replica learned it or last started: a fence is pressed on until it holds, whatever else is lifted meanwhile.
 
-    And whatever an order asked for, a kill or a stop: a replica that takes in KILL_FAILED of an order which it knows has told every class F sink of
-    the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by then.
+    And whatever an order asked for, a kill or a stop: a replica that has taken in KILL_FAILED and the order, whichever came first, has told
+    every class F sink of the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by
+    then.
 
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
-    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, a KILL_FAILED that
+    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, one that
     a replica takes in, or an order and a promise; one that the run's end cuts short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
     kinds = _Countdowns.kinds | {
-        "fault-on",
-        "fence-durable",
-        "fence-sent",
-        "prohibition-arrived",
-        "token-promised",
-        "evidence-taken",
-        "certificate-learned",
-    }
+        "fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned",
+    }  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -167,6 +162,7 @@ class Death(_Countdowns):
         self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}  # replica, agent -> its durable promises
         self._sent: dict[str, dict[tuple[str, str], Token]] = {}  # replica -> {(agent, sink): greatest fence that this start of it told of}
         self._shutting: list[_Shutting] = []
+        self._early: list[_Shutting] = []  # of orders that the replica has not learned yet
 
     def allowed_ns(self, order: Order) -> int | None:
         return self.run.bounds.death_ns if order.life == KILL else None
@@ -197,6 +193,8 @@ class Death(_Countdowns):
         else:
             if fact.kind in ("node-crashed", "node-paused"):
                 self._stops_short(fact)
+            elif fact.kind == "order-learned" and self._early:
+                self._hears_why(fact)
             if fact.kind == "process-reaped":
                 self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
             super().see(index, fact)
@@ -215,15 +213,22 @@ class Death(_Countdowns):
     def _takes(self, index: int, fact: Fact) -> None:
         """A replica has it that something lives on: from here on it has a round of gossip to tell the sinks, if it has not told them yet."""
         order, node = fact.body["order"], self.run.node(fact.node)
-        if fact.body["stage"] != "KILL_FAILED" or order not in node.known or order in node.lifted:
-            return
-        due_ns = fact.at_ns + self.run.bounds.fencing_ns
-        self._shutting.append(_Shutting(fact.node, fact.body["agent"], order, token_of(fact.body["token"]), index, due_ns))
-        self._judge_shutting(fact.at_ns)
+        if fact.body["stage"] == "KILL_FAILED":
+            due_ns = fact.at_ns + self.run.bounds.fencing_ns
+            taken = _Shutting(fact.node, fact.body["agent"], order, token_of(fact.body["token"]), index, due_ns)
+            (self._shutting if order in node.known else self._early).append(taken)
+            self._judge_shutting(fact.at_ns)
+
+    def _hears_why(self, fact: Fact) -> None:
+        """The order comes after the proof that it could not be carried out."""
+        heard = [each for each in self._early if each.replica == fact.node and each.order == fact.body["order"]]
+        self._early = [each for each in self._early if each not in heard]
+        self._shutting += [replace(each, due_ns=fact.at_ns + self.run.bounds.fencing_ns) for each in heard]
 
     def _stops_short(self, fact: Fact) -> None:
         self._judge_shutting(fact.at_ns)
         self._shutting = [each for each in self._shutting if each.replica != fact.node]
+        self._early = [each for each in self._early if each.replica != fact.node]
         if fact.kind == "node-crashed":
             self._sent.pop(fact.node, None)
 

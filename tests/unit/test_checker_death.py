@@ -172,13 +172,23 @@ def test_a_certificate_that_comes_too_late_excuses_nobody() -> None:
     assert story.at(60 * SECOND).end().judged("L2").verdict is Verdict.INVALID
 
 
-@pytest.mark.parametrize("excuse", ["lifted", "crashed", "paused", "unknown", "stopped", "too early to say"])
+@pytest.mark.parametrize(("after_ns", "verdict"), [(BOUNDS.fencing_ns, Verdict.VALID), (BOUNDS.fencing_ns + 1, Verdict.INVALID)])
+def test_an_order_that_comes_after_the_proof_is_fenced_for_within_a_round_of_coming(after_ns: int, verdict: Verdict) -> None:
+    story = takes_in(known=False)
+    story.at(20 * SECOND).learn("replica/1", "o1", "QUIESCE")
+    tell(story, SECOND_START, after_ns=after_ns)
+    finding = story.at(60 * SECOND).end().judged("L2")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+
+
+@pytest.mark.parametrize("excuse", ["lifted", "crashed", "crashed before", "paused", "unknown", "stopped", "too early to say"])
 def test_nobody_owes_the_sinks_a_word(excuse: str) -> None:
-    story = takes_in("STOPPED_FORCED" if excuse == "stopped" else "KILL_FAILED", known=excuse != "unknown")
+    story = takes_in("STOPPED_FORCED" if excuse == "stopped" else "KILL_FAILED", known=excuse not in ("unknown", "crashed before"))
     if excuse == "lifted":
         story.certify("replica/1", "c1", "o1")
-    elif excuse == "crashed":
+    elif excuse in ("crashed", "crashed before"):
         story.crash("replica/1")
+        story.learn("replica/1", "o1", "QUIESCE")
     elif excuse == "paused":
         story.say("node-paused", "replica/1")
     finding = story.at(SECOND + BOUNDS.fencing_ns if excuse == "too early to say" else 60 * SECOND).end().judged("L2")

@@ -107,6 +107,24 @@ def test_a_sink_that_stands_at_a_starts_own_fence_is_fenced_above_it_before_the_
     assert told(link) == [(AGENT, "FENCED")]
 
 
+@pytest.mark.parametrize("proof_first", [True, False])
+def test_whoever_outlives_a_soft_stop_is_fenced_whichever_is_heard_of_first(proof_first: bool) -> None:
+    """A replica that was cut off from its peers may have the proof from the sidecar long before it has the order (L2)."""
+    link = alone()
+    promise(link, FIRST)
+    soft = pair.order(SOFT, scope=pair.THIS_AGENT)
+    if proof_first:
+        link.tell(ONE, proof(soft, "KILL_FAILED"), SIDECAR)
+    else:
+        accept(link, soft)
+    assert not link[ONE].sent(Fence)
+    if proof_first:
+        accept(link, soft)
+    else:
+        link.tell(ONE, proof(soft, "KILL_FAILED"), SIDECAR)
+    assert [fence.min_token for fence in link[ONE].sent(Fence, LEDGER)] == [Token(1, 2, "")]
+
+
 def test_fences_are_pressed_until_they_hold_or_the_order_is_lifted() -> None:
     link = alone()
     hard = pair.order(HARD, scope=pair.THIS_AGENT)

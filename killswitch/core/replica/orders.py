@@ -168,10 +168,10 @@ def remember_asker(state: Replica, order: str, request: str, operator: str, keys
 
 
 def after_accept(state: Replica, order: str, now_ns: int) -> None:
-    """An order is in memory: fence what it kills, and watch the clock for what it will call for."""
+    """An order is in memory: fence what it kills, and what has been proven to outlive it already; and watch the clock for what it will call for."""
     known = state.intent.orders[order]
-    if known.severity.life is Life.KILL:
-        for agent in concerned(state, known):
+    for agent in concerned(state, known):
+        if known.severity.life is Life.KILL or lives_on(state, agent, order):
             dispatch.fence(state, agent, order)
     set_waiting_timer(state, now_ns)
 
@@ -235,9 +235,15 @@ def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, n
         record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
         if proof.stage.startswith("STOPPED") and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
             state.stopped[proof.agent] = proof.token
-        elif proof.stage == "KILL_FAILED" and proof.order in state.intent.orders and proof.order not in state.intent.lifted:
-            dispatch.fence(state, proof.agent, proof.order)  # what cannot be ended can be shut out
+        elif lives_on(state, proof.agent, proof.order) and proof.order in state.intent.orders and proof.order not in state.intent.lifted:
+            dispatch.fence(state, proof.agent, proof.order)  # what cannot be ended can be shut out; under an order yet unknown, when that comes
         tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
+
+
+def lives_on(state: Replica, agent: str, order: str) -> bool:
+    """Whether it is proven that the order cannot end the agent's process."""
+    proof = state.proofs.get((order, agent))
+    return proof is not None and proof.stage == "KILL_FAILED"
 
 
 def is_further(old: Evidence, proof: Evidence) -> bool:
