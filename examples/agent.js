@@ -22,8 +22,10 @@ readline.createInterface({ input: door }).on("line", (line) => {
   const heard = JSON.parse(line);
   if (heard.event === "stop") stop = heard;
   if (heard.event) return gateMoved();
-  waiting.get(heard.id)(heard);
+  const answer = waiting.get(heard.id);
+  if (!answer) return console.error(`no answer to anything that was asked: ${line}`);
   waiting.delete(heard.id);
+  answer(heard);
 });
 
 function ask(request) {

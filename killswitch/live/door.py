@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,14 @@ class Asked(Struct, forbid_unknown_fields=True):
     sink: str = ""
     cls: str = msgspec.field(default="", name="class")
     payload: msgspec.Raw = msgspec.Raw(b"")
-    state: msgspec.Raw = msgspec.Raw(b"null")
+    state: msgspec.Raw = msgspec.Raw(b"")
     in_doubt: tuple[str, ...] = ()
+
+
+class Named(Struct):
+    """The name of a request, whatever it asks for."""
+
+    id: int | str | None = None
 
 
 class Kept(Checkpoint, array_like=True):
@@ -174,8 +180,8 @@ class Door:
         self._lines[task] = writer
         effects: set[asyncio.Task[None]] = set()
         try:
-            while line := await reader.readline():
-                asked, wrong = _read(line)
+            async for line in _lines_of(reader):
+                asked, named, wrong = _read(line)
                 if asked is not None and asked.do == "effect" and len(effects) < EFFECTS_MAX:
                     # In a task of its own: its answer may take as long as a lease does, and a program may have several under way.
                     one = asyncio.create_task(self._answer(asked, writer))
@@ -184,9 +190,9 @@ class Door:
                 elif asked is not None and asked.do != "effect":
                     await self._answer(asked, writer)
                 else:
-                    _say(writer, {"id": asked and asked.id, "error": wrong or f"more than {EFFECTS_MAX} effects under way"})
-        except (OSError, ValueError):
-            pass  # it left, or said more in a line than a line may hold
+                    _say(writer, {"id": named, "error": wrong or f"more than {EFFECTS_MAX} effects under way"})
+        except (OSError, asyncio.CancelledError):
+            pass  # the program left; or the sidecar does, and asyncio would take its log for one of failures
         finally:
             del self._lines[task]
             for one in effects:
@@ -207,9 +213,13 @@ class Door:
             case "effect":
                 return await self._effect(asked)
             case "done":
+                if not asked.task:
+                    raise Malformed("done: needs a task")
                 await self._record("DONE", {"task": asked.task})
                 return {}
             case "checkpoint":
+                if not bytes(asked.state):
+                    raise Malformed("checkpoint: needs a state, which may be any JSON, null among it")
                 return await self._checkpoint(bytes(asked.state))
             case "stopping":
                 return await self._leave(asked.in_doubt)
@@ -225,8 +235,12 @@ class Door:
 
     async def _effect(self, asked: Asked) -> dict[str, Any]:
         """J1 to J4 of one step."""
-        if not asked.task or asked.step < 0 or asked.sink not in self._sinks:
-            raise Malformed(f"effect: needs a task, a step from 0, and a sink of {', '.join(sorted(self._sinks)) or 'none'} (got {asked.sink!r})")
+        if not asked.task:
+            raise Malformed("effect: needs a task")
+        if asked.step < 0:
+            raise Malformed(f"step: from 0 on (got {asked.step})")
+        if asked.sink not in self._sinks:
+            raise Malformed(f"sink: one of {', '.join(sorted(self._sinks)) or 'none'} (got {asked.sink!r})")
         cls = asked.cls or (EffectClass.NEW if asked.step == 0 else EffectClass.INFLIGHT)
         if cls not in tuple(EffectClass):
             raise Malformed(f"class: one of {', '.join(EffectClass)} (got {cls!r})")
@@ -350,12 +364,44 @@ class Door:
             _say(writer, event)
 
 
-def _read(line: bytes) -> tuple[Asked | None, str]:
-    """A request, or what is wrong with the line."""
+async def _lines_of(reader: asyncio.StreamReader) -> AsyncIterator[bytes | None]:
+    """What the program says, line by line; None for one that is longer than a line may be. Raises `OSError`."""
+    whole = True
+    while True:
+        try:
+            line = await reader.readuntil()
+        except asyncio.LimitOverrunError as over:
+            await reader.readexactly(over.consumed)
+            if whole:
+                yield None
+            whole = False
+            continue
+        except asyncio.IncompleteReadError as end:
+            if whole and end.partial:
+                yield end.partial
+            return
+        if whole:
+            yield line
+        whole = True
+
+
+def _read(line: bytes | None) -> tuple[Asked | None, int | str | None, str]:
+    """A request, its id, and what is wrong with the line if it is none."""
+    if line is None:
+        return None, None, f"a line of more than {LINE_MAX} bytes: keep a checkpoint's state below that, or put it into a file and its name here"
     try:
-        return msgspec.json.decode(line, type=Asked), ""
+        asked = msgspec.json.decode(line, type=Asked)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return None, f"no request: {error}"
+        return None, _id_of(line), f"no request: {error}"
+    return asked, asked.id, ""
+
+
+def _id_of(line: bytes) -> int | str | None:
+    """The id of a line that is no request otherwise, so that whoever waits for an answer gets it."""
+    try:
+        return msgspec.json.decode(line, type=Named).id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _say(writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:

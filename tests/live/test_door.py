@@ -197,8 +197,10 @@ def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None
         for wrong in ({"sink": "other"}, {"step": -1}, {"task": ""}, {"class": "root"}, {"payload": "x" * (1 << 16)}):
             asked: dict[str, Any] = {"do": "effect", "task": "t", "step": 0, "sink": "ledger"}
             assert "error" in await program.ask(**(asked | wrong))
-        program.writer.write(b"x" * (LINE_MAX + 10) + b"\n")
-        assert await asyncio.wait_for(program.reader.read(), 3) == b""
+        for excess in (1, 10, 2 * LINE_MAX):  # with and without its end in the buffer
+            program.writer.write(b"x" * (LINE_MAX + excess) + b"\n")
+            assert f"a line of more than {LINE_MAX} bytes" in (await program.hear())["error"]
+        assert (await program.ask(id=3, do="done", task="t")) == {"id": 3}
         assert core.heard == []
         other = await enter()
         assert (await other.ask(id=1, do="hello"))["agent"] == "acme/a1"
@@ -208,6 +210,27 @@ def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None
         core.door.hear(StopRequest(False))
         assert [(await other.hear())["drain"] for _ in range(2)] == [True, False]
         assert (await other.ask(id=2, do="hello"))["stop"] == {"drain": False}
+
+    play(tmp_path, scene)
+
+
+def test_what_is_wrong_with_a_request_is_said_to_who_asked_and_nothing_is_lost_by_it(tmp_path: Path) -> None:
+    async def scene(_core: Core, enter: Callable[[], Awaitable[Program]]) -> None:
+        program = await enter()
+        assert (await program.ask(id=1, do="checkpoint", state={"n": 1}))["generation"] == 1
+        for asked, why in (
+            ({"do": "checkpoint"}, "checkpoint: needs a state"),
+            ({"do": "done"}, "done: needs a task"),
+            ({"do": "effect", "task": "t", "step": -1, "sink": "ledger"}, "step: from 0 on (got -1)"),
+            ({"do": "effect", "task": "t", "sink": "lodger"}, "sink: one of ledger (got 'lodger')"),
+            ({"do": "effect", "task": 7, "sink": "ledger"}, "no request"),
+            ({"do": "hello", "sudo": 1}, "no request"),
+        ):
+            answer = await program.ask(id="mine", **asked)
+            assert answer["id"] == "mine"
+            assert why in answer["error"]
+        assert (await program.ask(id=2, do="hello"))["checkpoint"] == {"generation": 1, "state": {"n": 1}}
+        assert (await program.ask(id=3, do="checkpoint", state=None))["generation"] == 2
 
     play(tmp_path, scene)
 
