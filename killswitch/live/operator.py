@@ -41,6 +41,9 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     named = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
     answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns)
+    granted_ms = (answer.body["stands"] or {}).get("grace_ms", 0)
+    if 0 < granted_ms < asked.grace_ns // 1_000_000:
+        print(f"--grace: {grace} is more than the cell's grace-max or the policy allows; it is {granted_ms / 1000:g} s", file=sys.stderr)
     if draft is not None and not answer.body["keys_needed"]:
         print(f"{draft}: not written, for the order is in force as it was asked for: no further key is wanted", file=sys.stderr)
     elif draft is not None:

@@ -19,6 +19,7 @@ from killswitch.live.log import LogFailed
 from killswitch.live.node import AlreadyRunning, Fittings, Node
 
 STOP_S = 5.0
+START_S = 10.0
 
 
 def replica(loaded: Loaded, name: str) -> int:
@@ -48,15 +49,25 @@ def sidecar(loaded: Loaded, agent: str, command: tuple[str, ...]) -> int:
 
 
 def all_replicas(loaded: Loaded) -> int:
-    """Every replica as a child, until asked to end or one of them ends. Meant for a cell on one machine."""
+    """Every replica as a child, until asked to end, or until the last of them has. One that cannot start ends them all; one that is lost later does
+    not, for that is what there are several for. Meant for a cell on one machine. 1 if one was lost."""
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _frame: asked.append(got))
     argv = [sys.executable, "-m", "killswitch.live.command", "control-plane", "--config", str(loaded.file), "--replica"]
     children = {name: subprocess.Popen(tether.command_line([*argv, name]), start_new_session=True) for name in loaded.cell.replicas}
-    while not asked and all(child.poll() is None for child in children.values()):
+    began, lost = time.monotonic(), dict[str, int]()
+    while not asked and len(lost) < len(children):
         time.sleep(0.1)
-    ended = {name: child.poll() for name, child in children.items()}
+        now_ended = {name: code for name, child in children.items() if name not in lost and (code := child.poll()) is not None}
+        lost |= now_ended
+        failed = [name for name, code in now_ended.items() if code > 0 and time.monotonic() < began + START_S]
+        if failed:
+            print(f"replica/{failed[0]} could not start (exit code {lost[failed[0]]}); the others are ended with it", file=sys.stderr)
+            break
+        for name, code in now_ended.items():
+            alone = f"killswitch control-plane --replica {name} starts it again"
+            print(f"replica/{name} ended with {code}; the others go on: {alone}", file=sys.stderr, flush=True)
     for child in children.values():
         child.terminate()
     deadline = time.monotonic() + STOP_S
@@ -66,11 +77,7 @@ def all_replicas(loaded: Loaded) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-    for name, code in ended.items():
-        if code is not None:
-            print(f"replica/{name} ended with {code}; the others were ended with it", file=sys.stderr)
-            return code or 1
-    return 0
+    return max(1, *lost.values()) if lost else 0
 
 
 def _serve(make: Callable[[], Node], up: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -217,6 +218,18 @@ def test_an_exported_trail_verifies_and_every_change_to_it_shows(running: Cell, 
     assert running.run("audit", "export", "--tenant", "acme", "--out", str(file), "--replica", "2", person="carol").returncode == 0
     assert running.run("audit", "verify", str(file)).returncode == 1
     assert running.run("audit", "verify", str(file), "--replica", "2").returncode == 0
+
+
+def test_one_replica_of_three_is_lost_and_the_others_go_on(running: Cell) -> None:
+    guarded = running.guard("sleep", "600")
+    until(lambda: running.said("acme-a1", '"PROC_START"'), 30)
+    lost = next(pid for pid in running.left() if b"--replica\x001\x00" in Path(f"/proc/{pid}/cmdline").read_bytes() + b"\x00")
+    os.kill(lost, signal.SIGKILL)
+    until(lambda: running.said("plane", "replica/1 ended with -9; the others go on: killswitch control-plane --replica 1 starts it again"), 10)
+    stopped = running.run("order", "soft", "acme/a1", "--grace", "10h", "--reason", "two are enough", "--wait", "20s")
+    assert "--grace: 10h is more than the cell's grace-max or the policy allows; it is 300 s" in stopped.stderr
+    assert stopped.returncode == 0, stopped.stderr
+    assert guarded.poll() is None
 
 
 def test_a_resume_below_the_scope_of_what_holds_an_agent_is_told_which_scope_lifts_it(running: Cell) -> None:
