@@ -30,7 +30,7 @@ app.command(audit_app)
 
 
 @app.command
-def pki(directory: Path, *, config: Config | None = None, valid: str = "24h") -> int:
+def pki(directory: Path, *, config: Path | None = None, valid: str = "24h") -> int:
     """Make keys and certificates for everybody in a cell; with none yet, write an example cell on this machine first. Again: renew certificates.
 
     Parameters
@@ -38,7 +38,7 @@ def pki(directory: Path, *, config: Config | None = None, valid: str = "24h") ->
     directory
         The folder of the cell; its file is DIRECTORY/cell.yaml unless --config names another.
     config
-        The cell's file.
+        The cell's file, if it is another; that of the environment is not meant, for DIRECTORY is what was named.
     valid
         How long certificates are valid; running processes take up renewed ones by themselves.
     """
@@ -47,6 +47,8 @@ def pki(directory: Path, *, config: Config | None = None, valid: str = "24h") ->
     from killswitch.live import config as cells
     from killswitch.live.pki import Pki
 
+    if directory.exists() and not directory.is_dir():
+        raise Wrong(f"{directory}: not a folder; name one for keys, certificates and the cell's file, which is made if it is not there")
     file = config or directory / HERE
     if not file.exists():
         directory.mkdir(parents=True, exist_ok=True)

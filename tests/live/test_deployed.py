@@ -232,6 +232,20 @@ def test_one_replica_of_three_is_lost_and_the_others_go_on(running: Cell) -> Non
     assert guarded.poll() is None
 
 
+def test_a_port_that_is_taken_is_named_with_what_to_do(running: Cell, tmp_path: Path) -> None:
+    text = running.file.read_text()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "cell.yaml").write_text(text)
+    assert running.run("pki", str(other)).returncode == 0  # and not that of the environment's cell
+    assert (other / "pki" / "public.json").exists()
+    taken = running.run("control-plane", "--config", str(other / "cell.yaml"), "--replica", "1")
+    assert taken.returncode == 74
+    assert "address already in use" in taken.stderr.lower()
+    assert "; end what listens there, or give it another port in the cell's file" in taken.stderr
+    assert "not a folder" in running.run("pki", str(running.file)).stderr
+
+
 def test_a_resume_below_the_scope_of_what_holds_an_agent_is_told_which_scope_lifts_it(running: Cell) -> None:
     assert running.run("order", "isolate", "acme", "--reason", "all of them").returncode == 0
     narrow = running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol")
