@@ -43,8 +43,12 @@ class ServerMissing(Exception):
 
 
 def cache() -> Path:
-    """Where a binary built by us is kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haltproof" / f"toxiproxy-{VERSION}"
+    """The folder of what is built once and kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haltproof"
+
+
+def _built() -> Path:
+    return cache() / f"toxiproxy-{VERSION}" / "toxiproxy-server"
 
 
 def locate() -> Path:
@@ -57,7 +61,7 @@ def locate() -> Path:
     on_path = shutil.which("toxiproxy-server")
     if on_path:
         return Path(on_path)
-    built = cache() / "toxiproxy-server"
+    built = _built()
     if os.access(built, os.X_OK):
         return built
     raise ServerMissing(f"no Toxiproxy server: {SETTING} is not set, toxiproxy-server is not on PATH, {built} does not exist; try `make live-deps`")
@@ -105,7 +109,7 @@ def _build(go: Path, scratch: Path) -> Path:
     if found is None or (int(found[1]), int(found[2])) < GO_NEEDED:
         raise ServerMissing(f"Go {'.'.join(map(str, GO_NEEDED))} or later is needed (got {version.strip()!r})")
     _run([str(go), "install", PACKAGE], environment)
-    built = cache() / "toxiproxy-server"
+    built = _built()
     built.parent.mkdir(parents=True, exist_ok=True)
     draft = built.with_suffix(f".{os.getpid()}")
     shutil.copy2(scratch / "bin" / "server", draft)

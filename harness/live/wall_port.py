@@ -132,7 +132,7 @@ class NoShim(OSError):
 
 def library() -> Path:
     """The library, compiled if it is not there yet. Raises `NoShim`."""
-    built = cache().parent / f"wall-{hashlib.sha256(SOURCE.encode()).hexdigest()[:12]}.so"
+    built = cache() / f"wall-{hashlib.sha256(SOURCE.encode()).hexdigest()[:12]}.so"
     if built.exists():
         return built
     compiler = shutil.which("cc") or shutil.which("gcc")
