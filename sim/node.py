@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from harness.shared.observe import Observer
 from killswitch.core import audit, hlc
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Observe, Send, SetTimer, Signal, SignalKind, Spawn,
+    AcknowledgeTask, Append, Boot, Durable, Effect, Exit, Input, Observe, Send, SetTimer, Signal, Spawn,
     Timer, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.machine import Machine, NodeConfig
 from killswitch.core.messages import Message, Token
 from scenarios.schedule import Schedule
+from sim import processes
 from sim.clock import Clock, WallClock
 from sim.disk import EMPTY, NOTHING, Disk, without
 from sim.lanes import Intake
@@ -30,8 +31,6 @@ from sim.trace import PIECE, Trace
 
 INBOX_MAX = 20_000
 BOOT_OFFSET_MAX_NS = 50_000_000
-SPAWN_NS = 5_000_000
-KILL_NS = 500_000
 TIMER_LAG_NS = 500_000
 PIPE_NS = 20_000
 
@@ -128,7 +127,7 @@ class Node:
     def stands_still(self) -> bool:
         return bool(self.paused_by)
 
-    def _choose(self, ways: int) -> int:
+    def choose(self, ways: int) -> int:
         """A draw of what befalls the process; most nodes never need the stream."""
         return self.world.tape.stream(f"process/{self.id}")(ways)
 
@@ -168,7 +167,7 @@ class Node:
             self.boot += 1
             self.undying = NOTHING
             self.kill_pending = None
-            self.clock.restart(self.world.queue.now, self._choose(BOOT_OFFSET_MAX_NS))
+            self.clock.restart(self.world.queue.now, self.choose(BOOT_OFFSET_MAX_NS))
         elif self.machine is not None:
             self._fold_log()
             self.disk.process_died()
@@ -373,38 +372,6 @@ class Node:
             if self.machine is machine:  # an exit may be among them
                 self._carry_out(effect)
 
-    def _spawn(self, effect: Spawn) -> None:
-        agent = self.world.agent_of(self)
-        agent.token = effect.token
-        self.world.queue.at(self.world.queue.now + SPAWN_NS + self._choose(SPAWN_NS), self._spawned, (agent, self.start, effect.token))
-
-    def _spawned(self, ticket: tuple[Node, int, Token]) -> None:
-        agent, start, token = ticket
-        if self.start == start and self.machine is not None and agent.token == token and not agent.running:
-            agent.boot = self.boot
-            agent.boot_up()
-            self.world.upstream.hand_over_again(agent)
-
-    def _signal(self, effect: Signal) -> None:
-        agent = self.world.agent_of(self)
-        if effect.kind is SignalKind.CONT:
-            agent.continue_()
-            return
-        if effect.kind is SignalKind.TERM:
-            return  # the message that comes with it says how
-        agent.token = None
-        self.world.queue.at(self.world.queue.now + KILL_NS + self._choose(KILL_NS), self._killed, (agent, self.start))
-
-    def _killed(self, ticket: tuple[Node, int]) -> None:
-        agent, start = ticket
-        if agent.undying:
-            agent.kill_pending = lambda: self._killed(ticket)
-            return
-        alive = agent.running
-        agent.die(power=False)
-        if self.start == start:
-            self.world.reap(agent, -9 if alive else 0)
-
     # -- timers
 
     def _set_timer(self, effect: SetTimer) -> None:
@@ -471,8 +438,8 @@ _EFFECTS: dict[type, Callable[[Node, Any], None]] = {
     Send: Node._send,
     Append: Node._append,
     SetTimer: Node._set_timer,
-    Spawn: Node._spawn,
-    Signal: Node._signal,
+    Spawn: processes.spawn,
+    Signal: processes.signal,
     WriteCheckpoint: Node._write_checkpoint,
     AcknowledgeTask: Node._acknowledge,
     Exit: Node._exit,

@@ -23,7 +23,8 @@ from sim.disk import EMPTY
 from sim.doubles import Doubles
 from sim.host import mate_of, share_host
 from sim.network import Delivery, Network
-from sim.node import BOOT_OFFSET_MAX_NS, PIPE_NS, SPAWN_NS, Node
+from sim.node import BOOT_OFFSET_MAX_NS, PIPE_NS, Node
+from sim.processes import SPAWN_NS
 from sim.queue import TIE_BITS, Queue, TooMuch
 from sim.tape import Tape
 from sim.trace import Trace

@@ -30,7 +30,8 @@ from scenarios import load
 from scenarios.draw import draw
 from scenarios.schedule import Tape as TapeSpec
 from sim.driver import play
-from sim.node import INBOX_MAX, KILL_NS, SPAWN_NS, TIMER_LAG_NS
+from sim.node import INBOX_MAX, TIMER_LAG_NS
+from sim.processes import KILL_NS, SPAWN_NS
 from tests.sim.stage import BENIGN, MS, SYNC_NS, Stage
 
 ASK = StopAck(1, ())
