@@ -109,6 +109,7 @@ SENTENCES: dict[str, str] = {
     "log-grown": "A record of lsn {size} is durable that calls for a new signed head.",
     "sth-signed": "{origin} signs the head of its log at size {size}.",
     "sth-cosigned": "{witness} has cosigned the head of {origin} at size {size}.",
+    "fork-shown": "Has now been shown two logs of {origin}, which differ by record {size}.",
     "fork-proven": "It is proven that {origin} keeps two logs.",
     "log-verified": "The log of {writer} was held against its cosigned heads: sound {sound}, {why}.",
     "log-stamped": "The log of {writer} is laid open with its time stamps.",

@@ -18,8 +18,10 @@ def cosigned_within_ns(bounds: Bounds) -> int:
 class AuditTamper(InvariantChecker):
     """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots
     for one size, nor hand a cosignature out before it is durable, which a crash could make them forget; nobody whose log is sound is accused of
-    a fork. A writer whose log some fault took out of its hands, or whose host was cloned, is held to less: it has to be found out, by a proven
-    fork, once witnesses had time to look.
+    a fork. A witness that is master of its own disk follows one log of a writer, across its restarts: what it cosigns grows, and after a head of
+    another log it cosigns none of the one that is left. A replica that is shown two logs of a writer proves that in the same step. A writer whose
+    log some fault took out of its hands, or whose host was cloned, is held to less: it has to be found out, by a proven fork, once witnesses had
+    time to look.
 
     An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
     for tests of it: a run has nobody who tampers with logs but its faults.
@@ -27,7 +29,9 @@ class AuditTamper(InvariantChecker):
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
-    kinds = frozenset({"sth-signed", "sth-cosigned", "cosignature-sent", "fork-proven", "log-verified", "node-started"})
+    kinds = frozenset({
+        "sth-signed", "sth-cosigned", "cosignature-sent", "fork-shown", "fork-proven", "log-verified", "node-started", "node-crashed", "over-share",
+    })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -36,7 +40,10 @@ class AuditTamper(InvariantChecker):
         self._rewound: dict[str, int] = {}  # writer -> when it first had, or signed for, less than it had signed for before
         self._accused: dict[str, int] = {}
         self._comparable_ns: dict[str, int] = {}  # writer -> when it first showed a head after the last of another host of its name
-        self._cosigned: set[tuple[str, str, int]] = set()
+        self._cosigned: dict[tuple[str, str], dict[int, int]] = {}  # (witness, writer) -> {size: index of the fact}
+        self._shown: dict[tuple[str, str], tuple[int, int]] = {}  # (replica, writer) -> when it was shown a fork that it has not proven, and index
+        self._dropping: set[str] = set()  # replicas that did not take in all that reached them
+        self._proven: set[tuple[str, str]] = set()
 
     def see_twin(self, index: int, fact: Fact) -> None:
         if fact.kind == "sth-signed":
@@ -53,14 +60,24 @@ class AuditTamper(InvariantChecker):
                     self._note_size(index, fact.body["origin"], fact.body["size"])
                     self._longest[fact.body["origin"]] = max(fact.body["size"], self._longest.get(fact.body["origin"], 0))
                 else:
-                    self._cosigned.add((fact.node, fact.body["origin"], fact.body["size"]))
+                    self._judge_cosigned(index, fact)
             case "cosignature-sent":
-                if (fact.node, fact.body["origin"], fact.body["size"]) not in self._cosigned and fact.node not in self.run.custody:
+                sizes = self._cosigned.get((fact.node, fact.body["origin"]), {})
+                if fact.body["size"] not in sizes and fact.node not in self.run.custody:
                     self.blame(f"{fact.node} handed out a cosignature of {fact.body['origin']} at {fact.body['size']} that was not durable", index)
             case "node-started":
                 self._note_size(index, fact.node, fact.body["records"])
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
+                self._judge_proven(index, fact)
+            case "fork-shown":
+                self.examined += 1
+                if (fact.node, fact.body["origin"]) not in self._proven and fact.node not in self._dropping:
+                    self._shown.setdefault((fact.node, fact.body["origin"]), (fact.at_ns, index))
+            case "over-share":
+                self._dropping.add(fact.node)
+            case "node-crashed":
+                self._shown = {key: shown for key, shown in self._shown.items() if key[0] != fact.node or shown[0] < fact.at_ns}
             case _:
                 self._judge_log(index, fact)
 
@@ -68,9 +85,29 @@ class AuditTamper(InvariantChecker):
         if size < self._longest.get(writer, 0):
             self._rewound.setdefault(writer, index)
 
+    def _judge_cosigned(self, index: int, fact: Fact) -> None:
+        """A witness follows one log, across its restarts: each head of a writer that it cosigns is longer than all before."""
+        origin, size = fact.body["origin"], fact.body["size"]
+        sizes = self._cosigned.setdefault((fact.node, origin), {})
+        before = next(reversed(sizes), -1)
+        if size <= before and fact.node not in self.run.custody:
+            self.blame(f"{fact.node} cosigned {origin} at size {size} after it had cosigned it at {before}", sizes[before], index)
+        sizes[size] = index
+
+    def _judge_proven(self, index: int, fact: Fact) -> None:
+        """Whoever is shown both logs has the proof in its hands, and has to wait for nobody else to find it."""
+        key = (fact.node, fact.body["origin"])
+        self._proven.add(key)
+        shown_ns, shown_index = self._shown.pop(key, (fact.at_ns, index))
+        if shown_ns < fact.at_ns:
+            self.blame(f"{fact.node} was shown two logs of {key[1]}, and proved that only {fact.at_ns - shown_ns} ns later", shown_index, index)
+
     def _judge_log(self, index: int, fact: Fact) -> None:
         self.examined += 1
         writer, why = fact.body["writer"], fact.body["why"]
+        for witness in fact.body.get("returned", ()):  # histories of earlier versions do not tell
+            if witness not in self.run.custody:
+                self.blame(f"{witness} cosigned another log of {writer}, and after that the one that is left", index)
         if fact.body["sound"]:
             if writer in self._accused and not self._split(writer) and writer not in self._rewound and writer not in self.run.doubled:
                 self.blame(f"{writer} was accused of a fork, and its log is the one that was witnessed", self._accused[writer], index)
@@ -97,6 +134,8 @@ class AuditTamper(InvariantChecker):
         return next((tuple(roots.values()) for (origin, _), roots in self._roots.items() if origin == writer and len(roots) > 1), ())
 
     def settle(self) -> None:
+        for (node, writer), (_, index) in self._shown.items():
+            self.blame(f"{node} was shown two logs of {writer}, and never proved that", index)
         for (origin, size), roots in self._roots.items():
             if len(roots) > 1 and not self._excused(origin):
                 self.blame(f"{origin} keeps two logs: two of its heads at size {size} have different roots", *roots.values())

@@ -57,6 +57,17 @@ def hand_out_at_once(state: Replica, cosignatures: list[Cosignature]) -> None:
             send(state, node, Cosigned((cosignature,)))
 
 
+def followed_since_the_restart(state: Replica, origin: str) -> Sth | None:
+    """Whoever shows a head after a restart shows a first one."""
+    last = state.cosigned.get(origin)
+    return last if last is not None and last.size in state.heads_seen.get(origin, {}) else None
+
+
+def own_eyes(state: Replica, head: Sth, now_ns: int) -> bool:
+    """Every witness judges what it is shown itself."""
+    return head.origin not in state.forks
+
+
 BUGS = (
     PlantedBug(
         "B34", "recovery cuts off the end of the log and goes on with the chain in silence",
@@ -89,5 +100,13 @@ BUGS = (
     PlantedBug(
         "B125", "a witness hands out cosignatures that it may yet forget",
         {"replica.witness:hand_out": hand_out_at_once}, ("S16",), ("soft-in-peace",), "easy",
+    ),
+    PlantedBug(
+        "B196", "a witness takes the first head that it is shown after a restart on trust",
+        {"replica.witness:followed": followed_since_the_restart}, ("S16",), ("witnesses-restarted-between-two-hosts",), "easy",
+    ),
+    PlantedBug(
+        "B197", "a witness does not hold a head against what other witnesses cosigned",
+        {"replica.witness:compare": own_eyes}, ("S16",), ("two-logs-at-two-witnesses",), "easy",
     ),
 )  # fmt: skip

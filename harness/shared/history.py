@@ -133,9 +133,13 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "sth-signed": (("origin", "size", "root", "previous"), "a writer showed a new signed head of its log; root in hex"),
     "sth-cosigned": (("origin", "size", "root", "witness"), "the record of a cosignature became durable at the witness"),
     "cosignature-sent": (("origin", "size", "root", "witness"), "a witness handed it out, once for each start of the witness: read off the wire"),
+    "fork-shown": (("origin", "size", "roots"),
+                   "one start of a replica has been told by its peers of, or has cosigned, two roots for one size of a writer's log, both signed by "
+                   "the writer: read off the wire"),
     "fork-proven": (("origin", "first", "second"), "a node put on record that a writer keeps two logs, with the sizes of the two heads"),
-    "log-verified": (("writer", "records", "cosigned", "sound", "why"),
-                     "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head"),
+    "log-verified": (("writer", "records", "cosigned", "sound", "why", "returned"),
+                     "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head; "
+                     "returned: the witnesses that cosigned a head of another log of the writer's, and one of this log after that"),
     "log-stamped": (("writer", "stamps", "clocks", "boots", "references"),
                     "at the end: the hybrid stamp and own clock of each record, the lsns at which a boot began, and [lsn, origin, size] for each "
                     "cosigned head"),

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
+from killswitch.core import transparency
 from killswitch.core.certificates import ResumeBody
+from killswitch.core.heads import Sth
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.keys import Signer
 from killswitch.core.messages import OrderBody, OrderRequest
@@ -40,6 +42,9 @@ class Judge:
 
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
         return (signer in self._order_keys or _stops_its_own(raw, signer)) and self._signer.verify(signer, "order", raw, signature)
+
+    def head(self, head: Sth) -> bool:
+        return self._signer.verify(head.origin, "sth", transparency.note(head).encode(), head.signature)
 
     def keyset(self, raw: bytes, signatures: list[tuple[str, bytes]]) -> bool:
         """Whether enough root keys signed this change; if so, the order keys that it brings count from now on."""

@@ -24,7 +24,7 @@ from harness.shared.rulings import Rulings
 from killswitch.core.bundles import PolicyNews, RolloutStatus
 from killswitch.core.cells import CellStatus
 from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
-from killswitch.core.heads import Cosigned, HeadNotice
+from killswitch.core.heads import Cosigned, HeadNotice, Sth
 from killswitch.core.audit import COSIG
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.lessons import Lesson
@@ -37,6 +37,7 @@ from killswitch.core.messages import (
     StartRequest, StopAck, Token,
 )  # fmt: skip
 
+HEADS_KEPT: Final = 4  # of each writer; a replica has to keep more than that
 NO_KEYS: Final[frozenset[str]] = frozenset()  # shared: each empty set of its own would be 216 bytes
 _decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by here
 
@@ -45,8 +46,8 @@ class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
     __slots__ = (
-        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_inputs", "_news", "_process", "_record", "_records",
-        "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
+        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_heads", "_inputs", "_news", "_process", "_record",
+        "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -54,7 +55,7 @@ class Observer:
         self.agent = agent
         self.judge = judge
         self._record = record
-        self._inputs = _OPERATORS_INPUTS if node == "operator" else _INPUTS
+        self._inputs = _INPUTS_OF.get(node.partition("/")[0], _INPUTS)
         self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
         self._sends: list[tuple[int, str, dict[str, Any]]] = []  # facts of what leaves once a record is durable
         self._durable = 0
@@ -64,6 +65,7 @@ class Observer:
         self._claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
+        self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
@@ -134,6 +136,7 @@ class Observer:
         self._records, self._sends = [], []
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._said.clear()
+        self._heads.clear()
         self._claims = ((), ())
 
     def on_durable(self, event: Durable) -> None:
@@ -182,6 +185,22 @@ class Observer:
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
         elif isinstance(message, RolloutStatus):
             self.emit("rollout-status", {"request": message.request, "stage": message.stage, "seq": message.seq})
+
+    def on_peer_receive(self, event: Receive) -> None:
+        """What others cosigned is there to be held against what is shown here."""
+        if isinstance(event.message, Cosigned) and event.sender.startswith("replica/"):
+            for cosignature in event.message.cosignatures:
+                if cosignature.head.origin != self.node:
+                    self.hold_against(cosignature.head)
+
+    def hold_against(self, head: Sth) -> None:
+        """Tell when two heads of one size, both the word of their writer, are of two logs."""
+        kept = self._heads.setdefault(head.origin, {})
+        known = kept.setdefault(head.size, head)
+        if known.root != head.root and self.judge.head(known) and self.judge.head(head):
+            self.emit("fork-shown", {"origin": head.origin, "size": head.size, "roots": [known.root.hex(), head.root.hex()]})
+        if len(kept) > HEADS_KEPT:
+            del kept[min(kept)]
 
     # -- effects
 
@@ -361,7 +380,10 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
     ProcessExited: Observer.on_process_exited,
     CheckpointDurable: Observer.on_checkpoint_durable,
 }
-_OPERATORS_INPUTS: dict[type, Callable[[Observer, Any], None]] = {**_INPUTS, Receive: Observer.on_receive}
+_INPUTS_OF: dict[str, dict[type, Callable[[Observer, Any], None]]] = {
+    "operator": {**_INPUTS, Receive: Observer.on_receive},
+    "replica": {**_INPUTS, Receive: Observer.on_peer_receive},
+}
 _SIGNALS = {SignalKind.CONT: "process-continued", SignalKind.TERM: "process-termed"}
 _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     Append: Observer.on_append,

@@ -15,6 +15,7 @@ from harness.shared.judge import Judge
 from harness.shared.rulings import Rulings
 from killswitch.core.audit import COSIG
 from killswitch.core.certificates import ResumeBody
+from killswitch.core.heads import Sth
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.messages import OrderBody
 
@@ -33,6 +34,10 @@ class Observing(Protocol):
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
         """Record a fact of this moment."""
+        ...
+
+    def hold_against(self, head: Sth) -> None:
+        """Tell of a head that another one, which this start knows, contradicts."""
         ...
 
     def once_durable(self, lsn: int, kind: str, body: dict[str, Any], *, sends: bool = False) -> None:
@@ -152,7 +157,8 @@ def on_fence(node: Observing, lsn: int, body: dict[str, Any]) -> None:
 
 
 def on_cosig(node: Observing, lsn: int, body: dict[str, Any]) -> None:
-    for origin, size, root, *_ in body["heads"]:
+    for origin, size, root, previous, signature, _ in body["heads"]:
+        node.hold_against(Sth(origin, size, root, previous, signature))
         node.once_durable(lsn, "sth-cosigned", {"origin": origin, "size": size, "root": root.hex(), "witness": node.node})
 
 

@@ -6,40 +6,53 @@ Shared by both drivers. Must not know how a run was played, nor what is judged b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from killswitch.core import audit, audit_merge, merkle
 from killswitch.core.events import Record
 
-Heads = dict[str, dict[int, set[bytes]]]
+Heads = dict[str, dict[str, list[tuple[int, bytes]]]]
 
 
 def cosigned(logs: Mapping[str, Iterable[Record]]) -> Heads:
-    """{writer: {size: roots}}: every head that a witness has on record as cosigned. Records that do not verify count for nothing."""
+    """{writer: {witness: [(size, root)]}}: the heads that each witness has on record as cosigned, in the order in which it cosigned them. Records
+    that do not verify count for nothing."""
     heads: Heads = {}
-    for records in logs.values():
+    for witness, records in logs.items():
         for record in records:
             if record.kind == audit.COSIG and audit.is_canonical(record.body):
                 for origin, size, root, *_ in audit.content(record)["heads"]:
-                    heads.setdefault(origin, {}).setdefault(size, set()).add(root)
+                    heads.setdefault(origin, {}).setdefault(witness, []).append((size, root))
     return heads
 
 
 def verified(writer: str, records: Sequence[Record], heads: Heads, *, chain_ok: bool) -> dict[str, Any]:
     """The body of ``log-verified``: whether the log is what was cosigned of it. ``chain_ok``: whether its hash chain verifies."""
-    shown = heads.get(writer, {})
+    by_witness = heads.get(writer, {})
+    shown: dict[int, set[bytes]] = {}
+    for size, root in (head for signed in by_witness.values() for head in signed):
+        shown.setdefault(size, set()).add(root)
     why = "" if chain_ok else "its hash chain does not verify"
-    frontier = merkle.Frontier()
+    frontier, borne_out = merkle.Frontier(), set()
     for record in records if shown else ():
         frontier.append(merkle.leaf_hash(record.hash))
         roots = shown.get(frontier.size)
-        if roots is not None and roots != {frontier.root()}:
-            why = why or f"is not the log that was cosigned at size {frontier.size}"
+        if roots is not None:
+            borne_out.add((frontier.size, frontier.root()))
+            if roots != {frontier.root()}:
+                why = why or f"is not the log that was cosigned at size {frontier.size}"
     longest = max(shown, default=0)
     if longest > len(records):
         why = why or f"ends at {len(records)}, below the cosigned size {longest}"
-    return {"writer": writer, "records": len(records), "cosigned": longest, "sound": not why, "why": why}
+    returned = sorted(witness for witness, signed in by_witness.items() if _came_back(signed, borne_out))
+    return {"writer": writer, "records": len(records), "cosigned": longest, "sound": not why, "why": why, "returned": returned}
+
+
+def _came_back(signed: Sequence[tuple[int, bytes]], borne_out: Container[tuple[int, bytes]]) -> bool:
+    """Whether a witness that had cosigned a head of another log cosigned one of this log later."""
+    return any(head not in borne_out and later in borne_out for head, later in pairwise(signed))
 
 
 def stamped(writer: str, records: Sequence[Record], stamps: Sequence[int]) -> dict[str, Any]:

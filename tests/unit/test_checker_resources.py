@@ -97,7 +97,7 @@ def test_an_order_in_the_name_of_somebody_who_asked_for_nothing_is_not_counted()
 
 
 def log(story: Story, records: int) -> int:
-    return story.say("log-verified", "replica/1", writer="replica/1", records=records, cosigned=0, sound=True, why="")
+    return story.say("log-verified", "replica/1", writer="replica/1", records=records, cosigned=0, sound=True, why="", returned=[])
 
 
 def test_a_log_has_its_share_and_not_one_record_more() -> None:

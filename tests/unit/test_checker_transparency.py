@@ -25,11 +25,14 @@ class Trail(Story):
     def grown(self, size: int, origin: str = SIDECAR) -> int:
         return self.say("log-grown", origin, size=size)
 
-    def accused(self, origin: str = SIDECAR) -> int:
-        return self.say("fork-proven", "replica/1", origin=origin, first=3, second=4)
+    def accused(self, origin: str = SIDECAR, by: str = "replica/1") -> int:
+        return self.say("fork-proven", by, origin=origin, first=3, second=4)
 
-    def left(self, why: str = "", origin: str = SIDECAR) -> int:
-        return self.say("log-verified", origin, writer=origin, records=9, cosigned=8, sound=not why, why=why)
+    def shown_both(self, replica: str = "replica/2", origin: str = SIDECAR) -> int:
+        return self.say("fork-shown", replica, origin=origin, size=3, roots=[ROOT, OTHER])
+
+    def left(self, why: str = "", origin: str = SIDECAR, returned: tuple[str, ...] = ()) -> int:
+        return self.say("log-verified", origin, writer=origin, records=9, cosigned=8, sound=not why, why=why, returned=list(returned))
 
     def stamped(self, stamps: list[int], references: list[list[object]] | None = None, origin: str = SIDECAR, clocks: list[int] | None = None) -> int:
         clocks = list(range(len(stamps))) if clocks is None else clocks
@@ -62,6 +65,69 @@ class TestAuditTamper:
         index = story.say("cosignature-sent", "replica/1", origin=SIDECAR, size=3, root=ROOT, witness="replica/1")
         finding = story.judged("S16")
         assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if durable else (Verdict.INVALID, (index,)))
+
+    @pytest.mark.parametrize(("size", "held"), [(2, False), (3, False), (4, True)])
+    @pytest.mark.parametrize("lost", [True, False])
+    def test_a_witness_that_begins_anew(self, size: int, held: bool, lost: bool) -> None:
+        story = begun()
+        if lost:
+            story.fault("disk-lost", "replica/1")
+        before = story.cosigned(3, "replica/1")
+        story.crash("replica/1")
+        story.start("replica/1", boot="boot-2", instance="b")
+        index = story.cosigned(size, "replica/1")
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if held or lost else (Verdict.INVALID, (before, index)))
+
+    def test_two_witnesses_need_not_be_equally_far(self) -> None:
+        story = begun()
+        story.cosigned(4, "replica/1")
+        story.cosigned(3, "replica/2")
+        story.cosigned(2, "replica/1", origin="replica/3")
+        assert story.judged("S16").verdict is Verdict.VALID
+
+    @pytest.mark.parametrize("lost", [True, False])
+    def test_a_witness_of_both_hosts_logs(self, lost: bool) -> None:
+        story = begun()
+        if lost:
+            story.fault("disk-lost", "replica/2")
+        story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=3)
+        story.accused()
+        index = story.left("is not the log that was cosigned at size 4", returned=("replica/2",))
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if lost else (Verdict.INVALID, (index,)))
+
+    @pytest.mark.parametrize(
+        ("later_ns", "by", "verdict"), [(0, "replica/2", Verdict.VALID), (1, "replica/2", Verdict.INVALID), (0, "replica/1", Verdict.INVALID)]
+    )
+    def test_who_is_shown_two_logs_proves_that_itself(self, later_ns: int, by: str, verdict: Verdict) -> None:
+        story = begun()
+        story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=3)
+        shown = story.shown_both()
+        story.at(later_ns).accused(by=by)
+        finding = story.judged("S16")
+        assert finding.verdict is verdict
+        assert shown in finding.witness or verdict is Verdict.VALID
+
+    @pytest.mark.parametrize("excuse", ["proven before", "died in that step", "dropped what it was told"])
+    def test_who_need_not_prove_it(self, excuse: str) -> None:
+        story = begun()
+        story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=3)
+        if excuse == "proven before":
+            story.accused(by="replica/2")
+        elif excuse == "dropped what it was told":
+            story.say("over-share", "replica/2", sender="replica/1", dropped=1)
+        story.at(SECOND).shown_both()
+        if excuse == "died in that step":
+            story.crash("replica/2")
+        assert story.judged("S16").verdict is Verdict.VALID
+
+    def test_a_later_crash_excuses_nothing(self) -> None:
+        story = begun()
+        shown = story.shown_both()
+        story.at(1).crash("replica/2")
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (shown,))
 
     def test_a_log_that_is_not(self) -> None:
         story = begun()

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from harness.shared.history import VOCABULARY, Fact
 from harness.shared.judge import Judge
-from harness.shared.observe import Observer
-from killswitch.core import codec
+from harness.shared.observe import HEADS_KEPT, Observer
+from killswitch.core import codec, merkle, transparency
 from killswitch.core.audit import Chain
 from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
 from killswitch.core.events import (
@@ -33,8 +33,10 @@ from killswitch.core.events import (
     Timer,
     WriteCheckpoint,
 )
+from killswitch.core.heads import Cosigned, Sth
 from killswitch.core.intent import HARD
 from killswitch.core.messages import AgentStatus, Evidence, Fence, Gossip, LeaseReply, LeaseRequest, Order, OrderStatus, StartReply, Token
+from killswitch.core.publication import head_parts
 from killswitch.core.scopes import Scope
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
@@ -200,6 +202,55 @@ def test_only_the_operators_client_is_told_things_that_are_facts_on_arrival() ->
     operator, sidecar = Bench("operator"), Bench()
     assert [operator.step(Receive("replica/1", message)) for message in told] == [["order-status"], ["agent-status"]]
     assert [sidecar.step(Receive("replica/1", message)) for message in told] == [[], []]
+
+
+def head_of(writer: str, size: int, root: bytes) -> Sth:
+    return transparency.sign_head(SIGNER, writer, size, root * merkle.HASH_SIZE, 0)
+
+
+class TestForks:
+    """What a replica was shown of a writer's two logs."""
+
+    def told(self, bench: Bench, head: Sth, witness: str = "replica/2") -> list[str]:
+        return bench.step(Receive(witness, Cosigned((transparency.cosign(SIGNER, witness, head),))))
+
+    def cosigned(self, bench: Bench, head: Sth) -> list[str]:
+        return bench.tick(bench.append("COSIG", witness="replica/1", heads=[[*head_parts(head), b""]]))
+
+    def test_two_roots_for_one_size(self) -> None:
+        bench, one, other = Bench("replica/1"), head_of(SIDECAR, 3, b"a"), head_of(SIDECAR, 3, b"b")
+        assert [self.told(bench, one), self.told(bench, one, "replica/3"), self.told(bench, head_of(SIDECAR, 4, b"b"))] == [[], [], []]
+        assert self.told(bench, other) == ["fork-shown"]
+        assert bench.last.body == {"origin": SIDECAR, "size": 3, "roots": [one.root.hex(), other.root.hex()]}
+
+    def test_what_it_cosigned_itself_counts(self) -> None:
+        bench = Bench("replica/1")
+        assert self.cosigned(bench, head_of(SIDECAR, 3, b"a")) == []
+        assert self.told(bench, head_of(SIDECAR, 3, b"b")) == ["fork-shown"]
+        assert self.cosigned(bench, head_of(SIDECAR, 3, b"b")) == ["fork-shown"]
+
+    def test_what_an_earlier_start_was_told_does_not(self) -> None:
+        bench = Bench("replica/1")
+        self.told(bench, head_of(SIDECAR, 3, b"a"))
+        bench.step(boot())
+        assert self.told(bench, head_of(SIDECAR, 3, b"b")) == []
+
+    def test_nor_what_its_writer_never_signed(self) -> None:
+        bench = Bench("replica/1")
+        self.told(bench, head_of(SIDECAR, 3, b"a"))
+        assert self.told(bench, replace(head_of(SIDECAR, 3, b"b"), signature=b"forged")) == []
+
+    def test_nor_what_was_shown_long_ago(self) -> None:
+        bench = Bench("replica/1")
+        for size in range(3, 4 + HEADS_KEPT):
+            self.told(bench, head_of(SIDECAR, size, b"a"))
+        assert self.told(bench, head_of(SIDECAR, 3, b"b")) == []
+        assert self.told(bench, head_of(SIDECAR, 4, b"b")) == ["fork-shown"]
+
+    def test_nor_what_others_hear_of_it(self) -> None:
+        for bench, head in ((Bench(), head_of(SIDECAR, 3, b"a")), (Bench("replica/1"), head_of("replica/1", 3, b"a"))):
+            assert self.told(bench, head) == []
+            assert self.told(bench, head_of(head.origin, 3, b"b")) == []
 
 
 def test_a_failed_sync_is_a_fact() -> None:

@@ -49,7 +49,7 @@ def answer(state: Replica, now_ns: int) -> None:
     """Judge every head that waits; put on record what is cosigned, and say so once that is durable."""
     fresh, repeated = [], []
     for origin, notice in sorted(state.notices.items()):
-        last = state.cosigned.get(origin)
+        last = followed(state, origin)
         judgement = transparency.judge(state.trust.signer, last, notice)
         if judgement.proof is not None:
             on_fork_proof(state, judgement.proof, state.node, now_ns)
@@ -66,6 +66,11 @@ def answer(state: Replica, now_ns: int) -> None:
         hand_out(state, cosignatures)
     for head in repeated:
         send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)), after_lsn=state.cosigned_lsn)
+
+
+def followed(state: Replica, origin: str) -> Sth | None:
+    """The last head of a writer's that this replica cosigned, in whichever of its lives: what comes next has to add to that."""
+    return state.cosigned.get(origin)
 
 
 def hand_out(state: Replica, cosignatures: list[Cosignature]) -> None:
