@@ -88,6 +88,7 @@ SENTENCES: dict[str, str] = {
     "cosignature-sent": "Hands out its cosignature of the log of {origin}, up to record {size}.",
     "promise-sent": "Tells {agent} that token {token} is promised.",
     "vouched": "Gives its word: {what}, of {about}.",
+    "start-proposed": "Asks for promises of token {token} for {agent}; the greatest that it was told of is {told}, by {by}.",
     "token-opened": "Starts {agent} under token {token}, after {predecessor}.",
     "evidence-sent": "Proves {stage} of {agent} for order {order}.",
     "permit-aborted": "Calls an admitted effect of {agent} back ({key}).",

@@ -35,6 +35,9 @@ class OneIncarnation(InvariantChecker):
 
     And a replica that may have forgotten, and vouches again, holds what those that taught it had promised before it asked them: it would keep it.
 
+    And a sidecar asks for no token that is not greater than every one of which it has been told, by a replica or a sink, since it started: such a one
+    is refused, or worse, is another start's. What it hears of a replica that was proven to keep two logs counts for nothing.
+
     And a sidecar opens a token only when a quorum of its home cell has said that nothing of an earlier start can act any more.
 
     And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
@@ -46,8 +49,8 @@ class OneIncarnation(InvariantChecker):
     that by then, so no later round got its quorum.
 
     An instance is an application at class F, an admission, a promise, made or taught, a grant, a predecessor that is called over, a token that is
-    opened, or a start. The third case takes the shortest wait that any honest clock makes possible, since a replica may be ready by what it alone
-    knows; it is skipped where a clock was broken (T5).
+    asked for or opened, or a start. The third case takes the shortest wait that any honest clock makes possible, since a replica may be ready by
+    what it alone knows; it is skipped where a clock was broken (T5).
     """
 
     invariant = "S8"
@@ -55,6 +58,7 @@ class OneIncarnation(InvariantChecker):
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
         "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started", "token-promised", "replica-joined",
+        "start-proposed", "fork-proven",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -67,6 +71,7 @@ class OneIncarnation(InvariantChecker):
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._durable: dict[str, dict[str, list[tuple[Token, int]]]] = {}  # replica -> agent -> its promises: (token, when they were durable)
         self._readied: dict[tuple[str, Token], set[str]] = {}  # who said so of a start
+        self._caught: set[tuple[str, str]] = set()  # (sidecar, replica that it knows to keep two logs)
         self._began: dict[str, int] = {}  # replica -> when it last started
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
@@ -78,6 +83,8 @@ class OneIncarnation(InvariantChecker):
             "replica-joined": self._joined,
             "token-promised": self._token_promised,
             "promise-sent": self._promise_sent,
+            "fork-proven": self._fork_proven,
+            "start-proposed": self._propose,
             "start-readied": self._start_readied,
             "token-opened": self._open,
             "process-started": self._start,
@@ -115,6 +122,9 @@ class OneIncarnation(InvariantChecker):
 
     def _promise_sent(self, index: int, fact: Fact, agent: str) -> None:
         self._judge_promise(index, fact.node, agent, token_of(fact.body["token"]), "promised")
+
+    def _fork_proven(self, _index: int, fact: Fact, _agent: str) -> None:
+        self._caught.add((fact.node, fact.body["origin"]))
 
     def _start_readied(self, index: int, fact: Fact, agent: str) -> None:
         token = token_of(fact.body["token"])
@@ -178,6 +188,15 @@ class OneIncarnation(InvariantChecker):
         opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
         if token < opened:
             self.blame(f"{agent} admitted an effect under token {token} after {opened} was opened", opened_index, index)
+
+    def _propose(self, index: int, fact: Fact, agent: str) -> None:
+        token, told, by = token_of(fact.body["token"]), token_of(fact.body["told"]), fact.body["by"]
+        if (fact.node, by) in self._caught:
+            self.skipped += 1
+            return
+        self.examined += 1
+        if token <= told:
+            self.blame(f"{fact.node} asked for token {token} of {agent} when {by} had told it of {told}", index)
 
     def _open(self, index: int, fact: Fact, agent: str) -> None:
         node, token = fact.node, token_of(fact.body["token"])

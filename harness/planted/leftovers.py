@@ -110,6 +110,8 @@ def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> N
     if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
         for agent in concerned(state, known):
             orders.declare(state, order, agent, now_ns)
+def own_count(state: Sidecar, counter: int) -> None:
+    """Its starts are its own to number."""
 
 
 BUGS = (
@@ -140,4 +142,6 @@ BUGS = (
                ("L2",), ("stop-that-nothing-carries-out",), "easy"),
     PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
                {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B198", "a start takes the next number of its own, whatever others were told of", {"sidecar.starts:heed": own_count}, ("S8",),
+               ("cloned-from-a-snapshot",), "easy"),
 )  # fmt: skip

@@ -171,6 +171,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                 "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "
                 "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start. A sink's effect, "
                 "by its key; fence: agent token. A token is written epoch.number.instance"),
+    "start-proposed": (("agent", "token", "told", "by"),
+                       "a sidecar asked for promises of it, for the first time since it started. told, by: the greatest token that this start of the "
+                       "sidecar had been told of by then, as promised or fenced, and who told it: read off the wire"),
     "token-opened": (("agent", "token", "predecessor"), "a sidecar holds q promises and starts under it"),
     "evidence-sent": (("agent", "token", "order", "stage"), "a proof left the sidecar"),
     "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),

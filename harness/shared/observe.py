@@ -33,8 +33,8 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus, QueryResult, StartReply,
-    StartRequest, StopAck, Token,
+    COUNTER_MAX, NO_TOKEN, AgentStatus, Apply, ApplyResult, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
+    QueryResult, StartReply, StartRequest, StopAck, Token,
 )  # fmt: skip
 
 HEADS_KEPT: Final = 4  # of each writer; a replica has to keep more than that
@@ -47,7 +47,7 @@ class Observer:
 
     __slots__ = (
         "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_heads", "_inputs", "_news", "_process", "_record",
-        "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
+        "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_told", "_witnessed", "agent", "judge", "node", "revoked",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -66,6 +66,7 @@ class Observer:
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of
+        self._told: tuple[Token, str] = (NO_TOKEN, "")  # the greatest token that this start was told of, and by whom
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
@@ -137,6 +138,7 @@ class Observer:
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._said.clear()
         self._heads.clear()
+        self._told = (NO_TOKEN, "")
         self._claims = ((), ())
 
     def on_durable(self, event: Durable) -> None:
@@ -201,6 +203,18 @@ class Observer:
             self.emit("fork-shown", {"origin": head.origin, "size": head.size, "roots": [known.root.hex(), head.root.hex()]})
         if len(kept) > HEADS_KEPT:
             del kept[min(kept)]
+
+    def on_told(self, event: Receive) -> None:
+        """Which tokens others have promised or fenced out: a start has to be greater. Nothing could follow the greatest number: that is no word."""
+        message = event.message
+        if isinstance(message, FenceAck):
+            token, speaks = message.min_token, message.sink
+        elif isinstance(message, LeaseReply | StartReply):
+            token, speaks = message.promised, message.replica
+        else:
+            return
+        if message.agent == self.agent and speaks == event.sender and token.counter < COUNTER_MAX and token > self._told[0]:
+            self._told = (token, speaks)
 
     # -- effects
 
@@ -297,6 +311,11 @@ class Observer:
     def on_start_request(self, effect: Send, message: StartRequest) -> None:
         for proof in message.evidence:
             self.on_evidence(effect, proof)
+        mark = ("start", message.token)
+        if mark not in self._said:
+            self._said[mark] = 0
+            told, by = self._told
+            self.emit("start-proposed", {"agent": message.agent, "token": _parts(message.token), "told": _parts(told), "by": by})
 
     def on_start_reply(self, effect: Send, message: StartReply) -> None:
         """One fact for each promise, not one for each time that it is asked for again."""
@@ -383,6 +402,7 @@ _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
 _INPUTS_OF: dict[str, dict[type, Callable[[Observer, Any], None]]] = {
     "operator": {**_INPUTS, Receive: Observer.on_receive},
     "replica": {**_INPUTS, Receive: Observer.on_peer_receive},
+    "sidecar": {**_INPUTS, Receive: Observer.on_told},
 }
 _SIGNALS = {SignalKind.CONT: "process-continued", SignalKind.TERM: "process-termed"}
 _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {

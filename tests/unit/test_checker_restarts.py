@@ -61,6 +61,21 @@ def test_or_when_it_is_proven_or_every_sink_fences_it_or_the_replica_granted_not
         assert story.judged("S8").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize(("told", "caught", "verdict"), [
+    (FIRST, False, Verdict.VALID), ([1, 2, ""], False, Verdict.VALID), (SECOND_START, False, Verdict.INVALID), ([1, 3, "c"], False, Verdict.INVALID),
+    ([1, 3, "c"], True, Verdict.VALID),
+])  # fmt: skip
+def test_a_start_asks_for_more_than_it_was_told_of(told: list[Any], caught: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    if caught:
+        story.say("fork-proven", SIDECAR, origin="replica/1", first=3, second=3)
+    asked = story.say("start-proposed", SIDECAR, agent=AGENT, token=SECOND_START, told=told, by="replica/1")
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (asked,)
+
+
 @pytest.mark.parametrize(("ready", "verdict"), [
     (("replica/1", "replica/3"), Verdict.VALID), (("replica/1",), Verdict.INVALID), (("replica/1", "replica/1"), Verdict.INVALID),
     (("replica/1", "replica/4"), Verdict.INVALID),

@@ -35,7 +35,22 @@ from killswitch.core.events import (
 )
 from killswitch.core.heads import Cosigned, Sth
 from killswitch.core.intent import HARD
-from killswitch.core.messages import AgentStatus, Evidence, Fence, Gossip, LeaseReply, LeaseRequest, Order, OrderStatus, StartReply, Token
+from killswitch.core.messages import (
+    COUNTER_MAX,
+    AgentStatus,
+    Evidence,
+    Fence,
+    FenceAck,
+    Gossip,
+    LeaseReply,
+    LeaseRequest,
+    Message,
+    Order,
+    OrderStatus,
+    StartReply,
+    StartRequest,
+    Token,
+)
 from killswitch.core.publication import head_parts
 from killswitch.core.scopes import Scope
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
@@ -202,6 +217,45 @@ def test_only_the_operators_client_is_told_things_that_are_facts_on_arrival() ->
     operator, sidecar = Bench("operator"), Bench()
     assert [operator.step(Receive("replica/1", message)) for message in told] == [["order-status"], ["agent-status"]]
     assert [sidecar.step(Receive("replica/1", message)) for message in told] == [[], []]
+
+
+class TestStarts:
+    """What a sidecar was told of starts when it asks for one."""
+
+    def asked(self, bench: Bench, token: Token) -> list[str]:
+        return bench.tick(Send("replica/1", StartRequest(AGENT, token, "", NO_TOKEN)), Send("replica/2", StartRequest(AGENT, token, "", NO_TOKEN)))
+
+    def told(self, bench: Bench, *words: tuple[str, Message]) -> tuple[object, str]:
+        for sender, message in words:
+            assert bench.step(Receive(sender, message)) == []
+        assert self.asked(bench, Token(1, 7, "s")) == ["start-proposed"]
+        return bench.last.body["told"], bench.last.body["by"]
+
+    def test_it_is_told_once(self) -> None:
+        bench = Bench()
+        assert self.asked(bench, TOKEN) == ["start-proposed"]
+        assert bench.last.body == {"agent": AGENT, "token": PARTS, "told": (0, 0, ""), "by": ""}
+        assert self.asked(bench, TOKEN) == []
+        assert self.asked(bench, Token(1, 2, "a")) == ["start-proposed"]
+
+    def test_the_greatest_counts_of_whoever_speaks_for_himself(self) -> None:
+        five, six = Token(1, 5, "x"), Token(1, 6, "")
+        promise = StartReply(AGENT, TOKEN, "replica/2", granted=False, ready=False, why="", promised=five, view="")
+        grant = replace(GRANT, promised=five, replica="replica/2")
+        fenced = FenceAck("sink/acme/ledger", AGENT, six)
+        assert self.told(Bench(), ("replica/2", promise), ("replica/1", GRANT)) == ((1, 5, "x"), "replica/2")
+        assert self.told(Bench(), ("replica/1", GRANT), ("replica/2", grant)) == ((1, 5, "x"), "replica/2")
+        assert self.told(Bench(), ("sink/acme/ledger", fenced), ("replica/2", grant)) == ((1, 6, ""), "sink/acme/ledger")
+        assert self.told(Bench(), ("replica/1", GRANT), ("replica/3", grant)) == (PARTS, "replica/1")
+        assert self.told(Bench(), ("replica/1", GRANT), ("sink/acme/bank", fenced)) == (PARTS, "replica/1")
+        assert self.told(Bench(), ("replica/1", GRANT), ("replica/2", replace(grant, agent="acme/2"))) == (PARTS, "replica/1")
+        assert self.told(Bench(), ("replica/1", GRANT), ("replica/2", replace(grant, promised=Token(1, COUNTER_MAX, "")))) == (PARTS, "replica/1")
+
+    def test_what_an_earlier_start_was_told_does_not(self) -> None:
+        bench = Bench()
+        bench.step(Receive("replica/1", GRANT))
+        bench.step(boot())
+        assert self.told(bench) == ((0, 0, ""), "")
 
 
 def head_of(writer: str, size: int, root: bytes) -> Sth:
