@@ -63,6 +63,8 @@ class Run:
         self.custody: dict[str, int] = {}
         self.liars: set[str] = set()
         self.doubled: dict[str, int] = {}
+        self.forgetful: dict[str, int] = {}  # replica -> the fact since which it may have forgotten, and has not been taught again
+        self._lost: set[str] = set()  # replicas that will find no disk when they next start
         self.abandoned = False
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
@@ -94,6 +96,8 @@ class Run:
             "fault-off": self._fault_off,
             "healed": self._healed,
             "node-cloned": self._node_cloned,
+            "log-cut": self._forgets,
+            "replica-joined": self._joined,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -277,6 +281,9 @@ class Run:
         node.boot, node.instance, node.measures_from = fact.body["boot"], fact.body["instance"], (index, fact.clock_ns)
         node.started_index, node.started_ns, node.since_ns = index, fact.at_ns, fact.at_ns
         node.revision += 1
+        if fact.node in self._lost:
+            self._lost.discard(fact.node)
+            self._forgets(index, fact)
         if fact.node.startswith("sidecar/"):
             self.rounds.forget(agent_of(fact.node))
 
@@ -357,10 +364,20 @@ class Run:
     def _lose_custody(self, index: int, node: str, what: str) -> None:
         """What the node calls durable may be gone when it next boots. A host has one disk for its sidecar and its agent."""
         self.custody.setdefault(node, index)
+        if what == "disk-lost":
+            self._lost.add(node)
         if what == "disk-lost" and node.startswith("sidecar/"):
             self.custody.setdefault(f"agent/{agent_of(node)}", index)
         if what == "disk-lie":
             self.liars.add(node)
+
+    def _forgets(self, index: int, fact: Fact) -> None:
+        """Whoever has no peers has nobody to learn from."""
+        if is_replica(fact.node) and len(self.cell_with(fact.node).replicas) > 1:
+            self.forgetful.setdefault(fact.node, index)
+
+    def _joined(self, _index: int, fact: Fact) -> None:
+        self.forgetful.pop(fact.node, None)
 
     def _fault_off(self, index: int, fact: Fact) -> None:
         if fact.body["what"] in WALL_FAULTS:

@@ -64,7 +64,7 @@ class HonestStatus(InvariantChecker):
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
       that a certificate covers; and every one, effective or not, that the drafter itself knows and has no certificate against. No replica lets
       a certificate in whose approvers were not shown an order of its scope that this replica knows. And no replica drafts that may have forgotten,
-      from when it started on a log that was cut, or a disk that was lost, until it has joined.
+      from when it started on a log that was cut, or a disk that was lost, until it has joined; nor does its word count for another's draft.
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
@@ -76,8 +76,8 @@ class HonestStatus(InvariantChecker):
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
-                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised", "log-cut",
-                       "replica-joined", "fault-on", "decision", "certificate-learned"})  # fmt: skip
+                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
+                       "replica-joined", "decision", "certificate-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -88,8 +88,8 @@ class HonestStatus(InvariantChecker):
         self._starts: dict[str, list[tuple[int, Token]]] = {}  # agent -> (index, token) of each start
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}  # replica, agent -> the greatest token that it promised durably
         self._resumes: dict[str, _Resume] = {}
-        self._lost: set[str] = set()  # replicas that will find no disk when they next start
-        self._forgetful: dict[str, int] = {}  # replica -> the fact from which on it may have forgotten
+        self._began: dict[str, tuple[str, int]] = {}  # replica -> boot of its last start, and its clock then
+        self._taught: dict[str, tuple[int, int]] = {}  # replica -> its clock when this start of it joined, and the fact
         self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
@@ -109,8 +109,6 @@ class HonestStatus(InvariantChecker):
             "evidence-taken": self._evidence_taken,
             "process-started": self._process_started,
             "token-promised": self._token_promised,
-            "fault-on": self._fault_on,
-            "log-cut": self._forgets,
             "replica-joined": self._joined,
             "decision": self._decided,
             "certificate-learned": self._let_in,
@@ -252,22 +250,12 @@ class HonestStatus(InvariantChecker):
             ):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
 
-    def _fault_on(self, _index: int, fact: Fact) -> None:
-        if fact.body["what"] == "disk-lost":
-            self._lost.update(fact.body["target"])
-
-    def _forgets(self, index: int, fact: Fact) -> None:
-        """Whoever has no peers has nobody to learn from."""
-        if is_replica(fact.node) and len(self.run.cell_with(fact.node).replicas) > 1:
-            self._forgetful.setdefault(fact.node, index)
-
-    def _joined(self, _index: int, fact: Fact) -> None:
-        self._forgetful.pop(fact.node, None)
+    def _joined(self, index: int, fact: Fact) -> None:
+        self._taught[fact.node] = (fact.clock_ns, index)
 
     def _node_started(self, index: int, fact: Fact) -> None:
-        if fact.node in self._lost:
-            self._lost.discard(fact.node)
-            self._forgets(index, fact)
+        self._began[fact.node] = (fact.body["boot"], fact.clock_ns)
+        self._taught.pop(fact.node, None)
         self._clock_begins(index, fact)
 
     def _clock_begins(self, index: int, fact: Fact) -> None:
@@ -309,8 +297,10 @@ class HonestStatus(InvariantChecker):
         if resume is None:
             return
         self.examined += 1
-        if fact.node in self._forgetful:
-            self.blame(f"{fact.node} drafted a resume before it had been taught what it may have forgotten", self._forgetful[fact.node], index)
+        if fact.node in self.run.forgetful:
+            self.blame(f"{fact.node} drafted a resume before it had been taught what it may have forgotten", self.run.forgetful[fact.node], index)
+        for replica, boot, clock_ns in fact.body.get("heard", ()):  # histories of earlier versions do not tell
+            self._judge_heard(index, fact.node, replica, boot, clock_ns)
         shown = set(fact.body["covers"])
         for order in self.run.orders.values():
             due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)
@@ -319,6 +309,16 @@ class HonestStatus(InvariantChecker):
                 self.blame(why, *order.proof(), index)
         for order, learned in self._unshown(fact.node, resume.tenant, resume.scope, shown):
             self.blame(f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, which it knew", learned.index, index)
+
+    def _judge_heard(self, index: int, drafter: str, replica: str, boot: str, clock_ns: int) -> None:
+        """What somebody knows who may have forgotten does not count. Whether it had been taught by then is told by its own clock."""
+        own_boot, began_ns = self._began.get(replica, ("", 0))
+        if boot != own_boot or clock_ns < began_ns or replica in self.run.clock_suspects:
+            return  # an earlier start of it answered
+        taught_ns, taught = self._taught.get(replica, (0, 0))
+        if replica in self.run.forgetful or clock_ns < taught_ns:
+            why = f"{drafter} drafted a resume on the word of {replica}, which had not been taught yet what it may have forgotten"
+            self.blame(why, self.run.forgetful.get(replica, taught), index)
 
     def _unshown(self, replica: str, tenant: str, scope: tuple[str, str], shown: Collection[str]) -> Iterator[tuple[Order, Learned]]:
         """What a replica knows, uncovered, within the scope of a resume, and that is not among what approvers are shown."""

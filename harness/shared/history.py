@@ -86,9 +86,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
     "certificate-rejected": (("why", "sender"), ""),
-    "draft-sent": (("request", "covers", "certificate"),
+    "draft-sent": (("request", "covers", "certificate", "heard"),
                    "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says that there is nothing to "
-                   "lift. certificate: the id that it will have"),
+                   "lift. certificate: the id that it will have. heard: [replica, boot, its own clock] of each other replica whose answer it rests "
+                   "on, as that one gave it"),
     "keyset-installed": (("version", "authentic", "revoked", "rotated"),
                          "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
                          "enough distinct root keys signed exactly this"),

@@ -379,8 +379,15 @@ class Observer:
 
     def on_draft(self, effect: Send, message: ResumeDraft) -> None:
         if message.stage != "REFUSED":
-            covers = list(msgspec.msgpack.decode(message.raw, type=ResumeBody).covers) if message.raw else []
-            self.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": hashlib.sha256(message.raw).hexdigest()})
+            body = msgspec.msgpack.decode(message.raw, type=ResumeBody) if message.raw else None
+            covers, heard = ([], []) if body is None else (list(body.covers), self.heard_for(body))
+            certificate = hashlib.sha256(message.raw).hexdigest()
+            self.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": certificate, "heard": heard})
+
+    def heard_for(self, draft: ResumeBody) -> list[tuple[str, str, int]]:
+        """Whom the drafter heard, and when: a draft ends for each a fixed span after its answer, and for the drafter that long from now."""
+        own = next((end.clock_ns for end in draft.ends if end.replica == self.node), self._clock)
+        return [(end.replica, end.boot, end.clock_ns - (own - self._clock)) for end in draft.ends if end.replica != self.node]
 
     def on_stop_ack(self, effect: Send, message: StopAck) -> None:
         self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})

@@ -250,7 +250,7 @@ VALID_NS = 60 * SECOND
 @pytest.mark.parametrize(("after_ns", "verdict"), [(VALID_NS, Verdict.VALID), (VALID_NS + 1, Verdict.INVALID)])
 def test_a_certificate_is_let_in_before_its_end_and_spreads_for_ever(after_ns: int, verdict: Verdict) -> None:
     story = Story(approval_ns=VALID_NS)
-    drafted = story.at(SECOND).say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    drafted = story.at(SECOND).say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1", heard=[])
     story.at(SECOND + after_ns).certify("replica/1", "c1", "o1")
     learned = drafted + 1
     story.at(9 * VALID_NS).certify("replica/2", "c1", "o1")
@@ -262,7 +262,7 @@ def test_a_certificate_is_let_in_before_its_end_and_spreads_for_ever(after_ns: i
 def test_the_end_of_a_certificate_is_not_judged_by_a_clock_that_was_broken() -> None:
     story = Story(approval_ns=VALID_NS)
     story.fault("clock-drift", "replica/1")
-    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1", heard=[])
     story.at(2 * VALID_NS).certify("replica/1", "c1", "o1")
     assert story.judged("S13").verdict is Verdict.VALID
 
@@ -322,7 +322,7 @@ def test_s13_nothing_is_let_in_by_a_clock_that_is_doubted(since: str, sound: boo
     story = Story(approval_ns=VALID_NS)
     story.start_all()
     story.fault("clock-drift", "replica/1")
-    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1")
+    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1", heard=[])
     doubted = story.say("clock-suspected", "replica/1", peers=["replica/2", "replica/3"])
     if since == "clock-trusted":
         story.say("clock-trusted", "replica/1")

@@ -278,8 +278,37 @@ def test_a_fence_does_not_spare_the_wait_where_a_sink_cannot_be_fenced() -> None
 # -- drafts and promises
 
 
-def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND) -> int:
-    return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers), certificate="c1")
+def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND, heard: tuple[str, str, int] | None = None) -> int:
+    answers = [] if heard is None else [list(heard)]
+    return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers), certificate="c1", heard=answers)
+
+
+@pytest.mark.parametrize(
+    ("heard", "verdict"),
+    [
+        (("replica/1", "boot-2", SECOND), Verdict.VALID),  # when it had been taught
+        (("replica/1", "boot-2", SECOND - 1), Verdict.INVALID),
+        (("replica/1", "boot-1", SECOND - 1), Verdict.VALID),  # before it lost anything
+        (("replica/1", "boot-2", 9), Verdict.VALID),
+        (("replica/2", "boot-2", SECOND - 1), Verdict.VALID),
+    ],
+)
+def test_what_somebody_says_who_may_have_forgotten_counts_for_no_draft(heard: tuple[str, str, int], verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.fault("disk-lost", "replica/1")
+    forgot = story.at(10).start("replica/1", boot="boot-2")
+    asked(story)
+    taught = story.say("replica-joined", "replica/1", teachers=["replica/2", "replica/3"])
+    told = drafted(story, heard=heard)
+    finding = story.judged("S20")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (taught, told))
+    del story.facts[taught]
+    finding = story.judged("S20")
+    if heard[:2] != ("replica/1", "boot-2") or heard[2] < 10:
+        assert finding.verdict is Verdict.VALID
+    else:
+        assert finding.witness == (forgot, told - 1)
 
 
 def asked(story: Story, kind: str = "agent", value: str = AGENT) -> int:

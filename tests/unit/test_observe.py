@@ -53,6 +53,7 @@ from killswitch.core.messages import (
 )
 from killswitch.core.publication import head_parts
 from killswitch.core.scopes import Scope
+from killswitch.core.stamps import Reading
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
 TOKEN = Token(1, 1, "a")
@@ -184,6 +185,15 @@ def test_a_draft_shows_what_it_would_lift_and_a_refusal_shows_nothing() -> None:
     shown = (ResumeDraft("r", "DRAFTED", codec.pack(body), 2), ResumeDraft("r", "NOTHING_TO_COVER", b"", 0), ResumeDraft("r", "REFUSED", b"", 0))
     assert [bench.tick(Send("operator", draft)) for draft in shown] == [["draft-sent"], ["draft-sent"], []]
     assert [fact.body["covers"] for fact in bench.facts] == [[KILL_ID], []]
+    assert [fact.body["heard"] for fact in bench.facts] == [[], []]
+
+
+def test_a_draft_says_whom_it_heard_and_when_that_was_by_the_clock_of_each() -> None:
+    bench = Bench("replica/1")
+    ends = (Reading("replica/1", "boot-1", 101 + 500), Reading("replica/2", "boot-7", 40 + 500))
+    body = ResumeBody("acme", Scope("tenant", "acme"), (KILL_ID,), 1, "", "alice", "r", ends=ends)
+    assert bench.tick(Send("operator", ResumeDraft("r", "DRAFTED", codec.pack(body), 2))) == ["draft-sent"]
+    assert bench.last.body["heard"] == [("replica/2", "boot-7", 40)]
 
 
 def test_a_process_is_followed_by_its_token_from_start_to_reap() -> None:
