@@ -47,7 +47,7 @@ class Disk:
     """
 
     __slots__ = (
-        "_give", "_jitter", "_life", "_node", "_queue", "_said_full", "_spec", "_syncing", "_tape", "_unsafe", "_writing", "broken", "damaged",
+        "_give", "_jitter", "_life", "_node", "_queue", "_said_full", "_spec", "_syncing", "_tape", "_unsafe", "_writing", "broken", "cut", "damaged",
         "durable", "failing", "full", "loss", "lying", "on_checkpoint_step", "records", "refused", "reserve", "safe", "slots", "slow_ns",
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ class Disk:
         self.loss = Loss.SUFFIX
         self.safe = 0
         self.damaged: Mapping[int, bytes] = EMPTY  # lsn -> what is left of its record
+        self.cut = (0, 0)  # records that were believed of a log that had more, and how many bytes that was: still there while nothing follows
         self._unsafe: Mapping[int, bytes | None] = EMPTY  # slot -> what it held before a sync of it that was none
         self._life = 0
         self._syncing = 0
@@ -285,7 +286,7 @@ class Disk:
 
     def copy(self, other: Disk) -> None:
         """Hold what a loss of power would leave of another disk at this instant; what that is, is this disk's own draw."""
-        self.records, self.slots, self.damaged = list(other.records), other.slots, other.damaged
+        self.records, self.slots, self.damaged, self.cut = list(other.records), other.slots, other.damaged, other.cut
         self.safe, self._unsafe, self._writing = other.safe, other._unsafe, other._writing
         self.power_lost()
 
@@ -294,21 +295,24 @@ class Disk:
         self.records.clear()
         self.slots = EMPTY
         self.damaged = EMPTY
+        self.cut = (0, 0)
         self._unsafe = EMPTY
         self.process_died()
 
     # -- boot
 
     def recover(self) -> tuple[tuple[Record, ...], int]:
-        """The records that a process can believe which starts now, and how many bytes had to be cut off, here too."""
+        """The records that a process can believe which starts now, and how many bytes are cut off: here in one commit with the first record after."""
         if not self.damaged:
-            return tuple(self.records), 0
+            believed, rest = self.cut
+            return tuple(self.records), rest if len(self.records) == believed else 0
         records, rest = audit.readable(
             self.damaged.get(entry.seq, b"") if entry.seq in self.damaged else audit.written(entry) for entry in self.records
         )
         self.damaged = EMPTY
         self.records[:] = records
         self.durable = self.safe = len(records)
+        self.cut = (len(records), rest)
         return records, rest
 
     def checkpoints(self) -> tuple[bytes, ...]:

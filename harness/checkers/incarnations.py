@@ -33,6 +33,9 @@ class OneIncarnation(InvariantChecker):
     And a replica keeps its promises, whatever it lives through: once it has told that a token is promised, it promises no lower one, and
     grants no lease to a lower one.
 
+    And a replica that may have forgotten, since its log was cut or its disk lost, promises and grants nothing, and calls no predecessor over, in any
+    of its lives, until it has been taught again.
+
     And a replica that may have forgotten, and vouches again, holds what those that taught it had promised before it asked them: it would keep it.
 
     And a sidecar asks for no token that is not greater than every one of which it has been told, by a replica or a sink, since it started: such a one
@@ -121,6 +124,7 @@ class OneIncarnation(InvariantChecker):
         self._durable.setdefault(fact.node, {}).setdefault(agent, []).append((token_of(fact.body["token"]), index))
 
     def _promise_sent(self, index: int, fact: Fact, agent: str) -> None:
+        self._judge_memory(index, fact.node, agent, "promised")
         self._judge_promise(index, fact.node, agent, token_of(fact.body["token"]), "promised")
 
     def _fork_proven(self, _index: int, fact: Fact, _agent: str) -> None:
@@ -129,6 +133,7 @@ class OneIncarnation(InvariantChecker):
     def _start_readied(self, index: int, fact: Fact, agent: str) -> None:
         token = token_of(fact.body["token"])
         self._readied.setdefault((agent, token), set()).add(fact.node)
+        self._judge_memory(index, fact.node, agent, "called the predecessor over to")
         self._judge_readied(index, fact, agent, token)
 
     def _process_reaped(self, _index: int, fact: Fact, agent: str) -> None:
@@ -144,6 +149,7 @@ class OneIncarnation(InvariantChecker):
 
     def _lease_granted(self, index: int, fact: Fact, agent: str) -> None:
         token = token_of(fact.body["token"])
+        self._judge_memory(index, fact.node, agent, "granted a lease to")
         self._judge_promise(index, fact.node, agent, token, "granted a lease to")
         self._granted.setdefault(fact.node, {})[agent, token] = (fact.clock_ns, index)
         self._lease(index, fact, agent)
@@ -212,6 +218,11 @@ class OneIncarnation(InvariantChecker):
         ready = sum(replica in home.replicas for replica in self._readied.get((agent, token), ()))
         if ready < home.quorum:
             self.blame(f"{node} opened token {token} when {ready} replicas had called its predecessor over", index)
+
+    def _judge_memory(self, index: int, replica: str, agent: str, did: str) -> None:
+        if replica in self.run.forgetful:
+            why = f"{replica} {did} {agent} before it had been taught again what it may have forgotten"
+            self.blame(why, self.run.forgetful[replica], index)
 
     def _judge_promise(self, index: int, replica: str, agent: str, token: Token, did: str) -> None:
         if replica in self.run.custody:

@@ -114,6 +114,11 @@ def own_count(state: Sidecar, counter: int) -> None:
     """Its starts are its own to number."""
 
 
+def begin_when_cut(state: Replica, *, cut: bool) -> None:
+    """A log that is whole has nothing missing."""
+    state.joining = bool(state.peers) and (cut or (state.config.joins and not state.lessons.joined))
+
+
 BUGS = (
     PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
                ("fenced-by-who-missed-a-start",), "easy"),
@@ -144,4 +149,6 @@ BUGS = (
                {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
     PlantedBug("B198", "a start takes the next number of its own, whatever others were told of", {"sidecar.starts:heed": own_count}, ("S8",),
                ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B200", "a replica that cut its log forgets with its next restart that it has to be taught", {"replica.joining:begin": begin_when_cut},
+               ("S8",), ("restarted-before-it-was-taught",), "easy"),
 )  # fmt: skip

@@ -31,6 +31,7 @@ RELEASED_BYTES = 1 << 14  # at a time: what a commit of one record writes, and a
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, stamp INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID"
 
+NUMBER_MAX = (1 << 63) - 1  # that SQLite takes
 Row = tuple[int, bytes, int]  # number, the record as written, stamp
 ADD_STAMP = "ALTER TABLE record ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0"
 
@@ -104,6 +105,7 @@ class SqliteLog:
         """
         self._path = path
         self._failed = ""
+        self._cut_behind: int | None = None  # the number of the last record that is believed, while what comes after it is still there
         self.full = False
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
@@ -181,6 +183,8 @@ class SqliteLog:
             return True
         try:
             self._database.execute("BEGIN IMMEDIATE")
+            if self._cut_behind is not None:
+                self._database.execute("DELETE FROM record WHERE seq > ?", (self._cut_behind,))
             self._database.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
@@ -190,26 +194,27 @@ class SqliteLog:
                 return False
             self._failed = f"commit of {rows[0][0]}..{rows[-1][0]} failed: {error}"
             raise LogFailed(self._failed) from error
+        self._cut_behind = None
         return True
 
     def load(self) -> tuple[tuple[Record, ...], int]:
-        """The longest valid prefix, and how many bytes of an unreadable or broken tail were cut off, on disk too.
+        """The longest valid prefix, and how many bytes of an unreadable or broken tail are cut off.
 
-        The cut is durable before this returns: a record appended later must not meet a remnant of its own number.
+        On disk that is done in one commit with the next records, the first of which says so: who dies before that finds the tail again, and not a
+        log that looks whole.
         """
         try:
             records, tail_bytes = audit.readable(body for (body,) in self._database.execute("SELECT body FROM record ORDER BY seq"))
-            if tail_bytes:
-                self._change("DELETE FROM record WHERE seq > ?", (len(records),))
         except sqlite3.Error as error:
-            why = "no room on its disk to cut off what a crash left: make room" if is_full_disk(error) else "recovery"
-            raise LogFailed(f"{self._path}: {why} ({error})") from error
+            raise LogFailed(f"{self._path}: recovery ({error})") from error
+        self._cut_behind = len(records) if tail_bytes else None
         return records, tail_bytes
 
     def last_stamp(self) -> int:
-        """Of the last record that is there; 0 if none is. Raises `LogFailed`."""
+        """Of the last record that is there and believed; 0 if none is. Raises `LogFailed`."""
+        last = NUMBER_MAX if self._cut_behind is None else self._cut_behind
         try:
-            row = self._database.execute("SELECT stamp FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+            row = self._database.execute("SELECT stamp FROM record WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (last,)).fetchone()
         except sqlite3.Error as error:
             raise LogFailed(f"recovery: {error}") from error
         return int(row[0]) if row else 0

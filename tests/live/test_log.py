@@ -57,7 +57,7 @@ def test_a_broken_tail_is_cut_off_on_disk_too(tmp_path: Path) -> None:
     records = chain(6)
     path = tmp_path / "log.db"
     log = SqliteLog(path)
-    log.append(records)
+    log.append(records, range(1, 7))
     log.close()
     with sqlite3.connect(path) as database:
         (body,) = database.execute("SELECT body FROM record WHERE seq = 4").fetchone()
@@ -66,8 +66,15 @@ def test_a_broken_tail_is_cut_off_on_disk_too(tmp_path: Path) -> None:
     survived, cut_bytes = log.load()
     assert survived == tuple(records[:3])
     assert cut_bytes > 0
+    log.close()
+    log = SqliteLog(path)
+    assert log.load() == (survived, cut_bytes), "who dies before it has said so finds as much to cut"
+    assert log.last_stamp() == 3
     log.append([audit.seal(survived[-1], "RECOVERED", 1, "boot", {"truncated": cut_bytes})])
     assert [record.kind for record in log.load()[0]] == ["NOTE"] * 3 + ["RECOVERED"]
+    assert log.load()[1] == 0
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT max(seq) FROM record").fetchone() == (4,)
 
 
 def test_a_failed_commit_is_final(tmp_path: Path) -> None:
@@ -253,7 +260,15 @@ def test_a_torn_tail_is_cut_off_on_a_full_disk_with_the_help_of_the_reserve(smal
     again = SqliteLog(small_disk / "log.db", 8 * RELEASED_BYTES)
     survived, cut_bytes = again.load()
     assert survived == tuple(records[:1]) and cut_bytes > 0
-    assert is_full(again) and (small_disk / RESERVE).stat().st_size < 8 * RELEASED_BYTES
+    said = audit.seal(survived[-1], "RECOVERED", 1, "boot", {"truncated": cut_bytes})
+    stop = audit.seal(said, "ORDER_LEARNED", 1, "boot", {})
+    with pytest.raises(NoRoom) as waits:
+        again.append([said])
+    assert waits.value.written == 0 and again.load() == (survived, cut_bytes)
+    with pytest.raises(NoRoom) as urgent:
+        again.append([said, stop])
+    assert urgent.value.written == 2 and again.load() == ((*survived, said, stop), 0)
+    assert (small_disk / RESERVE).stat().st_size < 8 * RELEASED_BYTES
     again.close()
     crashed.close()
 

@@ -216,7 +216,21 @@ def test_a_torn_write_leaves_half_a_record_which_is_cut_at_the_next_boot() -> No
     assert bench.disk.power_lost() == 2
     assert bench.disk.recover() == (tuple(made[:2]), len(audit.written(made[2])) // 2)
     assert (bench.disk.records, bench.disk.durable) == (made[:2], 2)
-    assert bench.disk.recover() == (tuple(made[:2]), 0)
+    assert bench.disk.recover()[1] > 0, "nothing has been written over it"
+    bench.append(1)
+    assert bench.disk.recover()[1] == 0
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_what_was_cut_is_there_again_if_the_record_that_says_so_is_lost(synced: bool) -> None:
+    bench, _made = unsynced(Loss.TORN, 2, 1)
+    bench.disk.power_lost()
+    cut = bench.disk.recover()
+    bench.append(1)
+    if synced:
+        bench.play(3 * SYNC_NS)
+    bench.disk.power_lost()
+    assert bench.disk.recover() == ((tuple(bench.disk.records), 0) if synced else cut)
 
 
 @pytest.mark.parametrize(("arrived", "left"), [((1, 0, 0), 1), ((0, 1, 0), 2), ((0, 0, 1), 3), ((1, 1, 1), 1), ((0, 0, 0), 4)])

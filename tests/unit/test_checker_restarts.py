@@ -61,6 +61,28 @@ def test_or_when_it_is_proven_or_every_sink_fences_it_or_the_replica_granted_not
         assert story.judged("S8").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize("how", ["disk-lost", "log-cut"])
+@pytest.mark.parametrize("did", ["lease-granted", "promise-sent", "start-readied"])
+@pytest.mark.parametrize("taught", [True, False])
+def test_who_may_have_forgotten_vouches_for_no_start_in_whichever_of_its_lives(how: str, did: str, taught: bool) -> None:
+    story = Story()
+    story.start_all()
+    if how == "disk-lost":
+        story.fault(how, "replica/1")
+    story.crash("replica/1")
+    forgot = story.start("replica/1", boot="boot-2", instance="b")
+    if how == "log-cut":
+        forgot = story.say("log-cut", "replica/1", records=3, why="unreadable")
+    if taught:
+        story.say("replica-joined", "replica/1", teachers=["replica/2", "replica/3"])
+    else:
+        story.crash("replica/1")
+        story.start("replica/1", boot="boot-3", instance="c")
+    index = story.grant("replica/1") if did == "lease-granted" else story.say(did, "replica/1", agent=AGENT, token=FIRST)
+    finding = story.judged("S8")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if taught else (Verdict.INVALID, (forgot, index)))
+
+
 @pytest.mark.parametrize(("told", "caught", "verdict"), [
     (FIRST, False, Verdict.VALID), ([1, 2, ""], False, Verdict.VALID), (SECOND_START, False, Verdict.INVALID), ([1, 3, "c"], False, Verdict.INVALID),
     ([1, 3, "c"], True, Verdict.VALID),
