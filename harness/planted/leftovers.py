@@ -9,10 +9,10 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import checkpoints, federation, trust
 from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Evidence, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
 from killswitch.core.outlet import parts, record
 from killswitch.core.policy import Ruling
-from killswitch.core.replica import grants, orders
+from killswitch.core.replica import dispatch, grants, orders
 from killswitch.core.replica.state import Draft, Replica, concerned
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import state as sidecar
@@ -21,6 +21,7 @@ from killswitch.core.sidecar.state import Sidecar
 
 _child_of = orders.child_of
 _drive_process = sidecar_step.drive_process
+_on_fence_ack = dispatch.on_fence_ack
 _on_start_reply = starts.on_start_reply
 _predecessor_over = grants.predecessor_over
 
@@ -110,6 +111,8 @@ def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> N
     if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
         for agent in concerned(state, known):
             orders.declare(state, order, agent, now_ns)
+
+
 def own_count(state: Sidecar, counter: int) -> None:
     """Its starts are its own to number."""
 
@@ -117,6 +120,14 @@ def own_count(state: Sidecar, counter: int) -> None:
 def begin_when_cut(state: Replica, *, cut: bool) -> None:
     """A log that is whole has nothing missing."""
     state.joining = bool(state.peers) and (cut or (state.config.joins and not state.lessons.joined))
+
+
+def answered(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
+    """It is the sink's word that it is fenced."""
+    wanted = state.fences.get((ack.sink, ack.agent))
+    if wanted is not None:
+        state.fences[ack.sink, ack.agent] = (min(wanted[0], ack.min_token), wanted[1])
+    return _on_fence_ack(state, ack, sender, now_ns)
 
 
 BUGS = (
@@ -151,4 +162,6 @@ BUGS = (
                ("cloned-from-a-snapshot",), "easy"),
     PlantedBug("B200", "a replica that cut its log forgets with its next restart that it has to be taught", {"replica.joining:begin": begin_when_cut},
                ("S8",), ("restarted-before-it-was-taught",), "easy"),
+    PlantedBug("B201", "whatever a sink answers counts for the fence that is wanted", {"replica.dispatch:on_fence_ack": answered},
+               ("S20",), ("fence-answered-late",), "easy"),
 )  # fmt: skip
