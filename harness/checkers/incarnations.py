@@ -61,7 +61,7 @@ class OneIncarnation(InvariantChecker):
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
         "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started", "token-promised", "replica-joined",
-        "start-proposed", "fork-proven",
+        "start-proposed", "fork-proven", "node-cloned",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -79,10 +79,13 @@ class OneIncarnation(InvariantChecker):
         self._rounds: dict[str, dict[str, _Round]] = {}
         self._leased: dict[tuple[str, Token], _Round] = {}
         self._ran: set[tuple[str, Token]] = set()  # on whichever host
+        self._proposed: dict[str, Token] = {}
+        self._copied_unrun: set[tuple[str, Token]] = set()  # perhaps on the log when the host was copied, and nothing had run under it yet
         self._granted: dict[str, dict[tuple[str, Token], tuple[int, int]]] = {}  # replica -> latest grants since it started: (own clock, index)
         self._superseded: dict[str, list[tuple[Token, int, int]]] = {}  # agent -> tokens that another host of its name opened: (token, when, index)
         self._by_kind: dict[str, Callable[[int, Fact, str], None]] = {
             "node-started": self._node_started,
+            "node-cloned": self._node_cloned,
             "replica-joined": self._joined,
             "token-promised": self._token_promised,
             "promise-sent": self._promise_sent,
@@ -119,6 +122,12 @@ class OneIncarnation(InvariantChecker):
         self._began[fact.node] = index
         if not fact.body["records"]:
             self._durable.pop(fact.node, None)
+
+    def _node_cloned(self, _index: int, fact: Fact, _agent: str) -> None:
+        """The copy knows that nothing ran under the token on its log, and says so as it would of one that it reaped: of its own host (protocol 6)."""
+        agent = fact.node.removeprefix("sidecar/")
+        on_log = {self._proposed.get(agent, NO_TOKEN), self._opened.get(agent, (NO_TOKEN, 0))[0]}
+        self._copied_unrun |= {(agent, token) for token in on_log} - self._ran
 
     def _token_promised(self, index: int, fact: Fact, agent: str) -> None:
         self._durable.setdefault(fact.node, {}).setdefault(agent, []).append((token_of(fact.body["token"]), index))
@@ -197,6 +206,7 @@ class OneIncarnation(InvariantChecker):
 
     def _propose(self, index: int, fact: Fact, agent: str) -> None:
         token, told, by = token_of(fact.body["token"]), token_of(fact.body["told"]), fact.body["by"]
+        self._proposed[agent] = token
         if (fact.node, by) in self._caught:
             self.skipped += 1
             return
@@ -272,7 +282,7 @@ class OneIncarnation(InvariantChecker):
             return
         wait_ns = self.run.bounds.residue_ns(challenged=bool(self.run.sinks_of(agent, "C")))
         for (owner, earlier), (granted_ns, granted_index) in self._granted.get(fact.node, {}).items():
-            if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped:
+            if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped - self._copied_unrun:
                 continue
             self.examined += 1
             measures_from, since_ns = self.run.node(fact.node).measures_from

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,6 +47,28 @@ def test_what_was_measured_before_a_doubt_of_that_clock_was_measured_on_none(wai
     story.say("clock-trusted", "replica/1", clock_ns=6 * SECOND)
     readied(story, clock_ns=6 * SECOND + waited_ns)
     assert story.judged("S8").verdict is verdict
+
+
+@pytest.mark.parametrize(("copied", "verdict"), [("asked for", Verdict.VALID), ("opened", Verdict.VALID), ("running", Verdict.INVALID)])
+def test_a_copy_that_was_taken_before_anything_ran_proves_that_of_its_own_host(copied: str, verdict: Verdict) -> None:
+    story = Story()
+    story.fence(FIRST)
+    for replica in ("replica/1", "replica/2"):
+        story.say("start-readied", replica, agent=AGENT, token=FIRST)
+    steps: dict[str, Callable[[], int]] = {
+        "asked for": lambda: story.say("start-proposed", SIDECAR, agent=AGENT, token=FIRST, told=(0, 0, ""), by=""),
+        "opened": lambda: story.say("token-opened", SIDECAR, agent=AGENT, token=FIRST, predecessor=(0, 0, "")),
+        "running": story.spawn,
+    }
+    for step, take in steps.items():
+        take()
+        if step == copied:
+            story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=2)
+    story.grant("replica/1", clock_ns=700)
+    said = readied(story, clock_ns=700 + RESIDUE_NS - 1)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert copied != "running" or finding.witness[-1] == said
 
 
 def test_or_when_it_is_proven_or_every_sink_fences_it_or_the_replica_granted_nothing_since_it_started() -> None:
