@@ -9,7 +9,7 @@ import pytest
 
 from tests.repo.modules import ROOT, Module, modules
 
-MODULE_LINES = 480  # about 400; a table of messages runs longer
+MODULE_LINES = 450  # about 400
 FUNCTION_LINES = 70
 UNDOCUMENTED_LINES = 12  # a handler this short, under a name that says it, needs no sentence to repeat it
 
