@@ -90,6 +90,9 @@ def _scenario(said: ScenarioSummary, runs: Sequence[RunResult]) -> Problems:
             yield from _differs(f"{name}: {invariant} (valid, invalid, unknown)", said.invariants.get(invariant), counted.get(invariant))
             break  # the first of them: a run that is missing is missing from all
     yield from _differs(f"{name}: spent", said.spent, sum(run.spent for run in runs))
+    for entry in said.not_played:
+        if any(entry not in run.not_played for run in runs if run.ended == summary.COMPLETE):
+            yield f"{name}: not_played: {entry!r} in campaign.json, and it came about in a run"
     verdicts = Counter(run.verdict for run in runs)
     if verdicts[Verdict.INVALID] and said.verdict is not Verdict.INVALID:
         yield f"{name}: verdict: {said.verdict} in campaign.json, and {verdicts[Verdict.INVALID]} runs are invalid"

@@ -24,6 +24,7 @@ from harness.shared.interruption import Terminated
 from harness.single import Judged, StopConditions, result_of
 from harness.verdict import Verdict
 from harness.version import version
+from scenarios import derive
 from scenarios.draw import draw
 from scenarios.model import Scenario
 from scenarios.schedule import Schedule
@@ -60,12 +61,12 @@ def play_all(
             left += residue
         last = {scenario.scenario: seed for scenario, seed in wanted}
         for scenario, seed in wanted:
-            hoped = expected(scenario, runs) if seed == last[scenario.scenario] else ()
+            hoped, entries = (expected(scenario, runs), still_to_play(scenario, runs)) if seed == last[scenario.scenario] else ((), ())
             schedule, earlier = draw(scenario, seed, version()), tuple[Attempt, ...]()
             while True:
                 judged, residue = play(schedule, implementation_name, out, noise)
                 left += residue
-                undecided = what_is_undecided(judged.result, hoped) if len(earlier) < retries and not residue else ""
+                undecided = what_is_undecided(judged.result, hoped, entries) if len(earlier) < retries and not residue else ""
                 run = structs.replace(judged.result, earlier=earlier)
                 kept = results_store.keep_run(out, run, judged.schedule, judged.history, len(earlier) + 1 if undecided else 0)
                 audit_store.keep(out / kept.kept, judged.trail)
@@ -94,8 +95,15 @@ def expected(scenario: Scenario, runs: Iterable[RunResult]) -> tuple[str, ...]:
     return tuple(fact for fact in map(str, scenario.expect.reached) if fact not in reached)
 
 
-def what_is_undecided(run: RunResult, hoped: Iterable[str] = ()) -> str:
-    """What another play may say and this one could not: why its verdict is unknown, or which of the facts that were ``hoped`` for it did not reach.
+def still_to_play(scenario: Scenario, runs: Iterable[RunResult]) -> tuple[str, ...]:
+    """The entries of the timeline of a scenario that came about in none of these runs."""
+    so_far = [run for run in runs if run.scenario == scenario.scenario]
+    return tuple(entry for entry in derive.entry_ids(scenario.timeline) if all(entry in run.not_played for run in so_far))
+
+
+def what_is_undecided(run: RunResult, hoped: Iterable[str] = (), entries: Iterable[str] = ()) -> str:
+    """What another play may say and this one could not: why its verdict is unknown, which of the facts that were ``hoped`` for it did not reach, or
+    which ``entries`` of the timeline did not come about.
 
     Empty if nothing is: a violation has been decided, and so has what a stop condition or the safety lever ended.
     """
@@ -103,7 +111,9 @@ def what_is_undecided(run: RunResult, hoped: Iterable[str] = ()) -> str:
         return ""
     undecided = [f"{each.invariant}: {each.why}" for each in run.findings if each.verdict is Verdict.UNKNOWN]
     missed = [fact for fact in hoped if not run.reached.get(fact)]
-    return "; ".join(filter(None, (run.why, *undecided, f"not reached: {', '.join(missed)}" if missed else "")))
+    idle = [entry for entry in entries if entry in run.not_played]
+    told = (f"not reached: {', '.join(missed)}" if missed else "", f"never came about: {', '.join(idle)}" if idle else "")
+    return "; ".join(filter(None, (run.why, *undecided, *told)))
 
 
 def play(schedule: Schedule, implementation_name: str, out: Path, noise: Calibration | None = None) -> tuple[Judged, tuple[str, ...]]:

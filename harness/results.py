@@ -65,7 +65,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 class RunResult(Struct, frozen=True, kw_only=True):
     """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
     [armed, on, fired]}. ``spent``: cents, for effects that took place. ``simulated``: of a live run, the same schedule in the simulator; ``earlier``:
-    its plays before this one, first one first."""
+    its plays before this one, first one first. ``not_played``: entries of the timeline that never came about."""
 
     scenario: str
     seed: int
@@ -88,11 +88,12 @@ class RunResult(Struct, frozen=True, kw_only=True):
     spent: int = 0
     simulated: Simulated | None = None
     earlier: tuple[Attempt, ...] = ()
+    not_played: tuple[str, ...] = ()
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
     """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen.
-    ``spent``: cents, in all runs.
+    ``spent``: cents, in all runs. ``not_played``: {entry of the timeline that came about in no run: what it waits for}.
 
     ``missing``: capabilities that the scenario requires and the driver lacks; it was then not played.
     """
@@ -110,6 +111,7 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
     spent: int = 0
     missing: tuple[str, ...] = ()
     why: str = ""
+    not_played: dict[str, str] = {}
 
 
 class Failure(Struct, frozen=True, kw_only=True):

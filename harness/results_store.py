@@ -58,6 +58,7 @@ _COLUMNS = {
     "simulated": "STRUCT(verdict VARCHAR, broken VARCHAR[], ended VARCHAR, lacks VARCHAR[], "
     'figures STRUCT(what VARCHAR, "of" VARCHAR, live BIGINT, simulated BIGINT)[])',
     "earlier": "STRUCT(why VARCHAR, ended VARCHAR, wall_s DOUBLE, kept VARCHAR)[]",
+    "not_played": "VARCHAR[]",
 }
 
 _Document = TypeVar("_Document")

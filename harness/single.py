@@ -78,6 +78,7 @@ def result_of(
         digest=digest, token=str(token_of(schedule, implementation)), reached=reached(schedule, history),
         faults=fault_counts(schedule, history, fired or {}), stop_times=stop_times(history), wall_s=wall_s, simulated_ns=simulated_ns,
         facts=len(history), ended=ended, why=why, spent=spent(schedule, history), rarities=rarities.recognised(schedule, history),
+        not_played=not_played(schedule, history),
     )  # fmt: skip
     return Judged(result=result, schedule=schedule, history=history)
 
@@ -90,6 +91,12 @@ def reached(schedule: Schedule, history: History) -> dict[str, int]:
         if match.where:
             counts[demanded] = sum(match.holds(fact.kind, fact.node, fact.body) for fact in history.of(match.kind))
     return dict(sorted(counts.items()))
+
+
+def not_played(schedule: Schedule, history: History) -> tuple[str, ...]:
+    """The entries of the timeline that never came about, because what they wait for did not, or the run was over by then."""
+    begun = {fact.body["fault"] for fact in history.of("fault-on")} | {fact.body["operation"] for fact in history.of("operation-played")}
+    return tuple(entry.id for entry in schedule.timeline if entry.id not in begun)
 
 
 def spent(schedule: Schedule, history: History) -> int:

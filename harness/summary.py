@@ -1,7 +1,8 @@
 """How runs add up: per scenario, per invariant, per failure, to one verdict.
 
-Owns the arithmetic of verdicts over a campaign. A demanded fact that no run reached makes its scenario unknown, and a rare state that many
-runs could have reached and none did the campaign: it was passed vacuously. A missed service level is a violation. Reads results only.
+Owns the arithmetic of verdicts over a campaign. A demanded fact that no run reached, or an entry of the timeline that came about in none, makes its
+scenario unknown, and a rare state that many runs could have reached and none did the campaign: it was passed vacuously. A missed service level is a
+violation. Reads results only.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from harness import beside, rarities
 from harness.results import Campaign, Failure, PlayedAgain, RareState, RunResult, ScenarioSummary
 from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict, compose
+from scenarios import derive
 from scenarios.model import Scenario
 
 FAILURES_MAX = 100
+COMPLETE = "complete"  # how a run ended that nothing cut short
 NS_PER_MS = 1_000_000
 
 
@@ -60,6 +63,7 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         for what, counts in run.faults.items():
             faults[what] = [total + count for total, count in zip(faults.get(what, [0, 0, 0]), counts, strict=True)]
     vacuous = [fact for fact in demanded if not reached[fact]]
+    idle = not_played(scenario, runs)
     levels = service_levels(scenario, runs)
     missed = [level for level in levels if level.startswith("missed")]
     verdict = compose(run.verdict for run in runs)
@@ -68,6 +72,9 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         verdict, why = Verdict.INVALID, f"service level {missed[0]}"
     elif vacuous and verdict is Verdict.VALID:
         verdict, why = Verdict.UNKNOWN, f"vacuous: no run reached {', '.join(vacuous)}; play more seeds, or mend the scenario"
+    elif idle and verdict is Verdict.VALID:
+        waiting = "; ".join(f"{entry!r} waits for {waits_for}" for entry, waits_for in idle.items())
+        verdict, why = Verdict.UNKNOWN, f"vacuous: what the timeline says came about in no run: {waiting}; play more seeds, or mend the scenario"
     elif missing:
         verdict, why = Verdict.UNKNOWN, f"not played: {'; '.join(missing)}"
     elif cut_short and verdict is not Verdict.INVALID:
@@ -80,7 +87,16 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), spent=sum(run.spent for run in runs), missing=missing, why=why,
+        not_played=idle,
     )  # fmt: skip
+
+
+def not_played(scenario: Scenario, runs: Iterable[RunResult]) -> dict[str, str]:
+    """{entry of the timeline that came about in none of the runs: what it waits for, as the file says it}. Only a run that went on to its end can
+    tell: what ended another is what kept the rest of its timeline from coming."""
+    whole = [run for run in runs if run.ended == COMPLETE]
+    entries = zip(derive.entry_ids(scenario.timeline), scenario.timeline, strict=True)
+    return {name: derive.waits_for(entry) for name, entry in entries if whole and all(name in run.not_played for run in whole)}
 
 
 def played_again(runs: Iterable[RunResult]) -> tuple[PlayedAgain, ...]:

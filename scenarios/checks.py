@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from scenarios import aims, bundles, derive, volume
+from scenarios import aims, bundles, derive, facts_named, volume
 from scenarios.document import Complaint, Steps
 from scenarios.faults import FAULTS, Aim, FaultKind
 from scenarios.model import CellForm, EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
 from scenarios.problems import known_or_meant
 from scenarios.seeds import SEED_MAX
 from scenarios.targets import Roster
-from scenarios.triggers import Moment
+from scenarios.triggers import FactMatch, Moment
 from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text
 
 AGENTS_LIMIT = 200
@@ -57,6 +57,10 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
         yield from _action(scenario, entry, at, roster)
     if "timeline" not in skipped:
         yield from _circles(scenario, numbers)
+    if roster is not None and not {"expect", "expect.reached"} & skipped:
+        for number, match in enumerate(scenario.expect.reached):
+            at = ("expect", "reached", number)
+            yield from facts_named.complaints(scenario, match, at, roster, timeline_is_sure="timeline" not in skipped)
     if scenario.swarm is not None:
         yield from _swarm(scenario, skipped)
 
@@ -229,6 +233,8 @@ def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, ro
         agents = [node.removeprefix("agent/") for node in roster.agents]
         if entry.when.agent not in agents:
             yield Complaint((*at, "when"), "no such agent", known_or_meant(entry.when.agent, agents), repr(entry.when.agent))
+    if isinstance(entry.after, FactMatch) and roster is not None:
+        yield from facts_named.complaints(scenario, entry.after, (*at, "after"), roster, timeline_is_sure="timeline" not in skipped)
     if isinstance(entry.after, Moment) and "timeline" not in skipped:
         try:
             derive.awaited(entry.after, scenario.timeline)

@@ -14,7 +14,7 @@ from scenarios.faults import DRIVERS, FAULTS, LIVE, MECHANISMS, SIM
 from scenarios.model import APPROVERS, EntryForm, FaultForm, NetworkForm, OperationForm, ParametersForm, PolicyForm, Profile, Scenario, TopologyForm
 from scenarios.schedule import AgentSpec, CellSpec, SinkSpec, Topology
 from scenarios.triggers import FactMatch, Moment
-from scenarios.units import MILLION, SECOND_NS, Span
+from scenarios.units import MILLION, SECOND_NS, Span, duration_text
 
 MS = SECOND_NS // 1000
 BACKOFF_NS = 2 * SECOND_NS
@@ -211,6 +211,13 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
         return FactMatch(kind, (("request", request_id(entry, entry_id)), ("stage", after.moment.upper())))
     known = "played, accepted and effective" if stops else "played and accepted"
     raise Ambiguous(f"a {verb} has only the moments {known}")
+
+
+def waits_for(entry: EntryForm) -> str:
+    """What an entry comes about at, as the file says it."""
+    if entry.after is not None:
+        return f"{entry.after}" + (f" number {entry.count}" if entry.count > 1 else "")
+    return str(entry.when) if entry.when is not None else duration_text(entry.at.low if entry.at else 0)
 
 
 def drivers(scenario: Scenario) -> tuple[str, ...]:

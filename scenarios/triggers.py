@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harness.shared.history import VOCABULARY
-from killswitch.core.messages import Gate, Life
+from killswitch.core.bundles import Stage
+from killswitch.core.messages import ASK_ANOTHER, Gate, Life
 from scenarios import units
+from scenarios.faults import FAULTS
 from scenarios.problems import known_or_meant
 from scenarios.targets import AGENT_PATTERN
 from scenarios.units import UnitError
@@ -24,6 +26,15 @@ WHEN_PATTERN = rf"((lease|drain)\.left\({AGENT_PATTERN}\) *< *{units.PERCENT_PAT
 
 MODES = ("BOOT", "STANDBY", "RUNNING", "DRAINING", "QUIESCING", "KILLING", "STOPPED")
 NAMED_GATES = ("gate-changed", "gate-recorded")
+_PROOFS = ("GATE_CLOSED", "DRAINING", "KILL_FAILED", "STOPPED_CLEAN", "STOPPED_FORCED")
+_TOLD = ("ACCEPTED", "EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED")
+_STAGES = {
+    "order-status": _TOLD, "cell-status": _TOLD, "agent-status": (*_PROOFS, "FENCED", "PRESUMED_STOPPED"),
+    "resume-status": ("ACCEPTED", "NEEDS_CONTEXT", "EXPIRED", "REFUSED", ASK_ANOTHER), "rollout-status": ("ACCEPTED", "REFUSED"),
+    **dict.fromkeys(("evidence-recorded", "evidence-durable", "evidence-taken", "evidence-sent"), _PROOFS),
+    **dict.fromkeys(("rollout-requested", "rollout-durable", "rollout-changed"), tuple(Stage)),
+}  # fmt: skip
+_CLASSES = ("new", "inflight", "undo")
 FAULT_MOMENTS = ("on", "off")
 ORDER_MOMENTS = ("played", "accepted", "effective")
 WHEN_REMEDY = "write lease.left(acme/1) < 5%, drain.left(acme/1) < 5%, gate(acme/1) is DRAIN or mode(acme/1) is DRAINING"
@@ -106,6 +117,9 @@ def _condition(kind: str, part: str, fields: tuple[str, ...]) -> tuple[str, Fiel
 
 def _field_value(kind: str, name: str, text: str) -> FieldValue:
     """As the history holds it: flags are true or false, and the severity of orders and intents is two numbers (a gate's own facts name it)."""
+    known = values(kind, name)
+    if known and text not in known and not text.isdecimal():  # some fields hold the number of a name
+        raise UnitError(f"unknown {name} {text!r} of this fact", known_or_meant(text, known))
     if kind not in NAMED_GATES and name == "gate" and text in Gate.__members__:
         return int(Gate[text])
     if name == "life" and text in Life.__members__:
@@ -113,6 +127,14 @@ def _field_value(kind: str, name: str, text: str) -> FieldValue:
     if text in ("true", "false"):
         return text == "true"
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+
+def values(kind: str, field: str) -> tuple[str, ...]:
+    """All names that a field of a kind of fact may hold; empty where they are no closed list."""
+    if kind in ("fault-armed", "fault-on", "fault-fired", "fault-off") and field == "what":
+        return tuple(FAULTS)
+    listed = {"mode": MODES, "gate": tuple(Gate.__members__), "life": tuple(Life.__members__), "cls": _CLASSES, "stage": _STAGES.get(kind, ())}
+    return listed.get(field, ())
 
 
 def when(value: object) -> State:

@@ -198,6 +198,30 @@ ENTRIES = {
     "{when: gate(acme/1) is OPENED, hard: {scope: global}}": [
         "5:12: timeline[0].when: unknown gate 'OPENED' (got 'gate(acme/1) is OPENED'); did you mean 'OPEN'?"
     ],
+    "{after: gate-changed(agent=acme/9), hard: {scope: global}}": [
+        "5:13: timeline[0].after: no such agent as 'acme/9' (got 'gate-changed(agent=acme/9)'); did you mean 'acme/2'?"
+    ],
+    "{after: gate-changed(mode=DRANING), hard: {scope: global}}": [
+        "5:13: timeline[0].after: unknown mode 'DRANING' of this fact (got 'gate-changed(mode=DRANING)'); did you mean 'DRAINING'?"
+    ],
+    "{after: gate-changed(gate=SHUT), hard: {scope: global}}": [
+        "5:13: timeline[0].after: unknown gate 'SHUT' of this fact (got 'gate-changed(gate=SHUT)'); use one of OPEN, DRAIN, CLOSED"
+    ],
+    "{after: agent-status(stage=FENCD), hard: {scope: global}}": [
+        "5:13: timeline[0].after: unknown stage 'FENCD' of this fact (got 'agent-status(stage=FENCD)'); did you mean 'FENCED'?"
+    ],
+    "{after: fault-fired(what=partiton), hard: {scope: global}}": [
+        "5:13: timeline[0].after: unknown what 'partiton' of this fact (got 'fault-fired(what=partiton)'); did you mean 'partition'?"
+    ],
+    "{after: order-learned(node=sidecar/amce/1), hard: {scope: global}}": [
+        "5:13: timeline[0].after: no such node as 'sidecar/amce/1' (got 'order-learned(node=sidecar/amce/1)'); did you mean 'sidecar/acme/1'?"
+    ],
+    "{after: fence-durable(sink=sink/acme/leger), hard: {scope: global}}": [
+        "5:13: timeline[0].after: no such sink as 'sink/acme/leger' (got 'fence-durable(sink=sink/acme/leger)'); did you mean 'sink/acme/ledger'?"
+    ],
+    "{after: fault-on(fault=cut), hard: {scope: global}}": [
+        "5:13: timeline[0].after: no such entry as 'cut' (got 'fault-on(fault=cut)'); use one of hard-1"
+    ],
     "{when: soon, hard: {scope: global}}": [
         "5:12: timeline[0].when: not a state to wait for (got 'soon'); write lease.left(acme/1) < 5%, drain.left(acme/1) < 5%, "
         "gate(acme/1) is DRAIN or mode(acme/1) is DRAINING"
