@@ -1,1 +1,1 @@
-"""What is done with scenarios: play them, judge the histories, search, shrink, and keep the results."""
+"""What is done with scenarios: play them, judge the histories, measure the harness on planted bugs, and keep the results."""

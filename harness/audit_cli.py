@@ -21,7 +21,7 @@ _Read = TypeVar("_Read")
 
 
 @audit_app.command
-def export(run: Path, *, tenant: str, out: Path | None = None, json: Flag = False) -> Exit:
+def export(run: Path, /, *, tenant: str, out: Path | None = None, json: Flag = False) -> Exit:
     """Write a tenant's records of a kept run with their proofs, and hashes alone of everybody else's.
 
     Parameters
@@ -58,7 +58,7 @@ def export(run: Path, *, tenant: str, out: Path | None = None, json: Flag = Fals
 
 
 @audit_app.command
-def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
+def verify(file: Path, /, *, keys: Path | None = None, json: Flag = False) -> Exit:
     """Check an export: every record, link, head, cosignature and proof, and that no log ends before what others know of it.
 
     Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check.
@@ -82,7 +82,11 @@ def verify(file: Path, *, keys: Path | None = None, json: Flag = False) -> Exit:
     except Refused as refused:
         return _complain(refused)
     try:
-        report = audit_export.verify(audit_export.read(content), verifier, keyring.witnesses, keyring.expected)
+        report = (
+            audit_export.Report(audit_export.NOTHING, why="the file is empty")
+            if not content
+            else audit_export.verify(audit_export.read(content), verifier, keyring.witnesses, keyring.expected)
+        )
     except ValueError as broken:
         report = audit_export.Report("malformed", why=f"{broken}; an export is what `haltproof audit export RUN --tenant NAME` writes")
     answer = {"schema": "haltproof/audit-verify/1", "verdict": report.verdict, "sound": report.sound, "problem": report.problem}

@@ -192,7 +192,7 @@ def list_(*, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
 
 
 @app.command
-def explain(scenario: str, *, seed: int | None = None) -> Exit:
+def explain(scenario: str, /, *, seed: int | None = None) -> Exit:
     """Say in plain words what a scenario does, every default included; with a seed, what that seed makes of it.
 
     Parameters
@@ -238,7 +238,7 @@ def validate(*files: Path) -> Exit:
 
 @app.command
 def replay(
-    what: str, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None,
+    what: str, /, *, scenario: str = "", implementation: str = "", json: Annotated[bool, Parameter(negative=())] = False, out: Path | None = None,
     twins: Annotated[bool, Parameter(negative=())] = False,
 ) -> Exit:  # fmt: skip
     """Play one run again, byte for byte, from its token or its schedule file.

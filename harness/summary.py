@@ -22,6 +22,7 @@ from scenarios.model import Scenario
 FAILURES_MAX = 100
 COMPLETE = "complete"  # how a run ended that nothing cut short
 NS_PER_MS = 1_000_000
+GONE = ", each to its last effect and the process gone"
 
 
 def summarise(
@@ -133,7 +134,8 @@ def invariant_counts(runs: Sequence[RunResult]) -> dict[str, tuple[int, int, int
 
 
 def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
-    """What the scenario promises of stop times, over all its runs: a sentence for each, beginning with kept, missed or unmeasured."""
+    """What the scenario promises of stop times, over all its runs: a sentence for each, beginning with kept, missed or unmeasured. A stop time ends
+    when the last effect is out and, if the order ends the process, that is gone as well."""
     times = sorted(max(stop.last_admission_ns, stop.reaped_ns or 0) for run in runs for stop in run.stop_times)
     levels = []
     for name, under_ns in sorted(scenario.expect.stop_time.items()):
@@ -143,7 +145,9 @@ def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
             levels.append(f"unmeasured: {promise}")
             continue
         measured = percentile(times, percent)
-        levels.append(f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops")
+        levels.append(
+            f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops{GONE}"
+        )
     return levels
 
 

@@ -27,6 +27,10 @@ class Seeds(NamedTuple):
     def parse(cls, text: str) -> Seeds:
         """Read ``N`` or ``A..B``. Raises `SeedsInvalid`."""
         found = re.fullmatch(r"(\d{1,12})(?:\.\.(\d{1,12}))?", text.strip())
+        if found and not found[2] and not int(found[1]):
+            raise SeedsInvalid(
+                f"--seeds: N stands for seeds 1 to N, so this is no seed at all (got {text!r}); write 20, or 0..0 for the seed 0 alone"
+            )
         low, high = (int(found[1]), int(found[2])) if found and found[2] else (1, int(found[1]) if found else 0)
         if not found or high < low or high - low >= SEEDS_MAX:
             raise SeedsInvalid(f"--seeds: not a count or a range of at most {SEEDS_MAX} seeds (got {text!r}); write 20, or 100..150")

@@ -168,6 +168,13 @@ def test_report_renders_results_again(say: Say, tmp_path: Path) -> None:
     assert (out / "report.html").read_bytes() == before
 
 
+def test_a_history_that_is_gone_from_results_is_a_broken_directory_and_not_wrong_usage(say: Say, tmp_path: Path) -> None:
+    assert say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path))[0] == 0
+    (tmp_path / "runs" / f"{QUICK}-1" / "history.jsonl").unlink()
+    code, stdout, stderr = say("report", str(tmp_path))
+    assert (code, stdout) == (65, "") and "history.jsonl" in stderr
+
+
 def test_replay_keeps_what_it_played(say: Say, tmp_path: Path) -> None:
     say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))
     said = say("replay", token_of(tmp_path / "out"), "--out", str(tmp_path / "again"), "--json")
@@ -257,6 +264,8 @@ def test_recover_finishes_what_a_ledger_says_and_names_what_it_cannot(say: Say, 
         (["run", "kil-during-partition"], 64, "did you mean 'kill-during-partition'?"),
         (["run", "no-such.yaml"], 64, "no scenario and no file of that name (got 'no-such.yaml')"),
         (["run", QUICK, "--seeds", "5..2"], 64, "--seeds: not a count or a range"),
+        (["run", QUICK, "--seeds", "0"], 64, "so this is no seed at all (got '0'); write 20, or 0..0 for the seed 0 alone"),
+        (["replay"], 64, "parameter WHAT requires an argument"),
         (["run", QUICK, "--seeds", "many"], 64, "(got 'many'); write 20, or 100..150"),
         (["run", QUICK, "--jobs", "-1"], 64, "--jobs: has to be 0 or more (got -1)"),
         (["run", QUICK, "--implementation", "B99"], 64, "no such implementation (got 'B99')"),

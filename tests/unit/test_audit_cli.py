@@ -92,6 +92,9 @@ def test_an_export_without_a_log_is_incomplete_and_one_without_any_is_unknown(ru
     file.write_bytes(msgspec.json.encode({**document, "logs": []}))
     assert audit_cli.verify(file, keys=keys) is Exit.UNKNOWN
     assert capsys.readouterr().out.startswith(f"unknown: {file}: empty: ")
+    file.write_bytes(b"")
+    assert audit_cli.verify(file, keys=keys) is Exit.UNKNOWN
+    assert capsys.readouterr().out.startswith(f"unknown: {file}: empty: the file is empty")
 
 
 def test_a_keyring_that_knows_nobody_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
