@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 
 from scenarios import aims, bundles, derive, facts_named, volume
 from scenarios.document import Complaint, Steps
@@ -36,7 +37,8 @@ Parts = frozenset[str]
 def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> Iterator[Complaint]:
     """Everything wrong between the parts of a scenario.
 
-    ``skipped``: keys (``topology``, and ``topology.quorum`` too) that were refused in part or whole, and stand in here by placeholders.
+    ``skipped``: keys (``topology``, and ``topology.quorum`` too) that were refused in part or whole, and stand in here by placeholders; an entry
+    of the timeline (``timeline.3.hard``) by what is right of it.
     ``numbers``: for each entry of the timeline, its index in the file.
     """
     roster = None if _fleet_is_unsure(skipped) else Roster(derive.topology(scenario.topology))
@@ -54,12 +56,12 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
     for index, entry in enumerate(scenario.timeline):
         at: Steps = ("timeline", numbers[index])
         yield from _trigger(scenario, entry, at, skipped, roster)
-        yield from _action(scenario, entry, at, roster)
+        yield from _action(scenario, entry, at, skipped, roster)
     if "timeline" not in skipped:
         yield from _circles(scenario, numbers)
-    if roster is not None and not {"expect", "expect.reached"} & skipped:
-        for number, match in enumerate(scenario.expect.reached):
-            at = ("expect", "reached", number)
+    if roster is not None:
+        places = (at for number in count() if not _in_part(at := ("expect", "reached", number), skipped))
+        for at, match in zip(places, scenario.expect.reached, strict=False):
             yield from facts_named.complaints(scenario, match, at, roster, timeline_is_sure="timeline" not in skipped)
     if scenario.swarm is not None:
         yield from _swarm(scenario, skipped)
@@ -218,10 +220,10 @@ def _ids(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
 
 def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, roster: Roster | None) -> Iterator[Complaint]:
     given = [key for key in ("at", "after", "when") if getattr(entry, key) is not None]
-    if len(given) != 1:
+    if len(given) > 1 or not (given or _in_part(at, skipped)):
         problem = "no trigger" if not given else "more than one trigger"
         yield Complaint((*at, *given[1:2]), problem, "give exactly one of at, after and when", ", ".join(given) or None)
-    if entry.after is None:
+    if entry.after is None and not _in_part(at, skipped):
         for key in sorted({"wait", "count"} & entry.model_fields_set):
             yield Complaint((*at, key), "only goes with `after`", "remove it, or say after what")
     if entry.count > 1 and isinstance(entry.after, Moment):
@@ -260,13 +262,20 @@ def _circles(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint
             yield Complaint(("timeline", numbers[index], "after"), "waits, in the end, for itself", "break the circle with an `at`")
 
 
-def _action(scenario: Scenario, entry: EntryForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
+def _in_part(at: Steps, skipped: Parts) -> bool:
+    """Whether something was refused of what stands there."""
+    return ".".join(map(str, at)) in skipped
+
+
+def _action(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, roster: Roster | None) -> Iterator[Complaint]:
     actions = entry.actions()
     if len(actions) != 1:
         problem = "nothing to do" if not actions else "more than one thing to do"
         remedy = "give one operation or fault, for example hard: {scope: tenant acme}" if not actions else "make an entry of each"
         yield Complaint((*at, *(name for name, _ in actions[1:2])), problem, remedy, ", ".join(name for name, _ in actions) or None)
     for name, form in actions:
+        if _in_part((*at, name), skipped):
+            continue  # what is missing may be what was refused
         if isinstance(form, OperationForm):
             yield from _operation(scenario, name, form, (*at, name), roster)
         elif isinstance(form, PolicyForm):

@@ -198,6 +198,8 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
         return after
     index = referred(after, timeline)
     entry, entry_id = timeline[index], entry_ids(timeline)[index]
+    if not entry.actions():
+        raise Ambiguous("the entry of that id does nothing, so it has no moments")
     verb, form = entry.actions()[0]
     if isinstance(form, FaultForm):
         if after.moment in ("on", "off"):

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from scenarios import checks, document
 from scenarios.document import Document, Steps
 from scenarios.forms import Form
-from scenarios.model import ClocksForm, DiskForm, NetworkForm, ParametersForm, Scenario, TopologyForm
+from scenarios.model import ACTIONS, ClocksForm, DiskForm, NetworkForm, ParametersForm, Scenario, TopologyForm
 from scenarios.problems import Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 
 LIBRARY = Path(__file__).parent / "library"
@@ -27,7 +27,7 @@ _PARTS: dict[str, type[Form]] = {"parameters": ParametersForm, "network": Networ
 _KIND_OF_VALUE = {
     "string_type": ("must be text", "put it in quotes"),
     "int_type": ("must be a whole number", "write digits only, without quotes, unit or point"),
-    "bool_type": ("must be true or false", "write true or false, without quotes"),
+    "bool_type": ("must be true or false", "write one of those, without quotes: yes, no, on and off are words here"),
     "tuple_type": ("must be a list", "write [one, another], or one a line after '- '"),
     "dict_type": ("must be a mapping", "write key: value pairs"),
     "model_type": ("must be a mapping", "write key: value pairs"),
@@ -85,8 +85,7 @@ def validate(read: Document) -> Scenario:
 def _what_is_left(values: dict[str, Any], errors: list[ErrorDetails]) -> tuple[Scenario, frozenset[str], tuple[int, ...]]:
     """A scenario of the parts that have the right shape, the keys (``topology``, ``topology.quorum``) that have not, and the numbers of the
     timeline's entries that have."""
-    broken_entries = {error["loc"][1] for error in errors if error["loc"][0] == "timeline" and len(error["loc"]) > 1}
-    skipped = {".".join(str(step) for step in error["loc"][:depth]) for error in errors for depth in (1, 2)}
+    skipped = {".".join(str(step) for step in error["loc"][:depth]) for error in errors for depth in (1, 2, 3)}
     left = {key: value for key, value in values.items() if key in _aliases(Scenario) and key not in skipped}
     for key, placeholder in PLACEHOLDERS.items():
         left.setdefault(key, placeholder)
@@ -96,13 +95,51 @@ def _what_is_left(values: dict[str, Any], errors: list[ErrorDetails]) -> tuple[S
     for part, form in _PARTS.items():
         if isinstance(values.get(part), dict):
             left[part] = {key: value for key, value in values[part].items() if key in _aliases(form) and f"{part}.{key}" not in skipped}
-    numbers: tuple[int, ...] = tuple(range(len(values["timeline"]))) if isinstance(values.get("timeline"), tuple) else ()
-    if "timeline" not in skipped or broken_entries:
-        numbers = tuple(number for number in numbers if number not in broken_entries)
-        left["timeline"] = tuple(values["timeline"][number] for number in numbers)
-    else:
-        numbers = ()
-    return Scenario.model_validate(left), frozenset(skipped), numbers
+    if isinstance(expect := values.get("expect"), dict) and isinstance(expect.get("reached"), tuple):
+        demanded = (fact for number, fact in enumerate(expect["reached"]) if f"expect.reached.{number}" not in skipped)
+        left["expect"] = {"reached": tuple(demanded)}
+    entries = _entries_left(values.get("timeline"), errors)
+    left["timeline"] = tuple(entries.values())
+    if isinstance(values.get("timeline"), tuple) and len(entries) == len(values["timeline"]):
+        skipped.discard("timeline")  # each is there in its place, under its name, if not with all that it says
+    return Scenario.model_validate(left), frozenset(skipped), tuple(entries)
+
+
+def _entries_left(timeline: Any, errors: list[ErrorDetails]) -> dict[int, Any]:
+    """{number: entry} of a timeline, each without the keys that are wrong; those are left out of which it cannot be told what they do."""
+    if not isinstance(timeline, tuple) or any(error["loc"] == ("timeline",) for error in errors):  # the list itself, for its length
+        return {}
+    wrong: dict[int, list[ErrorDetails]] = {}
+    for error in errors:
+        if error["loc"][0] == "timeline" and len(error["loc"]) > 1:
+            wrong.setdefault(int(error["loc"][1]), []).append(error)
+    mended = ((number, _mended(entry, wrong.get(number, []))) for number, entry in enumerate(timeline))
+    return {number: entry for number, entry in mended if entry is not None}
+
+
+def _mended(entry: Any, errors: list[ErrorDetails]) -> Any:
+    """An entry without the keys that are wrong; None if its name or what it does is among them."""
+    for error in errors:
+        steps = error["loc"][2:]
+        if not isinstance(entry, dict) or not steps or steps[0] == "id":
+            return None
+        key, inside = str(steps[0]), entry.get(str(steps[0]))
+        if key not in ACTIONS:
+            entry = {name: value for name, value in entry.items() if name != key}
+        elif len(steps) > 1 and isinstance(inside, dict) and error["type"] != "missing":
+            entry = {**entry, key: {name: value for name, value in inside.items() if name != steps[1]}}
+        else:
+            return None
+    return entry if not errors or any(name in ACTIONS and _is_whole(name, value) for name, value in entry.items()) else None
+
+
+def _is_whole(action: str, value: Any) -> bool:
+    """Whether an action can be made of what is left of it."""
+    try:
+        Scenario.model_validate({**PLACEHOLDERS, "timeline": ({"at": "0s", action: value},)})
+    except ValidationError:
+        return False
+    return True
 
 
 def _problems(read: Document, errors: list[ErrorDetails]) -> Iterator[Problem]:

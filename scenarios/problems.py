@@ -58,7 +58,8 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         text = "{" + ", ".join(f"{key}: ..." for key in value) + "}"
     elif isinstance(value, list | tuple):
-        text = f"a list of {len(value)}"
+        plain = value and all(isinstance(each, str | int) for each in value)
+        text = f"[{', '.join(map(str, value))}]" if plain else f"a list of {len(value)}"
     elif value is None:
         text = "nothing"
     elif isinstance(value, bool):

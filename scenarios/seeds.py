@@ -29,7 +29,7 @@ class Seeds(NamedTuple):
         found = re.fullmatch(r"(\d{1,12})(?:\.\.(\d{1,12}))?", text.strip())
         if found and not found[2] and not int(found[1]):
             raise SeedsInvalid(
-                f"--seeds: N stands for seeds 1 to N, so this is no seed at all (got {text!r}); write 20, or 0..0 for the seed 0 alone"
+                f"--seeds: N stands for seeds 1 to N, so this is none (got {text!r}); for the seed 0 alone write 0..0, else write 20, or 100..150"
             )
         low, high = (int(found[1]), int(found[2])) if found and found[2] else (1, int(found[1]) if found else 0)
         if not found or high < low or high - low >= SEEDS_MAX:

@@ -63,7 +63,7 @@ seeds: 3
         "12:47: timeline[1].partition.shape: not one of its values (got 'blak'); did you mean 'blackhole'?",
         "13:5: timeline[2]: must be a mapping (got 3); write key: value pairs",
         "14:11: timeline[3].soft.scope: missing; add it",
-        "15:22: expect.invariants: unknown invariant 'S99' (got a list of 1); did you mean 'S9'?",
+        "15:22: expect.invariants: unknown invariant 'S99' (got [S99]); did you mean 'S9'?",
         "15:39: expect.reached[0]: unknown field 'foo' of this fact (got 'lease-lost(foo=1)'); use one of agent, token, node",
         "15:71: expect.stop-time.p98: not a percentile (got 'p98'); use p50, p90, p95, p99 or p100",
         "16:1: stop-when: must be a mapping (got nothing); write key: value pairs",
@@ -152,12 +152,12 @@ SINGLE = {
     "workload: {tasks: 9999/s}\n": ["4:11: workload: more than 50000 tasks in one run (got about 599940); lower the rate, the fleet or the duration"],
     "duration: 2h\n": ["4:11: duration: must be more than nothing and at most 1h (got 7200s); write for example 30s"],
     "swarm: {between: 5s..40s}\n": ["4:18: swarm.between: ends later than the run (got 40s); use at most 30s, or raise duration"],
-    "swarm: {between: 5s..9s, faults: [pertition]}\n": ["4:34: swarm.faults: unknown fault 'pertition' (got a list of 1); did you mean 'partition'?"],
+    "swarm: {between: 5s..9s, faults: [pertition]}\n": ["4:34: swarm.faults: unknown fault 'pertition' (got [pertition]); did you mean 'partition'?"],
     "swarm: {between: 5s..9s, orders: 2}\n": [
         "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
     ],
     "requires: [live]\ntimeline: [{at: 1s, disk-lie: {nodes: replica 1}}]\n": [
-        "4:11: requires: it requires the live driver, which does not have all of its faults as they are set (got a list of 1); "
+        "4:11: requires: it requires the live driver, which does not have all of its faults as they are set (got [live]); "
         "see the fault reference in docs/scenarios.md for what live has"
     ],
     "expect: {stop-time: {p99: 12s}}\n": ["4:27: expect.stop-time.p99: not a limit (got '12s'); write for example under 12s"],
@@ -272,7 +272,7 @@ ENTRIES = {
         "5:40: timeline[0].crash.for: unknown key (got 'for'); use one of allow-empty, nodes, power, restart-after"
     ],
     "{at: 1s, crash: {nodes: replica 1, power: yes}}": [
-        "5:47: timeline[0].crash.power: must be true or false (got 'yes'); write true or false, without quotes"
+        "5:47: timeline[0].crash.power: must be true or false (got 'yes'); write one of those, without quotes: yes, no, on and off are words here"
     ],
     "{at: 1s, clock-step: {nodes: replicas}}": ["5:26: timeline[0].clock-step.by: missing; add it"],
     "{at: 1s, id: x, pause: {nodes: [], for: 0s}}": [
@@ -333,7 +333,7 @@ def test_problems_are_sorted_and_told_once() -> None:
 
 
 def test_values_are_shown_short() -> None:
-    assert [shown(True), shown(None), shown({"a": 1}), shown((1, 2)), shown("x")] == ["true", "nothing", "{a: ...}", "a list of 2", "'x'"]
+    assert [shown(True), shown(None), shown({"a": 1}), shown((1, 2)), shown("x")] == ["true", "nothing", "{a: ...}", "[1, 2]", "'x'"]
     assert len(shown("x" * 1000)) == 60
     assert known_or_meant("x", ()) == "remove it: nothing can stand here"
 
@@ -383,3 +383,40 @@ def test_what_is_wrong_in_one_place_hides_nothing_that_can_be_told_without_it() 
         "parameters.grace: longer than grace-max, 8s", "network.jitter: a duration without its unit", "network.loss: a chance above 100%",
         "timeline[0].hard.scope: matches no agent", "timeline[1].when: no such agent", "timeline[1].pause.nodes: matches no node",
     ]  # fmt: skip
+
+
+def test_who_waits_for_an_entry_that_does_nothing_is_told_so() -> None:
+    text = "timeline:\n  - {id: slow, at: 1s}\n  - {after: slow.on, hard: {scope: global}}\n"
+    assert ["does nothing" in line or "nothing to do" in line for line in problems(SOUND + text)] == [True, True]
+
+
+def test_one_mistake_hides_no_other_that_can_be_told_without_it() -> None:
+    text = """\
+timeline:
+  - at: 1s
+    id: cutoff
+    partition: {between: [replicas, sidecar acme/1], shape: blak}
+  - after: cutof.on
+    hard: {scope: tenant acme, alow-empty: true}
+  - at: 40s
+    after: order-durable
+    hard: {scope: tenant bay}
+    colour: red
+  - after: fault-on(fault=cut)
+    hard: {scope: tenant acme, replica: 9}
+expect: {reached: [lease-lst, "effect-applied(sink=sink/acme/mail)"]}
+"""
+    told = {(line.split(": ")[1], line.split(": ")[2].split(" (got ")[0]) for line in problems(SOUND + text)}
+    assert told == {
+        ("timeline[0].partition.shape", "not one of its values"),
+        ("timeline[1].after", "no entry of that id or action"),
+        ("timeline[1].hard.alow-empty", "unknown key"),
+        ("timeline[2].at", "later than the end of the run"),
+        ("timeline[2].after", "more than one trigger"),
+        ("timeline[2].hard.scope", "matches no agent"),
+        ("timeline[2].colour", "unknown key"),
+        ("timeline[3].after", "no such entry as 'cut'"),
+        ("timeline[3].hard.replica", "there are only 3 replicas"),
+        ("expect.reached[0]", "unknown kind of fact"),
+        ("expect.reached[1]", "no such sink as 'sink/acme/mail'"),
+    }
