@@ -130,13 +130,13 @@ def _mended(entry: Any, errors: list[ErrorDetails]) -> Any:
             entry = {**entry, key: {name: value for name, value in inside.items() if name != steps[1]}}
         else:
             return None
-    return entry if not errors or any(name in ACTIONS and _is_whole(name, value) for name, value in entry.items()) else None
+    return entry if not errors or (any(name in ACTIONS for name in entry) and _has_its_shape(entry)) else None
 
 
-def _is_whole(action: str, value: Any) -> bool:
-    """Whether an action can be made of what is left of it."""
+def _has_its_shape(entry: dict[str, Any]) -> bool:
+    """Whether what is left of an entry is one: a key that is wrong may have been one that it cannot do without."""
     try:
-        Scenario.model_validate({**PLACEHOLDERS, "timeline": ({"at": "0s", action: value},)})
+        Scenario.model_validate({**PLACEHOLDERS, "timeline": (entry,)})
     except ValidationError:
         return False
     return True
