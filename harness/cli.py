@@ -84,6 +84,8 @@ def run(
     twins
         Play one seed in ten again with what must not matter altered: S5, S14, S24, S27.
     """
+    if require and not live:
+        raise Refused("--require: goes with --live only: the simulator plays every scenario on every host")
     if live and (twice or twins):
         raise Refused("--twice and --twins: two live runs are never the same, so there is nothing to compare; leave out --live or those")
     if not 0 <= retries <= RETRIES_MAX or (retries and not live):

@@ -146,10 +146,13 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
     json
         Print one JSON document.
     """
+    from harness import results_folder
     from harness.live import recovery
 
     if directory is not None and not directory.is_dir():
         raise Refused(f"{directory}: no such directory; name one that holds live runs, such as that of --out, or none for all that were registered")
+    if directory is not None and not results_folder.is_one(directory) and not recovery.ledgers(directory):
+        raise Refused(f"{directory}: neither results nor a ledger of a live run; name what `haltproof run --live --out` wrote, or none for all runs")
     found = recovery.recover(directory)
     if json:
         _print_json({"schema": "haltproof/recover/1", "runs": found})

@@ -43,9 +43,14 @@ def claimed(out: Path, *, one_run: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+def is_one(directory: Path) -> bool:
+    """Whether results, or what a live run left, lie there."""
+    return any((directory / name).exists() for name in KNOWN)
+
+
 def _refuse_foreign(out: Path) -> None:
     """Results go where results are, or where nothing is."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in KNOWN))):
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not is_one(out))):
         raise Refused(f"--out: {out} holds something that is not a result; name an empty or a new directory")
 
 
@@ -78,7 +83,7 @@ def _refuse_unfinished(out: Path) -> None:
         if process.identify(owner.pid) == owner:
             raise Refused(f"--out: {place.parent}: a live run of process {owner.pid} goes on there; wait for it, or name another directory")
         raise Refused(
-            f"--out: {place.parent}: a live run was cut short there, and what it did to this host may not be undone; `haltproof recover {out}` "
-            "undoes it. Or name another directory",
+            f"--out: {place.parent}: a live run was cut short there, and {len(story.open)} of what it changed on this host are not undone; "
+            f"`haltproof recover {out}` undoes it. Or name another directory",
             Exit.RESIDUE,
         )

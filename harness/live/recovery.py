@@ -25,8 +25,13 @@ class Recovered(Struct, kw_only=True):
 
 def recover(directory: Path | None) -> list[Recovered]:
     """Undo whatever runs left: those below ``directory``, or all that this user's harnesses registered."""
-    ledgers = lever.registered() if directory is None else sorted(directory.rglob(ledger.FILE))
-    return [each for path in ledgers if (each := _recover(path)) is not None]
+    paths = lever.registered() if directory is None else ledgers(directory)
+    return [each for path in paths if (each := _recover(path)) is not None]
+
+
+def ledgers(directory: Path) -> list[Path]:
+    """The ledgers of runs below ``directory``."""
+    return sorted(directory.rglob(ledger.FILE))
 
 
 def _recover(path: Path) -> Recovered | None:

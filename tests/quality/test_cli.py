@@ -271,6 +271,7 @@ def test_recover_finishes_what_a_ledger_says_and_names_what_it_cannot(say: Say, 
         (["run", QUICK, "--implementation", "B99"], 64, "no such implementation (got 'B99')"),
         (["run", QUICK, "--implementation", "no_such:thing"], 64, "cannot load 'no_such:thing'"),
         (["run", QUICK, QUICK], 65, "the name is taken by"),
+        (["run", QUICK, "--require"], 64, "--require: goes with --live only"),
         (["run", QUICK, "--live", "--twice"], 64, "leave out --live or those"),
         (["run", QUICK, "--live", "--seeds", "1", "--implementation", "B99"], 64, "no such implementation"),
         (["run", "--frobnicate"], 64, "--frobnicate"),
@@ -406,6 +407,22 @@ def test_ctrl_c_keeps_what_is_done_exits_with_130_and_leaves_no_worker(tmp_path:
     assert len((out / "runs.jsonl").read_text().splitlines()) == found["runs"]
     assert (out / "report.html").is_file()
     wait_for(lambda: members(process.pid) == [], "a worker was left", 10)
+
+
+def test_two_commands_never_write_into_one_results_directory(say: Say, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("run", QUICK, "--seeds", "100000", "--jobs", "1", "--out", str(out), cwd=tmp_path)
+    try:
+        wait_for(lambda: started_runs(out), "no run was played")
+        code, stdout, stderr = say("run", "isolate-then-soft", "--seeds", "1", "--implementation", "B02", "--out", str(out))
+        assert (code, stdout) == (64, "") and f"process {process.pid} is writing its results into {out}" in stderr
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    found = json.loads((out / "campaign.json").read_text())
+    assert [each["scenario"] for each in found["scenarios"]] == [QUICK]
+    assert len((out / "runs.jsonl").read_text().splitlines()) == found["runs"]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")

@@ -61,7 +61,10 @@ with results_folder.claimed(pathlib.Path({str(tmp_path)!r})):
 def test_what_a_live_run_left_undone_is_not_written_over(tmp_path: Path) -> None:
     place = ledger_of(tmp_path, somebody_gone())
     before = place.read_bytes()
-    with pytest.raises(Refused, match=f"cut short there.*`haltproof recover {tmp_path}`") as refused, results_folder.claimed(tmp_path):
+    with (
+        pytest.raises(Refused, match=f"cut short there, and 1 of what .*`haltproof recover {tmp_path}`") as refused,
+        results_folder.claimed(tmp_path),
+    ):
         pass
     assert refused.value.code is Exit.RESIDUE
     assert place.read_bytes() == before
@@ -87,3 +90,9 @@ def test_there_is_nothing_to_recover_from_where_nothing_is(tmp_path: Path, name:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(Refused, match="no such directory"):
         live_cli.recover(tmp_path / name)
+
+
+def test_a_folder_of_something_else_is_not_said_to_have_nothing_to_recover(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years")
+    with pytest.raises(Refused, match="neither results nor a ledger"):
+        live_cli.recover(tmp_path)
