@@ -342,7 +342,8 @@ def report(results: Path = DEFAULT_OUT) -> Exit:
         untold = agreement.demand(results)
         print(render(results))
     except results_store.Missing as missing:
-        raise Refused(str(missing)) from missing
+        mistyped = not (results / results_store.CAMPAIGN_FILE).is_file()
+        raise Refused(str(missing), Exit.USAGE if mistyped else Exit.SCENARIO) from missing
     except ValueError as broken:
         raise Refused(str(broken), Exit.SCENARIO) from broken
     if untold:

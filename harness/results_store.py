@@ -140,7 +140,7 @@ def load_history(out: Path, run: RunResult) -> History | None:
     if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(out)):
         raise ValueError(f"{out / RUNS_FILE}: kept: leads out of the results directory (got {run.kept!r})")
     if not place.is_file():
-        raise ValueError(f"{place}: there is no such file; was the results directory copied whole?")
+        raise Missing(f"{place}: there is no such file; was the results directory copied whole?")
     return History.load(place)
 
 

@@ -168,13 +168,6 @@ def test_report_renders_results_again(say: Say, tmp_path: Path) -> None:
     assert (out / "report.html").read_bytes() == before
 
 
-def test_a_history_that_is_gone_from_results_is_a_broken_directory_and_not_wrong_usage(say: Say, tmp_path: Path) -> None:
-    assert say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path))[0] == 0
-    (tmp_path / "runs" / f"{QUICK}-1" / "history.jsonl").unlink()
-    code, stdout, stderr = say("report", str(tmp_path))
-    assert (code, stdout) == (65, "") and "history.jsonl" in stderr
-
-
 def test_replay_keeps_what_it_played(say: Say, tmp_path: Path) -> None:
     say("run", QUICK, "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))
     said = say("replay", token_of(tmp_path / "out"), "--out", str(tmp_path / "again"), "--json")

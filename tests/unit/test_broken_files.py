@@ -22,6 +22,8 @@ NAME = "isolate-then-soft"
 KEPT = f"runs/{NAME}-1"
 BAD_DATA = (65,)
 BAD_EXPORT = (1,)
+NO_EXPORT = (2,)  # there is nothing in it
+OF_RESULTS = ("runs.jsonl", "history.jsonl", "findings.json")  # where one of these is missing, it is not the name of the directory that is wrong
 BROKEN = {
     "empty": b"", "blank": b" \n\n", "binary": bytes(range(256)), "zeros": bytes(64), "not-utf8": b'{"schema": "\xff"}',
     "deep-lists": b"[" * 50_000, "deep-objects": b'{"logs":' * 20_000, "deep-and-closed": b"[" * 3000 + b"]" * 3000, "nan": b'{"seed": NaN}',
@@ -73,7 +75,7 @@ def test_a_broken_file_is_named(file: str, how: str, copy: Path, capfd: pytest.C
     place = copy / file
     place.write_bytes(BROKEN[how])
     code, said = say(capfd, *command(copy))
-    assert code in codes, said
+    assert code in (NO_EXPORT if codes == BAD_EXPORT and not BROKEN[how] else codes), said
     assert place.name in said
     assert place.read_bytes() == BROKEN[how]
     assert (copy / "report.html").read_bytes() == page
@@ -89,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_named(file: str, how: str, copy: Path, ca
     elif how == "a loop of links":
         place.symlink_to(place)
     code, said = say(capfd, *READERS[file][0](copy))
-    assert code == 64, said
+    assert code == (65 if place.name in OF_RESULTS else 64), said
     assert str(place) in said
 
 
@@ -105,7 +107,7 @@ def test_a_file_cut_anywhere_is_not_taken_for_the_whole(file: str, copy: Path, c
             code = say(capfd, "audit", "verify", str(copy / KEPT / "audit" / "export-acme.json"))[0]
             assert code == 1
         else:
-            assert code in codes, (size, said)
+            assert code in (NO_EXPORT if codes == BAD_EXPORT and not size else codes), (size, said)
 
 
 @pytest.mark.parametrize("how", BROKEN)
