@@ -99,6 +99,8 @@ def _report(file: Path, public: dict[str, bytes], witnesses: tuple[str, ...], ex
         content = files.content(file)
     except OSError as error:
         raise Wrong(f"{file}: cannot be read ({error.strerror}); `killswitch audit export --tenant NAME --out FILE` writes one") from error
+    if not content.strip():
+        return Report(audit_export.NOTHING, why="the file is empty; `killswitch audit export --tenant NAME --out FILE` writes an export")
     try:
         exported = audit_export.read(content)
     except ValueError as broken:

@@ -110,7 +110,8 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
     else:
         print(f"{shown['replica']} of cell {shown['cell']}" + ("" if shown["vouches"] else ": its disk failed, it vouches for nothing"))
         now = shown["policy"]
-        trial = f", {now['stage']} {now['canary'][:12]} at {now['percent']} %" if now["canary"] else ""
+        share = f" at {now['percent']} %" if now["stage"] == "CANARY" else ""  # of a shadow there is none: it decides for nobody
+        trial = f", {now['stage']} {now['canary'][:12]}{share}" if now["canary"] else ""
         print(f"  policy {now['stable'][:12]}, rollout {now['rollout']}{trial}")
         for agent in shown["agents"]:
             free = agent["in_force"] == "RUN"
