@@ -294,7 +294,7 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
     if form.approve_after is not None and verb != "resume" and not form.approvers:
         yield Complaint((*at, "approve-after"), f"a {verb} waits for no approvers", "remove it, or name who countersigns it: approvers: [bob]")
     kind, value = form.scope
-    if form.tenant is not None and kind != "label":
+    if form.tenant is not None and kind not in ("label", "global"):
         yield Complaint((*at, "tenant"), f"a scope of kind {kind} names its tenant itself, if any", "remove it", repr(form.tenant))
     if form.tenant is None and kind == "label":
         yield Complaint((*at, "scope"), "a label belongs to one tenant", "add `tenant: acme` beside it", repr(f"label {value}"))

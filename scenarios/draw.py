@@ -196,7 +196,7 @@ def _settings(kind: FaultKind, form: FaultForm, purpose: str, dice: Dice) -> dic
 
 def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str, dice: Dice, entry_id: str) -> Operation:
     kind, value = form.scope
-    tenant = {"agent": value.partition("/")[0], "tenant": value, "label": form.tenant or "", "global": ""}[kind]
+    tenant = {"agent": value.partition("/")[0], "tenant": value, "label": form.tenant or "", "global": form.tenant or ""}[kind]
     grace = form.grace or Span(scenario.parameters.grace, scenario.parameters.grace)
     return Operation(
         verb=verb,

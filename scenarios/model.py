@@ -25,8 +25,8 @@ APPROVERS = ("bob", "carol", "dave")
 
 Kind = Literal["worker", "tool-calling", "federated"]
 Verb = Literal["soft", "hard", "isolate", "quiesce", "resume", "policy-shadow", "policy-canary", "policy-promote", "policy-rollback"]
-Principal = Literal["alice", "bob", "carol", "dave", "mallory"]
-Key = Literal["alice", "bob", "carol", "dave", "mallory", "alice#2", "bob#2", "carol#2", "dave#2"]
+Principal = Literal["alice", "bob", "carol", "dave", "erin", "frank", "mallory"]
+Key = Literal["alice", "bob", "carol", "dave", "erin", "frank", "mallory", "alice#2", "bob#2", "carol#2", "dave#2"]
 
 
 def default(written: Any, **more: Any) -> Any:

@@ -8,6 +8,7 @@ from harness.checkers.words import is_replica
 from harness.shared.history import Fact
 
 ALIVE = 0
+GUARD = "guard"  # who asked for a rollout back, when nobody did
 FIRST_KEYSET = 1
 MS = 1_000_000
 
@@ -24,16 +25,19 @@ class AuthZ(InvariantChecker):
     - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
       exactly that; and what is stopped, and not merely isolated, has as many.
 
+    - A stop, the draft of a resume or a step of a rollout that a replica allows was asked for at the operator's client, and a stop or draft by
+      somebody who may ask for it.
     - What a sink applies for an agent that agent's own sidecar let out. Skipped where that sidecar died, which may take what it had not yet told of
       along, or where two hosts have its name.
 
-    An instance is an order, certificate or change taken in by a node, a decision that counts or demands several keys, or an application. That a
+    An instance is an order, certificate or change taken in by a node, a decision on what people ask for, a rollout, or an application. That a
     certificate lifts nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
     kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input",
+                       "order-requested", "resume-requested", "rollout-requested", "rollout-durable",
                        "effect-admitted", "effect-applied", "node-crashed"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -45,6 +49,8 @@ class AuthZ(InvariantChecker):
         self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
         self._applied: dict[tuple[str, str], int] = {}  # of what a sink applied, and it had not let out by then
         self._died: set[str] = set()
+        self._asked = {GUARD}  # requests of people
+        self._granted: dict[str, int] = {}  # request -> index of the first fact by which a replica went along with it
         self._keysets: dict[str, tuple[int, int]] = {}  # node -> its latest keyset, and since which fact
 
     def see(self, index: int, fact: Fact) -> None:
@@ -59,6 +65,12 @@ class AuthZ(InvariantChecker):
             self._died.add(fact.node)
         elif fact.kind == "decision":
             self._decision(index, fact)
+            self._several_keys(index, fact)
+        elif fact.kind in ("order-requested", "resume-requested", "rollout-requested"):
+            self._asked |= {fact.body["request"], f"{fact.body['principal']}/{fact.body['request']}"}
+        elif fact.kind == "rollout-durable":
+            self.examined += 1
+            self._granted.setdefault(fact.body["request"], index)
         elif fact.kind == "draft-sent":
             self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
         elif fact.kind == "hostile-input":
@@ -69,6 +81,9 @@ class AuthZ(InvariantChecker):
 
     def settle(self) -> None:
         """Facts of several nodes may be told in another order than they came in, so this is asked at the end."""
+        for request, index in self._granted.items():
+            if request not in self._asked:
+                self.blame(f"a replica went along with {request}, for which nobody had asked", index)
         for (agent, key), index in self._applied.items():
             sidecar = f"sidecar/{agent}"
             if sidecar in self._died or sidecar in self.run.doubled:
@@ -117,11 +132,20 @@ class AuthZ(InvariantChecker):
             self.blame(f"{fact.node} let certificate {certificate[:12]} in {late_ms} ms after its end", drafted, index)
 
     def _decision(self, index: int, fact: Fact) -> None:
+        """A certificate that is let in was asked for when it was drafted; it carries its approvals."""
+        body = fact.body
+        self.examined += 1
+        allowed, *_ = body["ruling"]
+        if allowed and not (body["action"] == "resume" and body["order"]):
+            self._granted.setdefault(body["request"], index)
+            if not body["may"]:
+                self.blame(f"{fact.node} allowed {body['action']} {body['request']}, which is not for that person to ask for", index)
+
+    def _several_keys(self, index: int, fact: Fact) -> None:
         body = fact.body
         *_, life, _, demanded = body["ruling"]
         if body["action"] != "order" or max(body["asking"], demanded) == 1:
             return
-        self.examined += 1
         asked = max(1, len(body["askers"]))
         what = f"{fact.node} decided on {body['action']} {body['request']}"
         if body["asking"] > asked:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import codec, intent, keys, keysets, trust
+from killswitch.core import codec, intent, keys, keysets, policy, publication, trust
 from killswitch.core.certificates import ResumeBody, ResumeCertificate
+from killswitch.core.heads import ForkProof
 from killswitch.core.intent import Identity, KnownCertificate
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Evidence, Fence, Life, Message
+from killswitch.core.messages import Evidence, Fence, Life, Message, OrderRequest
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
+from killswitch.core.publication import Writer
+from killswitch.core.replica.state import Replica
 from killswitch.core.scopes import Scope
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.sink import Sink
 from killswitch.core.trust import Trust
 
 _matches = intent.matches
+_authorised = keys.authorised
 
 
 def a_label_is_a_label(tenant: str, scope: Scope, identity: Identity) -> bool:
@@ -91,6 +95,37 @@ def the_latest_to_arrive(old: Evidence, proof: Evidence) -> bool:
     return proof != old
 
 
+def asked_for_by_whoever_says_so(state: Replica, request: OrderRequest) -> Request:
+    """The connection is authenticated."""
+    scope = request.scope
+    may = keys.authorised(state.trust.keyset, request.principal, keys.REQUEST, request.tenant, scope.kind, request.gate, request.life)
+    return Request(
+        principal=request.principal, action=policy.STOP, authorised=may, tenant=request.tenant, scope_kind=scope.kind, scope_value=scope.value,
+        gate=request.gate, life=request.life, grace_ns=request.grace_ns, grace_max_ns=state.parameters.grace_max_ns,
+    )  # fmt: skip
+
+
+def fork_believed(state: Writer, proof: ForkProof, now_ns: int) -> bool:
+    """Whoever hands it on has looked at it."""
+    origin = proof.first.origin
+    if origin in state.forks:
+        return False
+    state.forks[origin] = proof
+    first, second = publication.head_parts(proof.first), publication.head_parts(proof.second)
+    record(state, "FORK_PROOF", {"first": first, "second": second, "path": list(proof.path), "signature": proof.signature}, now_ns)
+    return True
+
+
+def whoever_isolates_may_stop(keyset: Keyset, key: str, action: str, tenant: str, scope_kind: str, gate: int = 0, life: int = 0) -> bool:
+    """The gate is what a ceiling is about."""
+    return _authorised(keyset, key, action, tenant, scope_kind, gate)
+
+
+def everybody_of_my_tenant(keyset: Keyset, key: str, action: str, tenant: str, scope_kind: str, gate: int = 0, life: int = 0) -> bool:
+    """The tenant is what a grant is about."""
+    return _authorised(keyset, key, action, tenant, "tenant", gate, life)
+
+
 BUGS = (
     PlantedBug("B162", "an order by a label reaches other tenants' agents", {"intent:matches": a_label_is_a_label}, ("S14",),
                ("labels-that-two-tenants-share",), "easy"),
@@ -111,4 +146,11 @@ BUGS = (
                ("kill-that-takes-two-keys",), "easy"),
     PlantedBug("B169", "only the latest change of the keyset is handed on, and is believed",
                {"keysets:follows": any_later_one, "keysets:since": the_latest_change}, ("S13",), ("keys-rotated-in-a-partition",), "easy"),
+    PlantedBug("B210", "a stop is whoever's it says", {"replica.orders:question": asked_for_by_whoever_says_so}, ("S13",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+    PlantedBug("B211", "a proof of a fork is believed of whoever shows it", {"publication:learn_fork": fork_believed}, ("S16",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+    PlantedBug("B212", "who may isolate may stop", {"keys:authorised": whoever_isolates_may_stop}, ("S13",), ("more-than-they-may",), "easy"),
+    PlantedBug("B213", "an operator of one tenant speaks for all by a global scope", {"keys:authorised": everybody_of_my_tenant}, ("S13", "S14"),
+               ("more-than-they-may",), "easy"),
 )  # fmt: skip

@@ -6,16 +6,18 @@ Owns their making, from everybody's keys and the orders that are known, for both
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from killswitch.core import codec, keys, keysets
-from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate
+from killswitch.core import codec, keys, keysets, merkle, transparency, trust
+from killswitch.core.bundles import RolloutRequest
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeDraftRequest
+from killswitch.core.heads import ForkProof, Sth
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Signer
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import Apply, EffectClass, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, Token
+from killswitch.core.messages import Apply, EffectClass, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, OrderRequest, Token
 from killswitch.core.scopes import Scope
 
 Choose = Callable[[int], int]
@@ -121,6 +123,42 @@ def foreign_certificate(ring: Signer, aim: Aim, number: int) -> Message:
     return _approved(ring, aim, ResumeBody(aim.other, Scope("tenant", aim.other), aim.orders, 1, "forged", "mallory", f"forged {number}"))
 
 
+def fork_of_nobody(ring: Signer, aim: Aim, number: int) -> Message:
+    """Two heads for one size of a replica's log, and it signed neither."""
+    first, second = (_head_of_nobody(ring, f"replica/{1 + number % 3}", 1 + number % 9, bytes([root]) * merkle.HASH_SIZE) for root in (1, 2))
+    return ForkProof(first, second)
+
+
+def _head_of_nobody(ring: Signer, origin: str, size: int, root: bytes) -> Sth:
+    head = Sth(origin, size, root, 0)
+    return msgspec.structs.replace(head, signature=ring.sign("mallory", keys.STH, transparency.note(head).encode()))
+
+
+# -- what people ask of replicas -----------------------------------------------------------------------------------------------------------
+
+
+def _in_her_name(ring: Signer, request: trust.AnyRequest, domain: str, number: int) -> trust.AnyRequest:
+    """Not signed at all, signed by somebody else, or signed by her as something else."""
+    signer, signed_as = ((None, ""), ("mallory", domain), ("alice", keys.EVIDENCE))[number % 3]
+    signature = bytes(32) if signer is None else ring.sign(signer, signed_as, codec.unsigned(request))
+    return msgspec.structs.replace(request, signature=signature)
+
+
+def order_request_of_another(ring: Signer, aim: Aim, number: int) -> Message:
+    request = OrderRequest(f"forged {number}", "alice", aim.tenant, Scope("agent", aim.agent), 2, 2, 0, "forged")
+    return _in_her_name(ring, request, keys.ORDER_REQUEST, number)
+
+
+def draft_request_of_another(ring: Signer, aim: Aim, number: int) -> Message:
+    request = ResumeDraftRequest(f"forged {number}", "alice", aim.tenant, Scope("tenant", aim.tenant), "forged")
+    return _in_her_name(ring, request, keys.RESUME_REQUEST, number)
+
+
+def rollout_request_of_another(ring: Signer, aim: Aim, number: int) -> Message:
+    return _in_her_name(ring, RolloutRequest(f"forged {number}", "alice", "SHADOW", FORGED_POLICY), keys.ROLLOUT_REQUEST, number)
+
+
+FORGED_POLICY: Final = "permit(principal, action, resource);"
 FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "order without a signature": unsigned_order,
     "order by one who may not": order_of_nobody,
@@ -131,7 +169,20 @@ FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "certificate of its requester": certificate_of_its_requester,
     "keyset of one root, twice": keyset_of_one_root,
     "proof by another's sidecar": proof_by_another,
+    "proof of a fork that was none": fork_of_nobody,
 }
+REQUESTS: dict[str, Callable[[Signer, Aim, int], Message]] = {
+    "order request in another's name": order_request_of_another,
+    "draft request in another's name": draft_request_of_another,
+    "rollout request in another's name": rollout_request_of_another,
+}
+
+
+def forged(ring: Signer, aim: Aim, number: int, choose: Choose) -> tuple[str, Message]:
+    """What it is, and the signal: one of those that a node of this kind takes in at all."""
+    recipes = FORGERIES | REQUESTS if aim.node.startswith("replica/") else FORGERIES
+    what = sorted(recipes)[choose(len(recipes))]
+    return what, recipes[what](ring, aim, number)
 
 
 def borrowed_effects(sink: str, agents: Iterable[str], number: int) -> list[tuple[str, Message]]:

@@ -103,12 +103,13 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "rollout-changed": (("record", "seq", "stage", "stable", "canary"),
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",
-                  "replayed", "why", "asking", "askers"),
+                  "replayed", "why", "asking", "askers", "may"),
                  "a replica put a decision on record. order: what it let in, a kill order or the certificate of a resume; requested: [gate, life]; "
                  "stable, ruling: [allowed, gate, life, grace_ns, approvals], of the stable policy and in effect. raised: a canary "
                  "alone made the stop more severe; differs: the one on trial, canary or shadow, would "
                  "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not. asking: how many keys "
-                 "counted; askers: where they were several, the people who may and did sign exactly this, by the world's own keyring"),
+                 "counted; askers: where they were several, the people who may and did sign exactly this, by the world's own keyring; "
+                 "may: whether it is for the person named to ask for"),
     # -- hostile input
     "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),
     "input-poisoned": (("order",), "reading the order killed the node's process"),

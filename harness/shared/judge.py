@@ -20,7 +20,9 @@ from killswitch.core.keys import Signer
 from killswitch.core.messages import OrderBody, OrderRequest
 
 KILL = 2
-OPERATORS = frozenset({"alice"})
+EVERY_TENANT = ""
+MAY_ASK = {"alice": (EVERY_TENANT, KILL), "erin": ("acme", KILL), "frank": (EVERY_TENANT, 0)}  # operator -> for which tenant, up to which life
+OPERATORS = frozenset(MAY_ASK)
 APPROVERS = frozenset({"bob", "carol", "dave"})
 ROOTS = frozenset({"root/1", "root/2", "root/3"})
 ROOTS_NEEDED = 2
@@ -75,6 +77,10 @@ class Judge:
         }
         return len(valid) >= max(self._approvals, body.approvals)
 
+    def may_ask(self, facts: Mapping[str, Any], revoked: Container[str] = ()) -> bool:
+        """Whether what was decided on, a stop or the draft of a resume, is for the person to ask in whose name it came."""
+        return _is_within(MAY_ASK.get(self._whose(facts["principal"])), facts) and facts["principal"] not in revoked
+
     def askers(self, raw: bytes, signatures: list[tuple[str, bytes]], facts: Mapping[str, Any], revoked: Container[str] = ()) -> list[str]:
         """The distinct people who ask for exactly the stop that was decided on: the one whose request it is, and others who countersigned it."""
         try:
@@ -86,12 +92,21 @@ class Judge:
             return []
         asker = self._whose(request.principal)
         domains = {key: "order-request" if key == request.principal else "countersign" for key, _ in signatures}
-        may = (OPERATORS if asker in OPERATORS else frozenset()) | APPROVERS - {asker}
+        may = {who for who, limits in MAY_ASK.items() if _is_within(limits, facts)} | APPROVERS - {asker}
         asks = {
             key for key, signature in signatures
             if self._whose(key) in may and key not in revoked and self._signer.verify(key, domains[key], raw, signature)
         }  # fmt: skip
         return sorted({self._whose(key) for key in asks}) if request.principal in asks else []
+
+
+def _is_within(limits: tuple[str, int] | None, facts: Mapping[str, Any]) -> bool:
+    """Whether an operator's limits allow for what was decided on."""
+    if limits is None:
+        return False
+    tenant, most = limits
+    life: int = facts["life"]
+    return (tenant == EVERY_TENANT or (facts["tenant"] == tenant and facts["scope_kind"] != "global")) and life <= most
 
 
 def _stops_its_own(raw: bytes, signer: str) -> bool:

@@ -98,7 +98,7 @@ def on_decision(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
     signed = body.get("countersigned") or {"raw": b"", "signatures": []}
     askers = node.judge.askers(signed["raw"], [tuple(each) for each in signed["signatures"]], facts, node.revoked)
     outcome = {"stable": body["stable"], "ruling": body["ruling"], "raised": raised, "differs": differs, "replayed": not why, "why": why}
-    node.emit("decision", {**what, **under, **outcome, "asking": facts["asking"], "askers": askers})
+    node.emit("decision", {**what, **under, **outcome, "asking": facts["asking"], "askers": askers, "may": node.judge.may_ask(facts, node.revoked)})
 
 
 def on_gate(node: Observing, _lsn: int, body: dict[str, Any]) -> None:

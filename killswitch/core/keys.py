@@ -219,9 +219,11 @@ def speaks_for(keyset: Keyset, key: str, agent: str) -> bool:
 
 def default_keyset(replicas: Iterable[str], sidecars: Iterable[str]) -> Keyset:
     """The keyset by convention: replicas sign orders for every tenant, each sidecar (``sidecar/tenant/name``) speaks for its agent,
-    alice is an operator and bob, carol and dave are approvers of every tenant. Nobody else has any authority."""
+    alice is an operator and bob, carol and dave are approvers of every tenant; erin is an operator of the tenant acme alone, and frank one of every
+    tenant who may isolate and not stop. Nobody else has any authority."""
     everywhere = (EVERY_TENANT,)
     grants: dict[str, tuple[Grant, ...]] = {"alice": (Grant(OPERATOR, everywhere),)}
+    grants |= {"erin": (Grant(OPERATOR, ("acme",)),), "frank": (Grant(OPERATOR, everywhere, life=Life.ALIVE),)}
     grants |= {approver: (Grant(APPROVER, everywhere),) for approver in ("bob", "carol", "dave")}
     grants |= {replica: (Grant(CONTROL_PLANE, everywhere),) for replica in replicas}
     tenants: dict[str, tuple[str]] = {}  # of a large fleet there are few

@@ -6,7 +6,7 @@ from scenarios.faults.kinds import Aim, FaultKind, Live, Setting, Unit
 
 _HANDED = Live("root-keys", "the version in each replica's trace, and in its log on the disk, read from outside")
 EVERY_REPLICA = "replicas"
-PEOPLE = ("alice", "bob", "carol", "dave")
+PEOPLE = ("alice", "bob", "carol", "dave", "erin", "frank")
 REVOCABLE = ("issuer", *PEOPLE)
 
 ROWS = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.shared.forgery import FORGERIES, Aim, aim_at, borrowed_effects, broken_frame, foreign_certificate
+from harness.shared.forgery import Aim, aim_at, borrowed_effects, broken_frame, foreign_certificate, forged
 from harness.shared.signals import orders_of
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
@@ -43,9 +43,8 @@ class Hostile(Family):
             aim = self._aim(node, choose(1 << 16))
             source = self._source(fault, node, aim, choose)
             for number in range(whole(fault, "times")):
-                what = sorted(FORGERIES)[choose(len(FORGERIES))]
                 self._made += 1
-                self._send(id_, number, aim, source, what, FORGERIES[what](self._ring, aim, self._made))
+                self._send(id_, number, aim, source, *forged(self._ring, aim, self._made, choose))
 
     def _cross(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

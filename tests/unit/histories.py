@@ -78,9 +78,23 @@ class Story:
         usual = {
             "request": "req", "action": "order", "tenant": "acme", "order": "", "seq": 1, "policy": "p", "canary": "", "input": "i",
             "requested": [1, 1], "stable": ALLOWED, "ruling": ALLOWED, "raised": False, "differs": False, "replayed": True, "why": "",
-            "asking": 1, "askers": [],
+            "asking": 1, "askers": [], "may": True,
         }  # fmt: skip
         return self.say("decision", node, **{**usual, **fields})
+
+    def ask_stop(self, request: str = "req", principal: str = "alice") -> int:
+        """A person asks for a hard stop of the agent."""
+        gate, life = SEVERITY["HARD"]
+        asked: dict[str, Any] = {
+            "request": request,
+            "principal": principal,
+            "tenant": "acme",
+            "scope": ["agent", AGENT],
+            "gate": gate,
+            "life": life,
+            "grace_ns": 0,
+        }
+        return self.say("order-requested", "operator", **asked)
 
     # -- nodes
 

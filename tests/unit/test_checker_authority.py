@@ -1,6 +1,8 @@
-"""S13 on histories made by hand: effects that nobody let out, and changes of the keyset that were left out."""
+"""S13 on histories made by hand: effects that nobody let out, changes of the keyset that were left out, and stops that nobody asked for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -46,4 +48,32 @@ def test_s13_no_change_of_the_keyset_is_left_out(versions: tuple[int, ...], verd
     story.start_all()
     for version in versions:
         story.say("keyset-installed", SIDECAR, version=version, authentic=True, revoked=[], rotated=[])
+    assert story.judged("S13").verdict is verdict
+
+
+def test_s13_what_is_allowed_was_asked_for_whenever_that_is_told() -> None:
+    story = Story()
+    decided = story.decide(request="r1")
+    finding = story.judged("S13")
+    assert (finding.verdict, finding.witness) == (Verdict.INVALID, (decided,))
+    story.ask_stop("r1")
+    assert story.judged("S13").verdict is Verdict.VALID
+
+
+def test_s13_what_is_not_for_a_person_to_ask_for_is_refused() -> None:
+    story = Story()
+    story.ask_stop("r1", "erin")
+    story.decide(request="r1", may=False, ruling=[False, 0, 0, 0, 1])
+    assert story.judged("S13").verdict is Verdict.VALID
+    decided = story.decide(request="r1", may=False)
+    finding = story.judged("S13")
+    assert (finding.verdict, finding.witness) == (Verdict.INVALID, (decided,))
+
+
+@pytest.mark.parametrize(("request_", "verdict"), [("guard", Verdict.VALID), ("alice/r1", Verdict.VALID), ("alice/r2", Verdict.INVALID)])
+def test_s13_a_rollout_was_asked_for_or_is_the_guards(request_: str, verdict: Verdict) -> None:
+    story = Story()
+    story.say("rollout-requested", "operator", request="r1", principal="alice", stage="SHADOW")
+    fields: dict[str, Any] = {"record": "x", "seq": 2, "parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "percent": 0, "guard": 0}
+    story.say("rollout-durable", "replica/1", **fields, request=request_)
     assert story.judged("S13").verdict is verdict

@@ -280,6 +280,7 @@ ISOLATED, KILLED = [True, 2, 0, 0, 2], [True, 2, 2, 0, 2]
 ])  # fmt: skip
 def test_a_stop_that_takes_several_keys_has_as_many_people(ruling: list[int], asking: int, askers: list[str], canary: str, verdict: Verdict) -> None:
     story = Story()
+    story.ask_stop()
     decided = story.decide(order="o1", ruling=ruling, asking=asking, askers=askers, canary=canary)
     finding = story.judged("S13")
     assert (finding.verdict, finding.examined) == (verdict, 1)

@@ -326,3 +326,18 @@ def test_the_judge_counts_the_people_for_itself() -> None:
     assert judge.askers(raw, [others[0], bob], FACTS) == [], "nobody's request is no request, whoever countersigns it"
     assert judge.askers(raw, [first, bob], {**FACTS, "life": 1}) == []
     assert judge.askers(b"", [first, bob], FACTS) == []
+
+
+@pytest.mark.parametrize(("principal", "changed", "may"), [
+    ("alice", {"scope_kind": "global", "life": 2}, True), ("bob", {}, False), ("mallory", {}, False),
+    ("erin", {"life": 2}, True), ("erin", {"tenant": "acme2"}, False), ("erin", {"scope_kind": "global"}, False),
+    ("frank", {"life": 0}, True), ("frank", {"life": 1}, False), ("frank", {"tenant": "acme2", "life": 0}, True),
+])  # fmt: skip
+def test_the_worlds_own_judgement_knows_who_may_ask_for_what(principal: str, changed: dict[str, object], may: bool) -> None:
+    judge = Judge(SIGNER, REPLICAS, 2)
+    facts = {**FACTS, "principal": principal, **changed}
+    assert judge.may_ask(facts) is may
+    assert not judge.may_ask(facts, revoked={principal})
+    asked = (str(facts["tenant"]), str(facts["scope_kind"]), 2, int(str(facts["life"])))
+    granted = keys.authorised(keys.default_keyset((), ()), principal, keys.REQUEST, *asked)
+    assert granted is may, "the keyset by convention says the same"

@@ -235,7 +235,7 @@ ENTRIES = {
     ],
     "{at: 1s, hard: {scope: global, replica: 7}}": ["5:45: timeline[0].hard.replica: there are only 3 replicas (got 7); use a lower number"],
     "{at: 1s, hard: {scope: global, principal: eve}}": [
-        "5:47: timeline[0].hard.principal: not one of its values (got 'eve'); use one of alice, bob, carol, dave, mallory"
+        "5:47: timeline[0].hard.principal: not one of its values (got 'eve'); use one of alice, bob, carol, dave, erin, frank, mallory"
     ],
     "{at: 1s, pause: {nodes: sidecar acme/7}}": [
         "5:29: timeline[0].pause.nodes: matches no node (got 'sidecar acme/7'); the nodes are replica 1, replica 2, replica 3, sidecar acme/1, "

@@ -20,7 +20,7 @@ from harness.live.injections.family import SETTLE_S, Attestation, CapabilityMiss
 from harness.live.injections.links import ways_of
 from harness.live.injections.messages import REPLAY_GAP_S, content, links_to
 from harness.live.relay import Way
-from harness.shared.forgery import FORGERIES, Aim, aim_at, broken_frame, foreign_certificate
+from harness.shared.forgery import Aim, aim_at, broken_frame, foreign_certificate, forged
 from killswitch.core import codec
 from killswitch.core.events import Append
 from killswitch.core.keys import Ed25519, Signer
@@ -138,8 +138,8 @@ async def _joined(way: Way) -> bool:
 def _forged(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
     ring, sender = hostile.ring(aim), hostile.source(aim, dice)
     for _ in range(int(hostile.fault.settings["times"])):
-        what = dice.choice(sorted(FORGERIES))
-        yield sender, what, codec.encode(FORGERIES[what](ring, aim, dice.randrange(1 << 30)), sender, aim.node, "")
+        what, message = forged(ring, aim, dice.randrange(1 << 30), dice.randrange)
+        yield sender, what, codec.encode(message, sender, aim.node, "")
 
 
 def _crossed(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
