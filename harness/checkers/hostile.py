@@ -8,6 +8,7 @@ from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, NEW, agent_of, gate_of, life_of
 from harness.shared.history import Fact
 
+UNSIGNED = ("order without a signature", "order by a signature of something else")
 READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
 
 
@@ -107,14 +108,15 @@ class Version(InvariantChecker):
 
 class FailureIsolation(InvariantChecker):
     """S26. A signal that somebody made up raises nothing in the step that takes it; and an order whose reading kills the process is read at most once
-    unsuspecting and twice with a mark, and is out of the way of all others after that. An instance is a hostile signal, or a death by an order.
+    unsuspecting and twice with a mark, and is out of the way of all others after that. In the step that takes an order that nobody signed as one, no
+    mark of it goes on record: else anybody could fill a log. An instance is a hostile signal, or a death by an order.
 
     That all other orders are learned and enforced meanwhile is what every other invariant judges. Cannot see: what a hostile signal merely delays.
     """
 
     invariant = "S26"
     title = "FailureIsolation: a poisonous or malformed input harms nothing but its own outcome"
-    kinds = frozenset({"hostile-input", "input-poisoned", "step-raised"})
+    kinds = frozenset({"hostile-input", "input-poisoned", "step-raised", "order-deferred"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -133,4 +135,7 @@ class FailureIsolation(InvariantChecker):
                 self.blame(f"{fact.node} died {len(deaths)} times of reading order {fact.body['order'][:12]}", *deaths)
         elif fact.node in self._last and self._last[fact.node][0] == fact.at_ns:
             _, hostile, what = self._last[fact.node]
-            self.blame(f"{fact.node} broke down over a hostile signal ({what})", hostile, index)
+            if fact.kind == "step-raised":
+                self.blame(f"{fact.node} broke down over a hostile signal ({what})", hostile, index)
+            elif what in UNSIGNED:
+                self.blame(f"{fact.node} put a mark of an order on record that nobody had signed ({what})", hostile, index)

@@ -10,6 +10,7 @@ from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset
 from killswitch.core.messages import Order, OrderBody, UnknownProhibition
+from killswitch.core.outlet import record
 from killswitch.core.scopes import Scope
 from killswitch.core.sidecar import floors
 from killswitch.core.sidecar.state import Sidecar
@@ -66,6 +67,21 @@ def read_at_once(state: attempts.Reader, order: Order, sender: str, now_ns: int)
     return False
 
 
+def marked_whoever_signed(state: attempts.Reader, order: Order, sender: str, now_ns: int) -> bool:
+    """Whether it is to be believed is looked at when it is read."""
+    if not state.attempts.cautious and not state.attempts.open:
+        return False
+    identity = intent.content_id(order.raw)
+    if attempts.is_quarantined(state, identity) or identity in state.attempts.waiting:
+        return True
+    if not state.attempts.cautious:
+        return False
+    state.attempts.waiting[identity] = (order, sender)
+    state.attempts.open[identity] = state.attempts.open.get(identity, 0) + 1
+    state.awaiting[record(state, attempts.ATTEMPT, {"order": identity}, now_ns)] = ("attempt", identity)
+    return True
+
+
 def any_tenant(tenant: str, outer: Scope, body: OrderBody) -> bool:
     """The approvers have seen the list."""
     return True
@@ -107,6 +123,8 @@ BUGS = (
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
                ("poisoned-order",), "easy"),
+    PlantedBug("B214", "a node that restarted marks orders that nobody signed", {"attempts:puts_off": marked_whoever_signed}, ("S26",),
+               ("forged-after-a-restart",), "easy"),
     PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B73", "two signatures of one root key change the keyset", {"keysets:root_signers": root_signatures_counted}, ("S13",),
