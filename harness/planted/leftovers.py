@@ -8,6 +8,7 @@ from msgspec import structs
 from harness.planted.bug import PlantedBug
 from killswitch.core import checkpoints, federation, trust
 from killswitch.core.checkpoints import Checkpoint
+from killswitch.core.events import Spawn
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import NO_TOKEN, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
 from killswitch.core.outlet import parts, record
@@ -130,6 +131,17 @@ def answered(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
     return _on_fence_ack(state, ack, sender, now_ns)
 
 
+def started_because_it_is_on_record(state: Sidecar, token: Token) -> None:
+    """All conditions were looked at when it was put on record."""
+    state.spawning = False
+    if state.token != token or state.disk_failed or state.disk_full:
+        starts.abandon_start(state)
+        return
+    state.process = True
+    state.last_applied = ""
+    state.effects.append(Spawn(token))
+
+
 BUGS = (
     PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
                ("fenced-by-who-missed-a-start",), "easy"),
@@ -164,4 +176,8 @@ BUGS = (
                ("S8",), ("restarted-before-it-was-taught",), "easy"),
     PlantedBug("B201", "whatever a sink answers counts for the fence that is wanted", {"replica.dispatch:on_fence_ack": answered},
                ("S20",), ("fence-answered-late",), "easy"),
+
+
+    PlantedBug("B215", "a start that is on record is carried out, whatever was ordered meanwhile",
+               {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
 )  # fmt: skip

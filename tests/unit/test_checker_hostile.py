@@ -190,3 +190,13 @@ def test_l2_a_kill_that_could_not_be_read_or_verified_is_carried_out(how: str, a
     finding = story.judged("L2")
     assert (finding.verdict, finding.examined) == (verdict, 1)
     assert verdict is Verdict.VALID or finding.witness == (arrival, reaped)
+
+
+@pytest.mark.parametrize(("what", "verdict"), [("order without a signature", Verdict.INVALID), ("order by one who may not", Verdict.VALID)])
+def test_s26_no_mark_goes_on_record_of_an_order_that_nobody_signed(what: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    hostile = story.say("hostile-input", SIDECAR, sender="operator", what=what, read=True)
+    marked = story.say("order-deferred", SIDECAR, agent=AGENT, order="o1")
+    finding = story.judged("S26")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (hostile, marked))
