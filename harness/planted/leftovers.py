@@ -176,8 +176,6 @@ BUGS = (
                ("S8",), ("restarted-before-it-was-taught",), "easy"),
     PlantedBug("B201", "whatever a sink answers counts for the fence that is wanted", {"replica.dispatch:on_fence_ack": answered},
                ("S20",), ("fence-answered-late",), "easy"),
-
-
     PlantedBug("B215", "a start that is on record is carried out, whatever was ordered meanwhile",
                {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
 )  # fmt: skip
