@@ -101,6 +101,7 @@ SENTENCES: dict[str, str] = {
     "effect-applied": "Applies the effect {key} of {agent}, class {cls} (token {token}; asked again: {again}).",
     "effect-rejected": "Rejects the effect {key} of {agent}: {why} (token {token}).",
     "fence-sent": "Tells {sink} to refuse every token of {agent} below {min_token}.",
+    "challenge-issued": "Challenges whoever sent key {key}, before it applies anything.",
     "fence-durable": "Refuses every token of {agent} below {min_token} from now on.",
     "task-submitted": "{agent} is given task {task}, {steps} steps.",
     "task-expired": "Upstream goes on without task {task} of {agent}.",

@@ -17,22 +17,26 @@ class SinkBound(InvariantChecker):
     """S2 (T3). Class F: once a sink durably holds min_token for an agent, it applies nothing of a lower token; and that fence comes: nothing
     of a token that an untouched replica had promised before it learned an order of KILL is applied later than T1 + 4 gossip periods + 2 s
     after the order was effective and known there, at a sink that no fault kept from its replicas. Class C: nothing is applied
-    later than T1 + P/(1-rho) after an effective, uncovered order that forbids it. Class U has no bound that could be broken.
+    later than T1 + P/(1-rho) after an effective, uncovered order that forbids it; nor, with an order or without, later than P after the last
+    challenge for its key, by the sink's own clock. Class U has no bound that could be broken.
 
     An answer repeated for a key that was applied before is no application. An application is a fact only once it is durable: class C gets a
     second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5), or quorums may have forgotten
-    (A2). An instance is an application at a class F sink with a fence, or with a fence due, or at class C under an effective order.
+    (A2). An instance is an application at a class F sink with a fence, or with a fence due, or at class C under an effective order or a challenge.
     """
 
     invariant = "S2"
     title = "SinkBound: sinks apply nothing below their fence (F), and nothing after the bound of T3 (C)"
-    kinds = frozenset({"fence-durable", "effect-applied", "token-promised", "fault-on", "node-crashed", "node-paused", "disk-failed"})
+    kinds = frozenset(
+        {"fence-durable", "effect-applied", "challenge-issued", "token-promised", "fault-on", "node-crashed", "node-paused", "disk-failed"}
+    )
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._fences: dict[tuple[str, str], tuple[Token, int]] = {}
         self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}
         self._disturbed: set[str] = set()
+        self._challenges: dict[tuple[str, str], tuple[int, int]] = {}  # (sink, key) -> the sink's clock at its last challenge, and the fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind not in ("fence-durable", "effect-applied"):
@@ -50,6 +54,7 @@ class SinkBound(InvariantChecker):
                 for order in self.run.orders_of[agent]:
                     self._judge_fence_due(index, fact, agent, order)
             elif self.run.sinks[sink] == "C":
+                self._judge_age(index, fact, sink)
                 for order in self.run.orders_of[agent]:
                     self._judge_challenge(index, fact, agent, order)
 
@@ -66,6 +71,8 @@ class SinkBound(InvariantChecker):
         """Who promised which token; and which sinks replicas may not have reached. A fault on the links from sidecars alone leaves fences alone."""
         if fact.kind == "token-promised":
             self._promised.setdefault((fact.node, fact.body["agent"]), []).append((token_of(fact.body["token"]), index))
+        elif fact.kind == "challenge-issued":
+            self._challenges[fact.node, fact.body["key"]] = (fact.clock_ns, index)
         elif fact.kind == "fault-on":
             target = fact.body["target"]
             targets = {target} if isinstance(target, str) else set(target)
@@ -92,6 +99,18 @@ class SinkBound(InvariantChecker):
             if elapsed_ns > limit_ns:
                 why = f"{fact.node} applied an effect of {agent} {elapsed_ns} ns after {order.severity} {order.order[:12]}, which {replica} had to "
                 self.blame(why + f"fence off there within {limit_ns} ns", *order.proof(), learned.index, index)
+
+    def _judge_age(self, index: int, fact: Fact, sink: str) -> None:
+        """All by one clock, so that no drift of it needs an exemption; which challenge was answered is not told, so the last one counts."""
+        challenge = self._challenges.get((sink, fact.body["key"]))
+        if challenge is None or sink in self._disturbed:
+            return
+        self.examined += 1
+        issued_ns, issued = challenge
+        age_ns, limit_ns = fact.clock_ns - issued_ns, self.run.bounds.challenge_ns + HOST_LAG_NS
+        if age_ns > limit_ns:
+            why = f"{sink} applied key {fact.body['key']} {age_ns} ns after its challenge, which was good for {self.run.bounds.challenge_ns} ns"
+            self.blame(why, issued, index)
 
     def _judge_challenge(self, index: int, fact: Fact, agent: str, order: Order) -> None:
         effective_ns = order.effective_in(self.run.home(agent))

@@ -7,10 +7,11 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import checkpoints, federation, trust
+from killswitch.core import sink as sinks
 from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.events import Spawn
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.messages import NO_TOKEN, Apply, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
 from killswitch.core.outlet import parts, record
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import dispatch, grants, orders
@@ -19,8 +20,10 @@ from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.sink import Sink
 
 _child_of = orders.child_of
+_refusal = sinks.refusal
 _drive_process = sidecar_step.drive_process
 _on_fence_ack = dispatch.on_fence_ack
 _on_start_reply = starts.on_start_reply
@@ -142,6 +145,14 @@ def started_because_it_is_on_record(state: Sidecar, token: Token) -> None:
     state.effects.append(Spawn(token))
 
 
+def answered_is_answered(state: Sink, message: Apply, now_ns: int) -> str:
+    """Each nonce is good once; when its answer comes is the network's business."""
+    key, _ = state.challenges.get(message.nonce, ("", 0))
+    if key == message.key:
+        state.challenges[message.nonce] = (key, now_ns)
+    return _refusal(state, message, now_ns)
+
+
 BUGS = (
     PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
                ("fenced-by-who-missed-a-start",), "easy"),
@@ -178,4 +189,6 @@ BUGS = (
                ("S20",), ("fence-answered-late",), "easy"),
     PlantedBug("B215", "a start that is on record is carried out, whatever was ordered meanwhile",
                {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
+    PlantedBug("B205", "a sink does not look at the age of the challenge that an effect answers", {"sink:refusal": answered_is_answered},
+               ("S2",), ("challenge-answered-late",), "easy"),
 )  # fmt: skip

@@ -33,7 +33,7 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, AgentStatus, Apply, ApplyResult, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
+    COUNTER_MAX, NO_TOKEN, AgentStatus, Apply, ApplyResult, Challenge, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
     QueryResult, StartReply, StartRequest, StopAck, Token,
 )  # fmt: skip
 
@@ -299,6 +299,9 @@ class Observer:
         fate = {"step": message.step, "key": message.key, "cls": str(message.cls), "sink": effect.to}
         self.emit("effect-admitted", {**fields, **fate})
 
+    def on_challenge(self, effect: Send, message: Challenge) -> None:
+        self.emit("challenge-issued", {"sink": message.sink, "key": message.key})
+
     def on_evidence(self, effect: Send, message: Evidence) -> None:
         """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
         mark = (message.order, message.stage, message.token.counter)
@@ -431,6 +434,7 @@ _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     Lesson: Observer.on_lesson,
     Fence: Observer.on_fence,
     FenceAck: Observer.on_fence_ack,
+    Challenge: Observer.on_challenge,
     ApplyResult: Observer.on_effect_told,
     QueryResult: Observer.on_effect_told,
     PolicyNews: Observer.on_policy_news,

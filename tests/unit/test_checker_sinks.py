@@ -10,6 +10,7 @@ from harness.verdict import Verdict
 from scenarios.faults import FAULTS, Aim
 from tests.unit.histories import AGENT, BANK, FIRST, HARD_NS, LEDGER, SECOND, SECOND_START, SIDECAR, Story
 
+CHALLENGE_NS = 500_000_000
 CHALLENGED_NS = HARD_NS + 625_000_000 + HOST_LAG_NS  # T1 + P / (1 - rho), and the sink's second
 
 
@@ -52,6 +53,17 @@ def test_a_challenging_sink_is_bounded_by_the_challenge_on_top_of_t1(late_ns: in
     finding = story.judged("S2")
     assert (finding.verdict, finding.bound_ns) == (verdict, CHALLENGED_NS)
     assert verdict is Verdict.VALID or finding.witness == (*copies, applied)
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(HOST_LAG_NS, Verdict.VALID), (HOST_LAG_NS + 1, Verdict.INVALID)])
+def test_an_answer_to_an_old_challenge_is_refused_though_nothing_is_ordered(late_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.say("challenge-issued", BANK, sink=BANK, key="k1")
+    again = story.at(SECOND).say("challenge-issued", BANK, sink=BANK, key="k1")
+    applied = story.at(SECOND + CHALLENGE_NS + late_ns).apply(BANK, key="k1")
+    finding = story.judged("S2")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (again, applied)
 
 
 def test_an_unbounded_sink_has_no_bound_to_break() -> None:
