@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
@@ -121,7 +122,7 @@ class AuthZ(InvariantChecker):
         self._let_in.add(certificate)
         drafted_ns, drafted = self._drafted.get(certificate, (fact.at_ns, index))
         replica = self.run.node(fact.node)
-        if self._handed.get(fact.node) == fact.at_ns:
+        if may_have_brought(self._handed.get(fact.node), fact.at_ns):
             self.skipped += 1
         elif replica.doubts:
             self.blame(f"{fact.node} let certificate {certificate[:12]} in by a clock that it doubted", replica.measures_from[0], index)

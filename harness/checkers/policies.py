@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
@@ -135,7 +136,7 @@ class Policy(InvariantChecker):
         if certificate in self._learned or not is_replica(fact.node) or not fact.body["authentic"]:
             return
         self._learned.add(certificate)
-        if self._handed.get(fact.node) == fact.at_ns:
+        if may_have_brought(self._handed.get(fact.node), fact.at_ns):
             self.skipped += 1
             return
         self.examined += 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.checkers.bounds import HOST_LAG_NS
 from harness.verdict import Verdict
 from tests.unit.histories import SECOND, Story
 
@@ -254,3 +255,12 @@ def test_one_name_for_stops_of_two_scopes_is_two_requests() -> None:
     story.learn(ONE, "o2", "HARD", scope=("tenant", "acme"))
     story.decide(ONE, order="o2")
     assert story.judged("S21").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("later_ns", "verdict"), [(0, Verdict.VALID), (HOST_LAG_NS, Verdict.VALID), (HOST_LAG_NS + 1, Verdict.INVALID)])
+def test_one_that_came_with_a_message_that_somebody_made_up(later_ns: int, verdict: Verdict) -> None:
+    """Live, the message is on record when it is put on the wire, and what it brings when its node gets round to it."""
+    story = Policies()
+    story.at(SECOND).say("hostile-input", ONE, sender="operator", what="a certificate", read=True)
+    story.at(SECOND + later_ns).certify(ONE, "c1", "o1")
+    assert story.judged("S21").verdict is verdict
