@@ -57,9 +57,9 @@ def test_every_link_runs_over_one_proxy_in_one_direction(tmp_path: Path) -> None
 
 
 def test_nobody_holds_a_key_that_is_not_its_own(tmp_path: Path) -> None:
-    cell = cell_of(tmp_path)
+    cell, people = cell_of(tmp_path), {"alice", "bob", "carol", "dave", "erin", "frank"}
     for node, deployment in cell.deployments.items():
-        own = {"alice", "bob", "carol", "dave", "erin", "frank"} if node == "operator" else {node} if node.startswith(("replica", "sidecar")) else set()
+        own = people if node == "operator" else {node} if node.startswith(("replica", "sidecar")) else set()
         assert set(deployment.private) == own
         assert set(deployment.public) >= own
         assert (deployment.credentials is None) == node.startswith("agent/")  # whose only way out is its sidecar's socket
