@@ -25,9 +25,7 @@ PID_BYTES: Final = 32
 def claimed(out: Path, *, one_run: bool = False) -> Iterator[None]:
     """Keep ``out`` for oneself until the end. ``one_run``: of many is not to be overwritten. Raises `Refused`, and has touched nothing then."""
     _refuse_foreign(out)
-    if one_run:
-        _refuse_campaign(out)
-    _refuse_unfinished(out)
+    _refuse_loss(out, one_run=one_run)
     out.mkdir(parents=True, exist_ok=True)
     handle = os.open(out / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -36,11 +34,19 @@ def claimed(out: Path, *, one_run: bool = False) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(handle, PID_BYTES, 0).decode(errors="replace").strip() or "another one"
             raise Refused(f"--out: process {holder} is writing its results into {out}; wait for it, or name another directory") from None
+        _refuse_loss(out, one_run=one_run)  # again: whoever held the lock may have ended in between
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _refuse_loss(out: Path, *, one_run: bool) -> None:
+    """Nothing is written over that nobody has elsewhere."""
+    if one_run:
+        _refuse_campaign(out)
+    _refuse_unfinished(out)
 
 
 def is_one(directory: Path) -> bool:

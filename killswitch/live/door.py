@@ -391,7 +391,7 @@ def _read(line: bytes | None) -> tuple[Asked | None, int | str | None, str]:
         return None, None, f"a line of more than {LINE_MAX} bytes: keep a checkpoint's state below that, or put it into a file and its name here"
     try:
         asked = msgspec.json.decode(line, type=Asked)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return None, _id_of(line), f"no request: {error}"
     return asked, asked.id, ""
 
@@ -400,7 +400,7 @@ def _id_of(line: bytes) -> int | str | None:
     """The id of a line that is no request otherwise, so that whoever waits for an answer gets it."""
     try:
         return msgspec.json.decode(line, type=Named).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

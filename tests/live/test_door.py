@@ -191,7 +191,8 @@ def test_checkpoints_survive_and_a_torn_one_gives_way_to_the_one_before(tmp_path
 def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None:
     async def scene(core: Core, enter: Callable[[], Awaitable[Program]]) -> None:
         program = await enter()
-        for line in (b"\n", b"null\n", b"[1]\n", b'{"do": 7}\n', b'{"do": "hello", "sudo": 1}\n', b"\xff\xfe\n", b'{"do": "rm"}\n'):
+        deep = b"[" * 100_000 + b"\n"
+        for line in (deep, b"\n", b"null\n", b"[1]\n", b'{"do": 7}\n', b'{"do": "hello", "sudo": 1}\n', b"\xff\xfe\n", b'{"do": "rm"}\n'):
             program.writer.write(line)
             assert "error" in await program.hear()
         for wrong in ({"sink": "other"}, {"step": -1}, {"task": ""}, {"class": "root"}, {"payload": "x" * (1 << 16)}):
