@@ -392,7 +392,7 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough; what was asked for stands
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
-    except OSError as error:  # a port that is taken, a folder that cannot be written: the message names it
+    except OSError as error:  # such as a folder that cannot be written: the message names it
         return _complain(f"killswitch: {error}", Exit.USAGE)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
