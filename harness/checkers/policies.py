@@ -15,7 +15,7 @@ GUARD = "guard"  # who asked, when nobody did
 
 
 class Policy(InvariantChecker):
-    """S21. An instance is a decision on record, or a rollout that became durable or came into force at a replica.
+    """S21. An instance is a decision on record, a rollout that became durable or came into force at a replica, or what was told of one.
 
     - A decision replays: an independent reading of the same policies and input gives the same answer (`harness.shared.rulings`, named by its fact).
     - It is under one rollout: the one in force at that replica, no earlier than any that is durable there, with that rollout's policies.
@@ -27,6 +27,7 @@ class Policy(InvariantChecker):
     - Once a canary has by itself made more stops than its guard, known at a replica, that replica has rolled it back when liveness is due; and no
       guard rolls back what has not.
     - A request is over once an order that was made of it is lifted at a replica: that replica makes no other order of it.
+    - Whoever asked for a rollout is told that it is effective once k replicas hold it durably, and that it was superseded if another was.
     - What comes into force at a replica is durable there, and of two rollouts of one number, made apart, it is the one that goes back.
 
     A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
@@ -35,7 +36,7 @@ class Policy(InvariantChecker):
 
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
-    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "resume-requested", "order-learned", "node-started",
+    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "rollout-status", "resume-requested", "order-learned", "node-started",
                        "certificate-learned", "hostile-input"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -46,6 +47,7 @@ class Policy(InvariantChecker):
         self._held: dict[str, set[str]] = {}  # replica -> rollouts that are durable there
         self._holders: dict[int, set[str]] = {}  # seq -> replicas that hold it or a later one durably
         self._committed = (FIRST_SEQ, 0)
+        self._ever_held: dict[tuple[int, str], set[str]] = {}  # seq, request -> replicas at which that rollout was ever durable
         self._rollouts: dict[str, tuple[int, str, int, str]] = {}  # rollout -> seq, stage, guard, canary
         self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
         self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
@@ -72,7 +74,8 @@ class Policy(InvariantChecker):
             self._handed[fact.node] = fact.at_ns
         else:
             self.examined += 1
-            {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed}[fact.kind](index, fact)
+            {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed,
+             "rollout-status": self._rollout_status}[fact.kind](index, fact)  # fmt: skip
 
     # -- decisions
 
@@ -166,11 +169,20 @@ class Policy(InvariantChecker):
                 self.blame(f"{node} rolled canary {before} back, which by itself had made {len(stops)} stops of {guard} that it may", *stops, index)
         self._rollouts[body["record"]] = (seq, body["stage"], body["guard"], body["canary"])
         self._held.setdefault(node, set()).add(body["record"])
+        self._ever_held.setdefault((seq, body["request"].partition("/")[2]), set()).add(node)
         self._durable[node] = max(self._durable.get(node, (FIRST_SEQ, 0)), (seq, index))
         holders = self._holders.setdefault(seq, set())
         holders.add(node)
         if len(holders) >= self.run.kill_quorum and seq > self._committed[0]:
             self._committed = (seq, index)
+
+    def _rollout_status(self, index: int, fact: Fact) -> None:
+        seq, request, stage = fact.body["seq"], fact.body["request"], fact.body["stage"]
+        holders, wanted = self._ever_held.get((seq, request), set()), min(cell.kill_quorum for cell in self.run.cells)
+        if stage == "EFFECTIVE" and len(holders) < wanted:
+            self.blame(f"told that rollout {seq} is effective, which {len(holders)} held durably, and it takes {wanted}", index)
+        elif stage == "SUPERSEDED" and not any(other[0] >= seq and other != (seq, request) for other in self._ever_held):
+            self.blame(f"told that another took the place of rollout {seq}, and there was none", index)
 
     def _rollout_changed(self, index: int, fact: Fact) -> None:
         body, node = fact.body, fact.node

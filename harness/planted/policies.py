@@ -149,6 +149,11 @@ def wait_for_the_others(bundle: Bundle, request: Request, answer: CedarAnswer) -
     return structs.replace(ruling, allowed=ruling.allowed and request.asking >= ruling.approvals)
 
 
+def whoever_can_be_told(state: Replica) -> list[str]:
+    """The peers have been sent it, so they hold it."""
+    return [state.node, *state.peers]
+
+
 BUGS = (
     PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",),
                ("policy-that-fails",), "easy"),
@@ -185,6 +190,8 @@ BUGS = (
                ("two-keys-of-one-person",), "easy"),
     PlantedBug("B141", "a stop that was lifted while people took their time to countersign it is completed",
                {"replica.orders:order_before": completed_whatever_became_of_it}, ("S21",), ("countersigned-after-it-was-lifted",), "easy"),
+    PlantedBug("B230", "a rollout is called effective before k replicas hold it", {"replica.rollouts:holders": whoever_can_be_told}, ("S21",),
+               ("policy-storm",), "easy"),
     PlantedBug("B137", "of several rules that permit a stop the last one says how severe it is", {"policy:join": last_rule_wins}, ("S21",),
                ("overlapping-rules",), "easy"),
 )  # fmt: skip

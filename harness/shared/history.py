@@ -95,7 +95,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                          "enough distinct root keys signed exactly this"),
     # -- policies
     "rollout-requested": (("request", "principal", "stage"), "the operator's client sent it"),
-    "rollout-status": (("request", "stage", "seq"), "what the operator's client was told: ACCEPTED, as rollout seq, or REFUSED"),
+    "rollout-status": (("request", "stage", "seq"), "what the operator's client was told of rollout seq; REFUSED: there is none"),
     "policy-installed": (("policy", "parent", "tests", "author"),
                          "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then"),
     "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "percent", "guard", "request"),

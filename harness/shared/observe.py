@@ -373,7 +373,7 @@ class Observer:
             self.vouch(effect, "effect", message.key)
 
     def on_rollout_status(self, effect: Send, message: RolloutStatus) -> None:
-        if message.stage == "ACCEPTED":
+        if message.stage != "REFUSED":
             self.vouch(effect, "request", f"{message.seq}/{message.request}")
 
     def on_resume_status(self, effect: Send, message: ResumeStatus) -> None:

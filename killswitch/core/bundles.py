@@ -99,7 +99,13 @@ class RolloutRequest(Struct, frozen=True, tag=True):
 
 
 class RolloutStatus(Struct, frozen=True, tag=True):
-    """``stage``: ACCEPTED (durable at the replica that answers, as rollout ``seq``) or REFUSED, and ``why``."""
+    """What has become of a request, as rollout ``seq``. ``why``: of the last two.
+
+    ACCEPTED    durable at the replica that answers
+    EFFECTIVE   in force there, and durable at k replicas: no resume is decided without it any more
+    SUPERSEDED  another rollout took its place, perhaps before anybody decided by this one
+    REFUSED     there is none, and will not be
+    """
 
     request: str
     stage: str

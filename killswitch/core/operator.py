@@ -52,7 +52,7 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
     if isinstance(event, Command):
         on_command(state, event, now_ns)
     elif isinstance(event, Receive) and event.sender in state.config.replicas:
-        on_receive(state, event.message, now_ns)
+        on_receive(state, event.message, event.sender, now_ns)
     elif isinstance(event, Timer):
         on_timer(state, event.name, now_ns)
     elif isinstance(event, Boot):
@@ -116,10 +116,10 @@ def on_timer(state: Operator, request: str, now_ns: int) -> None:
         go(state, errand, now_ns)
 
 
-def on_receive(state: Operator, message: Message, now_ns: int) -> None:
+def on_receive(state: Operator, message: Message, sender: str, now_ns: int) -> None:
     """An answer: the end of its errand, or the next thing to do about it."""
     if isinstance(message, RolloutStatus):
-        settle(state, message.request)
+        on_rollout_status(state, message, sender)
     elif isinstance(message, OrderStatus):
         if not is_to_be_countersigned(state, message, now_ns) and message.stage != "ACCEPTED":
             settle(state, message.request)
@@ -130,6 +130,15 @@ def on_receive(state: Operator, message: Message, now_ns: int) -> None:
         on_draft(state, message, now_ns)
     elif isinstance(message, ResumeStatus):
         on_resume_status(state, message, now_ns)
+
+
+def on_rollout_status(state: Operator, status: RolloutStatus, sender: str) -> None:
+    """What is merely accepted is asked after where it was: another replica that has not heard of it would take a step of its own."""
+    errand = state.errands.get(status.request)
+    if errand is not None and status.stage == "ACCEPTED":
+        errand.replica = state.config.replicas.index(sender)
+    else:
+        settle(state, status.request)
 
 
 def on_cell_status(state: Operator, status: CellStatus) -> None:

@@ -60,13 +60,19 @@ class Answer(NamedTuple):
 
 
 class Policies:
-    """Every policy and rollout that a replica knows. ``durable`` rollouts may be in force; a policy is named by the hash of its text."""
+    """Every policy and rollout that a replica knows. ``durable`` rollouts may be in force; a policy is named by the hash of its text.
+
+    ``asked``: {rollout: (request id, operator)}, until the operator has the last word of it. ``heard``: {replica: digest} of the rollouts that it
+    held durably when it was last heard.
+    """
 
     def __init__(self, deployed: Bundle) -> None:
         self.texts: dict[str, str] = {deployed.digest: deployed.text}
         self.bundles: dict[str, PolicyBundle] = {}
         self.rollouts: dict[str, KnownRollout] = {}
         self.durable: set[str] = set()
+        self.asked: dict[str, tuple[str, str]] = {}
+        self.heard: dict[str, str] = {}
         self.deployed = structs.replace(deployed, seq=FIRST_SEQ)
         self.in_force = Snapshot(FIRST_SEQ, Stage.STABLE, self.deployed)
 

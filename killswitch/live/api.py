@@ -5,10 +5,10 @@ and resumes carry, besides, the person's own signature, which this process canno
 
 |code|means|
 |---|---|
-|200, 202|done as the body says; 202: an order is held here and not yet by enough replicas, ask again with the same request; or it wants more keys|
+|200, 202|done as the body says; 202: it is held here and not yet by enough replicas, ask again with the same request; or it wants more keys|
 |403|the policy says no|
 |404, 422|no such thing; a request that is not of the form|
-|409|this request's order was lifted, or a resume lists less than is in force or was approved too late: ask anew|
+|409|this request's order was lifted, its rollout superseded, or a resume lists less than is in force or was approved too late: ask anew|
 |503|no answer from the core, or a disk that cannot record: ask another replica|
 """
 
@@ -237,15 +237,16 @@ async def _ordered(plane: ControlPlane, who: str, asked: OrderRequest | Counters
 
 
 def _policies(api: FastAPI, plane: ControlPlane) -> None:
-    @api.post("/v1/policies", responses=REFUSALS)
-    async def policy(form: PolicyForm, who: Person) -> dict[str, Any]:
+    @api.post("/v1/policies", responses={**REFUSALS, 202: {}, 409: {}})
+    async def policy(form: PolicyForm, who: Person, response: Response) -> dict[str, Any]:
         """Try a policy, promote it, or take it back, in the whole cell. It takes an operator of every tenant."""
         asked = RolloutRequest(form.request, who, form.stage, form.text, form.tests, form.percent, form.guard, _bytes(form.signature))
-        answer = await plane.ask(who, asked)
+        answer = await plane.ask(who, asked, patiently=True)
         assert isinstance(answer, RolloutStatus)
         if answer.stage == "REFUSED":
             raise NotAllowed(answer.why)
-        return {"request": answer.request, "stage": answer.stage, "rollout": answer.seq}
+        response.status_code = {"ACCEPTED": 202, "SUPERSEDED": 409}.get(answer.stage, 200)
+        return {"request": answer.request, "stage": answer.stage, "rollout": answer.seq, "why": answer.why}
 
 
 def _readings(api: FastAPI, plane: ControlPlane) -> None:

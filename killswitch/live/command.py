@@ -245,8 +245,9 @@ def resume(scope: str = "", *, reason: str = "", approvers: str = "", draft: Pat
 
 @app.command
 def policy(
-    stage: str, file: Path | None = None, *, percent: int = 10, guard: int = 3, who: Who = "", config: Config = HERE, json: Flag = False
-) -> int:
+    stage: str, file: Path | None = None, *, percent: int = 10, guard: int = 3, request: str = "", who: Who = "", config: Config = HERE,
+    json: Flag = False,
+) -> int:  # fmt: skip
     """Bring a policy into force step by step, in the whole cell: shadow, canary, stable; or take it back: rolled-back.
 
     Parameters
@@ -260,6 +261,8 @@ def policy(
         Of a canary: how much of the cell.
     guard
         Of a canary: how many stops it may make alone before it is taken back by itself.
+    request
+        The name of this request, to ask again under; drawn if left out.
     who
         As whom; it takes an operator of every tenant.
     config
@@ -269,7 +272,7 @@ def policy(
     """
     from killswitch.live import operator
 
-    return operator.policy_step(_person(config, who), stage, file, percent, guard, as_json=json)
+    return operator.policy_step(_person(config, who), stage, file, percent, guard, request, as_json=json)
 
 
 @app.command

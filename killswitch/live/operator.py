@@ -121,8 +121,8 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
     return Exit.UNKNOWN if open_stops else Exit.DONE
 
 
-def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, guard: int, *, as_json: bool) -> int:
-    """Bring a policy a step further, or take it back."""
+def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, guard: int, request: str, *, as_json: bool) -> int:
+    """Bring a policy a step further, or take it back. Done once enough replicas hold it that no resume is decided without it any more."""
     named = stage.upper().replace("-", "_")
     if named not in Stage.__members__:
         raise Wrong(f"stage: one of {', '.join(each.lower().replace('_', '-') for each in Stage)} (got {stage!r})")
@@ -135,11 +135,23 @@ def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, gua
         wrong = policy.problems(text) if text.strip() else ["policy: empty; nobody could be resumed by it"]
         if wrong:
             raise Wrong("\n".join(f"{file}: {problem}" for problem in wrong))
-    asked = RolloutRequest(f"{remote.person}-{secrets.token_hex(8)}", remote.person, named, text, "", percent, guard)
-    answer = _asked(lambda: remote.policy(asked), "look at killswitch status before asking again")
-    words = f"rollout {answer.body['rollout']} is durable at replica {answer.replica}, and on its way to the others, which decide as before till then"
-    print(json.dumps({"schema": "killswitch/policy/1", **answer.body}) if as_json else words)
-    return Exit.DONE
+    name = request or f"{remote.person}-{secrets.token_hex(8)}"
+    asked = RolloutRequest(name, remote.person, named, text, "", percent, guard)
+    again = f"ask again with --request {name}"
+    answer = _asked(lambda: remote.policy(asked), again)
+    said = answer.body
+    rollout, effective = f"rollout {said['rollout']}", said["stage"] == "EFFECTIVE"
+    if said["stage"] == "SUPERSEDED":
+        raise Wrong(f"{rollout}: {said['why']}; killswitch status shows what is in force now", Exit.REFUSED)
+    if as_json:
+        print(json.dumps({"schema": "killswitch/policy/1", **said}))
+    elif effective:
+        print(f"{rollout} is effective: enough replicas hold it")
+    else:
+        print(f"{rollout} is durable at replica {answer.replica}, and the others decide as before till they hold it")
+    if not effective:
+        print(f"not yet held by enough replicas: {again}", file=sys.stderr)
+    return Exit.DONE if effective else Exit.UNKNOWN
 
 
 def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft: Path | None, *, as_json: bool) -> int:

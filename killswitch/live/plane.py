@@ -138,7 +138,7 @@ class ControlPlane(Node):
     # -- What people ask -------------------------------------------------------------------------------------------------------------
 
     async def ask(self, person: str, asked: Asked, *, patiently: bool = False) -> Answer:
-        """The core's answer. ``patiently``: an order that is merely accepted is waited on for a while. Raises `NoAnswer`.
+        """The core's answer. ``patiently``: an order or rollout that is merely accepted is waited on for a while. Raises `NoAnswer`.
 
         Nothing here waits for a disk before the core has been asked: a stop must not.
         """

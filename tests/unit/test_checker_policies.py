@@ -54,6 +54,29 @@ def test_a_life_of_policies_that_is_as_it_should_be() -> None:
     assert (finding.verdict, finding.examined) == (Verdict.VALID, 11), finding.why
 
 
+def told(story: Policies, stage: str, seq: int = 2, request: str = "x") -> int:
+    return story.say("rollout-status", "operator", request=request, stage=stage, seq=seq)
+
+
+def test_what_is_told_of_a_rollout_is_so() -> None:
+    story = Policies()
+    story.roll(ONE, 2)
+    told(story, "ACCEPTED")
+    story.roll(TWO, 2)
+    told(story, "EFFECTIVE")
+    story.durable(TWO, 2, name="other", request="alice/y")
+    told(story, "SUPERSEDED")
+    told(story, "REFUSED", seq=0)
+    assert story.judged("S21").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("stage", "why"), [("EFFECTIVE", "which 1 held durably, and it takes 2"), ("SUPERSEDED", "there was none")])
+def test_what_is_told_of_a_rollout_is_not_so(stage: str, why: str) -> None:
+    story = Policies()
+    story.roll(ONE, 2)
+    story.blamed(why, told(story, stage))
+
+
 def test_a_replay_that_disagrees() -> None:
     story = Policies()
     story.blamed("a replay disagrees: the ruling was wrong", story.decide(replayed=False, why="the ruling was wrong"))

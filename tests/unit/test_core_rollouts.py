@@ -88,7 +88,7 @@ def test_all_replicas_come_to_the_same_policy_and_a_retry_elsewhere_rolls_out_no
     link.tell(THREE, roll("CANARY", CAREFUL), "operator")
     link.run(SECOND)
     assert [in_force(link, node).record for node in REPLICAS] == [in_force(link).record] * 3
-    assert link[THREE].sent(RolloutStatus)[-1].stage == "ACCEPTED"
+    assert link[THREE].sent(RolloutStatus)[-1].stage == "EFFECTIVE"
     assert link[THREE].kinds().count("POLICY_ROLLOUT") == 1
 
 

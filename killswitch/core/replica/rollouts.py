@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from killswitch.core import codec, keys, policy, rollout, traffic, trust
+from killswitch.core import codec, federation, keys, policy, rollout, traffic, trust
 from killswitch.core.bundles import (
     TEXT_MAX, BundleBody, PolicyBundle, PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, RolloutStatus, Stage,
 )  # fmt: skip
 from killswitch.core.outlet import observe, record, send
 from killswitch.core.replica.state import Replica
-from killswitch.core.rollout import Answer, Snapshot
+from killswitch.core.rollout import Answer, KnownRollout, Snapshot
 
 GUARD: Final = "guard"  # who asked, when nobody did
 
@@ -83,10 +83,13 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
         send(state, sender, RolloutStatus(request.request, "REFUSED", 0, body))
         return
     if known is None:
-        learn_rollout(state, trust.sign_rollout(state.trust, state.node, codec.pack(body)), now_ns)
+        known = learn_rollout(state, trust.sign_rollout(state.trust, state.node, codec.pack(body)), now_ns)
         rollout.forget_old(state.policies)
         tell_all(state)
     send(state, sender, RolloutStatus(request.request, "ACCEPTED", body.seq), after_lsn=state.chain.seq)
+    if known is not None:
+        state.policies.asked[known.id] = (request.request, sender)
+        tell_followers(state)
 
 
 def refusal(state: Replica, request: RolloutRequest) -> str:
@@ -106,6 +109,33 @@ def install(state: Replica, request: RolloutRequest, now_ns: int) -> str:
     return rollout.text_hash(request.text)
 
 
+# -- what becomes of it ------------------------------------------------------------------------------------------------------------------
+
+
+def tell_followers(state: Replica) -> None:
+    """Tell whoever asked here once k replicas hold his rollout, or another took its place: each is the last word."""
+    for id_, (request, operator) in list(state.policies.asked.items()):
+        known = state.policies.rollouts.get(id_)
+        if known is None:
+            del state.policies.asked[id_]  # too old to be remembered
+        elif id_ in state.policies.durable:
+            now = state.policies.in_force
+            if now.record != id_:
+                status = RolloutStatus(request, "SUPERSEDED", known.body.seq, f"rollout {now.seq} to {now.stage} took its place")
+            elif len(holders(state)) >= federation.own(state.config).kill_quorum:
+                status = RolloutStatus(request, "EFFECTIVE", known.body.seq)
+            else:
+                continue
+            send(state, operator, status)
+            del state.policies.asked[id_]
+
+
+def holders(state: Replica) -> list[str]:
+    """Who holds all rollouts durably that this replica knows: itself, as the caller knows, and each peer that was last heard to know the same."""
+    mine = rollout.digest(state.policies)
+    return [state.node, *(peer for peer in state.peers if state.policies.heard.get(peer) == mine)]
+
+
 # -- learning ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -115,14 +145,15 @@ def learn_bundle(state: Replica, bundle: PolicyBundle, now_ns: int) -> None:
         record(state, "POLICY_INSTALLED", {"raw": bundle.raw, "signer": bundle.signer, "signature": bundle.signature}, now_ns)
 
 
-def learn_rollout(state: Replica, signed: RolloutRecord, now_ns: int) -> None:
-    """Take a rollout in. It decides nothing before its record is durable."""
+def learn_rollout(state: Replica, signed: RolloutRecord, now_ns: int) -> KnownRollout | None:
+    """Take a rollout in, if it is new. It decides nothing before its record is durable."""
     known = trust.read_rollout(state.trust, signed)
     if known is None or not rollout.add_rollout(state.policies, known):
-        return
+        return None
     kind = "POLICY_ROLLBACK" if known.body.stage == Stage.ROLLED_BACK else "POLICY_ROLLOUT"
     lsn = record(state, kind, {"raw": signed.raw, "signer": signed.signer, "signature": signed.signature}, now_ns)
     state.awaiting[lsn] = ("rollout", known.id)
+    return known
 
 
 def rollout_durable(state: Replica, id_: str) -> bool:
@@ -130,6 +161,7 @@ def rollout_durable(state: Replica, id_: str) -> bool:
     changed = rollout.put_in_force(state.policies, id_)
     if changed:
         show(state)
+    tell_followers(state)
     return changed
 
 
@@ -171,11 +203,11 @@ def tell_all(state: Replica) -> None:
 
 
 def on_gossip_timer(state: Replica) -> None:
-    """A digest with each round of gossip, as soon as there is anything to tell at all."""
+    """A digest with each round of gossip, as soon as there is anything to tell at all. Who hears it counts on what it stands for: it is durable."""
     if state.policies.rollouts:
         notice = PolicyNews(rollout.digest(state.policies))
         for peer in state.others:
-            send(state, peer, notice)
+            send(state, peer, notice, after_lsn=state.chain.seq)
 
 
 def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> None:
@@ -188,6 +220,8 @@ def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> No
     for signed in message.records:
         learn_rollout(state, signed, now_ns)
     rollout.forget_old(state.policies)  # only now: a policy comes before the rollout that speaks of it
+    state.policies.heard[sender] = message.digest
+    tell_followers(state)
     if not message.records and message.digest != rollout.digest(state.policies):
         send(state, sender, news(state), after_lsn=state.chain.seq)
 

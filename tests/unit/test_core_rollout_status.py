@@ -1,0 +1,47 @@
+"""What whoever asked for a rollout is told of it: accepted, effective, superseded (protocol 3.9)."""
+
+from __future__ import annotations
+
+from killswitch.core.bundles import RolloutStatus
+from tests.unit.one_sided import ONE, THREE, TWO, control_plane
+from tests.unit.pair import SECOND
+from tests.unit.test_core_rollouts import CAREFUL, LAX, in_force, roll, said, to_canary
+
+
+def test_whoever_asked_is_told_when_k_replicas_hold_it_and_not_before() -> None:
+    link = control_plane()
+    for node in (TWO, THREE):
+        link[node].disk = "stuck"
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    link.run(3 * SECOND)
+    assert said(link) == [("ACCEPTED", 2)], "the others have it in memory alone"
+    link[TWO].disk = "prompt"
+    link.sync(TWO)
+    link.run(2 * SECOND)
+    assert said(link) == [("ACCEPTED", 2), ("EFFECTIVE", 2)], "once, and without being asked again"
+
+
+def test_who_asks_again_is_told_how_it_stands() -> None:
+    link = to_canary(CAREFUL)
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    assert said(link)[-1] == ("EFFECTIVE", 2)
+    link.tell(ONE, roll("ROLLED_BACK", name="back"), "operator")
+    link.run(SECOND)
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    assert said(link)[-1] == ("SUPERSEDED", 2)
+    assert "rollout 3 to ROLLED_BACK" in link[ONE].sent(RolloutStatus)[-1].why
+
+
+def test_a_rollout_whose_place_another_of_its_number_took_is_superseded() -> None:
+    """Two replicas that do not hear each other take a step each; when they do, one of the two is in force, and the other's asker is told."""
+    link = control_plane()
+    link.cut = lambda sender, to, message: ONE in (sender, to)
+    link.tell(ONE, roll("CANARY", CAREFUL, name="one"), "operator")
+    link.tell(TWO, roll("CANARY", LAX, name="two"), "operator")
+    link.run(2 * SECOND)
+    assert (said(link, ONE), said(link, TWO)) == ([("ACCEPTED", 2)], [("ACCEPTED", 2), ("EFFECTIVE", 2)])
+    link.cut = lambda sender, to, message: False
+    link.run(3 * SECOND)
+    won = in_force(link).salt
+    assert {said(link, ONE)[-1][0], won} in ({"SUPERSEDED", "alice/two"}, {"EFFECTIVE", "alice/one"})
+    assert in_force(link, TWO).salt == won
