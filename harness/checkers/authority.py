@@ -18,8 +18,9 @@ class AuthZ(InvariantChecker):
     """S13. Nobody's intent holds what nobody was entitled to say.
 
     - Every order and certificate that a node takes in is authentic by the world's own keyring: signed for exactly this, by keys that may say it, a
-      certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys; and no
-      change of the keyset is left out.
+      certificate by M distinct approvers whom the keyset of that node has not revoked, a change of the keyset by enough root keys, a policy and
+      its rollout by a replica's key that this keyset has not revoked either; and no change of the keyset is left out. Nor does a replica take in
+      a proof of a sidecar whose key it knows to be revoked.
     - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
       in time may spread for ever. Skipped where that replica's clock was broken (T5), and where it came with what somebody made up in a peer's name.
       By whatever clock, none is let in by a replica that has said that it doubts its own, until that is over: it cannot tell any age.
@@ -31,14 +32,15 @@ class AuthZ(InvariantChecker):
     - What a sink applies for an agent that agent's own sidecar let out. Skipped where that sidecar died, which may take what it had not yet told of
       along, or where two hosts have its name.
 
-    An instance is an order, certificate or change taken in by a node, a decision on what people ask for, a rollout, or an application. That a
+    An instance is an order, certificate, change, policy, rollout or proof taken in by a node, a decision on what people ask for, or an
+    application. That a
     certificate lifts nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
     kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input",
-                       "order-requested", "resume-requested", "rollout-requested", "rollout-durable",
+                       "order-requested", "resume-requested", "rollout-requested", "rollout-durable", "policy-installed", "evidence-taken",
                        "effect-admitted", "effect-applied", "node-crashed"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -53,6 +55,7 @@ class AuthZ(InvariantChecker):
         self._asked = {GUARD}  # requests of people
         self._granted: dict[str, int] = {}  # request -> index of the first fact by which a replica went along with it
         self._keysets: dict[str, tuple[int, int]] = {}  # node -> its latest keyset, and since which fact
+        self._revoked: dict[tuple[str, str], int] = {}  # node and key that is revoked in its keyset -> since which fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "effect-admitted":
@@ -70,8 +73,15 @@ class AuthZ(InvariantChecker):
         elif fact.kind in ("order-requested", "resume-requested", "rollout-requested"):
             self._asked |= {fact.body["request"], f"{fact.body['principal']}/{fact.body['request']}"}
         elif fact.kind == "rollout-durable":
-            self.examined += 1
             self._granted.setdefault(fact.body["request"], index)
+            self._authentic(f"rollout {fact.body['seq']} to {fact.body['stage']}", index, fact)
+        elif fact.kind == "policy-installed":
+            self._authentic(f"policy {fact.body['policy'][:12]}", index, fact)
+        elif fact.kind == "evidence-taken":
+            self.examined += 1
+            since = self._revoked.get((fact.node, f"sidecar/{fact.body['agent']}"))
+            if since is not None:
+                self.blame(f"{fact.node} took in a proof of {fact.body['agent']} under a key that was revoked there", since, index)
         elif fact.kind == "draft-sent":
             self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
         elif fact.kind == "hostile-input":
@@ -93,18 +103,20 @@ class AuthZ(InvariantChecker):
                 self.blame(f"a sink applied {key} for {agent}, whose sidecar never let it out", index)
 
     def _taken_in(self, index: int, fact: Fact) -> None:
-        self.examined += 1
+        kind = fact.kind.removesuffix("-learned")
         if fact.kind == "keyset-installed":
             self._follows(index, fact)
-        if not fact.body["authentic"]:
-            if fact.kind == "keyset-installed":
-                what = f"keyset {fact.body['version']}"
-            else:
-                kind = fact.kind.removesuffix("-learned")
-                what = f"{kind} {fact.body[kind][:12]}"
-            self.blame(f"{fact.node} took in {what}, which is not authentic", index)
-        elif fact.kind == "certificate-learned":
+            self._authentic(f"keyset {fact.body['version']}", index, fact)
+        elif self._authentic(f"{kind} {fact.body[kind][:12]}", index, fact) and fact.kind == "certificate-learned":
             self._age(index, fact)
+
+    def _authentic(self, what: str, index: int, fact: Fact) -> bool:
+        """Whether what was taken in is; blamed if not."""
+        self.examined += 1
+        authentic: bool = fact.body["authentic"]
+        if not authentic:
+            self.blame(f"{fact.node} took in {what}, which is not authentic", index)
+        return authentic
 
     def _follows(self, index: int, fact: Fact) -> None:
         """What a change in between revoked would go on counting."""
@@ -113,6 +125,8 @@ class AuthZ(InvariantChecker):
         if version > before + 1:
             self.blame(f"{fact.node} took in keyset {version} upon {before}, without what lies between", installed, index)
         self._keysets[fact.node] = max((version, index), (before, installed))
+        for key in fact.body["revoked"]:
+            self._revoked.setdefault((fact.node, key), index)
 
     def _age(self, index: int, fact: Fact) -> None:
         """One that came in a peer's name was let in by that peer, as far as a replica can tell: then nobody vouched for its age."""

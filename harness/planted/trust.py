@@ -6,6 +6,7 @@ import msgspec
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, codec, intent, keys
+from killswitch.core.bundles import PolicyBundle, RolloutRecord
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import SignedChange
 from killswitch.core.keys import Keyset
@@ -106,7 +107,29 @@ def keyset_ends_all_floors(state: Sidecar) -> list[tuple[Order, str]]:
     return []
 
 
+def whoever_signed_it(trust: Trust, domain: str, signed: PolicyBundle | RolloutRecord) -> bool:
+    """It came from a replica."""
+    return True
+
+
+def replicas_are_replicas(trust: Trust, domain: str, signed: PolicyBundle | RolloutRecord) -> bool:
+    """As with an order: what a key signed stands, whatever became of it."""
+    may = keys.authorised(trust.keyset, signed.signer, keys.SIGN_ORDER, "", "global")
+    return may and trust.signer.verify(signed.signer, domain, signed.raw, signed.signature)
+
+
+def sidecars_are_sidecars(keyset: Keyset, key: str, agent: str) -> bool:
+    """Each speaks for its own agent, and for no other."""
+    return any(grant.role == keys.SIDECAR and grant.agent == agent for grant in keyset.grants.get(key, ()))
+
+
 BUGS = (
+    PlantedBug("B231", "a policy is believed because a peer hands it on", {"trust:_of_control_plane": whoever_signed_it}, ("S13",),
+               ("replica-that-forges",), "easy"),
+    PlantedBug("B232", "a replica whose key was revoked goes on bringing policies into force", {"trust:_of_control_plane": replicas_are_replicas},
+               ("S13",), ("rollout-under-a-revoked-key",), "easy"),
+    PlantedBug("B233", "a sidecar whose key was revoked goes on proving stops", {"keys:speaks_for": sidecars_are_sidecars}, ("S13",),
+               ("sidecar-key-revoked-under-a-kill",), "easy"),
     PlantedBug("B122", "an answer from before a prohibition ends it", {"sidecar.floors:heard_in_full": any_answer_ends_a_floor}, ("S22",),
                ("answers-overtaken-by-prohibitions",), "medium"),
     PlantedBug("B123", "what was withheld is dropped when its keyset comes", {"sidecar.floors:hand_back": keyset_ends_all_floors}, ("S22",),

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from killswitch.core import codec, keys, keysets, merkle, transparency, trust
-from killswitch.core.bundles import RolloutRequest
+from killswitch.core import codec, keys, keysets, merkle, rollout, transparency, trust
+from killswitch.core.bundles import BundleBody, PolicyBundle, PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, Stage
 from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.heads import ForkProof, Sth
 from killswitch.core.keychanges import KeyChange, KeysetNews
@@ -134,7 +134,7 @@ def _head_of_nobody(ring: Signer, origin: str, size: int, root: bytes) -> Sth:
     return msgspec.structs.replace(head, signature=ring.sign("mallory", keys.STH, transparency.note(head).encode()))
 
 
-# -- what people ask of replicas -----------------------------------------------------------------------------------------------------------
+# -- what replicas alone take in -----------------------------------------------------------------------------------------------------------
 
 
 def _in_her_name(ring: Signer, request: trust.AnyRequest, domain: str, number: int) -> trust.AnyRequest:
@@ -158,6 +158,18 @@ def rollout_request_of_another(ring: Signer, aim: Aim, number: int) -> Message:
     return _in_her_name(ring, RolloutRequest(f"forged {number}", "alice", "SHADOW", FORGED_POLICY), keys.ROLLOUT_REQUEST, number)
 
 
+def policies_of_nobody(ring: Signer, aim: Aim, number: int) -> Message:
+    """A policy that permits everything, and a rollout above any other: not signed at all, by no replica, or as something else."""
+
+    def sealed(raw: bytes, domain: str) -> tuple[bytes, str, bytes]:
+        signer, signed_as = (("replica/1", ""), ("mallory", domain), ("replica/1", keys.EVIDENCE))[number % 3]
+        return raw, signer, ring.sign(signer, signed_as, raw) if signed_as else bytes(32)
+
+    bundle = codec.pack(BundleBody(2, "", FORGED_POLICY, "", "mallory"))
+    body = RolloutBody(1000 + number, Stage.STABLE, rollout.text_hash(FORGED_POLICY), "", "", 0, "", 0, f"alice/forged {number}", "")
+    return PolicyNews("forged", (PolicyBundle(*sealed(bundle, keys.POLICY)),), (RolloutRecord(*sealed(codec.pack(body), keys.ROLLOUT)),))
+
+
 FORGED_POLICY: Final = "permit(principal, action, resource);"
 FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "order without a signature": unsigned_order,
@@ -171,7 +183,8 @@ FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "proof by another's sidecar": proof_by_another,
     "proof of a fork that was none": fork_of_nobody,
 }
-REQUESTS: dict[str, Callable[[Signer, Aim, int], Message]] = {
+TO_REPLICAS: dict[str, Callable[[Signer, Aim, int], Message]] = {
+    "policy and rollout of no replica": policies_of_nobody,
     "order request in another's name": order_request_of_another,
     "draft request in another's name": draft_request_of_another,
     "rollout request in another's name": rollout_request_of_another,
@@ -180,7 +193,7 @@ REQUESTS: dict[str, Callable[[Signer, Aim, int], Message]] = {
 
 def forged(ring: Signer, aim: Aim, number: int, choose: Choose) -> tuple[str, Message]:
     """What it is, and the signal: one of those that a node of this kind takes in at all."""
-    recipes = FORGERIES | REQUESTS if aim.node.startswith("replica/") else FORGERIES
+    recipes = FORGERIES | TO_REPLICAS if aim.node.startswith("replica/") else FORGERIES
     what = sorted(recipes)[choose(len(recipes))]
     return what, recipes[what](ring, aim, number)
 

@@ -96,10 +96,12 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- policies
     "rollout-requested": (("request", "principal", "stage"), "the operator's client sent it"),
     "rollout-status": (("request", "stage", "seq"), "what the operator's client was told of rollout seq; REFUSED: there is none"),
-    "policy-installed": (("policy", "parent", "tests", "author"),
-                         "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then"),
-    "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "percent", "guard", "request"),
-                        "the record of a rollout became durable at a replica. request: who asked, or 'guard'. The k-th replica's commits it"),
+    "policy-installed": (("policy", "parent", "tests", "author", "authentic"),
+                         "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then; authentic: a replica signed exactly "
+                         "this, by a key that the node's keyset had not revoked"),
+    "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "percent", "guard", "request", "authentic"),
+                        "the record of a rollout became durable at a replica. request: who asked, or 'guard'; authentic: as above, when it was taken "
+                        "in. The k-th replica's commits it"),
     "rollout-changed": (("record", "seq", "stage", "stable", "canary"),
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",

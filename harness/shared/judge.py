@@ -45,6 +45,10 @@ class Judge:
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
         return (signer in self._order_keys or _stops_its_own(raw, signer)) and self._signer.verify(signer, "order", raw, signature)
 
+    def policy(self, raw: bytes, signer: str, signature: bytes, domain: str, revoked: Container[str]) -> bool:
+        """A policy ("policy"), or a step of its rollout ("rollout"): a permission as well as a prohibition, so a key that was revoked brings none."""
+        return signer in self._order_keys and signer not in revoked and self._signer.verify(signer, domain, raw, signature)
+
     def head(self, head: Sth) -> bool:
         return self._signer.verify(head.origin, "sth", transparency.note(head).encode(), head.signature)
 

@@ -79,14 +79,17 @@ def on_keyset(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
 def on_policy(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
     bundle = node.rulings.install(body["raw"])
     policy = hashlib.sha256(bundle.text.encode()).hexdigest()
-    node.emit("policy-installed", {"policy": policy, "parent": bundle.parent, "tests": bundle.tests, "author": bundle.author})
+    authentic = node.judge.policy(body["raw"], body["signer"], body["signature"], "policy", node.revoked)
+    fields = {"policy": policy, "parent": bundle.parent, "tests": bundle.tests, "author": bundle.author, "authentic": authentic}
+    node.emit("policy-installed", fields)
 
 
 def on_rollout(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     rollout = node.rulings.roll_out(body["raw"])
     fields = {"record": hashlib.sha256(body["raw"]).hexdigest(), "seq": rollout.seq, "parent": rollout.parent, "stage": rollout.stage}
     policies = {"stable": rollout.stable, "canary": rollout.canary, "percent": rollout.percent, "guard": rollout.guard}
-    node.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request})
+    authentic = node.judge.policy(body["raw"], body["signer"], body["signature"], "rollout", node.revoked)
+    node.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request, "authentic": authentic})
 
 
 def on_decision(node: Observing, _lsn: int, body: dict[str, Any]) -> None:

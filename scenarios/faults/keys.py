@@ -7,7 +7,7 @@ from scenarios.faults.kinds import Aim, FaultKind, Live, Setting, Unit
 _HANDED = Live("root-keys", "the version in each replica's trace, and in its log on the disk, read from outside")
 EVERY_REPLICA = "replicas"
 PEOPLE = ("alice", "bob", "carol", "dave", "erin", "frank")
-REVOCABLE = ("issuer", *PEOPLE)
+REVOCABLE = ("issuer", "sidecar", *PEOPLE)
 
 ROWS = (
     FaultKind(
@@ -23,7 +23,8 @@ ROWS = (
         "revoke-key", Aim.NODES, ("replica",),
         "Root keys sign a keyset that revokes a key, and gives a replica that it takes one from a new one; these replicas are handed it.",
         "the key stays revoked",
-        (Setting("key", "key", Unit.CHOICE, "issuer: the key under the latest order that anybody learned; or a person's", default="issuer",
+        (Setting("key", "key", Unit.CHOICE, "issuer: the key under the latest order that anybody learned; sidecar: that of the first agent's; or a "
+                 "person's", default="issuer",
                  choices=REVOCABLE, swarm=("issuer", "bob")),),
         lasting=False, swarm_roles=("replica",), live=_HANDED,
     ),

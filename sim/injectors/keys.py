@@ -43,6 +43,8 @@ class Keys(Family):
         if key == "issuer":
             learned = (fact for fact in reversed(self.world.facts) if fact.kind == "order-learned")
             key = next((str(fact.body["signer"]) for fact in learned), FIRST)
+        elif key == "sidecar":
+            key = min(node.address for node in self.world.nodes.values() if node.config.role == "sidecar")
         self._roots.revoke(key)
         self._tell(id_, fault)
 

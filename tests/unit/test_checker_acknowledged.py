@@ -144,6 +144,7 @@ def settle(story: Story, what: str, node: str = "replica/1") -> None:
         story.keep(node, "o1")
         return
     usual: dict[str, Any] = {"parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "percent": 0, "guard": 3, "request": "alice/other"}
+    usual["authentic"] = True
     story.say(KINDS.get(what, "rollout-durable"), node, **({} if what in KINDS else usual) | DURABLE[what])
 
 

@@ -75,5 +75,27 @@ def test_s13_a_rollout_was_asked_for_or_is_the_guards(request_: str, verdict: Ve
     story = Story()
     story.say("rollout-requested", "operator", request="r1", principal="alice", stage="SHADOW")
     fields: dict[str, Any] = {"record": "x", "seq": 2, "parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "percent": 0, "guard": 0}
-    story.say("rollout-durable", "replica/1", **fields, request=request_)
+    story.say("rollout-durable", "replica/1", **fields, request=request_, authentic=True)
     assert story.judged("S13").verdict is verdict
+
+
+@pytest.mark.parametrize("kind", ["policy-installed", "rollout-durable"])
+@pytest.mark.parametrize("authentic", [True, False])
+def test_s13_a_policy_and_its_rollout_come_from_replicas(kind: str, *, authentic: bool) -> None:
+    story = Story()
+    fields: dict[str, Any] = {"policy": "p", "parent": "", "tests": "", "author": "alice"}
+    if kind == "rollout-durable":
+        fields = {
+            "record": "r",
+            "seq": 2,
+            "parent": "",
+            "stage": "SHADOW",
+            "stable": "p",
+            "canary": "c",
+            "percent": 0,
+            "guard": 0,
+            "request": "guard",
+        }
+    taken_in = story.say(kind, "replica/1", **fields, authentic=authentic)
+    finding = story.judged("S13")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if authentic else (Verdict.INVALID, (taken_in,)))

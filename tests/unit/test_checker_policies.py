@@ -20,7 +20,7 @@ class Policies(Story):
 
     def durable(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", name: str = "",
                 request: str = "alice/x") -> int:  # fmt: skip
-        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": request}
+        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": request, "authentic": True}
         return self.say("rollout-durable", node, record=name or f"r{seq}", seq=seq, parent=parent, stage=stage, **body)
 
     def changed(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", name: str = "") -> int:

@@ -106,9 +106,14 @@ def rotate_keys(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
 
 
 def revoke_key(stage: Stage, entry: Entry, fault: Fault) -> KeysChange:
-    """A key permits nothing any more: a person's, or the one under the latest order that anybody has learned."""
+    """A key permits nothing any more: a person's, the first agent's sidecar's, or the one under the latest order that anybody has learned."""
     key = str(fault.settings.get("key", "issuer"))
-    return KeysChange(stage, entry, fault, lambda stage: stage.roots.revoke(issuer(stage) if key == "issuer" else key))
+    found = {"issuer": issuer, "sidecar": first_sidecar}.get(key, lambda _stage: key)
+    return KeysChange(stage, entry, fault, lambda stage: stage.roots.revoke(found(stage)))
+
+
+def first_sidecar(stage: Stage) -> str:
+    return min(node for node, deployment in stage.cell.deployments.items() if deployment.config.role == "sidecar")
 
 
 def issuer(stage: Stage) -> str:
