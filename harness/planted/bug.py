@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from killswitch.core import build
 from killswitch.core.keys import Signer
 from killswitch.core.machine import Machine, NodeConfig
+
+CORE: Final = "killswitch.core"
 
 
 class BugMisplaced(Exception):
@@ -26,7 +29,8 @@ class BugMisplaced(Exception):
 
 @dataclass(frozen=True)
 class PlantedBug:
-    """``replaces``: {``module:function``: its replacement}. ``caught_by``: the invariants expected to see it, none for a control.
+    """``replaces``: {``module:function``: its replacement}, replaced everywhere if that module defines the function, and in that module alone if it
+    only imported it. ``caught_by``: the invariants expected to see it, none for a control.
 
     ``clock``: what its machines run on. ``wall_ms``: how a mistake reads a node's wall clock (`read_wall_ms`); ``notes``: what it remembers.
     ``scenarios``: where it shows, most likely first. ``difficulty``: easy, medium or hard, by the seeds it takes.
@@ -62,12 +66,12 @@ class PlantedBug:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The mistakes are made inside, and nowhere else. Raises `BugMisplaced`. ``calls`` counts how often each was reached."""
+        found = [(place, *_find(self.name, place)) for place in self.replaces]  # all of them, before any of them is another function
         undo: list[tuple[dict[Any, Any], Any, Any]] = []
         try:
-            for place, replacement in self.replaces.items():
-                module, name = _find(self.name, place)
-                original, counted = getattr(module, name), self._counted(place, replacement)
-                for table in (vars(module), *_tables(module)):
+            for place, original, modules in found:
+                counted = self._counted(place, self.replaces[place])
+                for table in (table for module in modules for table in (vars(module), *_tables(module))):
                     for key in [key for key, value in table.items() if value is original]:
                         undo.append((table, key, original))
                         table[key] = counted
@@ -90,9 +94,16 @@ def _tables(module: ModuleType) -> list[dict[Any, Any]]:
     return [value for name, value in vars(module).items() if isinstance(value, dict) and not name.startswith("__")]
 
 
-def _find(bug: str, place: str) -> tuple[ModuleType, str]:
+def _find(bug: str, place: str) -> tuple[Callable[..., Any], list[ModuleType]]:
+    """The function at ``place``, and the modules in which it is to be another one."""
     module_name, _, name = place.partition(":")
-    module = importlib.import_module(f"killswitch.core.{module_name}")
-    if not callable(getattr(module, name, None)):
-        raise BugMisplaced(f"{bug}: killswitch.core.{module_name} has no function {name}; the core has moved on, and the bug has to follow")
-    return module, name
+    module = importlib.import_module(f"{CORE}.{module_name}")
+    original = getattr(module, name, None)
+    if not callable(original):
+        raise BugMisplaced(f"{bug}: {CORE}.{module_name} has no function {name}; the core has moved on, and the bug has to follow")
+    return original, _core_modules() if original.__module__ == module.__name__ else [module]
+
+
+def _core_modules() -> list[ModuleType]:
+    """Every module of the core that is in use. What judges the core keeps the true function, even if it imported it from there."""
+    return [module for name, module in sorted(sys.modules.items()) if name.startswith(f"{CORE}.")]

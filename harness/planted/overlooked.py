@@ -103,8 +103,8 @@ def decide_twice(state: Replica, order: str, now_ns: int) -> None:
 
 
 BUGS = (
-    PlantedBug("B101", "an agent that was once proven stopped counts as stopped ever after", {"replica.state:is_stopped": stopped_once_is_stopped,
-               "replica.orders:is_stopped": stopped_once_is_stopped}, ("L3",), ("stopped-resumed-and-stopped-again",), "easy"),
+    PlantedBug("B101", "an agent that was once proven stopped counts as stopped ever after", {"replica.state:is_stopped": stopped_once_is_stopped},
+               ("L3",), ("stopped-resumed-and-stopped-again",), "easy"),
     PlantedBug("B102", "a proof names the start that was reaped last, whatever has started since", {"sidecar.proof:prove": prove_by_the_last_stop},
                ("S20",), ("stopped-resumed-and-stopped-again", "swarm-storm"), "easy"),
     PlantedBug("B103", "the gate does not look at the drain deadline: who kills will close it", {"sidecar.state:gate": drain_until_somebody_looks},

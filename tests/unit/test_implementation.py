@@ -14,6 +14,7 @@ from harness.shared.implementation import OURS, ImplementationUnknown, Killswitc
 from killswitch.core import leases
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Machine, NodeConfig, Parameters
+from killswitch.core.replica import orders, state
 
 CONFIG = NodeConfig(node="replica/1", role="replica", parameters=Parameters(), replicas=("replica/1",), kill_quorum=1, quorum=1)
 
@@ -76,6 +77,22 @@ def test_a_bug_is_in_force_inside_and_nowhere_else_and_counts_how_often_it_was_r
         assert leases.until(leases.Round(0), 0) == 7
     assert leases.until is original
     assert bug.calls == {"leases:until": 1}
+
+
+def test_a_function_is_replaced_wherever_the_core_imported_it_from_the_module_that_defines_it() -> None:
+    original = state.is_stopped
+    assert orders.is_stopped is original
+    with PlantedBug("X1", "a mistake", {"replica.state:is_stopped": lambda *_: True}).installed():
+        assert state.is_stopped is orders.is_stopped is not original
+    assert state.is_stopped is orders.is_stopped is original
+
+
+def test_a_function_is_replaced_in_one_module_alone_if_that_only_imported_it() -> None:
+    original = state.is_stopped
+    with PlantedBug("X1", "a mistake", {"replica.orders:is_stopped": lambda *_: True}).installed():
+        assert state.is_stopped is original
+        assert orders.is_stopped is not original
+    assert orders.is_stopped is original
 
 
 def test_a_bug_is_taken_back_whatever_happens() -> None:
