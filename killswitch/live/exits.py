@@ -9,7 +9,8 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """DONE: done, or all confirmed. REFUSED, or an audit trail that does not hold. UNKNOWN: no replica answered, or a stop is not confirmed yet."""
+    """DONE: done, or all confirmed. REFUSED, or an audit trail that does not hold. UNKNOWN: no replica answered, or a stop is not confirmed yet.
+    HOST: this host has no place for the node: its disk fails, its port is taken, or another process is that node already."""
 
     DONE = 0
     REFUSED = 1
@@ -17,7 +18,7 @@ class Exit(IntEnum):
     USAGE = 64
     CONFIG = 65
     BUG = 70
-    DISK = 74
+    HOST = 74
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

@@ -92,9 +92,9 @@ async def _run(make: Callable[[], Node], up: str) -> int:
         return await node.run(ready=lambda: print(up, flush=True))
     except (AlreadyRunning, LogFailed) as error:  # it cannot be that node, or its log cannot be read
         print(error, file=sys.stderr)
-        return Exit.DISK
+        return Exit.HOST
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         print(f"{up}: {error.strerror or error}; end what listens there, or give it another port in the cell's file", file=sys.stderr)
-        return Exit.DISK
+        return Exit.HOST
