@@ -42,9 +42,7 @@ def _changed(out: Path, campaign: Campaign, runs: Sequence[RunResult]) -> list[s
         kept = (place for run in runs if run.kept for place in sorted((out / run.kept).glob("*.json*")))
         return [problem for place in (out / results_store.CAMPAIGN_FILE, out / results_store.RUNS_FILE, *kept) for problem in digests.repeated(place)]
     again = {run.kept: f"; play it again: haltproof replay '{run.token}' --out DIR" for run in runs if run.kept and run.driver == "sim"}
-    broken = digests.seal_problem(out / results_store.CAMPAIGN_FILE, campaign.seal)
-    told = (f"{problem}{again.get('/'.join(file.split('/')[:2]), '')}" for file, problem in digests.problems(out, campaign.files))
-    return [*([broken] if broken else []), *told]
+    return [f"{problem}{again.get('/'.join(file.split('/')[:2]), '')}" for file, problem in digests.problems(out, campaign.files, campaign.seal)]
 
 
 def problems(campaign: Campaign, runs: Sequence[RunResult]) -> list[str]:
@@ -90,9 +88,9 @@ def _scenario(said: ScenarioSummary, runs: Sequence[RunResult]) -> Problems:
             yield from _differs(f"{name}: {invariant} (valid, invalid, unknown)", said.invariants.get(invariant), counted.get(invariant))
             break  # the first of them: a run that is missing is missing from all
     yield from _differs(f"{name}: spent", said.spent, sum(run.spent for run in runs))
-    for entry in said.not_played:
+    for entry in said.never_came_about:
         if any(entry not in run.not_played for run in runs if run.ended == summary.COMPLETE):
-            yield f"{name}: not_played: {entry!r} in campaign.json, and it came about in a run"
+            yield f"{name}: never_came_about: {entry!r} in campaign.json, and it came about in a run"
     verdicts = Counter(run.verdict for run in runs)
     if verdicts[Verdict.INVALID] and said.verdict is not Verdict.INVALID:
         yield f"{name}: verdict: {said.verdict} in campaign.json, and {verdicts[Verdict.INVALID]} runs are invalid"

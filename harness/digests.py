@@ -24,11 +24,12 @@ DEPTH_MAX: Final = 4  # campaign.json lies at most so many folders above a file 
 
 
 class Origin(Struct, frozen=True):
-    """What ``campaign.json`` says of where results come from: who was played, and {file, relative to it: digest}; none of results that are older
-    than digests."""
+    """What ``campaign.json`` says of where results come from: who was played, {file, relative to it: digest}, and its seal; neither of these
+    in results that are older than digests."""
 
     implementation: str = ""
     files: dict[str, str] = {}
+    seal: str = ""
 
 
 def digest(content: bytes) -> str:
@@ -47,7 +48,7 @@ def with_seal(content: bytes, seal: str, former: str = UNSEALED) -> bytes:
     return before + seal.encode() + after if found else content
 
 
-def seal_problem(place: Path, seal: str) -> str:
+def _seal_problem(place: Path, seal: str) -> str:
     """Why the ``campaign.json`` at ``place``, which bears ``seal``, is not the one that was sealed; empty if it is. Its seal is the digest of what it
     was with `UNSEALED` for one."""
     if not seal:
@@ -57,8 +58,11 @@ def seal_problem(place: Path, seal: str) -> str:
     return "" if found == seal else _changed(place, content, found, seal, "its seal")
 
 
-def problems(out: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(file, ``place: problem``) of every file that is not what it was. One that is gone is missed by whoever reads it."""
+def problems(out: Path, files: Mapping[str, str], seal: str) -> Iterator[tuple[str, str]]:
+    """(file, ``place: problem``) of ``campaign.json``, which says what its ``files`` were and bears ``seal``, and of each of those that is not
+    what it was. One that is gone is missed by whoever reads it."""
+    if broken := _seal_problem(out / CAMPAIGN_FILE, seal):
+        yield CAMPAIGN_FILE, broken
     for file, stated in files.items():
         place = out / file
         if place.is_file() and digest(content := place.read_bytes()) != stated:
@@ -67,7 +71,7 @@ def problems(out: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def origin(file: Path) -> Origin | None:
     """Where a file of results comes from; None of one that lies by itself, or beside a ``campaign.json`` that cannot be read. Raises `ValueError` if
-    the file was changed after it was written."""
+    the file, or the ``campaign.json`` that speaks of it, was changed after it was written."""
     place = Path(os.path.realpath(file))
     for out in place.parents[:DEPTH_MAX]:
         try:
@@ -75,7 +79,8 @@ def origin(file: Path) -> Origin | None:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         name = place.relative_to(out).as_posix()
-        for _, problem in problems(out, {name: found.files[name]} if name in found.files else {}):
+        stated = {name: found.files[name]} if name in found.files else {}
+        for _, problem in problems(out, stated, found.seal) if found.files or found.seal else ():
             raise ValueError(f"{problem}; restore it, or play its run again; what is edited on purpose belongs into another folder")
         return found
     return None

@@ -81,7 +81,8 @@ def test_the_command_that_writes_a_kept_run_anew_is_told(out: Path, capfd: pytes
 @pytest.mark.parametrize(
     ("what", "command"),
     [("a schedule", ("replay", f"{KEPT}/schedule.json")), ("a record", ("audit", "export", KEPT, "--tenant", "acme")),
-     ("a key", ("audit", "verify", f"{KEPT}/audit/export.json"))],
+     ("a key", ("audit", "verify", f"{KEPT}/audit/export.json")), ("a hypothesis", ("replay", f"{KEPT}/schedule.json")),
+     ("a hypothesis", ("audit", "export", KEPT, "--tenant", "acme"))],
 )  # fmt: skip
 def test_who_reads_one_file_looks_too(what: str, command: tuple[str, ...], out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     exported = out / KEPT / "audit" / "export.json"
