@@ -216,7 +216,7 @@ def awaited(after: Moment | FactMatch, timeline: tuple[EntryForm, ...]) -> FactM
 
 
 def waits_for(entry: EntryForm) -> str:
-    """What an entry comes about at, as the file says it."""
+    """What has to be before an entry plays, in words of scenario files: so many facts that it comes after, a state, or its earliest time."""
     if entry.after is not None:
         return f"{entry.after}" + (f" number {entry.count}" if entry.count > 1 else "")
     return str(entry.when) if entry.when is not None else duration_text(entry.at.low if entry.at else 0)

@@ -18,16 +18,24 @@ from scenarios.triggers import FactMatch
 
 NODE_PATTERN = r"(replica|sidecar|agent|sink)/.*"
 BESIDE = ("operator", "world")  # where facts occur that are no node's of the topology
-OF_A_COPY = r"(~|#)2$"  # a copy of a host, or a key that a rotation gave: of whom it is, has to be there
+COPY = "~2"  # after a node's name: the copy of its host
+LATER_KEY = "#2"  # after a node's name, where it stands for a key: the one that a rotation gave
 
 
 def complaints(scenario: Scenario, match: FactMatch, at: Steps, roster: Roster, *, timeline_is_sure: bool) -> Iterator[Complaint]:
     """What ``match`` names and this scenario has not. ``timeline_is_sure``: all entries of the file are known."""
     for field, value in match.where:
         found = _known(scenario, match.kind, field, value, roster, timeline_is_sure=timeline_is_sure)
-        if found is not None and re.sub(OF_A_COPY, "", str(value)) not in found[1]:
+        if found is not None and _bearer(field, str(value)) not in found[1]:
             what, known = found
             yield Complaint(at, f"no such {what} as {str(value)!r}", known_or_meant(value, known), repr(str(match)))
+
+
+def _bearer(field: str, name: str) -> str:
+    """Who has to be there for that to be a name: of a copy its original, of a later key whose it is."""
+    if not re.fullmatch(NODE_PATTERN, name):
+        return name
+    return name.removesuffix(COPY) if field == "node" else name.removesuffix(COPY).removesuffix(LATER_KEY)
 
 
 def _known(scenario: Scenario, kind: str, field: str, value: object, roster: Roster, *, timeline_is_sure: bool) -> tuple[str, Sequence[str]] | None:

@@ -420,3 +420,16 @@ expect: {reached: [lease-lst, "effect-applied(sink=sink/acme/mail)"]}
         ("expect.reached[0]", "unknown kind of fact"),
         ("expect.reached[1]", "no such sink as 'sink/acme/mail'"),
     }
+
+
+@pytest.mark.parametrize("fact", ["lease-lost(node=sidecar/acme/1~2)", "order-learned(signer=replica/1#2)"])
+def test_a_copy_and_a_later_key_are_known_by_their_owner(fact: str) -> None:
+    assert load.parse(f'{SOUND}expect: {{reached: ["{fact}"]}}\n').expect.reached
+
+
+@pytest.mark.parametrize(
+    "fact", ["lease-lost(node=sidecar/acme/1#2)", "lease-lost(agent=acme/1#2)", "order-learned(tenant=acme~2)", "order-learned(signer=replica/9#2)"]
+)
+def test_what_has_neither_copy_nor_later_key_is_not_known_by_the_name_of_one(fact: str) -> None:
+    (problem,) = problems(f'{SOUND}expect: {{reached: ["{fact}"]}}\n')
+    assert "no such " in problem
