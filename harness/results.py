@@ -93,7 +93,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
     """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen.
-    ``spent``: cents, in all runs. ``not_played``: {entry of the timeline that came about in no run: what it waits for}.
+    ``spent``: cents, in all runs. ``never_came_about``: {entry of the timeline that did so in no run: what it waits for}.
 
     ``missing``: capabilities that the scenario requires and the driver lacks; it was then not played.
     """
@@ -111,7 +111,7 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
     spent: int = 0
     missing: tuple[str, ...] = ()
     why: str = ""
-    not_played: dict[str, str] = {}
+    never_came_about: dict[str, str] = {}
 
 
 class Failure(Struct, frozen=True, kw_only=True):

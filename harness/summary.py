@@ -64,7 +64,7 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         for what, counts in run.faults.items():
             faults[what] = [total + count for total, count in zip(faults.get(what, [0, 0, 0]), counts, strict=True)]
     vacuous = [fact for fact in demanded if not reached[fact]]
-    idle = not_played(scenario, runs)
+    idle = never_came_about(scenario, runs)
     levels = service_levels(scenario, runs)
     missed = [level for level in levels if level.startswith("missed")]
     verdict = compose(run.verdict for run in runs)
@@ -88,11 +88,11 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), spent=sum(run.spent for run in runs), missing=missing, why=why,
-        not_played=idle,
+        never_came_about=idle,
     )  # fmt: skip
 
 
-def not_played(scenario: Scenario, runs: Iterable[RunResult]) -> dict[str, str]:
+def never_came_about(scenario: Scenario, runs: Iterable[RunResult]) -> dict[str, str]:
     """{entry of the timeline that came about in none of the runs: what it waits for, as the file says it}. Only a run that went on to its end can
     tell: what ended another is what kept the rest of its timeline from coming."""
     whole = [run for run in runs if run.ended == COMPLETE]

@@ -233,8 +233,8 @@ def _notes(summary: ScenarioSummary, driver: str) -> tuple[str, ...]:
     notes = [why] if why else []
     if any(fact not in why for fact in missed):
         notes.append(f"Demanded and never reached: {', '.join(missed)}")
-    if any(entry not in why for entry in summary.not_played):
-        waiting = "; ".join(f"{plain(entry)}, which waits for {plain(what)}" for entry, what in summary.not_played.items())
+    if any(entry not in why for entry in summary.never_came_about):
+        waiting = "; ".join(f"{plain(entry)}, which waits for {plain(what)}" for entry, what in summary.never_came_about.items())
         notes.append(f"Came about in no run: {waiting}")
     if summary.missing:
         notes.append(f"Not played: {driver} lacks {', '.join(plain(capability) for capability in summary.missing)}")

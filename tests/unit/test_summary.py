@@ -159,14 +159,14 @@ def test_a_rare_state_that_every_run_could_have_reached_and_none_did_leaves_a_ca
 
 def test_an_entry_of_the_timeline_that_came_about_in_no_run_is_vacuous_and_named_with_what_it_waits_for() -> None:
     made = campaign(ended(VALID, 1, not_played=("hard-1",)), ended(VALID, 2, not_played=("hard-1", "partition-1")))
-    assert (made.verdict, made.scenarios[0].not_played) == (UNKNOWN, {"hard-1": "partition.on"})
+    assert (made.verdict, made.scenarios[0].never_came_about) == (UNKNOWN, {"hard-1": "partition.on"})
     assert "came about in no run: 'hard-1' waits for partition.on; play more seeds" in made.scenarios[0].why
     assert campaign(ended(VALID, 1, not_played=("hard-1",)), ended(VALID, 2)).verdict is VALID
 
 
 def test_a_run_that_was_ended_early_does_not_tell_what_never_comes_about() -> None:
     made = campaign(ended(VALID, not_played=("hard-1",), ended="stop condition: facts above 3"))
-    assert (made.verdict, made.scenarios[0].not_played) == (VALID, {})
+    assert (made.verdict, made.scenarios[0].never_came_about) == (VALID, {})
 
 
 def test_a_violation_stays_one_beside_what_never_came_about() -> None:
