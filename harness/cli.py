@@ -301,9 +301,12 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str, str]:
         try:
             schedule = schedules.load(path)
             Jury(schedule.expect.invariants)
-            origin = digests.origin(path)
         except ValueError as broken:
             raise Refused(str(broken) if str(path) in str(broken) else f"{path}: {broken}", Exit.SCENARIO) from broken
+        try:
+            origin = digests.origin(path)
+        except ValueError as changed:  # the schedule, or the campaign.json that speaks of it: which of them, it says
+            raise Refused(str(changed), Exit.SCENARIO) from changed
         return schedule, OURS, origin.implementation if origin else ""
     token = tokens.parse(what)
     try:

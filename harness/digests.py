@@ -19,6 +19,7 @@ from killswitch.core import unreadable
 
 CAMPAIGN_FILE: Final = "campaign.json"
 DIGEST_BYTES: Final = 16
+SCHEMAS: Final = "haltproof/campaign/"  # what the schema of every version of it begins with
 UNSEALED: Final = "0" * 2 * DIGEST_BYTES
 DEPTH_MAX: Final = 4  # campaign.json lies at most so many folders above a file of its results
 
@@ -27,6 +28,7 @@ class Origin(Struct, frozen=True):
     """What ``campaign.json`` says of where results come from: who was played, {file, relative to it: digest}, and its seal; neither of these
     in results that are older than digests."""
 
+    schema: str = ""
     implementation: str = ""
     files: dict[str, str] = {}
     seal: str = ""
@@ -74,9 +76,8 @@ def origin(file: Path) -> Origin | None:
     the file, or the ``campaign.json`` that speaks of it, was changed after it was written."""
     place = Path(os.path.realpath(file))
     for out in place.parents[:DEPTH_MAX]:
-        try:
-            found = msgspec.json.decode((out / CAMPAIGN_FILE).read_bytes(), type=Origin)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = origin_of(out)
+        if found is None:
             continue
         name = place.relative_to(out).as_posix()
         stated = {name: found.files[name]} if name in found.files else {}
@@ -84,6 +85,15 @@ def origin(file: Path) -> Origin | None:
             raise ValueError(f"{problem}; restore it, or play its run again; what is edited on purpose belongs into another folder")
         return found
     return None
+
+
+def origin_of(out: Path) -> Origin | None:
+    """What the ``campaign.json`` in a folder says of it; None if there is none that can be read, or somebody else's."""
+    try:
+        found = msgspec.json.decode((out / CAMPAIGN_FILE).read_bytes(), type=Origin)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if found.schema.startswith(SCHEMAS) else None
 
 
 def repeated(place: Path) -> Iterator[str]:

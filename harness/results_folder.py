@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from harness import results_store
+from harness import digests, results_store
 from harness.exits import Exit, Refused
 
-LOCK_FILE: Final = ".lock"  # names the process that holds it
-KNOWN: Final = (results_store.CAMPAIGN_FILE, results_store.RUNS_FILE, "runs", "live", LOCK_FILE)
+LOCK_FILE: Final = ".haltproof.lock"  # names the process that holds it; it stays, and by it a folder is known to be ours
 PID_BYTES: Final = 32
 
 
@@ -50,8 +49,10 @@ def _refuse_loss(out: Path, *, one_run: bool) -> None:
 
 
 def is_one(directory: Path) -> bool:
-    """Whether results, or what a live run left, lie there."""
-    return any((directory / name).exists() for name in KNOWN)
+    """Whether results, or what a live run left, lie there. Told by what nobody else writes: a ``runs/`` or a ``live/`` of others proves nothing."""
+    from harness.live import ledger
+
+    return (directory / LOCK_FILE).is_file() or digests.origin_of(directory) is not None or any((directory / "live").glob(f"*/{ledger.FILE}"))
 
 
 def _refuse_foreign(out: Path) -> None:

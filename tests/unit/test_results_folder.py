@@ -96,3 +96,22 @@ def test_a_folder_of_something_else_is_not_said_to_have_nothing_to_recover(tmp_p
     (tmp_path / "thesis.tex").write_text("ten years")
     with pytest.raises(Refused, match="neither results nor a ledger"):
         live_cli.recover(tmp_path)
+
+
+@pytest.mark.parametrize("theirs", ["runs/2026-11-03/weights.bin", "live/show.mp4", "runs.jsonl", "campaign.json", ".lock"])
+def test_a_folder_of_somebody_else_is_not_taken_for_ours_by_the_names_in_it(tmp_path: Path, theirs: str) -> None:
+    """Results are cleared away for the next ones."""
+    (tmp_path / theirs).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / theirs).write_text('{"schema": "their/campaign/1"}')
+    with pytest.raises(Refused, match="holds something that is not a result"), results_folder.claimed(tmp_path):
+        pass
+    assert sorted(place.relative_to(tmp_path).as_posix() for place in tmp_path.rglob("*") if place.is_file()) == [theirs]
+
+
+def test_ours_is_known_by_its_lock_its_answer_or_a_ledger(tmp_path: Path) -> None:
+    with results_folder.claimed(tmp_path / "begun"):
+        (tmp_path / "begun" / "runs").mkdir()
+    ledger_of(tmp_path / "live", somebody_gone())
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "campaign.json").write_text('{"schema": "haltproof/campaign/1"}')
+    assert all(results_folder.is_one(tmp_path / name) for name in ("begun", "live", "done"))
