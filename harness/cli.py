@@ -22,6 +22,7 @@ from harness.audit_cli import audit_app
 from harness.exits import Exit, Refused, of_campaign, of_verdict
 from harness.shared.interruption import Terminated, sigterm_raises_at_once
 from harness.version import release, version
+from killswitch import output
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
 from scenarios.seeds import SEED_MAX, Seeds, SeedsInvalid
 
@@ -401,11 +402,9 @@ def answer(arguments: list[str]) -> int:
     """Run one command line; its exit code. Errors for people go to standard error."""
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        sys.stdout.flush()  # here, and not when the interpreter ends, where nobody could answer to a reader who has left
     except CycloptsError:
         return Exit.USAGE  # cyclopts has said why
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough, and the answer may have come after that
-        return Exit.BROKEN_PIPE
     except BaseException as error:  # noqa: BLE001  # every way out of a command has a code of its own
         return _answer_to(error)
     return int(code) if code is not None else Exit.VALID
@@ -422,7 +421,9 @@ def _answer_to(error: BaseException) -> int:
         return _say(error, Exit.SCENARIO)
     if isinstance(error, ScenarioNotFound | SeedsInvalid | ImplementationUnknown | TokenInvalid):
         return _say(error, Exit.USAGE)
-    if isinstance(error, OSError):
+    if isinstance(error, BrokenPipeError) and output.reader_left():  # who has seen enough; the answer may have come after that
+        return Exit.BROKEN_PIPE
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return _say(_unreadable(error), Exit.USAGE)
     if isinstance(error, KeyboardInterrupt | Terminated):
         interrupted = isinstance(error, KeyboardInterrupt)

@@ -5,7 +5,6 @@ Owns the words of the command line. Everything that it does is done elsewhere, a
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from killswitch import output
 from killswitch.live.exits import Exit, Wrong
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -392,17 +392,20 @@ def run(arguments: list[str] | None = None) -> int:
         return _complain(str(wrong), wrong.code)
     except CycloptsError as error:
         return _complain(f"{error}\n`killswitch --help` lists commands and options", Exit.USAGE)
-    except BrokenPipeError:  # the reader has seen enough; what was asked for stands
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.BROKEN_PIPE
+    except BrokenPipeError as error:  # if it is the reader who has seen enough, what was asked for stands
+        return Exit.BROKEN_PIPE if output.reader_left() else _bug(error)
     except OSError as error:  # such as a folder that cannot be written: the message names it
         return _complain(f"killswitch: {error}", Exit.USAGE)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except Exception:  # noqa: BLE001  # whatever it is, it is ours
-        traceback.print_exc()
-        return _complain("killswitch: this is a bug of ours; please report it with the lines above", Exit.BUG)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+        return _bug(error)
     return int(code or 0)
+
+
+def _bug(error: Exception) -> Exit:
+    traceback.print_exception(error)
+    return _complain("killswitch: this is a bug of ours; please report it with the lines above", Exit.BUG)
 
 
 def _complain(why: str, code: Exit) -> Exit:

@@ -16,6 +16,8 @@ BOTH_DRIVERS = ("harness.shared", "scenarios")
 ARROWS: dict[str, tuple[str, ...]] = {
     "killswitch.core": ("killswitch.core",),
     "killswitch": ("killswitch",),
+    "killswitch.files": (),
+    "killswitch.output": (),
     "scenarios": ("scenarios", "killswitch.core", "harness.shared.history"),
     "harness.shared": ("harness.shared", "killswitch.core", "scenarios"),
     "harness.shared.history": (),
