@@ -226,14 +226,27 @@ def _cosignatures(logs: Iterable[Iterable[Record]]) -> Iterator[tuple[str, list[
 
 
 def read(content: bytes) -> Export:
-    """An export from the bytes of its file. Raises `ValueError` saying why it is none, or which of its keys stand there twice."""
+    """An export from the bytes of its file. Raises `ValueError` saying why it is none, or which of its keys stand there twice or
+    say what nobody checks."""
     try:
         exported = msgspec.json.decode(content, type=Export)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(unreadable.why(content, error)) from error
     if twice := unreadable.repeated(content):
         raise ValueError("; ".join(twice[:TOLD_MAX]))
+    if exported.schema == SCHEMA and (unknown := list(_unknown(content))):
+        raise ValueError(f"{'; '.join(unknown[:TOLD_MAX])}: no {SCHEMA} has that, and what it says is not checked; take it out, or export again")
     return exported
+
+
+def _unknown(content: bytes) -> Iterator[str]:
+    """What stands in an export and has no place in its form, each as ``field: problem``. A form that holds more has another number."""
+    document = msgspec.json.decode(content)
+    yield from (f"{key}: unknown key" for key in document if key not in Export.__struct_fields__)
+    for number, log in enumerate(document["logs"]):
+        yield from (f"logs[{number}].{key}: unknown key" for key in log if key not in LogExport.__struct_fields__)
+        long = (index for index, record in enumerate(log["records"]) if len(record) > len(Record.__struct_fields__))
+        yield from (f"logs[{number}].records[{index}]: more values than a record has" for index in long)
 
 
 class _Wrong(Exception):

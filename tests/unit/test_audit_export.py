@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -264,6 +266,22 @@ class TestCutEnds:
         assert audit_export.read(content) == ACME
         with pytest.raises(ValueError, match=r"^logs\[0\]\.writer: stands there 2 times; keep one of them$"):
             audit_export.read(content.replace(b'{"writer":', b'{"writer":"replica/9","writer":', 1))
+
+    @pytest.mark.parametrize(
+        ("old", "new", "problem"),
+        [
+            (b'{"schema":', b'{"note":"all is well","schema":', "note: unknown key"),
+            (b'{"writer":', b'{"note":"all is well","writer":', "logs[0].note: unknown key"),
+            (b'"]],', b'","all is well"]],', "logs[0].records[10]: more values than a record has"),
+        ],
+    )
+    def test_what_nothing_checks_is_refused_by_name(self, old: bytes, new: bytes, problem: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(problem)}: no ksp/audit-export/1 has that"):
+            audit_export.read(msgspec.json.encode(ACME).replace(old, new, 1))
+
+    def test_a_later_form_is_refused_for_what_it_is_and_not_for_its_keys(self) -> None:
+        later = msgspec.json.encode(structs.replace(ACME, schema="ksp/audit-export/2")).replace(b'{"schema":', b'{"note":1,"schema":', 1)
+        assert checked(audit_export.read(later)).why == "not one ksp/audit-export/1 with each log once"
 
 
 # -- every way of tampering ----------------------------------------------------------------------------------------------------------------
