@@ -421,7 +421,7 @@ def _answer_to(error: BaseException) -> int:
         return _say(error, Exit.SCENARIO)
     if isinstance(error, ScenarioNotFound | SeedsInvalid | ImplementationUnknown | TokenInvalid):
         return _say(error, Exit.USAGE)
-    if isinstance(error, BrokenPipeError) and output.reader_left():  # who has seen enough; the answer may have come after that
+    if output.reader_left(error):  # who has seen enough; the answer may have come after that
         return Exit.BROKEN_PIPE
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return _say(_unreadable(error), Exit.USAGE)

@@ -10,8 +10,12 @@ import select
 import sys
 
 
-def reader_left() -> bool:
-    """Whether somebody who read along has left. What is written for him from here on goes nowhere, also when the interpreter ends."""
+def reader_left(error: BaseException) -> bool:
+    """Whether ``error`` says that somebody who read along has left. What is written for him from here on goes nowhere, also when the interpreter ends."""
+    if isinstance(error, SystemExit):  # the library that prints the help has seen to that, and would end the process
+        return isinstance(error.__context__, BrokenPipeError)
+    if not isinstance(error, BrokenPipeError):
+        return False
     left = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_broken(stream.fileno())]
     if left:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -392,8 +392,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _complain(str(wrong), wrong.code)
     except CycloptsError as error:
         return _complain(f"{error}\n`killswitch --help` lists commands and options", Exit.USAGE)
-    except BrokenPipeError as error:  # if it is the reader who has seen enough, what was asked for stands
-        return Exit.BROKEN_PIPE if output.reader_left() else _bug(error)
+    except (BrokenPipeError, SystemExit) as error:  # if it is the reader who has seen enough, what was asked for stands
+        return Exit.BROKEN_PIPE if output.reader_left(error) else _bug(error)
     except OSError as error:  # such as a folder that cannot be written: the message names it
         return _complain(f"killswitch: {error}", Exit.USAGE)
     except KeyboardInterrupt:
@@ -403,7 +403,7 @@ def run(arguments: list[str] | None = None) -> int:
     return int(code or 0)
 
 
-def _bug(error: Exception) -> Exit:
+def _bug(error: BaseException) -> Exit:
     traceback.print_exception(error)
     return _complain("killswitch: this is a bug of ours; please report it with the lines above", Exit.BUG)
 

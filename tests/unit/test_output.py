@@ -35,6 +35,13 @@ def test_a_reader_who_leaves_ends_a_command_in_silence(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", RUNS)
+def test_nor_does_one_who_leaves_before_the_help_is_printed_change_that(command: str) -> None:
+    package, module, run = RUNS[command]
+    helps = f"import sys\nfrom {package} import {module}\ninput()\nsys.exit(int({module}.{run}(['--help'])))"
+    assert code_of(helps, reader_leaves=True) == (141, "")
+
+
+@pytest.mark.parametrize("command", RUNS)
 def test_another_pipe_that_breaks_is_a_bug_and_said_to_be(command: str) -> None:
     code, said = code_of(program(command, BREAK_ANOTHER), reader_leaves=False)
     assert code == 70
