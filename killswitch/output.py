@@ -11,7 +11,7 @@ import sys
 
 
 def reader_left(error: BaseException) -> bool:
-    """Whether ``error`` says that somebody who read along has left. What is written for him from here on goes nowhere, also when the interpreter ends."""
+    """Whether ``error`` says that somebody who read along has left. What is written from here on goes nowhere, also at the end of the interpreter."""
     if isinstance(error, SystemExit):  # the library that prints the help has seen to that, and would end the process
         return isinstance(error.__context__, BrokenPipeError)
     if not isinstance(error, BrokenPipeError):
