@@ -8,41 +8,30 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Struct, inspect, structs
+from msgspec import Struct, inspect
 
 from killswitch.core import codec, keys
 from killswitch.core.certificates import ResumeBody
 from killswitch.core.messages import Order, OrderBody, UnknownProhibition
+from tests.property import structures
 
 INTEGERS = st.integers(min_value=-(2**63), max_value=2**64 - 1)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
-def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Any value of a field's type."""
+def leaves(kind: inspect.Type, _name: str) -> st.SearchStrategy[Any] | None:
     match kind:
-        case inspect.BoolType():
-            return st.booleans()
         case inspect.IntType():
             return INTEGERS
         case inspect.StrType():
             return TEXT
         case inspect.BytesType():
             return st.binary(max_size=40)
-        case inspect.NoneType():
-            return st.none()
-        case inspect.VarTupleType():
-            return st.lists(values(kind.item_type), max_size=3).map(tuple)
-        case inspect.UnionType():
-            return st.one_of([values(each) for each in kind.types])
-        case inspect.StructType():
-            return messages(kind.cls)
-    raise TypeError(f"no strategy for {kind}")
+    return None
 
 
 def messages(kind: type[Struct]) -> st.SearchStrategy[Any]:
-    fields = structs.fields(kind)
-    return st.tuples(*(values(inspect.type_info(field.type)) for field in fields)).map(lambda parts: kind(*parts))
+    return structures.built(kind, leaves)
 
 
 ANY_MESSAGE = st.sampled_from(sorted(codec.WIRE_TYPES)).flatmap(lambda name: messages(codec.WIRE_TYPES[name]))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec import Struct, inspect, structs
+from msgspec import Struct, inspect
 
 from killswitch.core import audit, build, checkpoints, codec, journal, trust
 from killswitch.core.bundles import Decision
@@ -40,6 +40,7 @@ from killswitch.core.events import (
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.messages import NO_TOKEN, Evidence, Gossip, Message, Order, OrderBody, OrderRequest, Task, Token, UnknownProhibition
 from killswitch.core.scopes import Scope
+from tests.property import structures
 from tests.unit import pair
 from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, TRUST, Link, cell
 
@@ -95,35 +96,26 @@ CERTIFICATES |= st.builds(
 )
 
 
-def values(kind: inspect.Type, name: str = "") -> st.SearchStrategy[Any]:
-    """Any value of a field's type, by its name where that has a meaning."""
+SPECIAL = {Token: TOKENS, Order: ORDERS, ResumeCertificate: CERTIFICATES, Scope: SCOPES}
+
+
+def leaves(kind: inspect.Type, name: str) -> st.SearchStrategy[Any] | None:
+    """By its name where that has a meaning."""
     match kind:
-        case inspect.BoolType():
-            return st.booleans()
         case inspect.IntType() | inspect.EnumType():
             return NUMBERS
         case inspect.StrType():
             return NAMES[name] | WORDS if name in NAMES else WORDS
         case inspect.BytesType():
             return st.binary(max_size=8)
-        case inspect.NoneType():
-            return st.none()
-        case inspect.VarTupleType():
-            return st.lists(values(kind.item_type), max_size=3).map(tuple)
-        case inspect.UnionType():
-            return st.one_of([values(each) for each in kind.types])
         case inspect.StructType():
-            special = {Token: TOKENS, Order: ORDERS, ResumeCertificate: CERTIFICATES, Scope: SCOPES}
-            return special[kind.cls] if kind.cls in special else structures(kind.cls)
-    raise TypeError(f"no strategy for {kind}")
+            return SPECIAL[kind.cls] if kind.cls in SPECIAL else structs_of(kind.cls)
+    return None
 
 
 @lru_cache
-def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
-    fields = structs.fields(kind)
-    built: st.SearchStrategy[Any] = st.tuples(*(values(inspect.type_info(field.type), field.name) for field in fields)).map(
-        lambda parts: kind(*parts)
-    )
+def structs_of(kind: type[Struct]) -> st.SearchStrategy[Any]:
+    built = structures.built(kind, leaves)
     if kind in (OrderRequest, ResumeDraftRequest):
         return built | built.map(lambda request: trust.sign_request(TRUST, request))
     if kind is Evidence:
@@ -131,8 +123,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     return built
 
 
-ANY_MESSAGE: st.SearchStrategy[Message] = st.sampled_from(sorted(codec.WIRE_TYPES)).flatmap(lambda name: structures(codec.WIRE_TYPES[name]))
-ANY_MESSAGE |= structures(Evidence) | st.builds(UnknownProhibition, NUMBERS, NUMBERS, WORDS, WORDS)
+ANY_MESSAGE: st.SearchStrategy[Message] = st.sampled_from(sorted(codec.WIRE_TYPES)).flatmap(lambda name: structs_of(codec.WIRE_TYPES[name]))
+ANY_MESSAGE |= structs_of(Evidence) | st.builds(UnknownProhibition, NUMBERS, NUMBERS, WORDS, WORDS)
 TASKS = st.builds(Task, st.sampled_from(["t", "u", ""]), st.sampled_from([LEDGER, BANK, POST, "nowhere"]), NUMBERS, NUMBERS)
 TIMERS = st.sampled_from(["renew", "lease", "permits", "grace", "kill", "gossip", "waiting", "think", "retry", "req", "no such"])
 ANY_INPUT: st.SearchStrategy[Input] = st.one_of(
@@ -147,7 +139,7 @@ ANY_INPUT: st.SearchStrategy[Input] = st.one_of(
     st.builds(ProcessExited, NUMBERS, st.booleans()),
     st.builds(CheckpointDurable, st.integers(0, 9)),
     st.builds(Submit, TASKS),
-    structures(Command),
+    structs_of(Command),
 )
 EXAMPLES = 100
 STORY = st.lists(st.tuples(ANY_INPUT, st.integers(0, 8 * SECOND)), max_size=25)
