@@ -50,9 +50,7 @@ def _refuse_loss(out: Path, *, one_run: bool) -> None:
 
 def is_one(directory: Path) -> bool:
     """Whether results, or what a live run left, lie there. Told by what nobody else writes: a ``runs/`` or a ``live/`` of others proves nothing."""
-    from harness.live import ledger
-
-    return (directory / LOCK_FILE).is_file() or digests.origin_of(directory) is not None or any((directory / "live").glob(f"*/{ledger.FILE}"))
+    return (directory / LOCK_FILE).is_file() or digests.origin_of(directory) is not None or bool(_ledgers(directory))
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -74,12 +72,13 @@ def _refuse_campaign(out: Path) -> None:
 
 def _refuse_unfinished(out: Path) -> None:
     """What a live run changed on this host is undone by its ledger, and by nothing else. One whose first line is torn has changed nothing."""
-    if not (out / "live").is_dir():
+    places = _ledgers(out)
+    if not places:
         return
     from harness.live import ledger
     from killswitch.live import process
 
-    for place in sorted((out / "live").glob(f"*/{ledger.FILE}")):
+    for place in places:
         try:
             story = ledger.read(place)
         except ValueError:
@@ -94,3 +93,12 @@ def _refuse_unfinished(out: Path) -> None:
             f"`haltproof recover {out}` undoes it. Or name another directory",
             Exit.RESIDUE,
         )
+
+
+def _ledgers(out: Path) -> list[Path]:
+    """Those of the live runs in a folder."""
+    if not (out / "live").is_dir():
+        return []
+    from harness.live import ledger  # the live driver, which most folders have never seen
+
+    return sorted((out / "live").glob(f"*/{ledger.FILE}"))
