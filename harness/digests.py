@@ -88,12 +88,17 @@ def origin(file: Path) -> Origin | None:
 
 
 def origin_of(out: Path) -> Origin | None:
-    """What the ``campaign.json`` in a folder says of it; None if there is none that can be read, or somebody else's."""
+    """What the ``campaign.json`` in a folder says of it; None if there is none that can be read."""
     try:
-        found = msgspec.json.decode((out / CAMPAIGN_FILE).read_bytes(), type=Origin)
+        return msgspec.json.decode((out / CAMPAIGN_FILE).read_bytes(), type=Origin)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return found if found.schema.startswith(SCHEMAS) else None
+
+
+def is_ours(out: Path) -> bool:
+    """Whether the ``campaign.json`` in a folder is one of any version of Haltproof."""
+    found = origin_of(out)
+    return found is not None and found.schema.startswith(SCHEMAS)
 
 
 def repeated(place: Path) -> Iterator[str]:

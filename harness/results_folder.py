@@ -50,7 +50,7 @@ def _refuse_loss(out: Path, *, one_run: bool) -> None:
 
 def is_one(directory: Path) -> bool:
     """Whether results, or what a live run left, lie there. Told by what nobody else writes: a ``runs/`` or a ``live/`` of others proves nothing."""
-    return (directory / LOCK_FILE).is_file() or digests.origin_of(directory) is not None or bool(_ledgers(directory))
+    return (directory / LOCK_FILE).is_file() or digests.is_ours(directory) or bool(_ledgers(directory))
 
 
 def _refuse_foreign(out: Path) -> None:
