@@ -10,9 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from harness.exits import Exit, Refused
@@ -104,7 +103,7 @@ def doctor(*, json: Flag = False) -> Exit:
 
     found = capabilities.examine()
     if json:
-        _print_json({"schema": "haltproof/doctor/1", "mechanisms": found})
+        terminal.print_json({"schema": "haltproof/doctor/1", "mechanisms": found})
         return Exit.VALID
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("mechanism", "here", "faults", "what it is, or why it is not there"):
@@ -146,7 +145,7 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
     json
         Print one JSON document.
     """
-    from harness import results_folder
+    from harness import results_folder, terminal
     from harness.live import recovery
 
     if directory is not None and not directory.is_dir():
@@ -155,7 +154,7 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
         raise Refused(f"{directory}: neither results nor a ledger of a live run; name what `haltproof run --live --out` wrote, or none for all runs")
     found = recovery.recover(directory)
     if json:
-        _print_json({"schema": "haltproof/recover/1", "runs": found})
+        terminal.print_json({"schema": "haltproof/recover/1", "runs": found})
     for each in found if not json else ():
         if each.running:
             print(f"{each.ledger}: its harness still runs, and cleans up itself; nothing has to be done")
@@ -166,7 +165,3 @@ def recover(directory: Path | None = None, *, json: Flag = False) -> Exit:
     if not found and not json:
         print("nothing to recover")
     return Exit.RESIDUE if any(each.left for each in found) else Exit.VALID
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n")
