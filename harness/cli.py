@@ -36,6 +36,7 @@ app = App(
     help="Chaos testing and verification of the Kill Switch Protocol. Exit codes: 0 valid, 1 invalid, 2 unknown, 64 usage, 65 a broken file.",
     help_format="plaintext",
     version=release,
+    suppress_keyboard_interrupt=False,  # `answer` has a word and a code for it
 )
 app.command(audit_app)
 live_cli.add_to(app)

@@ -21,7 +21,13 @@ Who = Annotated[str, Parameter(name="--as", env_var="KILLSWITCH_AS")]
 Command = Annotated[str, Parameter(allow_leading_hyphen=True)]
 HERE = Path("cell.yaml")
 
-app = App(name="killswitch", help="Stop autonomous agents, and prove that they stopped.", help_format="plaintext", version="0.1.0")
+app = App(
+    name="killswitch",
+    help="Stop autonomous agents, and prove that they stopped.",
+    help_format="plaintext",
+    version="0.1.0",
+    suppress_keyboard_interrupt=False,  # `run` has a code for it
+)
 audit_app = App(name="audit", help="Export a tenant's audit trail from a replica, and check such an export.", help_format="plaintext")
 app.command(audit_app)
 

@@ -47,3 +47,12 @@ def test_another_pipe_that_breaks_is_a_bug_and_said_to_be(command: str) -> None:
     assert code == 70
     assert "BrokenPipeError" in said
     assert "this is a bug of" in said
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_who_is_interrupted_says_so_and_calls_it_no_bug(command: str) -> None:
+    package, module, run = RUNS[command]
+    made = f"import sys\nfrom {package} import {module}\n@{module}.app.command\ndef wait():\n  raise KeyboardInterrupt\ninput()\n"
+    code, said = code_of(f"{made}sys.exit(int({module}.{run}(['wait'])))", reader_leaves=False)
+    assert code == 130
+    assert "bug" not in said
