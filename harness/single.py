@@ -67,9 +67,7 @@ def result_of(
     simulated_ns: int, wall_s: float, fired: dict[str, int] | None = None, why: str = "",
 ) -> Judged:  # fmt: skip
     """The result of a run that any driver played. ``why``: what makes the run as a whole unknown; empty if nothing does."""
-    unattested = [f"{fact.body['fault']}: {fact.body['measured']}" for fact in history.of("fault-unattested")]
-    if unattested and not why:
-        why = f"not seen to have happened: {'; '.join(unattested)}"
+    why = why or in_vain(history)
     verdict = compose(finding.verdict for finding in findings)
     if why and verdict is Verdict.VALID:
         verdict = Verdict.UNKNOWN
@@ -91,6 +89,14 @@ def reached(schedule: Schedule, history: History) -> dict[str, int]:
         if match.where:
             counts[demanded] = sum(match.holds(fact.kind, fact.node, fact.body) for fact in history.of(match.kind))
     return dict(sorted(counts.items()))
+
+
+def in_vain(history: History) -> str:
+    """Which faults proved nothing, and why: those that no measurement saw, and those that befell nobody. Empty if there are none."""
+    unseen = [f"{fact.body['fault']}: {fact.body['measured']}" for fact in history.of("fault-unattested")]
+    idle = [f"{fact.body['fault']} ({fact.body['what']}): {fact.body['measured']}" for fact in history.of("fault-idle")]
+    told = (f"not seen to have happened: {'; '.join(unseen)}" if unseen else "", f"befell nobody: {'; '.join(idle)}" if idle else "")
+    return "; ".join(filter(None, told))
 
 
 def not_played(schedule: Schedule, history: History) -> tuple[str, ...]:

@@ -135,6 +135,7 @@ SENTENCES: dict[str, str] = {
     "fault-attested": "Fault {fault} was measured by {how}: {measured}.",
     "fault-unattested": "Fault {fault} could not be measured by {how}: {measured}.",
     "fault-off": "Fault {what} is over ({fault}).",
+    "fault-idle": "Fault {what} befell nobody ({fault}): {measured}.",
     "rollout-requested": "{principal} asks for a policy to go to {stage}.",
     "rollout-status": "Is told that the rollout is {stage}, as number {seq}.",
     "policy-installed": "Takes in the policy {policy} of {author}.",

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: whether it is there, whether it stands still, whose child it is, what it ignores.
+"""What the kernel says of a process: whether it is there, whether it stands still, whose child it is, what it ignores; and of connections.
 
 Owns the reading of ``/proc``. Attestation rests on this: the kernel's word on what a signal has done, never on the signal having been sent.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from killswitch.live.process import identify
 
 STATE, PARENT, SESSION = 0, 1, 3  # fields of /proc/PID/stat, counted from the one behind the name
+ESTABLISHED = "01"  # the kernel's word for it, in /proc/net/tcp
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 
@@ -45,6 +46,16 @@ def ignores_sigterm(pid: int) -> bool:
         return True
     ignored = next(line for line in status.splitlines() if line.startswith("SigIgn:"))
     return bool(int(ignored.split()[1], 16) & SIGTERM_BIT)
+
+
+def connections() -> set[tuple[int, int]]:
+    """(own port, the other's port) of each end of every open connection over IPv4."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {(_port(fields[1]), _port(fields[2])) for fields in rows if fields[3] == ESTABLISHED}
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
 
 
 def _stat(pid: int) -> list[str]:

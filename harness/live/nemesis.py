@@ -1,7 +1,8 @@
 """Who breaks a live cell, and who gives it orders: the timeline of a schedule, played against real processes.
 
 Owns the course of each fault: armed at the start, on when its trigger comes, attested while it is on, off after its time or at the heal, and all
-of that on record. How a fault is made and measured is `harness.live.injections`'.
+of that on record. One that was on and befell nobody is on record as that: it tried nothing. How a fault is made and measured is
+`harness.live.injections`'.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from harness.live.cell import Link
 from harness.live.injections import INJECTIONS, NS, Attestation, CapabilityMissing, Injection, Stage
+from harness.live.injections.links import LinkFault
 from harness.shared.history import Fact
 from harness.shared.operations import command
 from harness.shared.triggers import Triggers
@@ -54,7 +56,7 @@ class Nemesis:
             self._timed.sort(key=lambda due: due[0])
 
     def on_send(self, link: Link) -> None:
-        """A node sent something: a fault of that link made a difference to it."""
+        """A node sent something: a fault of that link befell it, if it is one that all meet."""
         for fault, (what, links) in self._links_on.items():
             if link in links:
                 self._fire(fault, what)
@@ -97,9 +99,11 @@ class Nemesis:
         await injection.on()
         # Told once it is in force, since orders may wait for that; dated from before, since its first effects already belong to it.
         self._record("fault-on", {**named, "target": list(fault.targets) or [" -> ".join(link) for link in fault.links]}, begins_ns)
-        self._links_on[id_] = (fault.what, frozenset(link for link in fault.links if self._stage.cell.route(link) is not None))
+        self._stage.sight.look()  # what was sent until now did not meet it
+        self._links_on[id_] = (fault.what, injection.met_by_all if isinstance(injection, LinkFault) else frozenset())
         until_ns = None if fault.for_ns is None else self._stage.sight.now_ns() + fault.for_ns
-        self._note(id_, fault.what, await injection.attest())
+        measured = [await injection.attest()]
+        self._note(id_, fault.what, measured[0])
         if FAULTS[fault.what].lasting:
             left_s = None if until_ns is None else max(0, until_ns - self._stage.sight.now_ns()) / NS
             await self._stage.healing.within(left_s)
@@ -107,7 +111,11 @@ class Nemesis:
         await injection.off()
         del self._links_on[id_]
         self._record("fault-off", named)
-        self._note(id_, fault.what, await injection.aftermath())
+        measured.append(await injection.aftermath())
+        self._note(id_, fault.what, measured[1])
+        if id_ not in self.fired:
+            seen = {name: value for each in measured if each is not None for name, value in each.measured.items()}
+            self._record("fault-idle", {**named, "measured": seen})
 
     def _note(self, id_: str, what: str, attestation: Attestation | None) -> None:
         if attestation is None:

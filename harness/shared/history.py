@@ -230,6 +230,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "fault-attested": (("fault", "how", "measured"), "an independent measurement saw it"),
     "fault-unattested": (("fault", "how", "measured"), "the measurement did not see it: the verdict is unknown"),
     "fault-off": (("fault", "what"), ""),
+    "fault-idle": (("fault", "what", "measured"),
+                   "it is over, and whatever could be measured of it says that it befell nobody: the verdict is unknown. Live only"),
     "operation-played": (("operation", "what"), "an operation of the timeline was carried out"),
 }  # fmt: skip
 

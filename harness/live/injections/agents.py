@@ -168,7 +168,7 @@ class Fork(Misconduct):
             "came_again": again, "after_its_end": posthumous, "knocked": knocked, "refused": refused, "living": living,
         }  # fmt: skip
         holds = not living and not posthumous and (refused > 0 or not knocked)
-        return Attestation(holds, "the sidecar's trace beside the agent's, the sinks' access logs, /proc", measured, fired=again > 0)
+        return Attestation(holds, "the sidecar's trace beside the agent's, the sinks' access logs, /proc", measured, fired=again > 0 or refused > 0)
 
     def _has_forked(self, node: str) -> bool:
         """Children of this very process, and one of them in another session than it."""

@@ -81,10 +81,9 @@ class Clone(NodeFault):
             if (identified := self.own(node)) is not None and told(identified.pid) == self.original:
                 self.pids[node] = identified
         measured: dict[str, int | str] = {"living": len(self.pids), "booted_anew": int(booted)}
-        holds = not self.cloned or (self.still and booted and self.copy in self.pids)
-        return Attestation(
-            holds, "living processes that are told to be this node; a boot of its own in the copy's trace", measured, fired=self.cloned
-        )
+        lives = self.copy in self.pids
+        holds = not self.cloned or (self.still and booted and lives)
+        return Attestation(holds, "living processes that are told to be this node; a boot of its own in the copy's trace", measured, fired=lives)
 
     async def off(self) -> None:
         if not self.cloned:

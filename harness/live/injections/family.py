@@ -41,7 +41,7 @@ async def end(task: asyncio.Task[None]) -> None:
 
 
 class Attestation(Struct, frozen=True):
-    """``holds``: the measurement saw the fault. ``fired``: it also made a difference by itself, whatever else happens."""
+    """``holds``: the measurement saw the fault. ``fired``: it saw somebody whom the fault befell, too."""
 
     holds: bool
     how: str

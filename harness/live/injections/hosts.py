@@ -98,8 +98,9 @@ class Pause(NodeFault):
         pids = [identified.pid for identified in self.standstill.held.values()]
         still = [await becomes(stands_still, pid) for pid in pids]
         gone = sum(map(is_gone, pids))
-        measured: dict[str, int | str] = {"stopped": sum(still) - gone, "without_process": len(self.targets) - len(pids) + gone}
-        return Attestation(all(still), "state T in /proc/PID/stat", measured, fired=bool(pids))
+        stopped = sum(still) - gone
+        measured: dict[str, int | str] = {"stopped": stopped, "without_process": len(self.targets) - len(pids) + gone}
+        return Attestation(all(still), "state T in /proc/PID/stat", measured, fired=stopped > 0)
 
     async def off(self) -> None:
         for node in self.standstill.end():

@@ -7,7 +7,6 @@ process can take in is its own affair here: nothing holds it back, and nothing s
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from msgspec import structs
 
@@ -16,6 +15,7 @@ from harness.live.cell import Link
 from harness.live.guard import LOOPBACK
 from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.injections.links import Partition, ways_of
+from harness.live.kernel import connections
 from harness.shared.floods import is_useless, useless
 from killswitch.core import codec
 from killswitch.live import frames
@@ -28,7 +28,6 @@ LEAST_SHARE = 10  # of what was asked for, one part in so many has to come, or i
 MOST_PER_S = 5_000  # on all links together: what this harness seals, and the receivers put in their traces
 BACKLOG_MAX = 1 << 16  # bytes that wait at the relay for a receiver that does not keep up
 EBB_LOOKS = 50  # at whether what was under way has been heard
-ESTABLISHED = "01"  # the kernel's word for it, in /proc/net/tcp
 MS = 1_000_000
 
 
@@ -111,6 +110,7 @@ class ReconnectStorm(Partition):
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, structs.replace(fault, settings={**fault.settings, "shape": "cut"}))
+        self.met_by_all = frozenset()
         self.ports = {self.stage.cell.deployments[conduit.server].port for conduit in self.conduits}
         for port in self.ports:
             guard.loopback(f"{LOOPBACK}:{port}")
@@ -121,13 +121,14 @@ class ReconnectStorm(Partition):
         await super().on()
 
     async def attest(self) -> Attestation | None:
-        """As of any cut; and there are fewer connections than there were."""
+        """As of any cut; and there are fewer connections than there were, which is what it befalls."""
         seen = await super().attest()
         assert seen is not None, "a partition is always measured"
         self.open["open_meanwhile"] = connections_to(self.ports)
         fewer = self.open["open_meanwhile"] < self.open["open_before"] or not self.open["open_before"]
         how = f"{seen.how}; connections to the servers, by the kernel"
-        return structs.replace(seen, holds=seen.holds and fewer, how=how, measured={**seen.measured, **self._counts("open_before", "open_meanwhile")})
+        measured = {**seen.measured, **self._counts("open_before", "open_meanwhile")}
+        return structs.replace(seen, holds=seen.holds and fewer, how=how, measured=measured, fired=fewer and self.open["open_before"] > 0)
 
     async def aftermath(self) -> Attestation | None:
         """There are as many again, but for those of nodes that are gone; how long that took."""
@@ -135,7 +136,7 @@ class ReconnectStorm(Partition):
         await becomes(self._is_back, within_s=BOOT_S)
         measured = {**self._counts("open_before", "open_meanwhile", "open_after"), "back_ms": (monotonic_ns() - began_ns) // MS}
         came_back = self.open["open_after"] > self.open["open_meanwhile"] or not self.open["open_before"]
-        return Attestation(came_back, "connections to the servers, by the kernel", measured, fired=came_back)
+        return Attestation(came_back, "connections to the servers, by the kernel", measured)
 
     def _is_back(self) -> bool:
         self.open["open_after"] = connections_to(self.ports)
@@ -147,5 +148,4 @@ class ReconnectStorm(Partition):
 
 def connections_to(ports: set[int]) -> int:
     """How many connections those who listen at ``ports`` have open, by the kernel's own table."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(fields[3] == ESTABLISHED and int(fields[1].rpartition(":")[2], 16) in ports for fields in rows)
+    return sum(own in ports for own, _ in connections())

@@ -44,6 +44,7 @@ class PacketFault(LinkFault):
             for route in self.routes
         ]  # fmt: skip
         self.seen_in_force = 0
+        self.met_by_all = frozenset()
 
     async def on(self) -> None:
         for conduit in self.conduits:
@@ -85,7 +86,7 @@ class PacketDelay(PacketFault):
         holds = self.held > 0 and all(trip_ms >= least_ms for trip_ms, least_ms in trips)
         least_ms = min((trip_ms for trip_ms, _ in trips), default=0)
         measured: dict[str, int | str] = {"paths": len(answers), "measured": len(trips), "least_trip_ms": least_ms, "held": self.held}
-        return Attestation(holds, "round trip of a probe; verdicts counted", measured)
+        return Attestation(holds, "round trip of a probe; verdicts counted", measured, fired=self.held > 0)
 
     async def aftermath(self) -> Attestation | None:
         """Packets pass by themselves again."""
@@ -127,7 +128,8 @@ class PacketLoss(PacketFault):
     def _counted(self, how: str, seen_after: int = 0) -> Attestation:
         resent = self._resent()
         holds = self.seen > 0 and not seen_after and (not self.chance_ppm or (self.dropped > 0 and resent > 0))
-        return Attestation(holds, how, {"seen": self.seen, "dropped": self.dropped, "resent": resent, "seen_after": seen_after})
+        measured: dict[str, int | str] = {"seen": self.seen, "dropped": self.dropped, "resent": resent, "seen_after": seen_after}
+        return Attestation(holds, how, measured, fired=self.dropped > 0)
 
     def _resent(self) -> int:
         return own_network.resent_segments() - self.resent_before

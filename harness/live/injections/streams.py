@@ -11,7 +11,7 @@ import asyncio
 from harness.live.cell import Conduit
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
 from harness.live.injections.links import DELAY_SLACK_S, LinkFault
-from harness.live.kernel import is_stopped
+from harness.live.kernel import connections
 from harness.live.probe import Measured, Outcome, time_to_end
 from harness.live.toxiproxy import DOWNSTREAM
 from scenarios.schedule import Entry, Fault
@@ -22,6 +22,7 @@ PIECES = 32
 PROBES = 4
 READ_S = 1.0
 ECHO_S = 2.0
+FELT_NS = 5_000_000  # that a load has to take longer on a link for anybody to tell it from a free one, on a busy host
 PROMPT_NS = 50_000_000  # in which the end of a connection is heard of, if nothing holds it back
 MS = 1_000_000
 
@@ -35,19 +36,23 @@ class Loaded(LinkFault):
         self.least_ns = 0
 
     async def attest(self) -> Attestation | None:
-        """A probe with a load takes as long as its bytes do. One that something else blocks all along is read back only."""
+        return await self.measured_anywhere(self._trips)
+
+    async def _trips(self) -> Attestation:
+        """A probe with a load takes as long as its bytes do. A path that something else blocks is read back only."""
         read_back = await self.read_back_all()
-        answers = [answer for answer in await asyncio.gather(*map(self._loaded, self.conduits)) if answer is not None]
+        free = [conduit for conduit in self.conduits if self.is_free(conduit)]
+        answers = [answer for answer in await asyncio.gather(*map(self._loaded, free)) if answer is not None]
         late = [answer.outcome is Outcome.SILENT or answer.trip_ns >= self.least_ns for answer in answers]
         least_ms = min((answer.trip_ns // MS for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
         measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_trip_ms": least_ms}
-        return Attestation(read_back and all(late), "round trip of a loaded probe; toxics read back", measured)
+        return Attestation(read_back and bool(late) and all(late), "round trip of a loaded probe; toxics read back", measured)
 
     async def _loaded(self, conduit: Conduit) -> Measured | None:
-        """What became of a loaded probe; None if its connection was ended under it each time, as by a partition that comes and goes."""
+        """What became of a loaded probe; None if its connection was ended or kept under it each time, as by a partition that comes and goes."""
         for _ in range(PROBES):
             answer = await self.stage.paths.measure(conduit, 2 * self.least_ns / NS + DELAY_SLACK_S, self.load_bytes)
-            if answer.outcome in (Outcome.ECHOED, Outcome.SILENT):
+            if answer.outcome is Outcome.ECHOED or (answer.outcome is Outcome.SILENT and self.is_free(conduit)):
                 return answer
             await asyncio.sleep(1 / LOADS_A_S)
         return None
@@ -66,6 +71,9 @@ class Bandwidth(Loaded):
             raise CapabilityMissing(f"{self.name}: rate: the live driver carries 1kB/s or more")
         self.load_bytes = min(self.rate * 1000 // LOADS_A_S, LOAD_MAX)
         self.least_ns = self.load_bytes * NS // (self.rate * 1000) * 9 // 10
+        if self.least_ns < FELT_NS:
+            widest = LOAD_MAX * 9 // 10 * NS // FELT_NS // 1_000_000
+            raise CapabilityMissing(f"{self.name}: rate: the live driver cannot tell links of more than {widest}MB/s from free ones")
 
     async def on(self) -> None:
         await self.poison("bandwidth", self.rate)
@@ -90,9 +98,12 @@ class CutAfter(LinkFault):
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
         self.cut_bytes = int(fault.settings["cut_bytes"])
-        self.whole_before = 0
+        self.whole_before = self.ended = 0
+        self.met_by_all = frozenset()
 
     async def on(self) -> None:
+        self.open_before = open_through(self.conduits)
+        self.ends_before = self._ends()
         self.whole_before = await self._whole()
         await self.poison("limit_data", self.cut_bytes)
 
@@ -103,13 +114,28 @@ class CutAfter(LinkFault):
         return Attestation(read_back and not whole, "a probe that carries more; toxics read back", measured)
 
     async def off(self) -> None:
+        self.ended = self._ended()
         await self.cure()
 
     async def aftermath(self) -> Attestation | None:
-        """It comes through again, where nothing else keeps it from that."""
+        """It comes through again, where nothing else keeps it from that; and connections of nodes that lived on were ended meanwhile."""
         free = [conduit for conduit in self.conduits if self.stage.fleet.runs(conduit.server) and not self.stage.paths.is_blocked(conduit)]
         whole = await self._whole()
-        return Attestation(bool(whole or not free), "a probe that carries more", {"free": len(free), "whole_after": whole})
+        measured: dict[str, int | str] = {"free": len(free), "whole_after": whole, "ended": self.ended}
+        how = "a probe that carries more; the nodes' connections, by the kernel"
+        holds = whole > 0 or (not free and self.whole_before > 0)
+        return Attestation(holds, how, measured, fired=self.ended > 0)
+
+    def _ended(self) -> int:
+        """How many of the connections that were open before are not any more, though both their ends are whom they were."""
+        ends, still_open = self._ends(), open_through(self.conduits)
+        unmoved = [conduit.port for conduit in self.conduits if ends[conduit.name] == self.ends_before[conduit.name]]
+        return sum(port in unmoved for _, port in self.open_before - still_open)
+
+    def _ends(self) -> dict[str, tuple[int, ...]]:
+        """{conduit: the processes of its ends, of which one that is down is 0}."""
+        fleet = self.stage.fleet
+        return {each.name: tuple(fleet.pid(end) if fleet.runs(end) else 0 for end in (each.client, each.server)) for each in self.conduits}
 
     async def _whole(self) -> int:
         """Through how many of the paths a load over the limit passes, and comes back."""
@@ -118,14 +144,19 @@ class CutAfter(LinkFault):
 
 
 class SlowClose(LinkFault):
-    """The end of a connection comes late to the other side. It is measured on those that servers end: by a word which none lets pass."""
+    """The end of a connection comes late to the other side. It is measured on those that servers end: by a word which none lets pass.
+
+    It befalls connections of the nodes that end meanwhile, whoever ends them.
+    """
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
         self.by_ns = int(fault.settings["by_ns"])
         self.measurable = [route.conduit for route in self.routes if route.stream == DOWNSTREAM]
+        self.met_by_all = frozenset()
 
     async def on(self) -> None:
+        self.open_before = open_through(self.conduits)
         await self.poison("slow_close", self.by_ns // MS)
 
     async def attest(self) -> Attestation | None:
@@ -142,8 +173,10 @@ class SlowClose(LinkFault):
         """Ends are heard of at once, where nothing else holds them back."""
         ends_ns = await self._ends_ns(READ_S)
         prompt = [end_ns is not None and end_ns < max(PROMPT_NS, self.by_ns) for end_ns in ends_ns]
-        measured: dict[str, int | str] = {"measured": len(prompt), "prompt": sum(prompt)}
-        return Attestation(any(prompt) or not prompt, "from a word that no server lets pass to the end", measured)
+        ended = len(self.open_before - open_through(self.conduits))
+        measured: dict[str, int | str] = {"measured": len(prompt), "prompt": sum(prompt), "ended": ended}
+        how = "from a word that no server lets pass to the end; the nodes' connections, by the kernel"
+        return Attestation(any(prompt) or not prompt, how, measured, fired=ended > 0)
 
     async def _ends_ns(self, deadline_s: float) -> list[int | None]:
         """How long each end takes of those that can be measured, where nothing else ended or kept the connection meanwhile."""
@@ -158,6 +191,10 @@ class SlowClose(LinkFault):
 
     def _undisturbed(self, conduit: Conduit) -> int:
         """The process of the server, if it runs and nothing keeps it from answering; else 0."""
-        fleet = self.stage.fleet
-        answers = fleet.runs(conduit.server) and not is_stopped(fleet.pid(conduit.server)) and not self.stage.paths.is_blocked(conduit)
-        return fleet.pid(conduit.server) if answers else 0
+        return self.stage.fleet.pid(conduit.server) if self.is_free(conduit) else 0
+
+
+def open_through(conduits: list[Conduit]) -> set[tuple[int, int]]:
+    """The connections that nodes have open to the proxies of ``conduits``: their own port, and the proxy's. While a probe lasts, so has it."""
+    ports = {conduit.port for conduit in conduits}
+    return {(own, other) for own, other in connections() if other in ports}

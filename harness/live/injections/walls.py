@@ -99,7 +99,7 @@ class WallStep(WallFault):
         for wall in self.walls.values():
             wall.turn.release()
         measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
-        return Attestation(all(seen), MEASURED, measured, fired=bool(seen))
+        return Attestation(all(seen), MEASURED, measured, fired=any(seen))
 
     def _jumped(self, node: str) -> bool:
         forth, back = jumps_of(list(self.readings[node]), abs(self.by_ns))
