@@ -269,7 +269,8 @@ def test_links_in_shreds_that_end_late_in_the_middle_and_by_reset_are_measured(t
     assert seen["ends"][0] == {"paths": 3, "whole_before": 3, "whole": 0} and seen["ends"][1]["whole_after"] >= 2  # one replica is booting
     assert seen["unheard"][0] == {"paths": 1, "measured": 1, "least_ms_to_end": seen["unheard"][0]["least_ms_to_end"]}
     # No upper bound: a loaded host may take any time. That it was the fault's doing is told by the same probe after it.
-    assert seen["unheard"][0]["least_ms_to_end"] >= 600 and seen["unheard"][1] == {"measured": 1, "prompt": 1}
+    assert seen["unheard"][0]["least_ms_to_end"] >= 600 and seen["unheard"][1] == {"measured": 1, "prompt": 1, "ended": 1}
+    assert seen["ends"][1]["ended"] >= 1
     assert seen["reset"] == [{"paths": 3, "closed": 3, "by_rst": 3}]
     assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == set(seen)
 

@@ -104,8 +104,10 @@ class Hostile:
         sender, target = link
         found = codec.decode(payload)
         readable = isinstance(found, codec.Envelope) and (found.header.sender, found.header.to) == link
-        if way.inject(frames.pack_message(0, payload)):
+        if way.joined:
+            # On record before it is said: on a busy host the target takes it in before this process gets round to writing that down.
             self.stage.sight.note("hostile-input", target, {"sender": sender, "what": what, "read": readable})
+            way.inject(frames.pack_message(0, payload))
             self.said[target] += 1
             if readable and isinstance(found, codec.Envelope):
                 self.read[target].append((sender, found.message))
