@@ -113,7 +113,7 @@ class Nemesis:
         self._record("fault-off", named)
         measured.append(await injection.aftermath())
         self._note(id_, fault.what, measured[1])
-        if id_ not in self.fired:
+        if id_ not in self.fired and all(each is None or each.holds for each in measured):
             seen = {name: value for each in measured if each is not None for name, value in each.measured.items()}
             self._record("fault-idle", {**named, "measured": seen})
 

@@ -14,6 +14,7 @@ from harness.live.injections import CapabilityMissing
 from harness.live.probe import Measured, Outcome, probe
 from harness.shared.history import Fact
 from harness.shared.operations import Stopped
+from harness.single import in_vain
 from killswitch.core import audit_export
 from killswitch.live.credentials import Credentials
 from scenarios.derive import drivers
@@ -288,6 +289,31 @@ def test_a_fault_that_the_measurement_does_not_see_is_unattested(tmp_path: Path,
     assert played.why == ""
     (unseen,) = played.history.of("fault-unattested")
     assert unseen.body["measured"] == {"paths": 1, "echoed": 1}
+
+
+def test_faults_that_befall_nobody_make_the_run_unknown(tmp_path: Path, mark: str) -> None:
+    schedule = short(
+        fault("gone", "crash", 300 * MS, targets=("replica/3",), restart_after_ns=-1),
+        fault("killed-twice", "crash", 900 * MS, targets=("replica/3",), power=0, restart_after_ns=-1),
+        fault("stopped", "pause", 900 * MS, 300 * MS, targets=("replica/3",)),
+        fault("stepped", "wall-step", 900 * MS, targets=("replica/3",), by_ns=3600 * SECOND),
+        fault("strangers", "partition", 900 * MS, 300 * MS, links=both_ways(SIDECAR, "sidecar/acme/2"), shape="blackhole"),
+        fault("too-far", "cut-after", 900 * MS, 500 * MS, links=both_ways("replica/1", SINK), cut_bytes=60_000),
+        fault("all-last", "slow-close", 900 * MS, 900 * MS, links=both_ways("replica/1", SINK), by_ns=100 * MS),
+        fault("unheard", "ignore-stop", 900 * MS, 300 * MS, targets=("agent/acme/2",)),
+        fault("unwritten", "disk-fail", 900 * MS, 300 * MS, targets=("replica/3",)),
+        fault("never-lost", "loss", 900 * MS, 300 * MS, links=both_ways(SIDECAR, "replica/1"), chance_ppm=0),
+        fault("heard", "partition", 900 * MS, 500 * MS, links=both_ways(SIDECAR, "replica/2"), shape="blackhole"),
+    )
+    played = play(schedule, "killswitch", tmp_path)
+    assert_sound(played)
+    armed = {entry.id for entry in schedule.timeline}
+    bit = {"gone", "heard"}
+    assert {fact.body["fault"] for fact in played.history.of("fault-fired")} == bit
+    assert {fact.body["fault"] for fact in played.history.of("fault-idle")} == armed - bit
+    assert not played.history.of("fault-unattested")
+    told = in_vain(played.history)
+    assert told.startswith("befell nobody: ") and "stopped (pause): {'stopped': 0, 'without_process': 1}" in told
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
 
 FLASH_MIN_NS = 10_000_000  # a strobe is beaten by this process's own event loop
-READING_S = 2.0  # in which a node that lives takes a step, whatever it does
+READING_S = 2.0  # in which a node that lives takes a step, whatever it does, unless its clock was set back: then its timers come as much later
 OFF_BY_NS = 20_000_000  # what a busy host may put between the two readings of one step
 SAMPLES = 5
 MS = 1_000_000
@@ -78,9 +78,9 @@ class ClockStep(ClockFault):
     async def _jump(self, node: str) -> int | None:
         """How far the node's clock moved against the host's across the jump; None if it took no step to tell by."""
         before = self.readings(node, 0, self.began_ns)[-SAMPLES:]
-        deadline = asyncio.get_running_loop().time() + READING_S
+        deadline = asyncio.get_running_loop().time() + READING_S + max(0, -self.by_ns) / NS
         while not (after := self.readings(node, self.began_ns + OFF_BY_NS, monotonic_ns())[:SAMPLES]):
-            if asyncio.get_running_loop().time() > deadline:
+            if asyncio.get_running_loop().time() > deadline or self.stage.healing.begun:
                 return None
             await asyncio.sleep(SETTLE_S / 4)
         return self._offset(node, after) - self._offset(node, before) if before else None

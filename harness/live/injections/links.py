@@ -70,14 +70,14 @@ class LinkFault:
         return all([await self.stage.paths.read_back(conduit) for conduit in self.conduits])
 
     async def measured_anywhere(self, measure: Callable[[], Awaitable[Attestation]]) -> Attestation:
-        """What ``measure`` sees. While something else blocks every path it is tried again: for half the fault's time, or until the heal."""
-        left_s = None if self.fault.for_ns is None else self.fault.for_ns / NS / 2
+        """What ``measure`` sees. While something else is in the way on every path it is tried again, for as long as the fault is on."""
         seen = await measure()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout(None if self.fault.for_ns is None else self.fault.for_ns / NS - self.deadline_s):
                 while self.conduits and not seen.measured["measured"] and not self.stage.healing.begun:
                     await self.stage.healing.within(AGAIN_S)
-                    seen = await measure()
+                    if any(map(self.is_free, self.conduits)):
+                        seen = await measure()
         return seen
 
     def is_free(self, conduit: Conduit) -> bool:
