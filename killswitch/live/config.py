@@ -375,6 +375,7 @@ def _place(document: Any, path: list[Any]) -> tuple[int, int]:
 
 EXAMPLE: Final = """\
 # A cell on one machine: three replicas of the control plane, one tenant with an agent and a sink, and the people who may stop and resume it.
+# Nobody may do more than is written here: alice stops acme, dana stops everything at once and changes the policy, bob and carol let it run again.
 cell: demo
 trust-domain: demo.example
 times: {lease: 5s, renew: 1s, grace: 30s, drift: 1%, approvals: 2}
@@ -393,6 +394,7 @@ tenants:
 
 people:
   alice: {roles: [operator], tenants: [acme]}
-  bob: {roles: [approver], tenants: [acme]}
-  carol: {roles: [approver, auditor], tenants: [acme]}
+  bob: {roles: [approver], tenants: ["*"]}
+  carol: {roles: [approver, auditor], tenants: ["*"]}
+  dana: {roles: [operator], tenants: ["*"]}
 """

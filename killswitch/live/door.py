@@ -52,6 +52,7 @@ SOCKET_VARIABLE = "KILLSWITCH_SOCKET"
 LINE_MAX = 1 << 20
 READ_OUT_S = 1.0
 EFFECTS_MAX = 256
+NAMED = 8  # open tasks, where one is looked for that is not there
 ENDED_MAX = 1024  # tasks that are over and still answered for
 SEAL_BYTES = 32
 UNREAD_MAX = 4 << 20
@@ -215,6 +216,9 @@ class Door:
             case "done":
                 if not asked.task:
                     raise Malformed("done: needs a task")
+                if asked.task not in self._open and asked.task not in self._ended:
+                    known = ", ".join(sorted(self._open)[:NAMED]) or "none"
+                    raise Malformed(f"done: no effect of such a task was ever asked for here, or long ago; open: {known} (got {asked.task!r})")
                 await self._record("DONE", {"task": asked.task})
                 return {}
             case "checkpoint":

@@ -201,7 +201,7 @@ def test_a_program_that_talks_nonsense_hurts_only_itself(tmp_path: Path) -> None
         for excess in (1, 10, 2 * LINE_MAX):  # with and without its end in the buffer
             program.writer.write(b"x" * (LINE_MAX + excess) + b"\n")
             assert f"a line of more than {LINE_MAX} bytes" in (await program.hear())["error"]
-        assert (await program.ask(id=3, do="done", task="t")) == {"id": 3}
+        assert (await program.ask(id=3, do="checkpoint", state=None)) == {"id": 3, "generation": 1}
         assert core.heard == []
         other = await enter()
         assert (await other.ask(id=1, do="hello"))["agent"] == "acme/a1"
@@ -222,6 +222,7 @@ def test_what_is_wrong_with_a_request_is_said_to_who_asked_and_nothing_is_lost_b
         for asked, why in (
             ({"do": "checkpoint"}, "checkpoint: needs a state"),
             ({"do": "done"}, "done: needs a task"),
+            ({"do": "done", "task": "tsak"}, "done: no effect of such a task was ever asked for here, or long ago; open: none (got 'tsak')"),
             ({"do": "effect", "task": "t", "step": -1, "sink": "ledger"}, "step: from 0 on (got -1)"),
             ({"do": "effect", "task": "t", "sink": "lodger"}, "sink: one of ledger (got 'lodger')"),
             ({"do": "effect", "task": 7, "sink": "ledger"}, "no request"),

@@ -28,6 +28,7 @@ def test_the_example_is_valid_and_says_who_is_who(tmp_path: Path) -> None:
     cell = loaded(tmp_path)
     assert cell.nodes == (
         "replica/1", "replica/2", "replica/3", "sink/acme/ledger", "sidecar/acme/a1", "operator/alice", "operator/bob", "operator/carol",
+        "operator/dana",
     )  # fmt: skip
     Pki(cell.pki, cell.cell.trust_domain).issue(cell.nodes)
     sidecar = cell.deployment("sidecar/acme/a1", ("true",))
@@ -49,8 +50,8 @@ def test_all_problems_are_told_at_once_with_line_and_column(tmp_path: Path) -> N
     assert [problem.split(": ")[1] for problem in found] == [
         "times.lease", "replicas.2.listen", "tenants.acme.sinks.ledger.class", "tenants.acme.agents.a1.lables",
     ]  # fmt: skip
-    assert found[0] == "4:9: times.lease: not a duration such as 30s, 250ms, 5m or 1h (got 5)"
-    assert found[3] == "16:29: tenants.acme.agents.a1.lables: no such setting"
+    assert found[0] == "5:9: times.lease: not a duration such as 30s, 250ms, 5m or 1h (got 5)"
+    assert found[3] == "17:29: tenants.acme.agents.a1.lables: no such setting"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import live_cli, results_folder
+from harness import live_cli, results_folder, results_store
 from harness.exits import Exit, Refused
 from harness.live import ledger
 from killswitch.live import process
@@ -115,3 +115,34 @@ def test_ours_is_known_by_its_lock_its_answer_or_a_ledger(tmp_path: Path) -> Non
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "campaign.json").write_text('{"schema": "haltproof/campaign/1"}')
     assert all(results_folder.is_one(tmp_path / name) for name in ("begun", "live", "done"))
+
+
+def written(out: Path, word: str) -> None:
+    (out / "runs" / "a-1").mkdir(parents=True)
+    (out / "runs" / "a-1" / "history.jsonl").write_text(word)
+    (out / results_store.CAMPAIGN_FILE).write_text(word)
+
+
+def refused(out: Path) -> None:
+    """A campaign that turns out to be impossible when it has begun."""
+    with results_folder.claimed(out), results_store.replaced(out):
+        assert not (out / results_store.CAMPAIGN_FILE).exists() and not (out / "runs").exists()
+        (out / "live" / "calibration").mkdir(parents=True)
+        written(out, "refused")
+        raise Refused("this host has no such thing", Exit.CAPABILITY)
+
+
+def test_what_an_earlier_campaign_left_comes_back_when_the_next_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, "earlier")
+    with pytest.raises(Refused, match="no such thing"):
+        refused(tmp_path)
+    assert (tmp_path / results_store.CAMPAIGN_FILE).read_text() == (tmp_path / "runs" / "a-1" / "history.jsonl").read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [results_folder.LOCK_FILE, results_store.CAMPAIGN_FILE, "runs"]
+
+
+def test_what_an_earlier_campaign_left_is_gone_when_the_next_is_played(tmp_path: Path) -> None:
+    written(tmp_path, "earlier")
+    with results_store.replaced(tmp_path):
+        written(tmp_path, "later")
+    assert (tmp_path / results_store.CAMPAIGN_FILE).read_text() == "later"
+    assert not (tmp_path / results_store.ASIDE).exists()

@@ -154,8 +154,8 @@ def question(state: Replica, request: OrderRequest) -> policy.Request:
 
 def refusal(state: Replica, request: OrderRequest) -> str:
     if not trust.believes_request(state.trust, request):
-        return "the signature is not that of the principal"
-    return "the principal may not order this here"
+        return "the signature is not that of the principal; ask under the name whose key signs"
+    return "the principal may not order this here; that takes an operator of all that it would stop, and of stops so severe"
 
 
 def remember_asker(state: Replica, order: str, request: str, operator: str, keys_wanted: int = 0) -> None:

@@ -95,9 +95,9 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
 def refusal(state: Replica, request: RolloutRequest) -> str:
     """Why a request is out of the question; empty if it is not. Policies hold for every tenant, so it takes authority over every tenant."""
     if not trust.believes_request(state.trust, request):
-        return "the signature is not that of the principal"
+        return "the signature is not that of the principal; ask under the name whose key signs"
     if not keys.authorised(state.trust.keyset, request.principal, keys.REQUEST, "", "global"):
-        return "the principal may not change the policy of the cell"
+        return "the principal may not change the policy of the cell, which holds for everybody; that takes an operator of every tenant"
     return "" if request.stage in Stage.__members__ and len(request.text) <= TEXT_MAX else "no such stage, or too long a policy"
 
 
