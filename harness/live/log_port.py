@@ -44,8 +44,9 @@ class PortedLog(SqliteLog):
         fails, slow_ns, read_only = ORDERS.unpack_from(self._page)
         failed, slowed = COUNTS.unpack_from(self._page, ORDERS.size)
         if slow_ns:
-            time.sleep(slow_ns / 1e9)
             slowed += 1
+            COUNTS.pack_into(self._page, ORDERS.size, failed, slowed)  # first: who dies while he waits was slowed, too
+            time.sleep(slow_ns / 1e9)
         if read_only:  # from here on, for this process: the write that fails of it is final
             self._database.execute("PRAGMA query_only=ON")
         self._broken = self._broken or bool(fails)
