@@ -32,7 +32,8 @@ class Outcome(StrEnum):
 
 
 class Measured(Struct, frozen=True):
-    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting and the handshake are no part of it.
+    """``trip_ns``: from the ping to its echo; 0 unless echoed. Connecting and the handshake are no part of it. ``waited_ns``: from the first word on,
+    in which no echo came; 0 if one did.
 
     ``reset``: it was closed by an RST, so the kernel says, and not by an end in good order.
     """
@@ -40,11 +41,17 @@ class Measured(Struct, frozen=True):
     outcome: Outcome
     trip_ns: int = 0
     reset: bool = False
+    waited_ns: int = 0
 
 
 async def probe(port: int, deadline_s: float, load_bytes: int = 8, credentials: Credentials | None = None) -> Measured:
     """Ping once through ``port``, with a payload of so many bytes. Takes about ``deadline_s`` at most, twice with a handshake; never raises."""
     writer: asyncio.StreamWriter | None = None
+    first_ns = time.monotonic_ns()
+
+    def no_echo(outcome: Outcome, *, reset: bool = False) -> Measured:
+        return Measured(outcome, reset=reset, waited_ns=time.monotonic_ns() - first_ns)
+
     try:
         async with asyncio.timeout(deadline_s):
             reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=credentials.client() if credentials else None)
@@ -54,13 +61,13 @@ async def probe(port: int, deadline_s: float, load_bytes: int = 8, credentials: 
             writer.write(frames.pack(Kind.PING, nonce))
             kind, payload = await frames.read(reader)
             trip_ns = time.monotonic_ns() - began_ns
-        return Measured(Outcome.ECHOED, trip_ns) if (kind, payload) == (Kind.PONG, nonce) else Measured(Outcome.CLOSED)
+        return Measured(Outcome.ECHOED, trip_ns) if (kind, payload) == (Kind.PONG, nonce) else no_echo(Outcome.CLOSED)
     except TimeoutError:
-        return Measured(Outcome.SILENT)
+        return no_echo(Outcome.SILENT)
     except ConnectionRefusedError:
-        return Measured(Outcome.REFUSED)
+        return no_echo(Outcome.REFUSED)
     except (OSError, EOFError, BrokenFrame) as error:  # asyncio raises a ConnectionResetError of its own, for any end within a handshake
-        return Measured(Outcome.CLOSED, reset=isinstance(error, OSError) and error.errno == errno.ECONNRESET)
+        return no_echo(Outcome.CLOSED, reset=isinstance(error, OSError) and error.errno == errno.ECONNRESET)
     finally:
         if writer is not None:
             writer.transport.abort()

@@ -13,7 +13,7 @@ from harness.live.cell import Cell, plan
 from harness.live.injections.messages import compare, missing
 from harness.live.paths import PathFailed, Paths
 from harness.live.ports import free_port
-from harness.live.probe import Measured, Outcome, probe, time_to_end
+from harness.live.probe import Outcome, probe, time_to_end
 from harness.live.relay import Relay, Rule, Way
 from harness.live.seal import flipped
 from harness.live.server import Server
@@ -218,7 +218,8 @@ def test_what_toxics_make_of_a_stream_is_seen_by_a_probe_and_gone_with_them(tmp_
         await paths.cure(conduit, "late")
         assert (await time_to_end(conduit.port, 2.0) or end_ns) < end_ns
         await paths.poison(conduit, Toxic("reset", "reset_peer", UPSTREAM, 0))
-        assert await paths.measure(conduit, 1.0) == Measured(Outcome.CLOSED, reset=True) and paths.is_blocked(conduit)
+        closed = await paths.measure(conduit, 1.0)
+        assert (closed.outcome, closed.reset) == (Outcome.CLOSED, True) and closed.waited_ns and paths.is_blocked(conduit)
         await paths.cure(conduit, "reset")
         assert (await paths.measure(conduit, 1.0, 60_000)).outcome is Outcome.ECHOED and not paths.is_blocked(conduit)
         await node.close()

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 PLAYABLE = (
     "agent-dies-mid-checkpoint", "agent-killed-mid-checkpoint", "bit-rot", "cloned-from-a-snapshot", "cloned-in-a-partition", "corrupt-links",
     "disk-fails-at-work", "disk-full-at-a-hard-kill", "disk-full-at-a-kill", "disk-turns-read-only", "drain-near-its-end",
-    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm", "isolate-then-soft",
+    "duplicated-and-replayed-signals", "flapping-link-under-a-kill", "forged-and-malformed-storm", "forged-by-a-replica", "isolate-then-soft",
     "keys-rotated-in-a-partition", "kill-during-partition", "kill-lost-in-a-partition", "kill-that-takes-two-keys", "kill-while-clocks-are-off",
     "kill-with-effects-in-flight", "lease-believed-after-a-suspend", "links-in-shreds", "lying-agent", "minority-grants-nothing",
     "one-tenant-floods", "packets-lost-under-a-kill", "paused-across-its-lease", "policy-rolled-back-during-a-kill", "reconnect-storm-under-a-kill",
