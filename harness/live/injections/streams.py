@@ -49,10 +49,14 @@ class Loaded(LinkFault):
         return Attestation(read_back and bool(late) and all(late), "round trip of a loaded probe; toxics read back", measured)
 
     async def _loaded(self, conduit: Conduit) -> Measured | None:
-        """What became of a loaded probe; None if its connection was ended or kept under it each time, as by a partition that comes and goes."""
+        """What became of a loaded probe; None if something else kept or ended it, as does a partition that comes and goes."""
         for _ in range(PROBES):
             answer = await self.stage.paths.measure(conduit, 2 * self.least_ns / NS + DELAY_SLACK_S, self.load_bytes)
-            if answer.outcome is Outcome.ECHOED or (answer.outcome is Outcome.SILENT and self.is_free(conduit)):
+            if answer.outcome is Outcome.ECHOED:
+                return answer
+            if not self.is_free(conduit):
+                return None
+            if answer.outcome is Outcome.SILENT:
                 return answer
             await asyncio.sleep(1 / LOADS_A_S)
         return None
