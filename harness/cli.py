@@ -101,7 +101,7 @@ def run(
     _check_implementation(implementation)
     if twice:
         return _run_twice(loaded, chosen, implementation, json=json)
-    with results_folder.claimed(out), results_store.replaced(out):
+    with results_folder.claimed(out), results_folder.replaced(out):
         if live:
             return _run_live(loaded, chosen, implementation, out, json=json, require=require, retries=retries)
         return _run_simulated(paths, chosen, jobs or os.cpu_count() or 1, implementation, out, json=json, twins=twins)

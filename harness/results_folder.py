@@ -1,13 +1,14 @@
 """Whose a folder of results is while somebody writes there, and what nobody may take away from it.
 
-Owns the lock, and the reasons for which a command leaves a folder alone: it holds something else, somebody is at it, or a live run was cut short
-there whose undo ledger is all that knows what it did to this host. Must not know what the results say.
+Owns the lock, what becomes of earlier results, and the reasons for which a command leaves a folder alone: it holds something else, somebody is at
+it, or a live run was cut short there whose undo ledger is all that knows what it did to this host. Must not know what the results say.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Final
 from harness import digests, results_store
 from harness.exits import Exit, Refused
 
+ASIDE: Final = ".earlier"  # where what an earlier campaign left waits until it is known whether the next one is played at all
 LOCK_FILE: Final = ".haltproof.lock"  # names the process that holds it; it stays, and by it a folder is known to be ours
 PID_BYTES: Final = 32
 
@@ -39,6 +41,38 @@ def claimed(out: Path, *, one_run: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[None]:
+    """Put away what an earlier campaign left, the answer first: what stands in ``out`` is then never of two campaigns. It comes back if this one is
+    refused, and is gone for good if not."""
+    aside = out / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
+    _move(out, aside)
+    try:
+        yield
+    except Refused:
+        for name in results_store.WHOLE:
+            _take_away(out / name)
+        _move(aside, out)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for name in results_store.WHOLE:
+        if (source / name).exists():
+            (source / name).rename(target / name)
+
+
+def _take_away(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _refuse_loss(out: Path, *, one_run: bool) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +18,6 @@ import msgspec
 from msgspec import structs
 
 from harness import digests
-from harness.exits import Refused
 from harness.results import CAMPAIGN_SCHEMA, Campaign, RunResult
 from harness.shared.history import History
 from harness.verdict import Finding
@@ -35,7 +32,6 @@ HISTORY_FILE = "history.jsonl"
 FINDINGS_FILE = "findings.json"
 REPORT_FILES = ("report.html", "report.md", "junit.xml")
 WHOLE = (CAMPAIGN_FILE, RUNS_FILE, PARQUET_FILE, *REPORT_FILES, "runs", "live")  # all that a campaign leaves
-ASIDE = ".earlier"  # where that waits until it is known whether the next one is played at all
 
 # The columns of runs.parquet, spelled out: a type guessed from the first rows would change with them.
 _COLUMNS = {
@@ -98,38 +94,6 @@ def keep_run(out: Path, run: RunResult, schedule: Schedule, history: History, pl
     history.save(place / HISTORY_FILE)
     _write_whole(place / FINDINGS_FILE, msgspec.json.format(msgspec.json.encode(run.findings, order="deterministic"), indent=1) + b"\n")
     return structs.replace(run, kept=folder)
-
-
-@contextmanager
-def replaced(out: Path) -> Iterator[None]:
-    """Put away what an earlier campaign left, the answer first: what stands in ``out`` is then never of two campaigns. It comes back if this one is
-    refused, and is gone for good if not."""
-    aside = out / ASIDE
-    shutil.rmtree(aside, ignore_errors=True)
-    _move(out, aside)
-    try:
-        yield
-    except Refused:
-        for name in WHOLE:
-            _take_away(out / name)
-        _move(aside, out)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _move(source: Path, target: Path) -> None:
-    target.mkdir(exist_ok=True)
-    for name in WHOLE:
-        if (source / name).exists():
-            (source / name).rename(target / name)
-
-
-def _take_away(place: Path) -> None:
-    if place.is_dir():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
 
 
 def save(out: Path, campaign: Campaign, runs: Iterable[RunResult]) -> Campaign:

@@ -125,7 +125,7 @@ def written(out: Path, word: str) -> None:
 
 def refused(out: Path) -> None:
     """A campaign that turns out to be impossible when it has begun."""
-    with results_folder.claimed(out), results_store.replaced(out):
+    with results_folder.claimed(out), results_folder.replaced(out):
         assert not (out / results_store.CAMPAIGN_FILE).exists() and not (out / "runs").exists()
         (out / "live" / "calibration").mkdir(parents=True)
         written(out, "refused")
@@ -133,7 +133,8 @@ def refused(out: Path) -> None:
 
 
 def test_what_an_earlier_campaign_left_comes_back_when_the_next_is_refused(tmp_path: Path) -> None:
-    written(tmp_path, "earlier")
+    with results_folder.claimed(tmp_path):
+        written(tmp_path, "earlier")
     with pytest.raises(Refused, match="no such thing"):
         refused(tmp_path)
     assert (tmp_path / results_store.CAMPAIGN_FILE).read_text() == (tmp_path / "runs" / "a-1" / "history.jsonl").read_text() == "earlier"
@@ -142,7 +143,7 @@ def test_what_an_earlier_campaign_left_comes_back_when_the_next_is_refused(tmp_p
 
 def test_what_an_earlier_campaign_left_is_gone_when_the_next_is_played(tmp_path: Path) -> None:
     written(tmp_path, "earlier")
-    with results_store.replaced(tmp_path):
+    with results_folder.replaced(tmp_path):
         written(tmp_path, "later")
     assert (tmp_path / results_store.CAMPAIGN_FILE).read_text() == "later"
-    assert not (tmp_path / results_store.ASIDE).exists()
+    assert not (tmp_path / results_folder.ASIDE).exists()

@@ -44,7 +44,6 @@ class PacketFault(LinkFault):
             for route in self.routes
         ]  # fmt: skip
         self.seen_in_force = 0
-        self.met_by_all = frozenset()
 
     async def on(self) -> None:
         for conduit in self.conduits:
@@ -86,7 +85,7 @@ class PacketDelay(PacketFault):
         holds = self.held > 0 and all(trip_ms >= least_ms for trip_ms, least_ms in trips)
         least_ms = min((trip_ms for trip_ms, _ in trips), default=0)
         measured: dict[str, int | str] = {"paths": len(answers), "measured": len(trips), "least_trip_ms": least_ms, "held": self.held}
-        return Attestation(holds, "round trip of a probe; verdicts counted", measured, fired=self.held > 0)
+        return Attestation(holds, "round trip of a probe; verdicts counted", measured)
 
     async def aftermath(self) -> Attestation | None:
         """Packets pass by themselves again."""
@@ -102,6 +101,7 @@ class PacketLoss(PacketFault):
         super().__init__(stage, entry, fault, LOSS_S)
         self.chance_ppm = int(fault.settings["chance_ppm"])
         self.resent_before = 0
+        self.met_by_all = frozenset()
 
     async def on(self) -> None:
         self.resent_before = own_network.resent_segments()
