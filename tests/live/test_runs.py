@@ -258,8 +258,8 @@ def test_links_in_shreds_that_end_late_in_the_middle_and_by_reset_are_measured(t
     schedule = short(
         fault("pieces", "slice", 300 * MS, 1500 * MS, links=both_ways(SIDECAR, "replica/1"), piece_bytes=40, pause_ns=2 * MS),
         fault("ends", "cut-after", 300 * MS, 1500 * MS, links=both_ways("sidecar/acme/2", *REPLICAS), cut_bytes=3000),
-        fault("unheard", "slow-close", 300 * MS, 1500 * MS, links=both_ways(SIDECAR, "replica/2"), by_ns=600 * MS),
-        fault("dies", "crash", 1200 * MS, targets=("replica/2",), power=0, restart_after_ns=100 * MS),
+        fault("unheard", "slow-close", 300 * MS, 2200 * MS, links=both_ways(SIDECAR, "replica/2"), by_ns=600 * MS),
+        fault("dies", "crash", 1900 * MS, targets=("replica/2",), power=0, restart_after_ns=100 * MS),
         fault("reset", "partition", 1300 * MS, 900 * MS, links=both_ways("replica/3", "replica/1", SIDECAR), shape="reset"),
         order("isolate", SECOND),
     )
