@@ -68,8 +68,11 @@ class HonestStatus(InvariantChecker):
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
-    An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in. T4 is skipped where a clock that it leans
-    on was broken (T5).
+    - of an order that a replica let in, whoever asked for it is told each stage of each agent of which this replica takes a proof in, within the
+      time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or that started again, nor to an operator whom one touched.
+
+    An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in, or a proof that somebody is to be told
+    of. T4 is skipped where a clock that it leans on was broken (T5).
     """
 
     invariant = "S20"
@@ -77,7 +80,7 @@ class HonestStatus(InvariantChecker):
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
-                       "replica-joined", "decision", "certificate-learned"})  # fmt: skip
+                       "replica-joined", "decision", "certificate-learned", "fault-on"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -91,6 +94,10 @@ class HonestStatus(InvariantChecker):
         self._began: dict[str, tuple[str, int]] = {}  # replica -> boot of its last start, and its clock then
         self._taught: dict[str, tuple[int, int]] = {}  # replica -> its clock when this start of it joined, and the fact
         self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
+        self._let_in_here: dict[str, str] = {}  # order -> the replica that let it in, and knows who asked
+        self._untold: dict[tuple[str, str, str], tuple[str, int, int]] = {}  # order, agent, stage -> replica with a proof, when, and the fact
+        self._told: set[tuple[str, str, str]] = set()
+        self._struck: set[str] = set()  # targets of faults
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
             "order-status": self._order_status,
@@ -112,6 +119,7 @@ class HonestStatus(InvariantChecker):
             "replica-joined": self._joined,
             "decision": self._decided,
             "certificate-learned": self._let_in,
+            "fault-on": self._fault_on,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -168,10 +176,14 @@ class HonestStatus(InvariantChecker):
         if now[:2] < before[:2]:
             self.blame(f"{fact.node} gave up what it had of {about[1]} under {about[0][:12]} for an earlier proof", before[2], index)
         held[about] = now
+        told = (*about, fact.body["stage"])
+        if self._let_in_here.get(about[0]) == fact.node and told not in self._told:
+            self._untold.setdefault(told, (fact.node, fact.at_ns, index))
 
     def _agent_status(self, index: int, fact: Fact) -> None:
         self.examined += 1
         agent, identity, stage, token = fact.body["agent"], fact.body["order"], fact.body["stage"], token_of(fact.body["token"])
+        self._told.add((identity, agent, stage))
         if stage in EVIDENCE_STAGES and (agent, identity, token, stage) not in self._evidence:
             self.blame(f"told {stage} of {agent} without such evidence from its sidecar", index)
         elif stage in STOPPED:
@@ -253,9 +265,26 @@ class HonestStatus(InvariantChecker):
     def _joined(self, index: int, fact: Fact) -> None:
         self._taught[fact.node] = (fact.clock_ns, index)
 
+    def _fault_on(self, _index: int, fact: Fact) -> None:
+        target = fact.body["target"]
+        self._struck.update({target} if isinstance(target, str) else target)
+
+    def settle(self) -> None:
+        """The last stage alone says nothing of those before it: each was told, once, or was not."""
+        for told, (replica, at_ns, index) in self._untold.items():
+            excused = self._struck & {replica, "operator"} or replica in self.run.touched or replica in self.run.custody
+            if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
+                continue
+            self.examined += 1
+            if told not in self._told:
+                order, agent, stage = told
+                self.blame(f"{replica} has a proof of {stage} of {agent}, and never told whoever ordered {order[:12]} of it", index)
+
     def _node_started(self, index: int, fact: Fact) -> None:
         self._began[fact.node] = (fact.body["boot"], fact.clock_ns)
         self._taught.pop(fact.node, None)
+        self._let_in_here = {order: replica for order, replica in self._let_in_here.items() if replica != fact.node}
+        self._untold = {told: proof for told, proof in self._untold.items() if proof[0] != fact.node}
         self._clock_begins(index, fact)
 
     def _clock_begins(self, index: int, fact: Fact) -> None:
@@ -329,6 +358,8 @@ class HonestStatus(InvariantChecker):
                 yield order, learned
 
     def _decided(self, _index: int, fact: Fact) -> None:
+        if fact.body["action"] == "order" and fact.body["order"]:
+            self._let_in_here[fact.body["order"]] = fact.node
         if fact.body["action"] == "resume":
             self._handed_in[fact.node] = fact.body["order"]
 

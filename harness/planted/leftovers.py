@@ -11,8 +11,8 @@ from killswitch.core import sink as sinks
 from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.events import Spawn
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Apply, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
-from killswitch.core.outlet import parts, record
+from killswitch.core.messages import NO_TOKEN, AgentStatus, Apply, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.outlet import parts, record, send
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import dispatch, grants, orders
 from killswitch.core.replica.state import Draft, Replica, concerned
@@ -153,6 +153,15 @@ def answered_is_answered(state: Sink, message: Apply, now_ns: int) -> str:
     return _refusal(state, message, now_ns)
 
 
+def told_of_the_order(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
+    """Each stage of an order once."""
+    asker = state.asked.get(order)
+    if asker is None or state.told.get((order, "")) == stage:
+        return
+    state.told[(order, "")] = stage
+    send(state, asker[1], AgentStatus(order, agent, token, stage))
+
+
 BUGS = (
     PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
                ("fenced-by-who-missed-a-start",), "easy"),
@@ -191,4 +200,6 @@ BUGS = (
                {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
     PlantedBug("B205", "a sink does not look at the age of the challenge that an effect answers", {"sink:refusal": answered_is_answered},
                ("S2",), ("challenge-answered-late",), "easy"),
+    PlantedBug("B206", "of an order for several agents its asker is told each stage of the first alone",
+               {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("swarm-storm",), "easy"),
 )  # fmt: skip

@@ -376,3 +376,26 @@ def test_s20_a_replica_gives_up_no_proof_for_one_that_says_less(then: tuple[list
     finding = story.judged("S20")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"),
+    [("told", Verdict.VALID), ("untold", Verdict.INVALID), ("ended before", Verdict.VALID), ("asked of another", Verdict.VALID),
+     ("struck", Verdict.VALID), ("restarted", Verdict.VALID)],
+)  # fmt: skip
+def test_s20_who_ordered_is_told_of_every_proof_that_the_replica_which_let_it_in_takes(what: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.decide("replica/2" if what == "asked of another" else "replica/1", order="o1")
+    if what == "struck":
+        story.fault("partition", "operator", "replica/1")
+    story.say("evidence-sent", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="DRAINING")
+    taken = story.say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage="DRAINING")
+    if what == "told":
+        told(story, "DRAINING")
+    if what == "restarted":
+        story.start("replica/1", boot="boot-2")
+    story.at(1 * SECOND if what == "ended before" else 600 * SECOND).say("intent", SIDECAR, digest="", orders=[], certificates=[], gate=0, life=0)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (taken,)
