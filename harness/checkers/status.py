@@ -68,7 +68,7 @@ class HonestStatus(InvariantChecker):
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
-    - of an order that a replica let in, whoever asked for it is told each stage of each agent of which this replica takes a proof in, within the
+    - of an order that a replica let in, whoever asked for it is told of each agent the last stage of which this replica takes a proof in, within the
       time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or that started again, nor to an operator whom one touched.
 
     An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in, or a proof that somebody is to be told
@@ -95,7 +95,7 @@ class HonestStatus(InvariantChecker):
         self._taught: dict[str, tuple[int, int]] = {}  # replica -> its clock when this start of it joined, and the fact
         self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
         self._let_in_here: dict[str, str] = {}  # order -> the replica that let it in, and knows who asked
-        self._untold: dict[tuple[str, str, str], tuple[str, int, int]] = {}  # order, agent, stage -> replica with a proof, when, and the fact
+        self._untold: dict[tuple[str, str], tuple[str, str, int, int]] = {}  # order, agent -> the last stage proven, replica, when, and the fact
         self._told: set[tuple[str, str, str]] = set()
         self._struck: set[str] = set()  # targets of faults
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
@@ -176,9 +176,8 @@ class HonestStatus(InvariantChecker):
         if now[:2] < before[:2]:
             self.blame(f"{fact.node} gave up what it had of {about[1]} under {about[0][:12]} for an earlier proof", before[2], index)
         held[about] = now
-        told = (*about, fact.body["stage"])
-        if self._let_in_here.get(about[0]) == fact.node and told not in self._told:
-            self._untold.setdefault(told, (fact.node, fact.at_ns, index))
+        if self._let_in_here.get(about[0]) == fact.node:
+            self._untold[about] = (fact.body["stage"], fact.node, fact.at_ns, index)
 
     def _agent_status(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -270,21 +269,20 @@ class HonestStatus(InvariantChecker):
         self._struck.update({target} if isinstance(target, str) else target)
 
     def settle(self) -> None:
-        """The last stage alone says nothing of those before it: each was told, once, or was not."""
-        for told, (replica, at_ns, index) in self._untold.items():
+        """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
+        for (order, agent), (stage, replica, at_ns, index) in self._untold.items():
             excused = self._struck & {replica, "operator"} or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
                 continue
             self.examined += 1
-            if told not in self._told:
-                order, agent, stage = told
+            if (order, agent, stage) not in self._told:
                 self.blame(f"{replica} has a proof of {stage} of {agent}, and never told whoever ordered {order[:12]} of it", index)
 
     def _node_started(self, index: int, fact: Fact) -> None:
         self._began[fact.node] = (fact.body["boot"], fact.clock_ns)
         self._taught.pop(fact.node, None)
         self._let_in_here = {order: replica for order, replica in self._let_in_here.items() if replica != fact.node}
-        self._untold = {told: proof for told, proof in self._untold.items() if proof[0] != fact.node}
+        self._untold = {about: proof for about, proof in self._untold.items() if proof[1] != fact.node}
         self._clock_begins(index, fact)
 
     def _clock_begins(self, index: int, fact: Fact) -> None:
