@@ -11,8 +11,8 @@ from killswitch.core import sink as sinks
 from killswitch.core.checkpoints import Checkpoint
 from killswitch.core.events import Spawn
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, AgentStatus, Apply, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
-from killswitch.core.outlet import parts, record, send
+from killswitch.core.messages import NO_TOKEN, Apply, Evidence, FenceAck, Life, OrderBody, StartReply, StartRequest, Token
+from killswitch.core.outlet import parts, record
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import dispatch, grants, orders
 from killswitch.core.replica.state import Draft, Replica, concerned
@@ -28,6 +28,7 @@ _drive_process = sidecar_step.drive_process
 _on_fence_ack = dispatch.on_fence_ack
 _on_start_reply = starts.on_start_reply
 _predecessor_over = grants.predecessor_over
+_tell_agent = orders.tell_agent
 
 
 def high_enough(fence: Token) -> bool:
@@ -155,11 +156,13 @@ def answered_is_answered(state: Sink, message: Apply, now_ns: int) -> str:
 
 def told_of_the_order(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
     """Each stage of an order once."""
-    asker = state.asked.get(order)
-    if asker is None or state.told.get((order, "")) == stage:
-        return
-    state.told[(order, "")] = stage
-    send(state, asker[1], AgentStatus(order, agent, token, stage))
+    if state.told.get((order, "")) != stage:
+        state.told[(order, "")] = stage
+        _tell_agent(state, order, agent, token, stage)
+
+
+def told_is_told(state: Replica, now_ns: int) -> None:
+    """It was said, after all."""
 
 
 BUGS = (
@@ -201,5 +204,7 @@ BUGS = (
     PlantedBug("B205", "a sink does not look at the age of the challenge that an effect answers", {"sink:refusal": answered_is_answered},
                ("S2",), ("challenge-answered-late",), "easy"),
     PlantedBug("B206", "of an order for several agents its asker is told each stage of the first alone",
-               {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("swarm-storm",), "easy"),
+               {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("challenge-answered-late", "swarm-storm")),
+    PlantedBug("B207", "what has become of an agent is told once, whether it arrives or not", {"replica.orders:tell_again": told_is_told}, ("S20",),
+               ("policy-storm", "swarm-storm"), "medium"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from killswitch.core import intent, trust
 from killswitch.core.certificates import ResumeStatus, ResumeSubmit
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.messages import Fence, FenceAck, Gossip, StartRequest, Token
+from killswitch.core.replica import orders
 from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import (
@@ -46,6 +47,18 @@ def test_evidence_is_told_once_and_never_taken_back() -> None:
     promise(link, FIRST)
     link.run(40 * SECOND)
     assert "ESCALATED" not in link[ONE].kinds()
+
+
+def test_what_became_of_each_agent_is_told_a_few_times_more_for_nobody_answers_it() -> None:
+    link = control_plane()
+    link.tell(ONE, request(SOFT), "operator")
+    order = next(iter(link[ONE].state.intent.orders.values())).order
+    link.tell(ONE, proof(order, "DRAINING"), SIDECAR)
+    link.tell(ONE, proof(order, "STOPPED_CLEAN"), SIDECAR)
+    assert told(link) == [(AGENT, "DRAINING"), (AGENT, "STOPPED_CLEAN")]
+    link.run(20 * SECOND)
+    assert told(link)[2:] == [(AGENT, "STOPPED_CLEAN")] * (orders.TOLD_AGAIN + 1)
+    assert not link[ONE].state.telling
 
 
 def test_evidence_counts_from_the_agents_own_sidecar_alone() -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import structs
 
-from killswitch.core import codec, federation, intent, keys, leases, policy, trust
+from killswitch.core import codec, federation, intent, keys, leases, policy, traffic, trust
 from killswitch.core.countersigns import CountersignedRequest, Countersignature
 from killswitch.core.events import SetTimer
 from killswitch.core.cells import CellStatus
@@ -30,7 +30,9 @@ from killswitch.core.replica.state import (
 )  # fmt: skip
 from killswitch.core.rollout import Answer
 from killswitch.core.scopes import Scope
+from killswitch.core.traffic import Tries
 
+TOLD_AGAIN: Final = 3  # times more, after a first one with the next round of gossip
 STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLEAN": 3, "STOPPED_FORCED": 3}
 
 
@@ -217,12 +219,26 @@ def copies(state: Replica, order: str, cell: Cell) -> int:
 
 
 def tell_agent(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
-    """Tell whoever asked here what has become of one agent; each stage once."""
+    """Tell whoever asked here what has become of one agent: each stage once, and the latest a few times more (`tell_again`)."""
     asker = state.asked.get(order)
     if asker is None or state.told.get((order, agent)) == stage:
         return
     state.told[(order, agent)] = stage
-    send(state, asker[1], AgentStatus(order, agent, token, stage))
+    status = AgentStatus(order, agent, token, stage)
+    state.telling[(order, agent, stage in STAGES)] = (status, Tries())
+    send(state, asker[1], status)
+
+
+def tell_again(state: Replica, now_ns: int) -> None:
+    """With a round of gossip: nobody answers a status, so it may have been lost. What is proven is told apart from what is concluded, so that neither
+    takes the other's place."""
+    for about, (status, tries) in list(state.telling.items()):
+        asker = state.asked.get(status.order)
+        if asker is not None and traffic.due(tries, status.stage, now_ns):
+            traffic.said(tries, status.stage, now_ns, state.parameters.gossip_ns, f"{state.node}/{state.boot}/{status.order}/{status.agent}")
+            send(state, asker[1], status)
+        if asker is None or tries.tries >= TOLD_AGAIN:
+            del state.telling[about]
 
 
 def take_evidence(state: Replica, evidence: tuple[Evidence, ...], sender: str, now_ns: int) -> None:

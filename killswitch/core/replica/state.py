@@ -13,7 +13,7 @@ from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, KnownOrder, View
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, Evidence, Life, Order, SinkClass, Token
+from killswitch.core.messages import NO_TOKEN, AgentStatus, Evidence, Life, Order, SinkClass, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
 from killswitch.core.stamps import Reading
@@ -70,7 +70,7 @@ class Replica:
         "declared", "disk_failed", "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heads_seen",
         "heard_clocks", "heard_token", "instance", "intent", "joining", "lessons", "node", "notices", "others", "over_share", "parameters", "peers",
         "policies", "promised", "promised_ns", "promises_durable", "proofs", "publication", "refusals", "seen", "seen_version", "shares", "stopped",
-        "superseded", "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
+        "superseded", "telling", "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -117,6 +117,7 @@ class Replica:
         self.refusals = Shares(config.parameters.renew_ns // MESSAGES_A_RENEWAL)
         self.asked: dict[str, tuple[str, str, int]] = {}  # order -> (request id, operator, how many more keys he needs)
         self.told: dict[tuple[str, str], str] = {}
+        self.telling: dict[tuple[str, str, bool], tuple[AgentStatus, Tries]] = {}  # order, agent, whether it is proven -> what is said again
         self.attempts = Attempts()
         self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
         self.drafts: dict[str, Draft] = {}

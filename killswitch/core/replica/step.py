@@ -70,6 +70,7 @@ def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
         if drift.trust_again(state, now_ns):
             orders.restart_waits(state, now_ns)
         dispatch.on_gossip_timer(state, now_ns)
+        orders.tell_again(state, now_ns)
         joining.ask(state)
         rollouts.on_gossip_timer(state)
         witness.round_of_witnessing(state, now_ns)
