@@ -53,7 +53,7 @@ PROMISES: dict[str, Promise] = {
     "L9": Promise("InDoubt", "Every doubt about an effect is settled in time once its sink answers."),
     "L10": Promise("Convergence", "After the faults, all nodes agree on the orders in time."),
     "L11": Promise("StandbyLimit", "An agent that nobody vouches for for too long is stopped, and no agent sooner."),
-    "L12": Promise("Doubt", "A node whose clock breaks its promise comes to doubt that clock."),
+    "L12": Promise("Doubt", "A node whose clock breaks its promise comes to doubt that clock, for long enough."),
     "run": Promise("", "A run that did not finish, or whose faults were not all seen to happen, proves nothing."),
 }  # fmt: skip
 

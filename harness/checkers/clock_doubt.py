@@ -1,4 +1,4 @@
-"""L12: a clock that breaks its promise is noticed by the node that it belongs to."""
+"""L12: a clock that breaks its promise is noticed by the node that it belongs to, and doubted for long enough."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ class Doubt(InvariantChecker):
 
     Enough others: more than n-q replicas of its cell for a sidecar, more than half of its peers for a replica; up, with clocks that nothing broke. An
     instance is a time so long, without any other fault, crash or pause from its beginning on. A clock that only jumps has no rate, and is not judged.
+
+    And whoever doubts its clock does so until L after the last disagreement, by that same clock: so for L at the least, since it began with one. That
+    the others were not all heard at one instant shortens nothing. An instance is a doubt that ends.
     """
 
     invariant = "L12"
@@ -46,6 +49,7 @@ class Doubt(InvariantChecker):
         self._since: dict[str, _Since] = {}
         self._drifting: dict[str, frozenset[str]] = {}  # fault -> the nodes whose clocks it makes drift
         self._others: set[str] = set()  # faults of other kinds that are on
+        self._doubts: dict[str, tuple[int, int]] = {}  # who doubts its clock -> since which fact, and what it read then
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -60,8 +64,22 @@ class Doubt(InvariantChecker):
                 self._others.discard(fact.body["fault"])
             case "clock-suspected" | "clock-trusted":
                 self._since.pop(fact.node, None)
+                self._doubt_changes(index, fact)
             case _:
                 self._since.clear()
+                if fact.kind == "node-started":
+                    self._doubts.pop(fact.node, None)
+
+    def _doubt_changes(self, index: int, fact: Fact) -> None:
+        if fact.kind == "clock-suspected":
+            self._doubts[fact.node] = (index, fact.clock_ns)
+            return
+        began, began_ns = self._doubts.pop(fact.node, (index, fact.clock_ns - self.run.bounds.lease_ns))
+        self.examined += 1
+        lasted_ns = fact.clock_ns - began_ns
+        if lasted_ns < self.run.bounds.lease_ns:
+            why = f"{fact.node} doubted its clock for {lasted_ns} ns of it; a doubt lasts {self.run.bounds.lease_ns} ns after the last disagreement"
+            self.blame(why, began, index)
 
     def _fault_on(self, fact: Fact) -> None:
         target = fact.body["target"]

@@ -41,6 +41,10 @@ class OneIncarnation(InvariantChecker):
     And a sidecar asks for no token that is not greater than every one of which it has been told, by a replica or a sink, since it started: such a one
     is refused, or worse, is another start's. What it hears of a replica that was proven to keep two logs counts for nothing.
 
+    And a sidecar whose process runs under a token that more than n-q replicas of its home cell told it that they promised away asks for no other
+    within L of that, by its own clock, so that two hosts of one name that both go on take turns. Where a class F sink holds a fence above that token
+    there are other reasons to replace the process, and none to wait.
+
     And a sidecar opens a token only when a quorum of its home cell has said that nothing of an earlier start can act any more.
 
     And a replica says that a start's predecessor is over only if it is: reaped or proven stopped, or with no sink but of class F, or W (and P) has
@@ -52,8 +56,8 @@ class OneIncarnation(InvariantChecker):
     that by then, so no later round got its quorum.
 
     An instance is an application at class F, an admission, a promise, made or taught, a grant, a predecessor that is called over, a token that is
-    asked for or opened, or a start. The third case takes the shortest wait that any honest clock makes possible, since a replica may be ready by
-    what it alone knows; it is skipped where a clock was broken (T5).
+    asked for, in the place of one that was promised away, or opened, or a start. The third case takes the shortest wait that any honest clock makes
+    possible, since a replica may be ready by what it alone knows; it is skipped where a clock was broken (T5).
     """
 
     invariant = "S8"
@@ -61,7 +65,7 @@ class OneIncarnation(InvariantChecker):
     kinds = frozenset({
         "token-opened", "process-started", "process-reaped", "evidence-sent", "fence-durable", "lease-requested", "lease-granted",
         "effect-admitted", "effect-applied", "promise-sent", "start-readied", "node-started", "token-promised", "replica-joined",
-        "start-proposed", "fork-proven", "node-cloned",
+        "start-proposed", "fork-proven", "node-cloned", "promised-away",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -80,6 +84,8 @@ class OneIncarnation(InvariantChecker):
         self._leased: dict[tuple[str, Token], _Round] = {}
         self._ran: set[tuple[str, Token]] = set()  # on whichever host
         self._proposed: dict[str, Token] = {}
+        self._promised_away: dict[str, set[str]] = {}  # agent -> who told of a greater token than that which it opened last
+        self._given_up: dict[str, tuple[int, int]] = {}  # agent -> (own clock, index) when too many had, and a process ran under it
         self._copied_unrun: set[tuple[str, Token]] = set()  # perhaps on the log when the host was copied, and nothing had run under it yet
         self._granted: dict[str, dict[tuple[str, Token], tuple[int, int]]] = {}  # replica -> latest grants since it started: (own clock, index)
         self._superseded: dict[str, list[tuple[Token, int, int]]] = {}  # agent -> tokens that another host of its name opened: (token, when, index)
@@ -90,6 +96,7 @@ class OneIncarnation(InvariantChecker):
             "token-promised": self._token_promised,
             "promise-sent": self._promise_sent,
             "fork-proven": self._fork_proven,
+            "promised-away": self._promise_away,
             "start-proposed": self._propose,
             "start-readied": self._start_readied,
             "token-opened": self._open,
@@ -120,6 +127,7 @@ class OneIncarnation(InvariantChecker):
     def _node_started(self, index: int, fact: Fact, _agent: str) -> None:
         self._granted.pop(fact.node, None)
         self._began[fact.node] = index
+        self._given_up.pop(fact.node.removeprefix("sidecar/"), None)
         if not fact.body["records"]:
             self._durable.pop(fact.node, None)
 
@@ -204,9 +212,22 @@ class OneIncarnation(InvariantChecker):
         if token < opened:
             self.blame(f"{agent} admitted an effect under token {token} after {opened} was opened", opened_index, index)
 
+    def _promise_away(self, index: int, fact: Fact, agent: str) -> None:
+        token, home = token_of(fact.body["token"]), self.run.cell_of(agent)
+        away = self._promised_away.setdefault(agent, set())
+        away.discard(fact.body["replica"])
+        if token_of(fact.body["promised"]) > token and fact.body["replica"] in home.replicas:
+            away.add(fact.body["replica"])
+        process = self.run.processes.get(agent)
+        runs = process is not None and process.alive and process.token == token
+        fenced_out = any(self._fences.get((sink, agent), NO_TOKEN) > token for sink in self.run.sinks_of(agent, "F"))
+        if len(away) > len(home.replicas) - home.quorum and runs and not fenced_out:
+            self._given_up.setdefault(agent, (fact.clock_ns, index))
+
     def _propose(self, index: int, fact: Fact, agent: str) -> None:
         token, told, by = token_of(fact.body["token"]), token_of(fact.body["told"]), fact.body["by"]
         self._proposed[agent] = token
+        self._judge_turns(index, fact, agent, token)
         if (fact.node, by) in self._caught:
             self.skipped += 1
             return
@@ -214,9 +235,20 @@ class OneIncarnation(InvariantChecker):
         if token <= told:
             self.blame(f"{fact.node} asked for token {token} of {agent} when {by} had told it of {told}", index)
 
+    def _judge_turns(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        given_up = self._given_up.pop(agent, None)
+        if given_up is None:
+            return
+        self.examined += 1
+        waited_ns = fact.clock_ns - given_up[0]
+        if waited_ns < self.run.bounds.lease_ns:
+            why = f"{fact.node} asked for token {token} of {agent} {waited_ns} ns after its own was promised away; two that do take no turns"
+            self.blame(why, given_up[1], index)
+
     def _open(self, index: int, fact: Fact, agent: str) -> None:
         node, token = fact.node, token_of(fact.body["token"])
         self.examined += 1
+        self._promised_away.pop(agent, None)
         opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
         if token < opened and self.run.quorums_forget:
             self.skipped += 1

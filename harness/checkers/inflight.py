@@ -35,14 +35,15 @@ class InFlight(InvariantChecker):
     back, nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none
     takes place until it is taken up again; steps are undone the last first; upstream is told only what is durably done; and
     STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
-    younger than the last intent.
+    younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be taken for one to
+    the second, which asks about what may have happened since.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
     what it let out itself.
 
     Of an agent that a fault makes lie, only intents count of which an effect was let out: nobody but it knows of others, and they come to nothing.
-    An instance is an admission, an end of a task, an acknowledgement or STOPPED_CLEAN evidence. A crash of the agent takes the intents that
-    were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
+    An instance is an admission, an end of a task, an acknowledgement, STOPPED_CLEAN evidence, or a question. A crash of the agent takes the intents
+    that were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
     """
 
     invariant = "S10"
@@ -50,11 +51,12 @@ class InFlight(InvariantChecker):
     kinds = frozenset({
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
         "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
-        "process-started", "node-crashed",
+        "process-started", "node-crashed", "question-asked",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self._questions: dict[tuple[str, str, str], tuple[int, int]] = {}  # (agent, key, nonce) -> (at_ns, index)
         self._journals: dict[str, _Journal] = {}
         self._liars: set[str] = set()
         self._of_twin: set[tuple[str, Token]] = set()  # (key, token) of what another host of that name let out: on its own journal, not on this one
@@ -66,6 +68,9 @@ class InFlight(InvariantChecker):
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in ("node-crashed", "fault-on"):
             self._befell(fact)
+            return
+        if fact.kind == "question-asked":
+            self._judge_question(index, fact)
             return
         if f"agent/{fact.body['agent']}" in self.run.custody:
             self.skipped += 1
@@ -94,6 +99,16 @@ class InFlight(InvariantChecker):
                     self._judge_clean_stop(index, fact, journal)
             case _:
                 self._judge_end(index, fact, journal)
+
+    def _judge_question(self, index: int, fact: Fact) -> None:
+        """Two at one instant are one: nothing happens in between."""
+        self.examined += 1
+        about = (fact.body["agent"], fact.body["key"], fact.body["nonce"])
+        asked_ns, asked = self._questions.setdefault(about, (fact.at_ns, index))
+        if fact.at_ns > asked_ns:
+            self.blame(
+                f"{fact.node} asked {fact.body['sink']} about {about[1]} of {about[0]} again under the nonce of an earlier question", asked, index
+            )
 
     def _befell(self, fact: Fact) -> None:
         if fact.kind == "fault-on":
@@ -179,11 +194,18 @@ class InFlight(InvariantChecker):
             self.blame(f"STOPPED_CLEAN was sent for {agent} without a checkpoint after its last intent", last, index)
 
 
+SLOTS = 2
+
+
 class Checkpoint(InvariantChecker):
     """S12 (CK1-CK4). A starting agent recovers a checkpoint that was written, byte for byte as it was, up to the record that was the journal's
     last then; that the surviving journal reaches; and not older than the last that was acknowledged, nor than the last durable one whose
-    lsn the surviving journal reaches. An instance is a recovery. That it holds what the journal says is S15's to judge, by the fold.
-    An agent whose disk lied, or lost what it held, is held only to believing nothing torn (A2).
+    lsn the surviving journal reaches. That it holds what the journal says is S15's to judge, by the fold. An agent whose disk lied, or lost what it
+    held, is held only to believing nothing torn (A2).
+
+    Nor is a checkpoint ever begun in the slot of the newest that the agent knows to be whole, which it recovered from or heard to be durable since
+    it started: there is a whole one at any instant, wherever it is cut short, and whatever became of the other slot. An instance is a recovery, or a
+    checkpoint that is begun.
     """
 
     invariant = "S12"
@@ -194,6 +216,7 @@ class Checkpoint(InvariantChecker):
         super().__init__(run)
         self._acknowledged: dict[str, tuple[int, int]] = {}
         self._durable: dict[str, list[tuple[int, int, int]]] = {}
+        self._whole: dict[str, tuple[int, int]] = {}  # agent -> (the newest generation that it knows to be whole, index)
         self._begun: dict[str, dict[int, dict[int, int]]] = {}  # agent -> generation -> {lsn: index}
 
     def see(self, index: int, fact: Fact) -> None:
@@ -202,13 +225,22 @@ class Checkpoint(InvariantChecker):
             self._acknowledged[agent] = max((generation, index), self._acknowledged.get(agent, (0, index)))
         elif fact.kind == "checkpoint-begun":
             begun = self._begun.setdefault(agent, {})
+            self._judge_slot(index, agent, generation)
             begun.setdefault(generation, {})[int(fact.body["lsn"])] = index
             begun.pop(generation - 4, None)  # long overwritten
         elif fact.kind == "checkpoint-durable":
             # Only the two slots can be recovered from, so only two need to be remembered.
             self._durable[agent] = [*self._durable.get(agent, [])[-1:], (generation, int(fact.body["lsn"]), index)]
+            self._whole[agent] = (generation, index)
         else:
             self._judge(index, fact, agent, generation)
+            self._whole[agent] = (generation, index)
+
+    def _judge_slot(self, index: int, agent: str, generation: int) -> None:
+        self.examined += 1
+        whole, whole_index = self._whole.get(agent, (0, index))
+        if whole and whole % SLOTS == generation % SLOTS:
+            self.blame(f"{agent} began checkpoint {generation} in the slot of {whole}, the only one that it knew to be whole", whole_index, index)
 
     def _judge(self, index: int, fact: Fact, agent: str, generation: int) -> None:
         if fact.body["intact"] and f"agent/{agent}" in self.run.custody:

@@ -68,6 +68,9 @@ class HonestStatus(InvariantChecker):
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
+    - every proof that an agent stopped names the tasks in doubt that its sidecar put on record when it reaped the process, whatever it lived through
+      since;
+
     - of an order that a replica let in, whoever asked for it is told of each agent the last stage of which this replica takes a proof in, within the
       time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or that started again, nor to an operator whom one touched.
 
@@ -80,7 +83,7 @@ class HonestStatus(InvariantChecker):
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
-                       "replica-joined", "decision", "certificate-learned", "fault-on"})  # fmt: skip
+                       "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -94,6 +97,7 @@ class HonestStatus(InvariantChecker):
         self._began: dict[str, tuple[str, int]] = {}  # replica -> boot of its last start, and its clock then
         self._taught: dict[str, tuple[int, int]] = {}  # replica -> its clock when this start of it joined, and the fact
         self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
+        self._doubts: dict[str, tuple[list[str], int]] = {}  # sidecar -> what the last stop left in doubt, and the fact
         self._let_in_here: dict[str, str] = {}  # order -> the replica that let it in, and knows who asked
         self._untold: dict[tuple[str, str], tuple[str, str, int, int]] = {}  # order, agent -> the last stage proven, replica, when, and the fact
         self._told: set[tuple[str, str, str]] = set()
@@ -120,6 +124,7 @@ class HonestStatus(InvariantChecker):
             "decision": self._decided,
             "certificate-learned": self._let_in,
             "fault-on": self._fault_on,
+            "doubts-named": self._doubts_named,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -178,6 +183,20 @@ class HonestStatus(InvariantChecker):
         held[about] = now
         if self._let_in_here.get(about[0]) == fact.node:
             self._untold[about] = (fact.body["stage"], fact.node, fact.at_ns, index)
+
+    def _doubts_named(self, index: int, fact: Fact) -> None:
+        named, agent = sorted(fact.body["in_doubt"]), fact.body["agent"]
+        if fact.body["what"] == "REAPED":
+            self._doubts[fact.node] = (named, index)
+        elif fact.node in self._doubts and fact.node not in self.run.custody:
+            self.examined += 1
+            left, reaped = self._doubts[fact.node]
+            if named != left:
+                self.blame(
+                    f"{fact.node} proves {fact.body['what']} of {agent} with {named or 'nothing'} in doubt; the stop left {left or 'nothing'}",
+                    reaped,
+                    index,
+                )
 
     def _agent_status(self, index: int, fact: Fact) -> None:
         self.examined += 1

@@ -104,6 +104,15 @@ def one_peer_is_enough(state: drift.Doubting, tolerated: int, now_ns: int) -> bo
     return _doubt(state, 0, now_ns)
 
 
+def as_long_as_all_of_them(state: drift.Doubting, tolerated: int, now_ns: int) -> bool:
+    """Once the first of them agrees again, fewer disagree."""
+    began = _doubt(state, tolerated, now_ns)
+    disagreeing = [watch.doubted_until_ns for watch in state.clock.watches.values() if now_ns < watch.doubted_until_ns]
+    if len(disagreeing) > tolerated:
+        state.clock.until_ns = min(disagreeing)
+    return began
+
+
 def signed_is_for_ever(state: Replica, known: KnownCertificate) -> int | None:
     """Approvers have signed, and signatures do not age."""
     return COUNTER_MAX
@@ -164,6 +173,10 @@ BUGS = (
     PlantedBug(
         "B124", "a node doubts its own clock as soon as one peer disagrees with it", {"drift:doubt": one_peer_is_enough}, ("L5",),
         ("clock-suspected",), "easy",
+    ),
+    PlantedBug(
+        "B208", "a doubt of one's clock ends with that of the first who disagreed", {"drift:doubt": as_long_as_all_of_them}, ("L12",),
+        ("clock-suspected", "waits-begun-anew-after-a-doubt"), "easy",
     ),
     PlantedBug(
         "B89", "the time on standby is counted anew with each spell", {"sidecar.standby:follow": each_spell_counts_anew}, ("L11",),

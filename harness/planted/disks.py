@@ -26,6 +26,11 @@ def always_the_same_slot(last: int, whole_slot: int | None) -> int:
     return last + 2
 
 
+def one_more(last: int, whole_slot: int | None) -> int:
+    """The slots take turns by themselves."""
+    return last + 1
+
+
 def as_it_lies_there(sealed: bytes) -> Checkpoint | None:
     """Whatever can be decoded is believed: the hash in front of it is taken for decoration."""
     try:
@@ -75,6 +80,8 @@ BUGS = (
                {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
     PlantedBug("B68", "every checkpoint goes to the same slot", {"checkpoints:next_generation": always_the_same_slot},
                ("S12",), ("power-loss-mid-checkpoint",), "easy"),
+    PlantedBug("B216", "after a slot went bad the next checkpoint goes over the only whole one", {"checkpoints:next_generation": one_more},
+               ("S12",), ("disk-that-lies", "bit-rot"), "medium"),
     PlantedBug("B69", "a checkpoint is believed without its hash", {"checkpoints:unseal": as_it_lies_there}, ("S12",), ("bit-rot",), "medium"),
     PlantedBug("B70", "what can be read of a broken log is believed, hole or not",
                {"audit:readable": whatever_can_be_read, "audit:recover": all_of_it},

@@ -13,6 +13,7 @@ from killswitch.core.sidecar.state import Sidecar
 
 _escalate = replica_orders.escalate
 _may_vouch = starts.may_vouch
+_note_promise = starts.note_promise
 
 
 def a_number_is_a_start(asked: Token, promised: Token) -> bool:
@@ -21,6 +22,13 @@ def a_number_is_a_start(asked: Token, promised: Token) -> bool:
 
 def wait_for_better_times(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     """A denial says nothing of tomorrow."""
+
+
+def ask_at_once(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """Whoever is first has it."""
+    before_ns = state.restart_after_ns
+    _note_promise(state, reply, now_ns)
+    state.restart_after_ns = before_ns
 
 
 def whoever_promised_vouches(state: Sidecar, replica: str) -> bool:
@@ -38,6 +46,8 @@ BUGS = (
                ("S8",), ("cloned-from-a-snapshot",), "easy"),
     PlantedBug("B127", "a start that replicas have promised away goes on standing by", {"sidecar.starts:note_promise": wait_for_better_times},
                ("L6",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B209", "a start that was promised away is asked for again at once", {"sidecar.starts:note_promise": ask_at_once},
+               ("S8",), ("cloned-from-a-snapshot", "cloned-in-a-partition"), "easy"),
     PlantedBug("B128", "grants count of nobody but the replicas that promised the token", {"sidecar.starts:may_vouch": whoever_promised_vouches},
                ("L5",), ("half-healed-cell",), "medium"),
     PlantedBug("B129", "of all replicas only the first escalates", {"replica.orders:escalate": leave_it_to_the_first},

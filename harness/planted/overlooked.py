@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
 from killswitch.core import audit, checkpoints, trust
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import Checkpoint
-from killswitch.core.events import Append, SetTimer, Signal, SignalKind, WriteCheckpoint
-from killswitch.core.messages import NO_TOKEN, Evidence, Gate, ResolveResult
+from killswitch.core.events import Append, Record, Send, SetTimer, Signal, SignalKind, WriteCheckpoint
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, Query, ResolveRequest, ResolveResult
 from killswitch.core.outlet import parts, record
 from killswitch.core.replica import orders as replica_orders
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import permits, recover
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar.state import Sidecar, send_replicas
 
@@ -19,6 +22,8 @@ _drain_over = sidecar_state.drain_over
 _gate = sidecar_state.gate
 _intend = agents.intend
 _after_accept = replica_orders.after_accept
+_fold_reaped = recover._fold_reaped
+_on_resolve_request = permits.on_resolve_request
 _on_resolve_result = agents.on_resolve_result
 
 
@@ -102,7 +107,25 @@ def decide_twice(state: Replica, order: str, now_ns: int) -> None:
         record(state, "DECISION", audit.content(each), now_ns)
 
 
+def in_doubt_no_more(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    """That was before the restart."""
+    _fold_reaped(state, entry, {**body, "in_doubt": ()}, now_ns)
+
+
+def one_nonce_for_each_start(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
+    """What an earlier start asked is told apart."""
+    _on_resolve_request(state, request, now_ns)
+    question = state.resolving.get(request.key)
+    if question is not None:
+        question.nonce = state.instance
+        state.effects[-1] = Send(question.sink, Query(state.config.agent, request.key, question.nonce))
+
+
 BUGS = (
+    PlantedBug("B217", "a sidecar that restarted has forgotten what a stop left in doubt", {"sidecar.recover:_fold_reaped": in_doubt_no_more}, ("S20",),
+               ("swarm-storm", "clone-storm"), "medium"),
+    PlantedBug("B218", "all questions of one start have one nonce", {"sidecar.permits:on_resolve_request": one_nonce_for_each_start}, ("S10",),
+               ("in-doubt-until-the-sink-is-back", "swarm-storm"), "easy"),
     PlantedBug("B101", "an agent that was once proven stopped counts as stopped ever after", {"replica.state:is_stopped": stopped_once_is_stopped},
                ("L3",), ("stopped-resumed-and-stopped-again",), "easy"),
     PlantedBug("B102", "a proof names the start that was reaped last, whatever has started since", {"sidecar.proof:prove": prove_by_the_last_stop},

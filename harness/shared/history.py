@@ -175,6 +175,14 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                 "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "
                 "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start. A sink's effect, "
                 "by its key; fence: agent token. A token is written epoch.number.instance"),
+    "question-asked": (("agent", "sink", "key", "nonce"),
+                       "a sidecar asked a sink what became of an effect: read off the wire, once for each time that its agent asks, however often "
+                       "the sink is asked"),
+    "doubts-named": (("agent", "token", "what", "in_doubt"),
+                     "a sidecar put on record which tasks a stop left in doubt. what: REAPED when the process was gone, or the stage of a proof"),
+    "promised-away": (("agent", "token", "replica", "promised"),
+                      "a replica answered a sidecar that asked for a lease under the token it opened last: it has promised a greater one; or, having "
+                      "said so, that it has not. Read off what arrives, once for each change; clock_ns is the sidecar's clock then"),
     "start-proposed": (("agent", "token", "told", "by"),
                        "a sidecar asked for promises of it, for the first time since it started. told, by: the greatest token that this start of the "
                        "sidecar had been told of by then, as promised or fenced, and who told it: read off the wire"),

@@ -19,6 +19,7 @@ import msgspec
 from harness.shared.history import VOCABULARY, Fact
 from harness.shared.judge import Judge
 from harness.shared.observe_records import RECORDS
+from harness.shared.observe_heard import Heard
 from killswitch.core import checkpoints
 from harness.shared.rulings import Rulings
 from killswitch.core.bundles import PolicyNews, RolloutStatus
@@ -33,8 +34,8 @@ from killswitch.core.events import (
     Signal, SignalKind, Spawn, WriteCheckpoint,
 )  # fmt: skip
 from killswitch.core.messages import (
-    COUNTER_MAX, NO_TOKEN, AgentStatus, Apply, ApplyResult, Challenge, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
-    QueryResult, StartReply, StartRequest, StopAck, Token,
+    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Challenge, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
+    Query, QueryResult, StartReply, StartRequest, StopAck, Token,
 )  # fmt: skip
 
 HEADS_KEPT: Final = 4  # of each writer; a replica has to keep more than that
@@ -46,8 +47,8 @@ class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
     __slots__ = (
-        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_heads", "_inputs", "_news", "_process", "_record",
-        "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_told", "_witnessed", "agent", "judge", "node", "revoked",
+        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_heads", "_heard", "_inputs", "_news", "_process",
+        "_record", "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -66,7 +67,7 @@ class Observer:
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of
-        self._told: tuple[Token, str] = (NO_TOKEN, "")  # the greatest token that this start was told of, and by whom
+        self._heard = Heard(agent)
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
         self._at = self._clock = 0
@@ -138,7 +139,7 @@ class Observer:
         self._signed, self._news, self._grown = 0, len(event.records), False
         self._said.clear()
         self._heads.clear()
-        self._told = (NO_TOKEN, "")
+        self._heard = Heard(self.agent)
         self._claims = ((), ())
 
     def on_durable(self, event: Durable) -> None:
@@ -205,16 +206,8 @@ class Observer:
             del kept[min(kept)]
 
     def on_told(self, event: Receive) -> None:
-        """Which tokens others have promised or fenced out: a start has to be greater. Nothing could follow the greatest number: that is no word."""
-        message = event.message
-        if isinstance(message, FenceAck):
-            token, speaks = message.min_token, message.sink
-        elif isinstance(message, LeaseReply | StartReply):
-            token, speaks = message.promised, message.replica
-        else:
-            return
-        if message.agent == self.agent and speaks == event.sender and token.counter < COUNTER_MAX and token > self._told[0]:
-            self._told = (token, speaks)
+        """Which tokens others have promised or fenced out, for a start has to be greater; and what the agent asks."""
+        self._heard.hear(event, self.emit)
 
     # -- effects
 
@@ -251,6 +244,8 @@ class Observer:
         self.once_durable(effect.after_lsn, kind, {"agent": self.agent, "task": effect.task}, sends=True)
 
     def on_observe(self, effect: Observe) -> None:
+        if effect.kind == "token-opened":
+            self._heard.open(effect.fields["token"])
         if effect.kind == "checkpoint-recovered":
             self.on_recovered(effect.fields)
         elif effect.kind in VOCABULARY:
@@ -299,6 +294,12 @@ class Observer:
         fate = {"step": message.step, "key": message.key, "cls": str(message.cls), "sink": effect.to}
         self.emit("effect-admitted", {**fields, **fate})
 
+    def on_query(self, effect: Send, message: Query) -> None:
+        """One fact for each question of the agent, not one for each time that its sink is asked it."""
+        if message.key in self._heard.asked:
+            self._heard.asked -= {message.key}
+            self.emit("question-asked", {"agent": message.agent, "sink": effect.to, "key": message.key, "nonce": message.nonce})
+
     def on_challenge(self, effect: Send, message: Challenge) -> None:
         self.emit("challenge-issued", {"sink": message.sink, "key": message.key})
 
@@ -317,7 +318,7 @@ class Observer:
         mark = ("start", message.token)
         if mark not in self._said:
             self._said[mark] = 0
-            told, by = self._told
+            told, by = self._heard.greatest
             self.emit("start-proposed", {"agent": message.agent, "token": _parts(message.token), "told": _parts(told), "by": by})
 
     def on_start_reply(self, effect: Send, message: StartReply) -> None:
@@ -435,6 +436,7 @@ _SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
     Fence: Observer.on_fence,
     FenceAck: Observer.on_fence_ack,
     Challenge: Observer.on_challenge,
+    Query: Observer.on_query,
     ApplyResult: Observer.on_effect_told,
     QueryResult: Observer.on_effect_told,
     PolicyNews: Observer.on_policy_news,

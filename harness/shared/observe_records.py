@@ -112,9 +112,20 @@ def on_proof(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     fields = {"agent": node.agent or body["agent"], "token": body["token"], "order": body["order"], "stage": body["stage"]}
     if node.agent:
         node.emit("evidence-recorded", fields)
+        if body["stage"].startswith("STOPPED"):
+            name_doubts(node, body, body["stage"])
         node.once_durable(lsn, "evidence-durable", fields)
     else:  # a replica records the proofs that it has been given under the same name
         node.emit("evidence-taken", fields)
+
+
+def on_reaped(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+    node.emit("process-recorded", {"agent": node.agent, "token": body["token"], "what": "REAPED"})
+    name_doubts(node, body, "REAPED")
+
+
+def name_doubts(node: Observing, body: dict[str, Any], what: str) -> None:
+    node.emit("doubts-named", {"agent": node.agent, "token": body["token"], "what": what, "in_doubt": list(body["in_doubt"])})
 
 
 def on_start_record(node: Observing, lsn: int, body: dict[str, Any]) -> None:
@@ -199,7 +210,7 @@ RECORDS: dict[str, Callable[[Observing, int, dict[str, Any]], None]] = {
     "PROC_START": on_start_record,
     "PROC_TERM": _told("process-recorded", "token", what="TERM"),
     "PROC_KILL": _told("process-recorded", "token", what="KILL"),
-    "PROC_REAPED": _told("process-recorded", "token", what="REAPED"),
+    "PROC_REAPED": on_reaped,
     "PERMIT": on_permits,
     "DECISION": on_decision,
     "PROMISE": on_promise,

@@ -80,3 +80,22 @@ def test_a_replica_is_given_the_time_that_gossip_takes() -> None:
     assert story.judged("L12").verdict is Verdict.VALID
     story.at(3 * DUE_NS).grant("replica/1", clock_ns=DUE_NS * 9)
     assert story.judged("L12").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("lasts_ns", "verdict"), [(5 * SECOND, Verdict.VALID), (5 * SECOND - 1, Verdict.INVALID)])
+@pytest.mark.parametrize("node", [SIDECAR, "replica/2"])
+def test_a_doubt_lasts_a_lease_on_the_clock_that_is_doubted(node: str, lasts_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    began = story.say("clock-suspected", node, clock_ns=77, peers=["replica/1", "replica/3"])
+    ended = story.at(20 * SECOND).say("clock-trusted", node, clock_ns=77 + lasts_ns)
+    finding = story.judged("L12")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (began, ended)
+
+
+def test_a_restart_ends_a_doubt_that_nobody_has_to_remember() -> None:
+    story = Story()
+    story.say("clock-suspected", SIDECAR, peers=["replica/1", "replica/3"])
+    story.start(SIDECAR, boot="boot-2")
+    story.at(SECOND).say("clock-trusted", SIDECAR)
+    assert story.judged("L12").verdict is Verdict.VALID

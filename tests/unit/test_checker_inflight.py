@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, LEDGER, SIDECAR, Story
 
 NODE = f"agent/{AGENT}"
 
@@ -337,6 +337,31 @@ def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
     unruled = Story()
     told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
     assert unruled.judged("S15").witness == (told,)
+
+
+@pytest.mark.parametrize(("generation", "verdict"), [(3, Verdict.VALID), (4, Verdict.INVALID), (5, Verdict.VALID)])
+@pytest.mark.parametrize("known", ["recovered", "durable"])
+def test_no_checkpoint_is_begun_over_the_only_one_known_to_be_whole(known: str, generation: int, verdict: Verdict) -> None:
+    story = Story()
+    if known == "recovered":
+        whole = story.say("checkpoint-recovered", f"agent/{AGENT}", agent=AGENT, generation=2, lsn=0, journal=1, intact=True)
+    else:
+        whole = story.save(2)
+    begun = story.say("checkpoint-begun", f"agent/{AGENT}", agent=AGENT, generation=generation, lsn=1)
+    finding = story.judged("S12")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (whole, begun)
+
+
+@pytest.mark.parametrize(("later_ns", "nonce", "verdict"), [(0, "a", Verdict.VALID), (1, "b", Verdict.VALID), (1, "a", Verdict.INVALID)])
+def test_each_question_about_an_effect_has_a_nonce_of_its_own(later_ns: int, nonce: str, verdict: Verdict) -> None:
+    story = Story()
+    question = {"agent": AGENT, "sink": LEDGER, "key": "k1"}
+    first = story.say("question-asked", SIDECAR, clock_ns=0, **question, nonce="a")
+    second = story.at(later_ns).say("question-asked", SIDECAR, clock_ns=0, **question, nonce=nonce)
+    finding = story.judged("S10")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (first, second)
 
 
 # -- S10 and S12, by what was written and what took place

@@ -208,3 +208,27 @@ def test_nor_does_a_sidecar_that_knows_it_count_its_grants() -> None:
             story.grant(replica)
         story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=FIRST, until_ns=5 * SECOND)
         assert story.judged("S19").verdict is verdict
+
+
+@pytest.mark.parametrize(("but", "later_ns", "verdict"), [
+    ("", 5 * SECOND, Verdict.VALID), ("", 5 * SECOND - 1, Verdict.INVALID), ("one of them only", 0, Verdict.VALID),
+    ("one took it back", 0, Verdict.VALID), ("nothing ran", 0, Verdict.VALID), ("fenced out", 0, Verdict.VALID), ("restarted", 0, Verdict.VALID),
+])  # fmt: skip
+def test_whose_token_is_promised_away_asks_for_another_a_lease_later(but: str, later_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.fence(SECOND_START if but == "fenced out" else FIRST)
+    if but != "nothing ran":
+        story.spawn()
+    story.at(SECOND)
+    away = 0
+    for replica in ("replica/1", "replica/2")[: 1 if but == "one of them only" else 2]:
+        if but == "one took it back" and replica == "replica/2":
+            story.say("promised-away", SIDECAR, agent=AGENT, token=FIRST, replica="replica/1", promised=FIRST)
+        away = story.say("promised-away", SIDECAR, agent=AGENT, token=FIRST, replica=replica, promised=SECOND_START)
+    if but == "restarted":
+        story.start(SIDECAR, boot="boot-2")
+    asked = story.at(SECOND + later_ns).say("start-proposed", SIDECAR, agent=AGENT, token=[1, 4, "a"], told=SECOND_START, by="replica/1")
+    finding = story.judged("S8")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (away, asked)

@@ -399,3 +399,22 @@ def test_s20_who_ordered_is_told_of_every_proof_that_the_replica_which_let_it_in
     finding = story.judged("S20")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (taken,)
+
+
+@pytest.mark.parametrize(("then", "named", "verdict"), [
+    ("", ["t1"], Verdict.VALID), ("", [], Verdict.INVALID), ("", ["t1", "t2"], Verdict.INVALID), ("reaped anew", [], Verdict.VALID),
+    ("disk lost", [], Verdict.VALID),
+])  # fmt: skip
+def test_s20_every_proof_of_a_stop_names_what_the_stop_left_in_doubt(then: str, named: list[str], verdict: Verdict) -> None:
+    story = Story()
+    reaped = story.say("doubts-named", SIDECAR, agent=AGENT, token=FIRST, what="REAPED", in_doubt=["t1"])
+    story.say("doubts-named", SIDECAR, agent=AGENT, token=FIRST, what="STOPPED_FORCED", in_doubt=["t1"])
+    if then == "reaped anew":
+        story.say("doubts-named", SIDECAR, agent=AGENT, token=FIRST, what="REAPED", in_doubt=[])
+    elif then == "disk lost":
+        story.fault("disk-lost", SIDECAR)
+    story.start(SIDECAR, boot="boot-2")
+    proof = story.say("doubts-named", SIDECAR, agent=AGENT, token=FIRST, what="STOPPED_FORCED", in_doubt=named)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (reaped, proof)

@@ -47,6 +47,8 @@ from killswitch.core.messages import (
     Message,
     Order,
     OrderStatus,
+    Query,
+    ResolveRequest,
     StartReply,
     StartRequest,
     Token,
@@ -266,6 +268,44 @@ class TestStarts:
         bench.step(Receive("replica/1", GRANT))
         bench.step(boot())
         assert self.told(bench) == ((0, 0, ""), "")
+
+
+def test_a_question_is_told_once_for_each_time_that_the_agent_asks() -> None:
+    bench = Bench()
+    asked, question = Receive(f"agent/{AGENT}", ResolveRequest("k1", "sink/acme/ledger")), Send("sink/acme/ledger", Query(AGENT, "k1", "n1"))
+    assert bench.tick(question) == []
+    assert bench.step(asked, question) == ["question-asked"]
+    assert bench.last.body == {"agent": AGENT, "sink": "sink/acme/ledger", "key": "k1", "nonce": "n1"}
+    assert bench.tick(question) == []
+    assert bench.step(asked, question) == ["question-asked"]
+
+
+class TestTokensPromisedAway:
+    """What a sidecar hears of the token that it has opened."""
+
+    def heard(self, bench: Bench, sender: str, promised: Token, **fields: object) -> list[str]:
+        return bench.step(Receive(sender, replace(GRANT, replica="replica/1", promised=promised, **fields)))
+
+    def opened(self) -> Bench:
+        bench = Bench()
+        bench.tick(Observe("token-opened", {"agent": AGENT, "token": PARTS, "predecessor": (0, 0, "")}))
+        return bench
+
+    def test_it_is_told_once_for_each_change(self) -> None:
+        bench = self.opened()
+        assert self.heard(bench, "replica/1", TOKEN) == []
+        assert self.heard(bench, "replica/1", Token(1, 7, "x")) == ["promised-away"]
+        assert bench.last.body == {"agent": AGENT, "replica": "replica/1", "token": PARTS, "promised": (1, 7, "x")}
+        assert self.heard(bench, "replica/1", Token(1, 7, "x")) == []
+        assert self.heard(bench, "replica/1", TOKEN) == ["promised-away"]
+
+    def test_whoever_speaks_for_another_and_of_another_token_is_not_heard(self) -> None:
+        bench = self.opened()
+        assert self.heard(bench, "replica/2", Token(1, 7, "x")) == []
+        assert self.heard(bench, "replica/1", Token(1, 7, "x"), token=Token(1, 3, "s")) == []
+        assert self.heard(bench, "replica/1", Token(1, 7, "x"), why="unpromised") == []
+        bench.step(boot())
+        assert self.heard(bench, "replica/1", Token(1, 7, "x")) == []
 
 
 def head_of(writer: str, size: int, root: bytes) -> Sth:

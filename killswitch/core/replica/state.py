@@ -127,8 +127,7 @@ class Replica:
         self.publication = Publication()
         self.notices: dict[str, HeadNotice] = {}  # writer -> the latest head that it showed, until it is answered
         self.heads_seen: dict[str, dict[int, Sth]] = {}  # writer -> {size: head}
-        self.cosigned_lsn = 0
-        self.seen_version = -1
+        self.cosigned_lsn, self.seen_version = 0, -1
 
 
 def sidecar_of(agent: str) -> str:
