@@ -122,8 +122,8 @@ def one_nonce_for_each_start(state: Sidecar, request: ResolveRequest, now_ns: in
 
 
 BUGS = (
-    PlantedBug("B217", "a sidecar that restarted has forgotten what a stop left in doubt", {"sidecar.recover:_fold_reaped": in_doubt_no_more}, ("S20",),
-               ("swarm-storm", "clone-storm"), "medium"),
+    PlantedBug("B217", "a sidecar that restarted has forgotten what a stop left in doubt", {"sidecar.recover:_fold_reaped": in_doubt_no_more},
+               ("S20",), ("swarm-storm", "clone-storm"), "medium"),
     PlantedBug("B218", "all questions of one start have one nonce", {"sidecar.permits:on_resolve_request": one_nonce_for_each_start}, ("S10",),
                ("in-doubt-until-the-sink-is-back", "swarm-storm"), "easy"),
     PlantedBug("B101", "an agent that was once proven stopped counts as stopped ever after", {"replica.state:is_stopped": stopped_once_is_stopped},
