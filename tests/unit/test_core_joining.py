@@ -11,6 +11,7 @@ from killswitch.core.events import Record
 from killswitch.core.intent import HARD
 from killswitch.core.lessons import Lesson, Promised
 from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, StartReply
+from killswitch.core.replica import joining
 from tests.unit import pair
 from tests.unit.one_sided import draft
 from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, mode
@@ -152,3 +153,15 @@ def test_a_sidecar_whose_log_was_cut_calls_nothing_stopped_that_it_has_not_reape
     link.tell(SIDECAR, OrderPush((pair.order(HARD),), ()))
     link.run(SECOND)
     assert {proof.stage for proof in link[SIDECAR].sent(Evidence)} == {"STOPPED_FORCED"}
+
+
+def test_what_comes_while_the_lessons_go_on_record_is_none() -> None:
+    """It would be vouched for without being on that record, and forgotten with the next start."""
+    link = cell()
+    comes_back(link, ONE, [], joins=True)
+    state = link[ONE].state
+    promised = state.promised[AGENT]
+    state.joining, state.lessons.finishing = True, True
+    later = Promised(AGENT, promised.epoch, promised.counter + 1, "late")
+    link.tell(ONE, Lesson(joining.nonce(state), (later,)), TWO)
+    assert state.promised[AGENT] == promised

@@ -40,8 +40,13 @@ def on_request(state: Replica, request: LessonRequest, sender: str, now_ns: int)
     """Teach a peer, also if this replica is learning itself: two that had to cut their logs at once would wait for each other for ever."""
     if sender in state.peers:
         dispatch.tell_intent(state, request.nonce, sender, now_ns, counts=True)
-        promised = (Promised(agent, *parts(token)) for agent, token in sorted(state.promised.items()))
-        send(state, sender, Lesson(request.nonce, tuple(promised)), after_lsn=state.chain.seq if state.chain.pending else 0)
+        tell_promises(state, request.nonce, sender)
+
+
+def tell_promises(state: Replica, nonce: str, sender: str) -> None:
+    """All of them, once the last is durable."""
+    promised = (Promised(agent, *parts(token)) for agent, token in sorted(state.promised.items()))
+    send(state, sender, Lesson(nonce, tuple(promised)), after_lsn=state.chain.seq if state.chain.pending else 0)
 
 
 def on_intent(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> None:
@@ -54,12 +59,17 @@ def on_intent(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> N
 
 def on_lesson(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
     """From here on it denies what is lower than its peers have promised; it grants to that when it has joined."""
-    if not state.joining or sender not in state.peers or lesson.nonce != nonce(state):
+    if lesson.nonce != nonce(state) or sender not in state.peers or not listens(state):
         return
     for each in lesson.promised:
         promise_too(state, each.agent, Token(each.epoch, each.counter, each.instance), now_ns)
     state.lessons.told_promises.add(sender)
     conclude(state, now_ns)
+
+
+def listens(state: Replica) -> bool:
+    """Whether there is something to learn still. What comes once the lessons are put down is on no record, and is none: enough peers told before."""
+    return state.joining and not state.lessons.finishing
 
 
 def promise_too(state: Replica, agent: str, token: Token, now_ns: int) -> None:
