@@ -30,7 +30,8 @@ def true_messages() -> tuple[Message, ...]:
     """One of each that carries orders or certificates, all of it well signed."""
     order = trust.sign_order(TRUST, SENDER, OrderBody(TENANT, Scope("tenant", TENANT), 2, 2, 0, "alice", "true", "because"))
     raw = codec.pack(ResumeBody(TENANT, Scope("tenant", TENANT), (intent.content_id(order.raw),), 1, "all clear", "alice", "true"))
-    certificate = ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, who, raw) for who in ("bob", "carol")))
+    approved = (trust.sign_approval(TRUST, who, raw) for who in ("bob", "carol"))
+    certificate = ResumeCertificate(raw, (trust.sign_asked(TRUST, "alice", raw), *approved))
     token = Token(1, 1, "i")
     return (
         OrderPush((order,), (certificate,)),
@@ -89,9 +90,11 @@ def forged(dice: Random) -> bytes:
     if ring is FALSE_RING and domain != keys.ORDER and dice.random() < 0.5:
         ring = RING  # really that replica's signature, of something else
     order = Order(raw, signer, ring.sign(signer, domain, raw) if dice.random() < 0.9 else dice.randbytes(dice.randrange(40)))
-    lifted = codec.pack(ResumeBody(TENANT, Scope("tenant", TENANT), tuple(TRUE_IDS), 1, "forged", dice.choice(("mallory", "bob")), "f"))
+    requester = dice.choice(("mallory", "bob"))
+    lifted = codec.pack(ResumeBody(TENANT, Scope("tenant", TENANT), tuple(TRUE_IDS), 1, "forged", requester, "f"))
     approver = dice.choice(("bob", "carol"))
-    approvals = [Approval(approver, RING.sign(approver, keys.RESUME, lifted))] * dice.randrange(1, 4)  # one of them, however often
+    approvals = [Approval(requester, RING.sign(requester, keys.RESUME_ASKED, lifted))]
+    approvals += [Approval(approver, RING.sign(approver, keys.RESUME, lifted))] * dice.randrange(1, 4)  # one of them, however often
     approvals += [Approval(who, FALSE_RING.sign(who, keys.RESUME, lifted)) for who in ("carol", "dave", "alice")[: dice.randrange(4)]]
     message = dice.choice(TRUE)
     changed = msgspec.structs.replace(message, orders=(order,), certificates=(ResumeCertificate(lifted, tuple(approvals)),))

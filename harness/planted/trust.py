@@ -123,7 +123,14 @@ def sidecars_are_sidecars(keyset: Keyset, key: str, agent: str) -> bool:
     return any(grant.role == keys.SIDECAR and grant.agent == agent for grant in keyset.grants.get(key, ()))
 
 
+def as_the_draft_says(trust: Trust, known: KnownCertificate) -> bool:
+    """Who asked for it stands in what the approvers signed."""
+    return True
+
+
 BUGS = (
+    PlantedBug("B234", "a resume is asked for by whoever its draft names", {"trust:is_asked_for": as_the_draft_says}, ("S13",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
     PlantedBug("B231", "a policy is believed because a peer hands it on", {"trust:_of_control_plane": whoever_signed_it}, ("S13",),
                ("replica-that-forges",), "easy"),
     PlantedBug("B232", "a replica whose key was revoked goes on bringing policies into force", {"trust:_of_control_plane": replicas_are_replicas},

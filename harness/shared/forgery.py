@@ -52,8 +52,8 @@ def order_body(aim: Aim, number: int) -> bytes:
     return codec.pack(OrderBody(aim.tenant, Scope("agent", aim.agent), 2, 2, 0, "mallory", f"forged {number}", "forged"))
 
 
-def resume_body(aim: Aim, tenant: str, number: int) -> bytes:
-    return codec.pack(ResumeBody(tenant, Scope("tenant", tenant), aim.orders, 1, "forged", "mallory", f"forged {number}"))
+def resume_body(aim: Aim, tenant: str, number: int, requester: str = "mallory", approvals: int = 0) -> bytes:
+    return codec.pack(ResumeBody(tenant, Scope("tenant", tenant), aim.orders, 1, "forged", requester, f"forged {number}", approvals=approvals))
 
 
 def unsigned_order(ring: Signer, aim: Aim, number: int) -> Message:
@@ -76,33 +76,42 @@ def order_by_another_signature(ring: Signer, aim: Aim, number: int) -> Message:
 
 def certificate_of_one(ring: Signer, aim: Aim, number: int) -> Message:
     """One approver, twice."""
-    raw = resume_body(aim, aim.tenant, number)
-    approval = Approval("bob", ring.sign("bob", keys.RESUME, raw))
-    return aim.carried(certificates=(ResumeCertificate(raw, (approval, approval)),))
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number), by=("bob", "bob"))
 
 
 def certificate_with_borrowed_approvals(ring: Signer, aim: Aim, number: int) -> Message:
     """Two approvers, of another certificate; or of this, but signed as something else."""
     raw, other = resume_body(aim, aim.tenant, number), resume_body(aim, aim.tenant, -1)
     signed, domain = ((other, keys.RESUME), (raw, keys.RESUME_REQUEST))[number % 2]
-    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, domain, signed)) for who in ("bob", "carol"))),))
+    borrowed = (Approval(who, ring.sign(who, domain, signed)) for who in ("bob", "carol"))
+    return aim.carried(certificates=(ResumeCertificate(raw, (_asked(ring, "mallory", raw), *borrowed)),))
 
 
 def certificate_of_too_few(ring: Signer, aim: Aim, number: int) -> Message:
     """Two approvers, of what itself says that it takes three."""
-    return _approved(
-        ring, aim, ResumeBody(aim.tenant, Scope("tenant", aim.tenant), aim.orders, 1, "forged", "mallory", f"forged {number}", approvals=3)
-    )
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number, approvals=3))
 
 
 def certificate_of_its_requester(ring: Signer, aim: Aim, number: int) -> Message:
     """Two approvers, of whom one asked for it himself."""
-    return _approved(ring, aim, ResumeBody(aim.tenant, Scope("tenant", aim.tenant), aim.orders, 1, "forged", "bob", f"forged {number}"))
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number, "bob"), requester="bob")
 
 
-def _approved(ring: Signer, aim: Aim, body: ResumeBody) -> Message:
-    raw = codec.pack(body)
-    return aim.carried(certificates=(ResumeCertificate(raw, tuple(Approval(who, ring.sign(who, keys.RESUME, raw)) for who in ("bob", "carol"))),))
+def certificate_in_her_name(ring: Signer, aim: Aim, number: int) -> Message:
+    """Two approvers, of what is asked for in the name of somebody who did not sign it; or who signed another, or this as something else."""
+    raw, other = resume_body(aim, aim.tenant, number, "alice"), resume_body(aim, aim.tenant, -1, "alice")
+    asked = (_asked(ring, "mallory", raw), _asked(ring, "alice", other), Approval("alice", ring.sign("alice", keys.RESUME, raw)))[number % 3]
+    return _approved(ring, aim, raw, asked=asked)
+
+
+def _asked(ring: Signer, requester: str, raw: bytes) -> Approval:
+    return Approval(requester, ring.sign(requester, keys.RESUME_ASKED, raw))
+
+
+def _approved(ring: Signer, aim: Aim, raw: bytes, *, requester: str = "mallory", by: tuple[str, ...] = ("bob", "carol"),
+              asked: Approval | None = None) -> Message:  # fmt: skip
+    approved = (Approval(who, ring.sign(who, keys.RESUME, raw)) for who in by)
+    return aim.carried(certificates=(ResumeCertificate(raw, (asked or _asked(ring, requester, raw), *approved)),))
 
 
 def keyset_of_one_root(ring: Signer, aim: Aim, number: int) -> Message:
@@ -120,7 +129,7 @@ def proof_by_another(ring: Signer, aim: Aim, number: int) -> Message:
 
 def foreign_certificate(ring: Signer, aim: Aim, number: int) -> Message:
     """All in order, but for another tenant than that of the orders it lists."""
-    return _approved(ring, aim, ResumeBody(aim.other, Scope("tenant", aim.other), aim.orders, 1, "forged", "mallory", f"forged {number}"))
+    return _approved(ring, aim, resume_body(aim, aim.other, number))
 
 
 def fork_of_nobody(ring: Signer, aim: Aim, number: int) -> Message:
@@ -179,6 +188,7 @@ FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "certificate with borrowed approvals": certificate_with_borrowed_approvals,
     "certificate of fewer than it takes": certificate_of_too_few,
     "certificate of its requester": certificate_of_its_requester,
+    "certificate in another's name": certificate_in_her_name,
     "keyset of one root, twice": keyset_of_one_root,
     "proof by another's sidecar": proof_by_another,
     "proof of a fork that was none": fork_of_nobody,

@@ -73,6 +73,8 @@ class Judge:
             body = msgspec.msgpack.decode(raw, type=ResumeBody)
         except (msgspec.DecodeError, ValueError):
             return False
+        if not any(key == body.requester and self._signer.verify(key, "resume-asked", raw, signature) for key, signature in approvals):
+            return False
         may = APPROVERS - {self._whose(body.requester)}
         valid = {
             self._whose(key)

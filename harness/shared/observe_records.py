@@ -62,7 +62,7 @@ def on_certificate(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     covers = list(content.covers)
     approvals = [(approver, signature) for approver, signature in body["approvals"]]
     authentic = node.judge.certificate(body["raw"], approvals, node.revoked)
-    approvers = sorted({approver for approver, _ in approvals})
+    approvers = sorted({approver for approver, _ in approvals} - {content.requester})
     whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value], "policy_seq": content.decision.policy_seq}
     node.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
     node.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})

@@ -30,14 +30,14 @@ class ResumeBody(Struct, frozen=True):
 
 
 class Approval(Struct, frozen=True, array_like=True):
-    """One approver's signature over exactly the bytes of a resume body."""
+    """One person's signature over exactly the bytes of a resume body: an approver's, or that of the requester, who asks for exactly this."""
 
     approver: str
     signature: bytes
 
 
 class ResumeCertificate(Struct, frozen=True, tag=True):
-    """A resume body and the approvals of M distinct approvers over its exact bytes."""
+    """A resume body, and over its exact bytes the signatures of its requester and of M distinct approvers."""
 
     raw: bytes
     approvals: tuple[Approval, ...]

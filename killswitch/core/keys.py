@@ -29,6 +29,7 @@ RESUME: Final = "resume"
 ORDER_REQUEST: Final = "order-request"
 COUNTERSIGN: Final = "countersign"
 RESUME_REQUEST: Final = "resume-request"
+RESUME_ASKED: Final = "resume-asked"
 EVIDENCE: Final = "evidence"
 STH: Final = "sth"
 COSIGN: Final = "cosign"
@@ -38,7 +39,8 @@ POLICY: Final = "policy"
 ROLLOUT: Final = "rollout"
 ROLLOUT_REQUEST: Final = "rollout-request"
 DOMAINS: Final = (
-    ORDER, RESUME, ORDER_REQUEST, COUNTERSIGN, RESUME_REQUEST, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET, POLICY, ROLLOUT, ROLLOUT_REQUEST,
+    ORDER, RESUME, ORDER_REQUEST, COUNTERSIGN, RESUME_REQUEST, RESUME_ASKED, EVIDENCE, STH, COSIGN, CONSISTENCY, KEYSET, POLICY, ROLLOUT,
+    ROLLOUT_REQUEST,
 )  # fmt: skip
 
 ROOTS: Final = ("root/1", "root/2", "root/3")

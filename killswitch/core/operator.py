@@ -181,7 +181,7 @@ def homes(state: Operator, errand: Errand) -> tuple[Cell, ...]:
 
 
 def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
-    """Have the draft approved by the people at hand, in their time, and hand it in."""
+    """Have the draft signed by whoever asked for it and approved by the people at hand, in their time, and hand it in."""
     errand = state.errands.get(draft.request)
     if errand is None or not isinstance(errand.message, ResumeDraftRequest):
         return
@@ -189,11 +189,12 @@ def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
         settle(state, draft.request)
         return
     approvals = []
-    for approver in errand.command.approvers:
+    people = ((errand.command.principal, trust.sign_asked), *((approver, trust.sign_approval) for approver in errand.command.approvers))
+    for person, sign_it in people:
         try:
-            approvals.append(trust.sign_approval(state.trust, approver, draft.raw))
+            approvals.append(sign_it(state.trust, person, draft.raw))
         except KeyError:
-            continue  # somebody without a key approves nothing
+            continue  # somebody without a key asks for nothing, and approves nothing
     errand.message = ResumeSubmit(draft.request, ResumeCertificate(draft.raw, tuple(approvals)))
     go_in_their_time(state, errand, now_ns)
 

@@ -51,11 +51,23 @@ def stops_its_own(trust: Trust, signer: str, known: intent.KnownOrder) -> bool:
 
 
 def read_certificate(trust: Trust, certificate: ResumeCertificate) -> intent.KnownCertificate | None:
-    """The certificate, if enough distinct approvers signed exactly its bytes: the cell's least number, and as many as it says itself; else `None`."""
+    """The certificate, if its requester and enough distinct approvers signed exactly its bytes: the cell's least number of these, and as many as it
+    says itself; else `None`."""
     known = intent.read_certificate(certificate)
-    if known is None or len(approvers(trust, known)) < approvals_due(trust, known.body):
+    if known is None or not is_asked_for(trust, known) or len(approvers(trust, known)) < approvals_due(trust, known.body):
         return None
     return known
+
+
+def is_asked_for(trust: Trust, known: intent.KnownCertificate) -> bool:
+    """Whether the person in whose name it was drafted asks for exactly this: nobody is made the requester of what he approves, or of what others
+    wish. Whether he may ask is for the replica that lets it in."""
+    return any(_asks(trust, known, each) for each in known.certificate.approvals)
+
+
+def _asks(trust: Trust, known: intent.KnownCertificate, signed: Approval) -> bool:
+    requester = known.body.requester
+    return signed.approver == requester and trust.signer.verify(requester, keys.RESUME_ASKED, known.certificate.raw, signed.signature)
 
 
 def approvals_due(trust: Trust, body: ResumeBody) -> int:
@@ -85,7 +97,10 @@ def shortfall(trust: Trust, certificate: ResumeCertificate) -> str:
     known = intent.read_certificate(certificate)
     if known is None:
         return "not a certificate that can be read"
-    wrong = [f"{approval.approver} {why}" for approval in certificate.approvals if (why := objection(trust, known, approval))]
+    if not is_asked_for(trust, known):
+        return f"{known.body.requester}, in whose name it is asked for, has not signed exactly this; whoever asks has it drafted in his own name"
+    others = (approval for approval in certificate.approvals if not _asks(trust, known, approval))
+    wrong = [f"{approval.approver} {why}" for approval in others if (why := objection(trust, known, approval))]
     counted = f"{len(approvers(trust, known))} of the {approvals_due(trust, known.body)} approvals of distinct people that it takes are there"
     return f"{counted}; not counted: {'; '.join(wrong)}" if wrong else counted
 
@@ -117,6 +132,11 @@ def _replica_signature(trust: Trust, replica: str, domain: str, raw: bytes) -> t
 
 def sign_approval(trust: Trust, approver: str, raw: bytes) -> Approval:
     return Approval(approver, trust.signer.sign(approver, keys.RESUME, raw))
+
+
+def sign_asked(trust: Trust, requester: str, raw: bytes) -> Approval:
+    """The requester's own signature over what was drafted for him."""
+    return Approval(requester, trust.signer.sign(requester, keys.RESUME_ASKED, raw))
 
 
 def read_draft(raw: bytes) -> ResumeBody | None:

@@ -119,11 +119,11 @@ class ApprovalForm(Form):
 
 
 class ResumeForm(Form):
-    """A draft comes back with its approvals."""
+    """A draft comes back with its approvals, and with the signature of whoever asks for it among them."""
 
     request: Name
     raw: Bytes
-    approvals: Annotated[list[ApprovalForm], Field(max_length=16)]
+    approvals: Annotated[list[ApprovalForm], Field(max_length=17)]
 
 
 class PolicyForm(Form):

@@ -12,8 +12,9 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from killswitch.core import codec, intent, policy, unreadable
 from killswitch.core.bundles import RolloutRequest, Stage
@@ -26,8 +27,10 @@ from killswitch.live.config import duration_ns
 from killswitch.live.exits import Exit, Wrong
 from killswitch.live.remote import Answer, Refused, Remote, Unreachable, read_request
 
+T = TypeVar("T")
 POLL_S: Final = 0.25
 COUNTERSIGN: Final = "killswitch/countersign/1"
+DRAFT: Final = "killswitch/draft/2"  # 1 had no signature of whoever asks
 SEVERITIES: Final = tuple(mode.lower() for mode in policy.MODES if mode != "RUN")
 
 
@@ -167,7 +170,7 @@ def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft:
         raise Wrong(
             "\n".join((f"nothing is in force at {scope} itself; what holds it is wider, and only its own scope lifts it:", *wider)), Exit.REFUSED
         )
-    drafted = {"schema": "killswitch/draft/1", **answer.body, "approvals": []}
+    drafted = {"schema": DRAFT, **answer.body, "asked": remote.asks_for(answer.body["raw"]), "approvals": []}
     if draft is not None:
         draft.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
         print(
@@ -190,8 +193,10 @@ def approve(remote: Remote, file: Path) -> int:
     print(f"{body.requester} asks to resume {body.scope.kind} {body.scope.value or 'everything'} of {body.tenant}: {body.reason}")
     for covered in body.covers:
         print(f"  lifts order {covered}")
+    if not _checked(partial(remote.is_asked_for, drafted["raw"], drafted["asked"])):
+        raise Wrong(f"{file}: not approved: {body.requester}, in whose name it is, has not signed exactly this; it was changed since", Exit.REFUSED)
     own = remote.approve(drafted["raw"])
-    if why := _objection(remote, drafted["raw"], own):
+    if why := _checked(partial(remote.objection, drafted["raw"], own)):
         raise Wrong(f"{file}: not approved: {remote.person} {why}; `people` in the cell's file says who approves", Exit.REFUSED)
     drafted["approvals"] = [*(each for each in drafted["approvals"] if each["approver"] != remote.person), own]
     file.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
@@ -211,7 +216,7 @@ def _show_approvals(remote: Remote, drafted: dict[str, Any]) -> list[str]:
     """Who has approved a draft; each approval that will not count is named, with the reason."""
     counted = []
     for each in drafted["approvals"]:
-        why = _objection(remote, drafted["raw"], each)
+        why = _checked(partial(remote.objection, drafted["raw"], each))
         if why:
             print(f"not counted: {each['approver']} {why}", file=sys.stderr)
         else:
@@ -219,9 +224,10 @@ def _show_approvals(remote: Remote, drafted: dict[str, Any]) -> list[str]:
     return counted
 
 
-def _objection(remote: Remote, raw: str, approval: dict[str, str]) -> str:
+def _checked(look: Callable[[], T]) -> T:
+    """What a look at signatures says."""
     try:
-        return remote.objection(raw, approval)
+        return look()
     except (OSError, ValueError) as error:
         raise Wrong(f"approve: nobody's signature can be checked here: {error}") from error
 
@@ -322,11 +328,10 @@ def _wait_for(remote: Remote, order_id: str, patience_ns: int) -> dict[str, Any]
 def _read_draft(file: Path) -> dict[str, Any]:
     try:
         drafted = _read_json(file)
-        known = drafted["schema"] == "killswitch/draft/1" and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
+        known = drafted["schema"] == DRAFT and read_draft(base64.b64decode(drafted["raw"], validate=True)) is not None
         known = known and isinstance(drafted["approvals_needed"], int)
-        known = known and all(
-            isinstance(each["approver"], str) and base64.b64decode(each["signature"], validate=True) for each in drafted["approvals"]
-        )
+        signed = (drafted["asked"], *drafted["approvals"])
+        known = known and all(isinstance(each["approver"], str) and base64.b64decode(each["signature"], validate=True) for each in signed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
     if not known:
@@ -356,7 +361,8 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
-    answer = _asked(lambda: remote.resume(drafted["request"], drafted["raw"], drafted["approvals"]), "hand it in again")
+    signed = [drafted["asked"], *drafted["approvals"]]
+    answer = _asked(lambda: remote.resume(drafted["request"], drafted["raw"], signed), "hand it in again")
     if as_json:
         print(json.dumps({"schema": "killswitch/resume/1", **answer.body}))
     if answer.body["stage"] == "EXPIRED":

@@ -89,21 +89,33 @@ class Remote:
         """Try, promote or take back a policy. Raises `Refused` or `Unreachable`."""
         return self.ask("POST", "/v1/policies", _form(trust.sign_request(self._trust, asked)))
 
+    def asks_for(self, raw: str) -> dict[str, str]:
+        """This person's signature over a draft that was made for them, as the API takes it: they ask for exactly this."""
+        return _signature(trust.sign_asked(self._trust, self.person, base64.b64decode(raw, validate=True)))
+
     def approve(self, raw: str) -> dict[str, str]:
         """This person's signature over a draft, as the API takes it. Raises `ValueError` for what is no draft."""
         body = base64.b64decode(raw, validate=True)
         if trust.read_draft(body) is None:
             raise ValueError("not a draft of a resume")
-        approval = trust.sign_approval(self._trust, self.person, body)
-        return {"approver": approval.approver, "signature": base64.b64encode(approval.signature).decode()}
+        return _signature(trust.sign_approval(self._trust, self.person, body))
+
+    def is_asked_for(self, raw: str, asked: dict[str, str]) -> bool:
+        """Whether the person in whose name a draft is signed exactly it. Raises as `objection` does."""
+        given = Approval(asked["approver"], base64.b64decode(asked["signature"], validate=True))
+        known = intent.read_certificate(ResumeCertificate(base64.b64decode(raw, validate=True), (given,)))
+        return known is not None and trust.is_asked_for(self._public(), known)
 
     def objection(self, raw: str, approval: dict[str, str]) -> str:
         """Why an approval of a draft will not count, as far as the cell's file and the public keys here say; empty if it will. Raises `OSError` or
         `ValueError` if those keys cannot be read: what needs none of them, a stop above all, does not wait for them."""
-        trusted = self._trust._replace(signer=Ed25519({}, pki.public_keys(self._loaded.pki)))
         known = intent.read_certificate(ResumeCertificate(base64.b64decode(raw, validate=True), ()))
         given = Approval(approval["approver"], base64.b64decode(approval["signature"], validate=True))
-        return "not a draft of a resume" if known is None else trust.objection(trusted, known, given)
+        return "not a draft of a resume" if known is None else trust.objection(self._public(), known, given)
+
+    def _public(self) -> trust.Trust:
+        """What this machine knows of everybody's keys, to check signatures with."""
+        return self._trust._replace(signer=Ed25519({}, pki.public_keys(self._loaded.pki)))
 
     def resume(self, request: str, raw: str, approvals: list[dict[str, str]]) -> Answer:
         """Hand in a draft with its approvals. Raises `Refused` or `Unreachable`."""
@@ -163,6 +175,11 @@ def _form(asked: OrderRequest | ResumeDraftRequest | RolloutRequest) -> dict[str
         form["scope"] = {"kind": asked.scope.kind, "value": asked.scope.value}
     form["signature"] = base64.b64encode(asked.signature).decode()
     return form
+
+
+def _signature(given: Approval) -> dict[str, str]:
+    """As the API takes it."""
+    return {"approver": given.approver, "signature": base64.b64encode(given.signature).decode()}
 
 
 def _why(answer: Answer) -> str:

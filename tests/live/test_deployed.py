@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -162,6 +163,12 @@ def test_nobody_gets_more_than_the_file_gives(running: Cell, tmp_path: Path) -> 
         edited.write_text(whole.replace(old, new, 1))
         done = running.run("approve", str(edited), person="bob")
         assert (done.returncode, said in done.stderr) == (0 if said.startswith("not counted") else 64, True), done
+    renamed = json.loads(whole)
+    renamed["raw"] = base64.b64encode(base64.b64decode(renamed["raw"]).replace(b"alice", b"erika")).decode()
+    edited.write_text(json.dumps(renamed))
+    unsigned = running.run("approve", str(edited), person="bob")
+    assert unsigned.returncode == 1 and "erika, in whose name it is, has not signed exactly this" in unsigned.stderr
+    assert running.run("resume", "--submit", str(edited)).returncode == 1
     first, second = (running.run("approve", str(draft), person=name) for name in ("bob", "carol"))
     assert f"approved by bob; 1 more needed: killswitch approve {draft} --as NAME" in first.stdout
     assert f"approved by bob, carol; enough: killswitch resume --submit {draft}" in second.stdout

@@ -87,7 +87,7 @@ ORDERS |= st.builds(Order, st.binary(max_size=9), WORDS, st.binary(max_size=4))
 def signed_certificate(scope: Scope, covers: list[Order], words: list[str], epoch: int) -> ResumeCertificate:
     ids = (*(pair.id_of(order) for order in covers), *words)
     raw = codec.pack(ResumeBody("acme", scope, ids, epoch, "r", "alice", "n", Decision(epoch, "", "")))
-    return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in ("bob", "carol")))
+    return pair.signed(raw, "bob", "carol")
 
 
 CERTIFICATES = st.builds(signed_certificate, SCOPES, st.lists(ORDERS, max_size=3), st.lists(WORDS, max_size=1), NUMBERS)

@@ -99,8 +99,14 @@ def resume(
     readings = tuple(ends) or tuple(Reading(replica, "boot-1", COUNTER_MAX) for replica in REPLICAS)
     covers = tuple(sorted(id_of(each) for each in orders))
     body = ResumeBody(tenant, scope, covers, 1, "all clear", requester, nonce, ends=readings)
-    raw = codec.pack(body)
-    return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in approvers))
+    return signed(codec.pack(body), *approvers)
+
+
+def signed(raw: bytes, *approvers: str) -> ResumeCertificate:
+    """A draft with the signatures of whoever asked for it and of ``approvers``."""
+    body = trust.read_draft(raw)
+    assert body is not None
+    return ResumeCertificate(raw, (trust.sign_asked(TRUST, body.requester, raw), *(trust.sign_approval(TRUST, each, raw) for each in approvers)))
 
 
 class Seat:

@@ -150,7 +150,7 @@ def test_a_countersignature_approves_no_resume() -> None:
     certificate = pair.resume(isolate, approvers=())
     signatures = tuple((who, SIGNER.sign(who, keys.COUNTERSIGN, certificate.raw)) for who in ("bob", "carol"))
     approvals = tuple(structs.replace(trust.sign_approval(TRUST, who, certificate.raw), signature=signature) for who, signature in signatures)
-    link.tell(ONE, ResumeSubmit("r", ResumeCertificate(certificate.raw, approvals)), "operator")
+    link.tell(ONE, ResumeSubmit("r", ResumeCertificate(certificate.raw, (*certificate.approvals, *approvals))), "operator")
     assert not link[ONE].state.intent.certificates
 
 

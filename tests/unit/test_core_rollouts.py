@@ -10,7 +10,7 @@ from msgspec import structs
 
 from killswitch.core import audit, codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, RolloutStatus, Stage
-from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeStatus, ResumeSubmit
+from killswitch.core.certificates import ResumeDraft, ResumeStatus, ResumeSubmit
 from killswitch.core.events import DiskFailed, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.messages import OrderRequest
@@ -319,8 +319,7 @@ def test_everybody_holds_a_resume_to_the_approvals_that_policy_asked_for(people:
     link = stopped_under(THREE_APPROVE)
     (shown,) = ask_resume(link, TWO)
     assert shown.approvals_needed == 3
-    approvals = tuple(trust.sign_approval(TRUST, each, shown.raw) for each in people)
-    certificate = ResumeCertificate(shown.raw, approvals)
+    certificate = pair.signed(shown.raw, *people)
     assert (trust.read_certificate(TRUST, certificate) is not None) == (stage == "ACCEPTED"), "a sidecar reads it so, and knows no policy"
     draft = trust.read_draft(shown.raw)
     assert draft is not None
@@ -337,7 +336,7 @@ def test_a_certificate_is_decided_on_anew_where_it_is_handed_in_and_that_is_on_r
     link.run(SECOND)
     (shown,) = ask_resume(link, ONE)
     assert shown.approvals_needed == 2
-    certificate = ResumeCertificate(shown.raw, tuple(trust.sign_approval(TRUST, each, shown.raw) for each in ("bob", "carol", "dave")[:people]))
+    certificate = pair.signed(shown.raw, *("bob", "carol", "dave")[:people])
     link.tell(ONE, roll("CANARY", tried), "operator")
     for _ in range(2):
         link.tell(ONE, ResumeSubmit("again", certificate), "operator")
@@ -389,7 +388,7 @@ def test_a_draft_that_is_two_rollouts_old_has_to_be_made_anew() -> None:
     link.tell(ONE, request(HARD), "operator")
     link.run(SECOND)
     (shown,) = ask_resume(link, ONE)
-    certificate = ResumeCertificate(shown.raw, tuple(trust.sign_approval(TRUST, each, shown.raw) for each in ("bob", "carol", "dave")))
+    certificate = pair.signed(shown.raw, "bob", "carol", "dave")
     for name, stage, tried in (("a", "CANARY", THREE_APPROVE), ("b", "STABLE", "")):
         link.tell(ONE, roll(stage, tried, name=name), "operator")
     link.tell(ONE, ResumeSubmit("again", certificate), "operator")

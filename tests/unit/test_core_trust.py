@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec import structs
 
 from killswitch.core import codec, keys, trust
-from killswitch.core.certificates import Approval, ResumeDraftRequest
+from killswitch.core.certificates import Approval, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.keys import Grant, Keyset
 from killswitch.core.messages import Evidence, OrderBody, OrderRequest, Token
@@ -128,3 +130,19 @@ def test_a_draft_reads_back() -> None:
     assert body is not None
     assert codec.pack(body) == certificate.raw
     assert trust.read_draft(b"no draft") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (lambda raw: trust.sign_asked(TRUST, "alice", raw), ""),
+        (lambda raw: trust.sign_asked(TRUST, "alice", raw + b" "), "alice, in whose name it is asked for, has not signed exactly this"),
+        (lambda raw: trust.sign_approval(TRUST, "alice", raw), "alice, in whose name it is asked for, has not signed exactly this"),
+        (lambda raw: trust.sign_asked(TRUST, "erin", raw), "alice, in whose name it is asked for, has not signed exactly this"),
+    ],
+)
+def test_a_resume_is_asked_for_by_whoever_it_names(asked: Callable[[bytes], Approval], why: str) -> None:
+    raw = pair.resume(pair.order(HARD)).raw
+    certificate = ResumeCertificate(raw, (asked(raw), *(trust.sign_approval(TRUST, each, raw) for each in ("bob", "carol"))))
+    assert (trust.read_certificate(TRUST, certificate) is not None) == (not why)
+    assert trust.shortfall(TRUST, certificate).startswith(why)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from killswitch.core import codec, trust
+from killswitch.core import codec
 from killswitch.core.certificates import ResumeBody, ResumeCertificate, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Command, Send
 from killswitch.core.intent import HARD, ISOLATE
@@ -16,7 +16,7 @@ from killswitch.core.messages import Gossip, IntentRead, IntentReply, Order, Ord
 from killswitch.core.stamps import NO_READING, Reading
 from tests.unit import pair
 from tests.unit.one_sided import ONE, THREE, TWO, accept, alone, draft, drafts
-from tests.unit.pair import PARAMETERS, REPLICAS, SECOND, TRUST, Link, cell, id_of, mode
+from tests.unit.pair import PARAMETERS, REPLICAS, SECOND, Link, cell, id_of, mode, signed
 
 VALID = 60 * SECOND
 SHORT = structs.replace(PARAMETERS, approval_ns=VALID)
@@ -35,8 +35,7 @@ def plane(*orders: Order) -> Link:
 def drafted(link: Link, node: str = ONE) -> ResumeCertificate:
     """A certificate from a draft that was really made, with its approvals."""
     link.tell(node, draft(), "operator")
-    raw = drafts(link, node)[-1].raw
-    return ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in ("bob", "carol")))
+    return signed(drafts(link, node)[-1].raw, "bob", "carol")
 
 
 def body_of(certificate: ResumeCertificate) -> ResumeBody:
@@ -126,9 +125,7 @@ def test_who_doubts_his_own_clock_lets_nothing_in() -> None:
 def test_a_certificate_without_an_end_has_passed_it() -> None:
     link = plane()
     body = structs.replace(body_of(drafted(link)), ends=())
-    raw = codec.pack(body)
-    certificate = ResumeCertificate(raw, tuple(trust.sign_approval(TRUST, approver, raw) for approver in ("bob", "carol")))
-    assert hand_in(link, certificate) == "EXPIRED"
+    assert hand_in(link, signed(codec.pack(body), "bob", "carol")) == "EXPIRED"
 
 
 def test_nobody_puts_the_end_off_without_the_approvers() -> None:

@@ -167,8 +167,9 @@ def end_here(state: Replica, known: intent.KnownCertificate) -> int | None:
 def asked_again(state: Replica, known: intent.KnownCertificate) -> policy.Request:
     """What a certificate asks of the policy as it is now."""
     body = known.body
+    may = keys.authorised(state.trust.keyset, body.requester, keys.REQUEST, body.tenant, body.scope.kind)
     return policy.Request(
-        principal=body.requester, action=policy.RESUME, authorised=True, tenant=body.tenant, scope_kind=body.scope.kind,
+        principal=body.requester, action=policy.RESUME, authorised=may, tenant=body.tenant, scope_kind=body.scope.kind,
         scope_value=body.scope.value, approvals=state.parameters.approvals,
     )  # fmt: skip
 
