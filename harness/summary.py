@@ -8,7 +8,7 @@ violation. Reads results only.
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from scenarios.model import Scenario
 FAILURES_MAX = 100
 COMPLETE = "complete"  # how a run ended that nothing cut short
 NS_PER_MS = 1_000_000
+SEVERAL = 3  # scenarios of which one ought to come to a rare state that all of them have the means for
 GONE = ", each to its last effect and the process gone"
 
 
@@ -110,15 +111,18 @@ def played_again(runs: Iterable[RunResult]) -> tuple[PlayedAgain, ...]:
 
 
 def rare_states(runs: Sequence[RunResult]) -> dict[str, RareState]:
-    """Each rare state that was possible in some run, in the order of their table."""
-    possible, reached = Counter[str](), Counter[str]()
+    """Each rare state that was possible in some run, in the order of their table. One is wanted of several scenarios together: a single one has the
+    means for some that its course does not come to, and says in its `expect` what it is for."""
+    possible, reached, scenarios = Counter[str](), Counter[str](), defaultdict[str, set[str]](set)
     for run in runs:
         possible.update(run.rarities.keys())
         reached.update(name for name, times in run.rarities.items() if times)
+        for name in run.rarities:
+            scenarios[name].add(run.scenario)
     return {
         rarity.name: RareState(
             meaning=rarity.meaning, possible=possible[rarity.name], reached=reached[rarity.name],
-            wanted=possible[rarity.name] >= rarity.within and not reached[rarity.name],
+            wanted=possible[rarity.name] >= rarity.within and len(scenarios[rarity.name]) >= SEVERAL and not reached[rarity.name],
         )
         for rarity in rarities.RARITIES if possible[rarity.name]
     }  # fmt: skip

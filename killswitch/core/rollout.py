@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, structs
 
 from killswitch.core import audit, codec, policy
-from killswitch.core.bundles import TEXT_MAX, BundleBody, PolicyBundle, RolloutBody, RolloutRecord, Stage
+from killswitch.core.bundles import TEXT_MAX, BundleBody, PolicyBundle, RolloutBody, RolloutRecord, RolloutRequest, Stage
 from killswitch.core.messages import COUNTER_MAX
 from killswitch.core.policy import Bundle, Request, Ruling
 
@@ -234,8 +234,19 @@ def next_step(now: Snapshot, stage: str, candidate: str, percent: int, guard: in
     if stage == Stage.STABLE:
         return RolloutBody(now.seq + 1, stage, on_trial, "", now.stable.digest, 0, "", 0, request, now.record)
     return RolloutBody(
-        now.seq + 1, stage, now.stable.digest, on_trial, now.former, min(max(percent, 0), 100), request, max(guard, 0), request, now.record
+        now.seq + 1, stage, now.stable.digest, on_trial, now.former, _clamped(percent), request, max(guard, 0), request, now.record
     )  # fmt: skip
+
+
+def is_asked_by(body: RolloutBody, request: RolloutRequest) -> bool:
+    """Whether a request under the name of the one that made a rollout asks for the same."""
+    tried = body.stable if body.stage == Stage.STABLE else body.canary
+    same = request.stage == body.stage and (not request.text or text_hash(request.text) == tried or body.stage == Stage.ROLLED_BACK)
+    return same and (body.stage != Stage.CANARY or (_clamped(request.percent), max(request.guard, 0)) == (body.percent, body.guard))
+
+
+def _clamped(percent: int) -> int:
+    return min(max(percent, 0), 100)
 
 
 def rolled_back(now: Snapshot, request: str) -> RolloutBody | str:

@@ -29,6 +29,7 @@ from killswitch.live.remote import Answer, Refused, Remote, Unreachable, read_re
 
 T = TypeVar("T")
 POLL_S: Final = 0.25
+NAMED_MAX: Final = 8
 COUNTERSIGN: Final = "killswitch/countersign/1"
 DRAFT: Final = "killswitch/draft/2"  # 1 had no signature of whoever asks
 SEVERITIES: Final = tuple(mode.lower() for mode in policy.MODES if mode != "RUN")
@@ -138,6 +139,7 @@ def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, gua
         wrong = policy.problems(text) if text.strip() else ["policy: empty; nobody could be resumed by it"]
         if wrong:
             raise Wrong("\n".join(f"{file}: {problem}" for problem in wrong))
+        _warn_of_the_unstoppable(file, remote.stoppable(text))
     name = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = RolloutRequest(name, remote.person, named, text, "", percent, guard)
     again = f"ask again with --request {name}"
@@ -155,6 +157,15 @@ def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, gua
     if not effective:
         print(f"not yet held by enough replicas: {again}", file=sys.stderr)
     return Exit.DONE if effective else Exit.UNKNOWN
+
+
+def _warn_of_the_unstoppable(file: Path, stoppable: dict[str, bool]) -> None:
+    """A policy under which nobody could stop anything is a slip, and nobody could stop anything to mend it."""
+    out_of_reach = [agent for agent, can in stoppable.items() if not can]
+    if out_of_reach and len(out_of_reach) == len(stoppable):
+        raise Wrong(f"{file}: under this policy none of the cell's operators could stop anything; permit them to, and forbid what they must not")
+    if out_of_reach:
+        print(f"{file}: under this policy none of the cell's operators can stop {', '.join(out_of_reach[:NAMED_MAX])}", file=sys.stderr)
 
 
 def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft: Path | None, *, as_json: bool) -> int:

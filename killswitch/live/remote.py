@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from killswitch.core import codec, intent, trust
+from killswitch.core import codec, intent, policy, trust
 from killswitch.core.bundles import RolloutRequest
 from killswitch.core.certificates import Approval, ResumeCertificate, ResumeDraftRequest
 from killswitch.core.countersigns import CountersignedRequest
-from killswitch.core.keys import Ed25519
-from killswitch.core.messages import OrderRequest
+from killswitch.core.keys import EVERY_TENANT, Ed25519
+from killswitch.core.messages import Gate, Life, OrderRequest
 from killswitch.core.trust import Trust
 from killswitch.live import pki
 from killswitch.live.config import Loaded, split
@@ -84,6 +84,23 @@ class Remote:
     def draft(self, asked: ResumeDraftRequest) -> Answer:
         """Ask what a resume would lift. Raises `Refused` or `Unreachable`."""
         return self.ask("POST", "/v1/resumes/drafts", _form(trust.sign_request(self._trust, asked)))
+
+    def stoppable(self, text: str) -> dict[str, bool]:
+        """{agent of the cell's file: whether any of its operators could stop it, or merely isolate it, under the policy ``text``}."""
+        bundle, people = policy.Bundle(text), self._loaded.cell.people.items()
+        found = {}
+        for tenant, part in self._loaded.cell.tenants.items():
+            operators = [person for person, who in people if "operator" in who.roles and {tenant, EVERY_TENANT} & {*who.tenants}]
+            for agent in (f"{tenant}/{name}" for name in part.agents):
+                asked = (
+                    policy.Request(
+                        principal=person, action=policy.STOP, authorised=True, tenant=tenant, scope_kind="agent", scope_value=agent,
+                        gate=Gate.CLOSED, life=Life.KILL, asking=len(operators),
+                    )
+                    for person in operators
+                )  # fmt: skip
+                found[agent] = any(policy.decide(bundle, each).allowed for each in asked)
+        return found
 
     def policy(self, asked: RolloutRequest) -> Answer:
         """Try, promote or take back a policy. Raises `Refused` or `Unreachable`."""

@@ -284,6 +284,9 @@ def test_a_policy_is_tried_and_taken_back(running: Cell, tmp_path: Path) -> None
     assert running.run("policy", "canary", harsh, person="alice").returncode == 1  # of one tenant, not of all
     (tmp_path / "broken.cedar").write_text("permit (")
     assert running.run("policy", "canary", str(tmp_path / "broken.cedar"), person="root").returncode == 64
+    (tmp_path / "deaf.cedar").write_text("forbid(principal, action, resource);")
+    deaf = running.run("policy", "stable", str(tmp_path / "deaf.cedar"), person="root")
+    assert deaf.returncode == 64 and "none of the cell's operators could stop anything" in deaf.stderr
     tried = running.run("policy", "canary", harsh, "--percent", "100", person="root")
     assert tried.returncode == 0 and "effective" in tried.stdout, tried.stderr
     assert running.document("status")["policy"]["stage"] == "CANARY"

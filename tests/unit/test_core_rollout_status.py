@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from killswitch.core.bundles import RolloutStatus
+import pytest
+
+from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from tests.unit.one_sided import ONE, THREE, TWO, control_plane
 from tests.unit.pair import SECOND
 from tests.unit.test_core_rollouts import CAREFUL, LAX, in_force, roll, said, to_canary
@@ -45,3 +47,16 @@ def test_a_rollout_whose_place_another_of_its_number_took_is_superseded() -> Non
     won = in_force(link).salt
     assert {said(link, ONE)[-1][0], won} in ({"SUPERSEDED", "alice/two"}, {"EFFECTIVE", "alice/one"})
     assert in_force(link, TWO).salt == won
+
+
+@pytest.mark.parametrize(
+    "other", [roll("CANARY", LAX), roll("CANARY", CAREFUL, percent=10), roll("CANARY", CAREFUL, guard=1), roll("STABLE"), roll("SHADOW", CAREFUL)]
+)
+def test_a_request_that_asks_for_something_else_under_a_used_name_is_refused(other: RolloutRequest) -> None:
+    link = to_canary(CAREFUL)
+    link.tell(ONE, other, "operator")
+    assert link[ONE].sent(RolloutStatus)[-1].stage == "REFUSED"
+    assert "asked for something else" in link[ONE].sent(RolloutStatus)[-1].why
+    assert (in_force(link).seq, in_force(link).stage) == (2, "CANARY")
+    link.tell(ONE, roll("CANARY"), "operator")
+    assert said(link)[-1] == ("EFFECTIVE", 2), "the text may be left out: it is on trial already"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ def ended(verdict: Verdict, seed: int = 1, **changes: Any) -> RunResult:
 
 
 def campaign(*runs: RunResult, **changes: Any) -> Campaign:
+    return summarise_of((NAME,), *runs, **changes)
+
+
+def summarise_of(names: Sequence[str], *runs: RunResult, **changes: Any) -> Campaign:
+    """What is made of runs of several scenarios."""
     fields = {"driver": "sim", "implementation": "killswitch", "version": "0", "wall_s": 2.0, "out": Path("out"), "replay": "haltproof replay"}
-    return summarise(runs, {NAME: scenario()}, **{**fields, **changes})
+    return summarise(runs, {name: scenario() for name in names}, **{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -145,16 +151,23 @@ def test_percentiles_are_by_nearest_rank(percent: int, expected: int) -> None:
 
 
 def test_a_rare_state_that_every_run_could_have_reached_and_none_did_leaves_a_campaign_unknown() -> None:
-    seldom = [ended(VALID, seed, rarities={"lease-regained": 0, "presumed-stopped": 1}) for seed in range(200)]
-    made = campaign(*seldom)
+    names = (NAME, "another", "a-third")
+
+    def played(name: str, seed: int) -> RunResult:
+        return run(name, seed, VALID, finding(VALID), rarities={"lease-regained": 0, "presumed-stopped": 1})
+
+    seldom = [played(names[seed % 3], seed) for seed in range(200)]
+    made = summarise_of(names, *seldom)
     assert (made.verdict, made.vacuous) == (UNKNOWN, ("lease-regained",))
     assert {name: (state.possible, state.reached) for name, state in made.rarities.items()} == {
         "lease-regained": (200, 0),
         "presumed-stopped": (200, 200),
     }
-    assert campaign(*seldom[1:]).verdict is VALID
-    assert campaign(*seldom, ended(INVALID, 999)).verdict is INVALID
-    assert campaign(*seldom, ended(VALID, 999, rarities={"lease-regained": 2})).vacuous == ()
+    assert summarise_of(names, *seldom[1:]).verdict is VALID
+    assert summarise_of(names, *seldom, ended(INVALID, 999)).verdict is INVALID
+    assert summarise_of(names, *seldom, ended(VALID, 999, rarities={"lease-regained": 2})).vacuous == ()
+    alone = campaign(*(played(NAME, seed) for seed in range(200)))
+    assert (alone.verdict, alone.rarities["lease-regained"].reached) == (VALID, 0), "one scenario may never come to it, and is told so"
 
 
 def test_an_entry_of_the_timeline_that_came_about_in_no_run_is_vacuous_and_named_with_what_it_waits_for() -> None:

@@ -75,7 +75,7 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
         return  # another replica may be able to keep it
     body: RolloutBody | str = refusal(state, request)
     if known is not None and not body:
-        body = known.body
+        body = known.body if rollout.is_asked_by(known.body, request) else "this request asked for something else; another step takes another name"
     elif not body:
         candidate = install(state, request, now_ns) if request.text else ""
         body = rollout.next_step(rollout.base(state.policies), request.stage, candidate, request.percent, request.guard, name)
