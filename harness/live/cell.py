@@ -29,7 +29,8 @@ from killswitch.live.clock import Clock, NodeClock
 from killswitch.live.credentials import Credentials, Files
 from killswitch.live.log import RELEASED_BYTES
 from killswitch.live.node import Deployment
-from killswitch.live.pki import Pki
+from killswitch.live.pki import Pki, sealing_file
+from killswitch.live.sealing import Sealing, Seals
 from scenarios.deploy import OPERATOR, configurations, host_of
 from scenarios.faults import FAULTS, Aim
 from scenarios.faults.keys import PEOPLE
@@ -88,6 +89,12 @@ class Cell(Struct, frozen=True):
         files = self.deployments[node].credentials
         assert files is not None, "the plan gave it some"
         return Credentials(files)
+
+    def seals(self, node: str, whose: str = "") -> Seals:
+        """The keys of ``node``, to seal and open with in its own name or in that of ``whose``. Raises `OSError`."""
+        sealing = self.deployments[node].sealing
+        assert sealing is not None, "the plan gave it some"
+        return Seals(sealing, whose or node)
 
     def clock(self, node: str) -> Clock:
         """The own clock of ``node``, as it reads it."""
@@ -180,6 +187,7 @@ def plan(schedule: Schedule, implementation: str, directory: Path, run: str, ori
             dials={server: conduit.port for (client, server), conduit in conduits.items() if client == node},
             upstream=str(directory / "upstream") if config.role in ("agent", "operator") else "",
             credentials=pki.files(node) if node in spoken else None,
+            sealing=Sealing(str(sealing_file(directory / "pki", node))) if node in spoken else None,
             program=node_command(f"agent/{config.agent}", directory, implementation) if config.role == "sidecar" else (),
             slots=f"{home('nodes', f'agent/{config.agent}', directory)}/checkpoints" if config.role == "sidecar" else "",
             reserve_bytes=reserves.get(node, 0),

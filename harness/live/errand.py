@@ -15,20 +15,21 @@ from killswitch.core.messages import Message
 from killswitch.live import frames
 from killswitch.live.credentials import Credentials, Stranger
 from killswitch.live.frames import BrokenFrame, Hello, Kind
+from killswitch.live.sealing import Seals
 
 ERRAND_S = 2.0
 
 
-async def tell(port: int, node: str, cell: str, who: str, credentials: Credentials, message: Message) -> bool:
-    """Tell ``node``, which listens at ``port``, as ``who``; whether it has heard. Takes `ERRAND_S` at most."""
+async def tell(port: int, node: str, cell: str, who: str, credentials: Credentials, seals: Seals, message: Message) -> bool:
+    """Tell ``node``, which listens at ``port``, as ``who``, with these credentials and keys; whether it has heard. Takes `ERRAND_S` at most."""
     guard.loopback(f"{LOOPBACK}:{port}")
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(ERRAND_S):
             reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=credentials.client())
             credentials.expect(node, writer.get_extra_info("ssl_object"))
-            said = frames.pack_message(0, codec.encode(message, who, node, ""))
-            writer.write(frames.pack_hello(Hello(cell, who, node)) + said + frames.pack(Kind.PING, said[-8:]))
+            said = frames.pack(Kind.SEALED, seals.seal(node, frames.message_payload(0, codec.encode(message, who, node, ""))))
+            writer.write(frames.pack_hello(Hello(cell, who, node, seals=True)) + said + frames.pack(Kind.PING, said[-8:]))
             while await frames.read(reader) != (Kind.PONG, said[-8:]):
                 pass
     except (OSError, EOFError, TimeoutError, BrokenFrame, Stranger):

@@ -41,11 +41,7 @@ class Paths:
         self._cuts: dict[str, set[str]] = {name: set() for name in self._conduits}
         self._changes: Counter[str] = Counter()  # of each conduit, so that a probe knows whether it met one
         self._toxics: dict[str, dict[str, Toxic]] = {name: {} for name in self._conduits}
-        self._relays = {
-            each.name: Relay(each.behind, each.relay_to, each.client, each.server, (cell.credentials(each.client), cell.credentials(each.server)))
-            for each in self._conduits.values()
-            if each.relay_to
-        }
+        self._relays = {each.name: relay_in(cell, each) for each in self._conduits.values() if each.relay_to}
         self._held_s = dict.fromkeys(self._conduits, 0.0)  # what single packets may make a probe wait, besides its deadline
         self._own = Credentials(cell.probe) if cell.probe else None
 
@@ -178,3 +174,10 @@ class Paths:
             if answer.outcome is Outcome.ECHOED or asyncio.get_running_loop().time() > deadline:
                 return answer
             await asyncio.sleep(0.02)
+
+
+def relay_in(cell: Cell, conduit: Conduit) -> Relay:
+    """The relay of a conduit, with all that its two ends prove themselves and seal with."""
+    ends = (conduit.client, conduit.server)
+    proofs, seals = (cell.credentials(ends[0]), cell.credentials(ends[1])), (cell.seals(ends[0]), cell.seals(ends[1]))
+    return Relay(conduit.behind, conduit.relay_to, *ends, proofs, seals)

@@ -3,7 +3,8 @@
 Owns one hop, behind the link's Toxiproxy proxy and before its server. Toxiproxy moves bytes; a signal that is lost, held back or delivered twice
 has to be cut out of the stream first. What no rule is about passes as it is, byte for byte. While a rule is in force the relay keeps what
 passed and what became of it, so that what it says it did can be held against what the receiver saw. It can look into a stream under TLS because
-the harness made everybody's credentials: towards each end it passes for the other.
+the harness made everybody's credentials: towards each end it passes for the other. It can look into bodies because it has their keys, too; what it
+passes on is sealed as it was.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from killswitch.live import frames
 from killswitch.live.credentials import Credentials
 from killswitch.live.frames import BrokenFrame, Kind
 from killswitch.live.listener import HANDSHAKE_S, Listener
+from killswitch.live.sealing import Seals, Unopened
 
 CONNECT_S = 1.0
 SIGNALS_KEPT = 64  # of each way, for replays
@@ -63,6 +65,30 @@ class Old(Struct, frozen=True):
     frame: bytes
 
 
+class Envelopes:
+    """The bodies of one way, from ``sender`` to ``receiver``. ``seals``: of each of them; None where bodies go as they are."""
+
+    def __init__(self, sender: str, receiver: str, seals: tuple[Seals, Seals] | None) -> None:
+        self._sender, self._receiver, self._seals = sender, receiver, seals
+
+    def frame(self, content: bytes) -> bytes:
+        """The frame in which the sender says it, whether or not it is a message at all."""
+        payload = frames.message_payload(0, content)
+        if self._seals is None:
+            return frames.pack(Kind.MESSAGE, payload)
+        return frames.pack(Kind.SEALED, self._seals[0].seal(self._receiver, payload))
+
+    def message(self, kind: Kind, payload: bytes) -> Message | None:
+        """What a frame says to the receiver; None for what is no message to it."""
+        try:
+            if kind is Kind.SEALED and self._seals is not None:
+                payload = self._seals[1].open(self._sender, payload)
+            envelope = codec.decode(frames.unpack_message(payload)[1])
+        except (Unopened, BrokenFrame):
+            return None
+        return None if isinstance(envelope, codec.Refusal) else envelope.message
+
+
 class Way:
     """One direction of the relay: what passes to one receiver. ``passed`` is kept for each rule, by its name.
 
@@ -71,7 +97,8 @@ class Way:
     ``spoilt``: how many connections something was spoilt on; ``hung_up``: how many of those the receiver then ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, envelopes: Envelopes) -> None:
+        self._envelopes = envelopes
         self.spoilt = self.hung_up = 0
         self.passed: dict[str, list[Passed]] = {}
         self.remembers = False
@@ -107,8 +134,10 @@ class Way:
         await self._open.wait()
         frame = frames.pack(kind, payload)
         deliveries: list[tuple[int, random.Random | None]] = [(0, None)]
-        if kind is Kind.MESSAGE and (self._rules or self.remembers or self._notes_all):
-            deliveries = list(self._deliveries(payload, frame))
+        if kind in (Kind.MESSAGE, Kind.SEALED) and (self._rules or self.remembers or self._notes_all):
+            message = self._envelopes.message(kind, payload)
+            if message is not None:  # what is none is not ours to judge
+                deliveries = list(self._deliveries(message, frame))
         for held_ns, spoiler in deliveries:
             self.spoilt += spoiler is not None and not sink.spoilt
             if held_ns:
@@ -134,30 +163,30 @@ class Way:
         """Deliver a frame that nobody has sent, or not now; whether there was a connection to do so."""
         injected = self._sink is not None and self._sink.write(frame)
         if injected and self._notes_all:
-            envelope = codec.decode(frames.unpack_message(frame[frames.HEAD.size :])[1])
-            if isinstance(envelope, codec.Envelope):
-                self.came.append(envelope.message)
+            message = self._envelopes.message(Kind(frame[frames.HEAD.size - 1]), frame[frames.HEAD.size :])
+            if message is not None:
+                self.came.append(message)
         return injected
 
-    def _deliveries(self, payload: bytes, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
+    def say(self, content: bytes) -> bool:
+        """Deliver what nobody has said, as the sender would; whether there was a connection to do so."""
+        return self.inject(self._envelopes.frame(content))
+
+    def _deliveries(self, message: Message, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
         """For each delivery of the signal, how long it is held back, and what spoils it."""
-        envelope = codec.decode(frames.unpack_message(payload)[1])
-        if isinstance(envelope, codec.Refusal):
-            yield 0, None  # what is no message is not ours to judge
-            return
         if self._notes_all:
-            self.came.append(envelope.message)
+            self.came.append(message)
         if self.remembers:
-            self.old.append(Old(time.monotonic_ns(), envelope.message, frame))
+            self.old.append(Old(time.monotonic_ns(), message, frame))
         now_ns = time.monotonic_ns()
         times, held_ns, spoiler = 1, 0, None
         for name, (rule, dice) in self._rules.items():
-            if not carries(envelope.message, rule.what) or rule.stalls:
+            if not carries(message, rule.what) or rule.stalls:
                 continue
             hit = dice.randrange(1_000_000) < rule.chance_ppm
             held = dice.randrange(rule.held_ns + 1) if hit and rule.held_ns else 0
             arrives = 0 if hit and rule.spoils else rule.times if hit else 1
-            self.passed[name].append(Passed(envelope.message, now_ns, arrives, held))
+            self.passed[name].append(Passed(message, now_ns, arrives, held))
             if hit:
                 times = 0 if rule.times == 0 else max(times, rule.times) if times else 0
                 held_ns = max(held_ns, held)
@@ -174,12 +203,19 @@ class Way:
 class Relay:
     """One hop from ``port`` to ``server_port``, between the nodes ``client`` and ``server``: a way to each of them.
 
-    ``credentials``: of the client and of the server, for each of whom it passes with the other; None where they speak without any.
+    ``credentials``: of the client and of the server, for each of whom it passes with the other; None where they speak without any. ``seals``: of
+    both, likewise.
     """
 
-    def __init__(self, port: int, server_port: int, client: str, server: str, credentials: tuple[Credentials, Credentials] | None = None) -> None:
+    def __init__(
+        self, port: int, server_port: int, client: str, server: str, credentials: tuple[Credentials, Credentials] | None = None,
+        seals: tuple[Seals, Seals] | None = None,
+    ) -> None:  # fmt: skip
         self.port = port
-        self.ways = {client: Way(), server: Way()}
+        self.ways = {
+            client: Way(Envelopes(server, client, seals and (seals[1], seals[0]))),
+            server: Way(Envelopes(client, server, seals)),
+        }
         self._client, self._server, self._server_port = client, server, server_port
         self._credentials = credentials
         self._listener = Listener(self._pass)  # the handshakes are the relay's own, since seals are what it may break

@@ -36,8 +36,10 @@ app.command(audit_app)
 
 
 @app.command
-def pki(directory: Path, *, config: Path | None = None, valid: str = "24h") -> int:
+def pki(directory: Path, *, config: Path | None = None, valid: str = "24h", turn: str = "") -> int:
     """Make keys and certificates for everybody in a cell; with none yet, write an example cell on this machine first. Again: renew certificates.
+
+    Three times with --turn: put a fresh key in the place of the one that bodies of a tenant's messages are sealed with, while everything runs.
 
     Parameters
     ----------
@@ -47,6 +49,9 @@ def pki(directory: Path, *, config: Path | None = None, valid: str = "24h") -> i
         The cell's file, if it is another; that of the environment is not meant, for DIRECTORY is what was named.
     valid
         How long certificates are valid; running processes take up renewed ones by themselves.
+    turn
+        A tenant, or system for what replicas say to each other: the next step of a change of its sealing key. Each time give every host its files
+        before the next; certificates stay.
     """
     import datetime
 
@@ -66,7 +71,13 @@ def pki(directory: Path, *, config: Path | None = None, valid: str = "24h") -> i
     except ValueError as error:
         raise Wrong(f"--valid: {error} (got {valid!r})") from None
     made = Pki(loaded.pki, loaded.cell.trust_domain)
-    made.issue(loaded.nodes, lasting)
+    try:
+        if turn:
+            print(f"{loaded.pki}: {turn}: {made.turn(turn, loaded.nodes)}")
+            return Exit.DONE
+        made.issue(loaded.nodes, lasting)
+    except ValueError as error:
+        raise Wrong(f"pki: {error}") from None
     print(f"{loaded.pki}: {len(loaded.nodes)} certificates of {loaded.cell.trust_domain}, valid for {valid}")
     return Exit.DONE
 

@@ -22,6 +22,7 @@ from killswitch.core.machine import Machine, NodeConfig, Parameters
 from killswitch.live import pki, spiffe, telemetry
 from killswitch.live.log import RESERVE_BYTES
 from killswitch.live.node import Deployment
+from killswitch.live.sealing import Sealing
 
 AUDITOR: Final = "auditor"
 BYTES_MAX: Final = 1 << 20
@@ -136,13 +137,15 @@ class TimesPart(Part):
 
 
 class Cell(Part):
-    """The whole file. ``kill_quorum`` and ``quorum`` are k and q; majorities if left out. Paths are relative to the file."""
+    """The whole file. ``kill_quorum`` and ``quorum`` are k and q; majorities if left out. Paths are relative to the file. ``sealed_bodies`` allowed:
+    for the days in which nodes of an earlier version are there, who cannot read sealed ones."""
 
     cell: Word
     trust_domain: Annotated[str, Field(pattern=spiffe.DOMAIN.pattern)]
     pki: Path = Path("pki")
     state: Path = Path("state")
     policy: Path | None = None
+    sealed_bodies: Literal["required", "allowed"] = "required"
     times: TimesPart = TimesPart()
     kill_quorum: int | None = None
     quorum: int | None = None
@@ -275,6 +278,7 @@ class Loaded:
             dials={peer: split(address)[1] for peer, address in dials.items()},
             hosts={peer: split(address)[0] for peer, address in dials.items()},
             credentials=pki.files(self.pki, self.cell.trust_domain, node),
+            sealing=Sealing(str(pki.sealing_file(self.pki, node)), required=self.cell.sealed_bodies == "required"),
             program=program,
             door=str(directory / "agent.sock") if config.role == "sidecar" else "",
             restart=self.agent(config.agent).restart if config.agent else "always",

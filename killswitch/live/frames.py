@@ -15,25 +15,29 @@ import msgspec
 from msgspec import Struct
 
 HEAD = struct.Struct(">IB")  # the length counts what follows it: the kind and the payload
-LIMIT = (1 << 20) + (1 << 10)  # the codec's limit of a message, and room for the kind and the stamp
+LIMIT = (1 << 20) + (1 << 10)  # the codec's limit of a message, and room for the kind, the stamp and a seal
 STAMP = struct.Struct(">Q")
 
 
 class Kind(IntEnum):
-    """HELLO says who connects and to whom; a PING is answered by a PONG of the same payload, before and after any HELLO."""
+    """HELLO says who connects and to whom; a PING is answered by a PONG of the same payload, before and after any HELLO. A SEALED is a MESSAGE whose
+    body is sealed (`killswitch.live.sealing`)."""
 
     HELLO = 1
     MESSAGE = 2
     PING = 3
     PONG = 4
+    SEALED = 5
 
 
 class Hello(Struct, frozen=True, array_like=True):
-    """``cell`` keeps two deployments on one host apart should a port change hands between them."""
+    """``cell`` keeps two deployments on one host apart should a port change hands between them. ``seals``: whether sealed bodies can be read here;
+    earlier versions neither say so nor can."""
 
     cell: str
     node: str
     to: str
+    seals: bool = False
 
 
 class Source(Protocol):
@@ -62,9 +66,14 @@ async def read(reader: Source) -> tuple[Kind, bytes]:
     return known, await reader.readexactly(length - 1)
 
 
+def message_payload(stamp: int, content: bytes) -> bytes:
+    """The payload of a MESSAGE. ``content``: what the codec made of a message."""
+    return STAMP.pack(stamp) + content
+
+
 def pack_message(stamp: int, content: bytes) -> bytes:
     """``content``: what the codec made of a message."""
-    return pack(Kind.MESSAGE, STAMP.pack(stamp) + content)
+    return pack(Kind.MESSAGE, message_payload(stamp, content))
 
 
 def unpack_message(payload: bytes) -> tuple[int, bytes]:

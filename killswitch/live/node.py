@@ -37,6 +37,7 @@ from killswitch.live.host import EXIT_DISK, Host
 from killswitch.live.listener import LOOPBACK
 from killswitch.live.log import LogFailed, SqliteLog
 from killswitch.live.process import ProcessTree
+from killswitch.live.sealing import Sealing, Seals
 from killswitch.live.stamps import Stamps
 from killswitch.live.trace import Started, TraceWriter, Untraced, monotonic_ns
 from killswitch.live.transport import Transport
@@ -54,6 +55,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     ``directory``: state of this node alone. ``port``: where it listens (0: nowhere). ``dials``: {peer: port}, on the loopback interface if
     ``hosts`` does not say otherwise. ``credentials``: for mutual TLS; without them nothing but the loopback interface is spoken to.
+    ``sealing``: where the keys lie that bodies are sealed with; without any they go as they are.
     ``trace`` "": none is kept. ``upstream``: path of the desk's socket ("" for none). ``program``: a sidecar's command for its agent's process.
     ``door``: path of the socket at which that program may speak, if it is not a node itself. ``restart`` never: the sidecar ends with it.
     ``slots``: where that keeps its checkpoints, which its sidecar looks at when it is gone. ``reserve_bytes``: of its disk, kept for
@@ -74,6 +76,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     host: str = LOOPBACK
     hosts: dict[str, str] = {}
     credentials: Files | None = None
+    sealing: Sealing | None = None
     door: str = ""
     restart: str = "always"
     slots: str = ""
@@ -120,6 +123,7 @@ class Node:
         self._transport = Transport(
             config.node, config.tenant, deployment.cell, self._host.receive,
             credentials=credentials, refused=self._access.refused, stamps=self._stamps,
+            seals=Seals(deployment.sealing, config.node) if deployment.sealing else None,
         )  # fmt: skip
         self._asked_to_end = False
         self._reading_out: asyncio.Task[None] | None = None  # held, or it might be collected before it is done

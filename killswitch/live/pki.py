@@ -1,13 +1,15 @@
-"""A development PKI: a root, an authority, and for each node a short-lived certificate and a signing key.
+"""A development PKI: a root, an authority, and for each node a short-lived certificate, a signing key and the sealing keys of its circle.
 
 Owns the making of keys and certificates and the folder that they lie in. Must not know what they are used for. A production cell has its
 certificates from elsewhere (a SPIRE server, say): whatever puts ``certificate.pem``, ``key.pem`` and ``roots.pem`` in the same places will do.
 
     DIR/roots.pem                     whom everybody believes           DIR/root.key, DIR/authority.{key,pem}   keep these off line
     DIR/public.json                   {name: public signing key}        DIR/NODE/certificate.pem, key.pem       mutual TLS
-                                                                        DIR/NODE/signing.key                    Ed25519, raw
+    DIR/sealing.json                  the keys of every circle; off     DIR/NODE/signing.key                    Ed25519, raw
+                                      line, too                         DIR/NODE/sealing.json                   keys of the node's own circle
 
-Certificates say who speaks; signing keys sign orders, approvals and evidence, end to end (protocol 3.2). Private files are their owner's only.
+Certificates say who speaks; signing keys sign orders, approvals and evidence, end to end; sealing keys hide what is said from those whom it does not
+concern (protocol 3.2). Private files are their owner's only.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from killswitch.core import unreadable
 from killswitch.core.keys import Ed25519
 from killswitch.live import spiffe
 from killswitch.live.credentials import Files
+from killswitch.live.sealing import Ring, circle_of, new_ring, read_rings, turned
+from killswitch.live.spiffe import SYSTEM
 
 ROOT_VALID = datetime.timedelta(days=3650)
 AUTHORITY_VALID = datetime.timedelta(days=365)
@@ -36,6 +40,7 @@ BACKDATED = datetime.timedelta(minutes=5)  # clocks of one cell differ, and a ce
 
 PEM = serialization.Encoding.PEM
 PUBLIC = "public.json"
+SEALING = "sealing.json"
 
 
 class Pki:
@@ -59,8 +64,10 @@ class Pki:
         self._authority_key = _load_key(directory / "authority.key")
 
     def issue(self, nodes: Iterable[str], valid: datetime.timedelta = CERTIFICATE_VALID) -> None:
-        """A fresh certificate for each node, and signing keys for those that have none yet: a signing key is an identity, and stays."""
+        """A fresh certificate for each node, and signing keys for those that have none yet: a signing key is an identity, and stays. So do the keys
+        that bodies are sealed with, until they are turned."""
         public = self.public()
+        nodes = tuple(nodes)
         for node in nodes:
             place = self.place(node)
             place.mkdir(parents=True, exist_ok=True)
@@ -74,7 +81,21 @@ class Pki:
                 private, fresh = Ed25519.generate([name])
                 _write_private(place / "signing.key", private[name])
                 public |= fresh
+        self._share(nodes)
         _write(self._directory / PUBLIC, msgspec.json.format(msgspec.json.encode(dict(sorted(public.items()))), indent=1))
+
+    def turn(self, circle: str, nodes: Iterable[str]) -> str:
+        """The next of three steps that put a fresh key in the place of a circle's old one, for each of ``nodes`` that has that; what it means.
+
+        Raises `ValueError` for a circle without keys.
+        """
+        rings = self._rings()
+        if circle not in rings:
+            raise ValueError(f"--turn: no such tenant; there are keys of {', '.join(sorted(rings)) or 'nobody yet'} (got {circle!r})")
+        rings[circle], means = turned(rings[circle])
+        self._keep(self._directory / SEALING, rings)
+        self._share(nodes)
+        return means
 
     def public(self) -> dict[str, bytes]:
         """{name: public signing key} of everybody."""
@@ -85,6 +106,27 @@ class Pki:
 
     def files(self, node: str) -> Files:
         return files(self._directory, self._domain, node)
+
+    # -- Sealing keys ------------------------------------------------------------------------------------------------------------------
+
+    def _share(self, nodes: Iterable[str]) -> None:
+        """To each node the keys of its circle, and to replicas all. People have none: what they say goes to the API, and not in frames."""
+        speaking = [node for node in nodes if not node.startswith("operator/")]
+        rings = self._rings()
+        missing = {circle_of(node) for node in speaking} - rings.keys()
+        if missing:
+            rings |= {circle: new_ring() for circle in missing}
+            self._keep(self._directory / SEALING, rings)
+        for node in speaking:
+            own = circle_of(node)
+            self._keep(self.place(node) / SEALING, rings if own == SYSTEM else {own: rings[own]})
+
+    def _rings(self) -> dict[str, Ring]:
+        file = self._directory / SEALING
+        return read_rings(file) if file.exists() else {}
+
+    def _keep(self, file: Path, rings: dict[str, Ring]) -> None:
+        _write_private(file, msgspec.json.format(msgspec.json.encode(dict(sorted(rings.items()))), indent=1))
 
     # -- Authorities -----------------------------------------------------------------------------------------------------------------
 
@@ -140,6 +182,11 @@ def files(directory: Path, domain: str, node: str) -> Files:
     """Where the credentials of ``node`` lie in a PKI's folder."""
     own = place(directory, node)
     return Files(domain=domain, certificate=str(own / "certificate.pem"), key=str(own / "key.pem"), roots=str(directory / "roots.pem"))
+
+
+def sealing_file(directory: Path, node: str) -> Path:
+    """Where the sealing keys of ``node`` lie in a PKI's folder."""
+    return place(directory, node) / SEALING
 
 
 def public_keys(directory: Path) -> dict[str, bytes]:

@@ -244,6 +244,7 @@ class ControlPlane(Node):
             "frames_received_total": counters.received,
             "frames_dropped_total": counters.dropped,
             "peers_refused_total": counters.refused,
+            **{f"bodies_unopened_{why}_total": count for why, count in counters.unopened.items()},
         }
 
     @property

@@ -5,6 +5,8 @@ transport may lose anything and promises only this: a message arrives whole, fro
 
 - Who a peer is, its verified certificate says: mutual TLS 1.3 with SPIFFE ids. The first frame only repeats it, says to whom it
   believes to speak, and of which cell. Without credentials, which is for experiments on the loopback interface, that frame is all there is.
+- What is said over a connection between hosts is sealed for the circle of those whom it concerns (`killswitch.live.sealing`), where there are keys
+  for that. It is sealed as it leaves, and opened before it is decoded; what cannot be opened changes nothing but a count and a line on record.
 - Who dials whom is fixed by the deployment. What goes to a peer that is dialled goes over the dialled connection and no other, so that
   each direction between two replicas is a link of its own; anything else goes over the newest connection which that peer opened and
   has not closed: a host that was cloned has two of them, and when its copy is gone the other is answered again.
@@ -22,6 +24,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from killswitch.core import codec, traffic
@@ -30,6 +33,7 @@ from killswitch.live import frames
 from killswitch.live.credentials import Credentials, Stranger
 from killswitch.live.frames import BrokenFrame, Hello, Kind
 from killswitch.live.listener import LOOPBACK, Listener
+from killswitch.live.sealing import Seals, Unopened, Unsealable, Why
 from killswitch.live.stamps import Stamps
 
 Deliver = Callable[[str, Message], Awaitable[None]]
@@ -54,13 +58,15 @@ class Deadlines(Struct, frozen=True, kw_only=True):
 
 
 class Counters(Struct):
-    """What became of frames. ``refused``: did not decode, or did not name the peer that sent it."""
+    """What became of frames. ``refused``: did not decode, or did not name the peer that sent it. ``unopened``: of those, how many bodies were not
+    taken in because of their seal, by reason."""
 
     sent: int = 0
     received: int = 0
     dropped: int = 0
     refused: int = 0
     connected: int = 0
+    unopened: dict[Why, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Why, 0))
 
 
 class Outbox:
@@ -76,15 +82,15 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._urgent) + len(self._usual)
 
-    def put(self, frame: bytes, now_s: float, *, urgent: bool) -> None:
-        (self._urgent if urgent else self._usual).append((now_s, frame))
+    def put(self, payload: bytes, now_s: float, *, urgent: bool) -> None:
+        (self._urgent if urgent else self._usual).append((now_s, payload))
         if len(self) > self._bound:
             (self._usual or self._urgent).popleft()
             self._counters.dropped += 1
         self._filled.set()
 
     async def take(self) -> tuple[float, bytes]:
-        """The next frame and when it was put; waits for one."""
+        """The next payload and when it was put; waits for one."""
         while not len(self):
             self._filled.clear()
             await self._filled.wait()
@@ -98,14 +104,16 @@ class Transport:
     """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection.
 
     ``credentials``: without them it speaks on the loopback interface only. ``refused(why, who)`` is told of everybody who was turned away.
-    ``stamps`` go along with messages, and hear of those that come.
+    ``stamps`` go along with messages, and hear of those that come. ``seals``: without them bodies go and come as they are.
     """
 
     def __init__(
         self, node: str, tenant: str, cell: str, deliver: Deliver, deadlines: Deadlines | None = None, *,
         credentials: Credentials | None = None, refused: Callable[[str, str], None] = lambda _why, _who: None, stamps: Stamps | None = None,
+        seals: Seals | None = None,
     ) -> None:  # fmt: skip
         self.counters = Counters()
+        self._seals = seals
         self._stamps = stamps or Stamps()
         self._node = node
         self._tenant = tenant
@@ -150,11 +158,11 @@ class Transport:
             self.counters.dropped += 1
             return
         try:
-            frame = frames.pack_message(self._stamps.last, codec.encode(message, self._node, to, self._tenant))
+            payload = frames.message_payload(self._stamps.last, codec.encode(message, self._node, to, self._tenant))
         except ValueError:  # over the limits: nobody could read it, and one message is not worth the node
             self.counters.dropped += 1
             return
-        outbox.put(frame, asyncio.get_running_loop().time(), urgent=traffic.is_prohibition(message))
+        outbox.put(payload, asyncio.get_running_loop().time(), urgent=traffic.is_prohibition(message))
 
     async def flush(self, within_s: float) -> None:
         """Give the queues up to ``within_s`` to empty, before an orderly exit."""
@@ -175,7 +183,7 @@ class Transport:
 
     async def _keep_dialling(self, peer: str, host: str, port: int) -> None:
         deadlines, attempt = self._deadlines, 0
-        hello = frames.pack_hello(Hello(self._cell, self._node, peer))
+        hello = frames.pack_hello(Hello(self._cell, self._node, peer, seals=self._seals is not None))
         while True:
             try:
                 reader, writer = await self._connect(peer, host, port)
@@ -186,7 +194,7 @@ class Transport:
                 self._refuse(str(stranger), f"{peer} at {host}:{port}")
             else:
                 writer.write(hello)
-                stream = _Stream(reader, writer, deadlines.silence_s)
+                stream = _Stream(reader, writer, deadlines.silence_s, self._seals)
                 heard = await self._converse(stream, peer, self._dialled[peer], self._ping(stream))
                 # Through a proxy every connect succeeds: only a peer that was heard makes the next attempt an early one.
                 attempt = 0 if heard else attempt + 1
@@ -220,7 +228,9 @@ class Transport:
                 self._credentials.expect(hello.node, writer.get_extra_info("ssl_object"))
             outbox = self._accept_from(hello.node)
             try:
-                await self._converse(_Stream(reader, writer, self._deadlines.idle_s), hello.node, outbox)
+                stream = _Stream(reader, writer, self._deadlines.idle_s, self._seals)
+                stream.seals_out = stream.seals_out or (self._seals is not None and hello.seals)
+                await self._converse(stream, hello.node, outbox)
             finally:
                 self._part_from(hello.node, outbox)
         except (BrokenFrame, Stranger) as wrong:
@@ -264,7 +274,7 @@ class Transport:
     ) -> bool:  # fmt: skip
         """Read and write until either ends, or ``to_the_end`` of what the peer wrote; whether anything was heard from it."""
         self.counters.connected += 1
-        halves = [asyncio.create_task(half) for half in (self._read(stream, peer), self._write(stream, outbox), *beside)]
+        halves = [asyncio.create_task(half) for half in (self._read(stream, peer), self._write(stream, peer, outbox), *beside)]
         try:
             await asyncio.wait(halves[:1] if to_the_end else halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -293,8 +303,13 @@ class Transport:
             stream.heard = True
             if kind is Kind.PING:
                 stream.writer.write(frames.pack(Kind.PONG, payload))
-            elif kind is Kind.MESSAGE:
-                stamp, content = frames.unpack_message(payload)
+            elif kind in (Kind.MESSAGE, Kind.SEALED):
+                try:
+                    stamp, content = frames.unpack_message(self._opened(stream, peer, kind, payload))
+                except Unopened as unopened:
+                    self.counters.unopened[unopened.why] += 1
+                    self._refuse(str(unopened), peer)
+                    continue
                 envelope = codec.decode(content)
                 if isinstance(envelope, codec.Refusal) or not self._admits(peer, envelope.header):
                     self.counters.refused += 1  # one bad message changes only its own outcome (S26)
@@ -303,18 +318,35 @@ class Transport:
                 self._stamps.hear(stamp)
                 await self._deliver(peer, envelope.message)
 
+    def _opened(self, stream: _Stream, peer: str, kind: Kind, payload: bytes) -> bytes:
+        """The payload of a message as it was before it was sealed. Raises `Unopened`."""
+        if kind is Kind.MESSAGE:
+            if stream.seals is not None and stream.seals.required:
+                raise Unopened(Why.PLAIN, "not sealed; `sealed-bodies: allowed` in the cell's file lets peers of an earlier version in")
+            return payload
+        if stream.seals is None:
+            raise Unopened(Why.KEY, f"sealed, and {self._node} has no keys here")
+        opened = stream.seals.open(peer, payload)
+        stream.seals_out = True
+        return opened
+
     def _admits(self, peer: str, header: codec.Header) -> bool:
         """Only what a peer says itself, to us, in no earlier version than it has spoken before (V5)."""
         return (header.sender, header.to) == (peer, self._node) and self._versions.admits(peer, header)
 
-    async def _write(self, stream: _Stream, outbox: Outbox) -> None:
+    async def _write(self, stream: _Stream, peer: str, outbox: Outbox) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            put_s, frame = await outbox.take()
+            put_s, payload = await outbox.take()
             if loop.time() - put_s > self._deadlines.keep_s:
                 self.counters.dropped += 1
                 continue
-            stream.writer.write(frame)
+            try:
+                stream.writer.write(stream.packed(peer, payload))
+            except Unsealable as why:
+                self.counters.dropped += 1
+                self._refuse(str(why), peer)
+                continue
             self.counters.sent += 1
             await stream.writer.drain()
 
@@ -346,12 +378,26 @@ class Transport:
 
 
 class _Stream:
-    """One open connection; ``silence_s`` without a frame ends it (None: never)."""
+    """One open connection; ``silence_s`` without a frame ends it (None: never).
 
-    __slots__ = ("heard", "reader", "silence_s", "writer")
+    ``seals``: None where bodies are as they are, such as between a sidecar and its own agent: that stays on one host, and no agent has a key.
+    ``seals_out``: whether what leaves is sealed; if that is not required, not before the peer is known to read it.
+    """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_s: float | None) -> None:
+    __slots__ = ("heard", "reader", "seals", "seals_out", "silence_s", "writer")
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_s: float | None, seals: Seals | None = None
+    ) -> None:  # fmt: skip
         self.reader = reader
         self.writer = writer
         self.silence_s = silence_s
         self.heard = False
+        self.seals = seals
+        self.seals_out = seals is not None and seals.required
+
+    def packed(self, peer: str, payload: bytes) -> bytes:
+        """The frame of a message's payload. Raises `Unsealable`."""
+        if self.seals is None or not self.seals_out:
+            return frames.pack(Kind.MESSAGE, payload)
+        return frames.pack(Kind.SEALED, self.seals.seal(peer, payload))

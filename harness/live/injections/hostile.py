@@ -1,8 +1,8 @@
 """Signals that somebody made up, borrowed or broke, put into the connections of peers that the nodes know.
 
-Owns from whom such a signal comes and the putting in; how it is made is `harness.shared.forgery`'s, as in simulation. It comes under the seal and in
-the name of a real peer, since whoever is nobody does not get as far as to say anything: a stranger to the matter (a sidecar of another tenant, the
-operator, a sink), or a replica gone wrong. What of it can be read has to show in the target's trace.
+Owns from whom such a signal comes and the putting in; how it is made is `harness.shared.forgery`'s, as in simulation. It comes under both seals (of
+the connection, of the body) and in the name of a real peer, since whoever is nobody does not get as far as to say anything: a stranger to the matter
+(a sidecar of another tenant, the operator, a sink), or a replica gone wrong. What of it can be read has to show in the target's trace.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from killswitch.core import codec
 from killswitch.core.events import Append
 from killswitch.core.keys import Ed25519, Signer
 from killswitch.core.messages import Message, OrderBody
-from killswitch.live import frames
 from scenarios.schedule import Entry, Fault
 
 RETURN_S = 2.0  # for a peer to open its connection anew
@@ -107,7 +106,7 @@ class Hostile:
         if way.joined:
             # On record before it is said: on a busy host the target takes it in before this process gets round to writing that down.
             self.stage.sight.note("hostile-input", target, {"sender": sender, "what": what, "read": readable})
-            way.inject(frames.pack_message(0, payload))
+            way.say(payload)
             self.said[target] += 1
             if readable and isinstance(found, codec.Envelope):
                 self.read[target].append((sender, found.message))

@@ -73,7 +73,8 @@ class KeysChange:
         assert cell.probe is not None, "every run has a probe"
         deployment = cell.deployments[node]
         news = self.stage.roots.news
-        return self.stage.fleet.runs(node) and await tell(deployment.port, node, deployment.cell, PROBE, Credentials(cell.probe), news)
+        seals = cell.seals(node, PROBE)  # with the replica's keys, which are all
+        return self.stage.fleet.runs(node) and await tell(deployment.port, node, deployment.cell, PROBE, Credentials(cell.probe), seals, news)
 
     async def _tell_later(self, node: str) -> None:
         loop = asyncio.get_running_loop()

@@ -18,7 +18,6 @@ from harness.live.injections.links import Partition, ways_of
 from harness.live.kernel import connections
 from harness.shared.floods import is_useless, useless
 from killswitch.core import codec
-from killswitch.live import frames
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
 
@@ -94,8 +93,8 @@ class Overload:
             due = (monotonic_ns() - self.began_ns) * self.per_s // NS
             for each in range(max(number, due - most), due):
                 for (source, target), way in self.ways.items():
-                    said = frames.pack_message(0, codec.encode(useless(source, self.kind, each), source, target, ""))
-                    self.sent[source, target] += way.backlog_bytes < BACKLOG_MAX and way.inject(said)
+                    said = codec.encode(useless(source, self.kind, each), source, target, "")
+                    self.sent[source, target] += way.backlog_bytes < BACKLOG_MAX and way.say(said)
             number = due
             await asyncio.sleep(TICK_S)
 
