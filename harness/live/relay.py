@@ -15,11 +15,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from harness.live.guard import LOOPBACK
-from harness.live.seal import Sealed
+from harness.live.seal import Sealed, flipped
 from harness.shared.signals import carries
 from killswitch.core import codec
 from killswitch.core.messages import Message
@@ -31,13 +32,15 @@ from killswitch.live.sealing import Seals, Unopened
 
 CONNECT_S = 1.0
 SIGNALS_KEPT = 64  # of each way, for replays
+KIND_AT = frames.HEAD.size - 1
 
 
 class Rule(Struct, frozen=True, kw_only=True):
     """What happens to each signal to one receiver that carries ``what`` (`harness.shared.signals`), with a chance of ``chance_ppm``.
 
     ``times``: how often it is delivered, 0 is never. ``held_ns``: the longest time that it is held back, so that later ones overtake it.
-    ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order. ``spoils``: bits of it flip under its seal.
+    ``stalls``: nothing passes, signal or not, until the rule is lifted; then all of it does, in order. ``spoils``: bits of it flip under its
+    channel's seal. ``alters``: bits of its sealed body do, under a channel's seal that is whole; where bodies are not sealed, nothing does.
     """
 
     what: str = "any"
@@ -46,6 +49,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     held_ns: int = 0
     stalls: bool = False
     spoils: bool = False
+    alters: bool = False
 
 
 class Passed(Struct, frozen=True):
@@ -55,6 +59,14 @@ class Passed(Struct, frozen=True):
     at_ns: int
     times: int
     held_ns: int = 0
+
+
+class Delivery(NamedTuple):
+    """A frame that leaves, how long it is held back before, and what spoils its seal."""
+
+    frame: bytes
+    held_ns: int = 0
+    spoiler: random.Random | None = None
 
 
 class Old(Struct, frozen=True):
@@ -94,12 +106,12 @@ class Way:
 
     ``came``: every message that came to be passed on, or was put in here, since `note_all`: what of all that did not arrive can be counted, whatever
     is said again, word for word, when a rule is over.
-    ``spoilt``: how many connections something was spoilt on; ``hung_up``: how many of those the receiver then ended.
+    ``spoilt``: how many connections something was spoilt on; ``hung_up``: how many of those the receiver then ended. ``altered``: how many bodies.
     """
 
     def __init__(self, envelopes: Envelopes) -> None:
         self._envelopes = envelopes
-        self.spoilt = self.hung_up = 0
+        self.spoilt = self.hung_up = self.altered = 0
         self.passed: dict[str, list[Passed]] = {}
         self.remembers = False
         self.came: list[Message] = []
@@ -133,17 +145,17 @@ class Way:
         """Deliver one frame as the rules say. Raises `OSError` if the connection is gone."""
         await self._open.wait()
         frame = frames.pack(kind, payload)
-        deliveries: list[tuple[int, random.Random | None]] = [(0, None)]
+        deliveries = [Delivery(frame)]
         if kind in (Kind.MESSAGE, Kind.SEALED) and (self._rules or self.remembers or self._notes_all):
             message = self._envelopes.message(kind, payload)
             if message is not None:  # what is none is not ours to judge
                 deliveries = list(self._deliveries(message, frame))
-        for held_ns, spoiler in deliveries:
-            self.spoilt += spoiler is not None and not sink.spoilt
-            if held_ns:
-                asyncio.get_running_loop().call_later(held_ns / 1e9, sink.write, frame, spoiler)
+        for each in deliveries:
+            self.spoilt += each.spoiler is not None and not sink.spoilt
+            if each.held_ns:
+                asyncio.get_running_loop().call_later(each.held_ns / 1e9, sink.write, each.frame, each.spoiler)
             else:
-                sink.write(frame, spoiler)
+                sink.write(each.frame, each.spoiler)
         await sink.drain()
 
     def join(self, sink: Sealed) -> None:
@@ -163,7 +175,7 @@ class Way:
         """Deliver a frame that nobody has sent, or not now; whether there was a connection to do so."""
         injected = self._sink is not None and self._sink.write(frame)
         if injected and self._notes_all:
-            message = self._envelopes.message(Kind(frame[frames.HEAD.size - 1]), frame[frames.HEAD.size :])
+            message = self._envelopes.message(Kind(frame[KIND_AT]), frame[frames.HEAD.size :])
             if message is not None:
                 self.came.append(message)
         return injected
@@ -172,26 +184,29 @@ class Way:
         """Deliver what nobody has said, as the sender would; whether there was a connection to do so."""
         return self.inject(self._envelopes.frame(content))
 
-    def _deliveries(self, message: Message, frame: bytes) -> Iterator[tuple[int, random.Random | None]]:
-        """For each delivery of the signal, how long it is held back, and what spoils it."""
+    def _deliveries(self, message: Message, frame: bytes) -> Iterator[Delivery]:
         if self._notes_all:
             self.came.append(message)
         if self.remembers:
             self.old.append(Old(time.monotonic_ns(), message, frame))
         now_ns = time.monotonic_ns()
         times, held_ns, spoiler = 1, 0, None
+        sealed = frame[KIND_AT] == Kind.SEALED
         for name, (rule, dice) in self._rules.items():
             if not carries(message, rule.what) or rule.stalls:
                 continue
-            hit = dice.randrange(1_000_000) < rule.chance_ppm
+            hit = dice.randrange(1_000_000) < rule.chance_ppm and (sealed or not rule.alters)
             held = dice.randrange(rule.held_ns + 1) if hit and rule.held_ns else 0
-            arrives = 0 if hit and rule.spoils else rule.times if hit else 1
+            arrives = 0 if hit and (rule.spoils or rule.alters) else rule.times if hit else 1
             self.passed[name].append(Passed(message, now_ns, arrives, held))
             if hit:
                 times = 0 if rule.times == 0 else max(times, rule.times) if times else 0
                 held_ns = max(held_ns, held)
                 spoiler = dice if rule.spoils else spoiler
-        yield from [(held_ns, spoiler)] * times
+                if rule.alters:
+                    frame = flipped(frame, dice, frames.HEAD.size)
+                    self.altered += 1
+        yield from [Delivery(frame, held_ns, spoiler)] * times
 
     def _turn(self) -> None:
         if any(rule.stalls for rule, _ in self._rules.values()):

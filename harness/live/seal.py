@@ -99,10 +99,10 @@ class Sealed:
             self._writer.write(self._outgoing.read())
 
 
-def flipped(sealed: bytes, dice: random.Random) -> bytes:
-    """``sealed`` with one to `FLIPS_MAX` bits turned over, behind the head of its first record."""
+def flipped(sealed: bytes, dice: random.Random, head: int = RECORD_HEAD) -> bytes:
+    """``sealed`` with one to `FLIPS_MAX` bits turned over, behind its ``head``: that of a TLS record, if nothing else is said."""
     spoilt = bytearray(sealed)
-    places = range(min(RECORD_HEAD, len(spoilt) - 1) * 8, len(spoilt) * 8)
+    places = range(min(head, len(spoilt) - 1) * 8, len(spoilt) * 8)
     for place in dice.sample(places, min(len(places), dice.randint(1, FLIPS_MAX))):
         spoilt[place // 8] ^= 1 << place % 8
     return bytes(spoilt)

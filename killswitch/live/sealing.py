@@ -52,11 +52,14 @@ class Why(StrEnum):
     SEAL = "seal"
 
 
-class Unopened(Exception):
-    """A body that was not taken in, and why."""
+SAID: Final = {Why.PLAIN: "not sealed", Why.FORM: "no envelope", Why.KEY: "no such key here", Why.SEAL: "its seal is broken"}
 
-    def __init__(self, why: Why, words: str) -> None:
-        super().__init__(f"body: {words}")
+
+class Unopened(Exception):
+    """A body that was not taken in, and why; ``words``: what else there is to say."""
+
+    def __init__(self, why: Why, words: str = "") -> None:
+        super().__init__(f"body: {SAID[why]}{words and '; '}{words}")
         self.why = why
 
 
@@ -183,18 +186,18 @@ class Seals:
     def open(self, peer: str, sealed: bytes) -> bytes:
         """The payload of the MESSAGE that ``peer`` has sealed for this node. Raises `Unopened`."""
         if len(sealed) < ENVELOPE.size:
-            raise Unopened(Why.FORM, f"too short for its envelope (got {len(sealed)} bytes)")
+            raise Unopened(Why.FORM, f"it takes {ENVELOPE.size} bytes (got {len(sealed)})")
         stamp, key, nonce, length = ENVELOPE.unpack_from(sealed)
         body = ENVELOPE.size + length
         circle = self._circle(peer)
         cipher = circle.ciphers.get(key) if circle is not None else None
         if cipher is None:
-            raise Unopened(Why.KEY, f"sealed with a key that {peer} and {self._node} do not share (got {key.hex()})")
+            raise Unopened(Why.KEY, f"{peer} and {self._node} do not share {key.hex()}")
         clear = sealed[:body]
         try:
             content: bytes = clear[ENVELOPE.size :] + cipher.decrypt(nonce, sealed[body:], clear)
         except InvalidTag:
-            raise Unopened(Why.SEAL, "its seal is broken") from None
+            raise Unopened(Why.SEAL) from None
         return bytes(stamp) + content
 
     def _circle(self, peer: str) -> _Circle | None:

@@ -322,10 +322,10 @@ class Transport:
         """The payload of a message as it was before it was sealed. Raises `Unopened`."""
         if kind is Kind.MESSAGE:
             if stream.seals is not None and stream.seals.required:
-                raise Unopened(Why.PLAIN, "not sealed; `sealed-bodies: allowed` in the cell's file lets peers of an earlier version in")
+                raise Unopened(Why.PLAIN, "`sealed-bodies: allowed` in the cell's file lets peers of an earlier version in")
             return payload
         if stream.seals is None:
-            raise Unopened(Why.KEY, f"sealed, and {self._node} has no keys here")
+            raise Unopened(Why.KEY, f"{self._node} has none on this connection")
         opened = stream.seals.open(peer, payload)
         stream.seals_out = True
         return opened

@@ -18,12 +18,17 @@ _PUT_IN = Live(
     "it comes in the name of a peer that is connected: to a sidecar, no stranger is but its sinks",
 )  # fmt: skip
 
+_SEAL = Setting(
+    "seal", "seal", Unit.CHOICE, "channel: as bits of a line flip; body: within the channel's seal, as by whoever stands where TLS ends",
+    default="channel", choices=("channel", "body"),
+)  # fmt: skip
+
 ROWS = (
     FaultKind(
-        "corrupt", Aim.LINKS, NETWORKED, "Bits of each frame on the links flip with a chance; the channel's seal shows it, and the frame is gone.",
-        "frames arrive as they were sent", (chance("that bits of a frame flip"),), everywhere=True, swarm_roles=NETWORKED,
-        live=Live("frame-relay", "frames spoilt by the relays that are missing in the receivers' traces; the receivers hung up",
-                  "TLS ends the connection with the frame, and it is opened anew"),
+        "corrupt", Aim.LINKS, NETWORKED, "Bits of each frame on the links flip with a chance; the broken seal shows it, and the frame is gone.",
+        "frames arrive as they were sent", (chance("that bits of a frame flip"), _SEAL), everywhere=True, swarm_roles=NETWORKED,
+        live=Live("frame-relay", "frames spoilt by the relays that are missing in the receivers' traces; the receivers hung up, or put on "
+                  "record that a body's seal was broken", "under the channel's seal, TLS ends the connection with the frame, and it is opened anew"),
     ),
     FaultKind(
         "forge", Aim.SIGNALS, ("replica", "sidecar"),

@@ -11,15 +11,19 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
+from harness.live import refold
 from harness.live.cell import Link
 from harness.live.injections.family import NS, SETTLE_S, Attestation, Stage
 from harness.live.injections.links import ways_of
 from harness.live.relay import Passed, Rule, Way
 from harness.shared.signals import carries
+from killswitch.core import audit
 from killswitch.core.messages import Message
+from killswitch.live.sealing import Unopened, Why
 from scenarios.schedule import Entry, Fault
 
 REPLAY_GAP_S = 0.001
@@ -76,19 +80,31 @@ class Ruled:
 
 
 class Corrupt(Ruled):
-    """Bits of messages flip under their seal. TLS ends a connection whose seal is broken, and the receiver has to: the relay sees it hang up."""
+    """Bits of messages flip under their seal. TLS ends a connection whose seal is broken, and the receiver has to: the relay sees it hang up. Where
+    it is the body's seal alone that breaks the connection stays, and the receiver puts on record what it did not take in."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        rule = Rule(chance_ppm=int(fault.settings["chance_ppm"]), spoils=True)
+        bodies = fault.settings["seal"] == "body"
+        rule = Rule(chance_ppm=int(fault.settings["chance_ppm"]), spoils=not bodies, alters=bodies)
         super().__init__(stage, entry, ways_of(stage, fault.links), rule)
 
     async def aftermath(self) -> Attestation | None:
         compared = await super().aftermath()
         assert compared is not None, "messages are always compared"
+        if self.rule.alters:
+            altered, on_record = sum(way.altered for way in self.ways.values()), sum(map(self._on_record, {receiver for _, receiver in self.ways}))
+            found = {**compared.measured, "altered_bodies": altered, "on_record": on_record}
+            return Attestation(compared.holds and bool(on_record or not altered), f"{COMPARED}; their access logs", found, fired=compared.fired)
         spoilt, hung_up = sum(way.spoilt for way in self.ways.values()), sum(way.hung_up for way in self.ways.values())
         holds = compared.holds and bool(hung_up or not spoilt)
         measured = {**compared.measured, "spoilt_connections": spoilt, "hung_up": hung_up}
         return Attestation(holds, f"{COMPARED}; the receivers hung up", measured, fired=compared.fired)
+
+    def _on_record(self, receiver: str) -> int:
+        """How many bodies with a broken seal the receiver's access log tells of: fewer than there were, since it is limited in rate."""
+        log = Path(self.stage.cell.deployments[receiver].directory) / "access.db"
+        records = refold.on_disk(log) if log.exists() else ()
+        return sum(record.kind == "REFUSED" and audit.content(record)["why"] == str(Unopened(Why.SEAL)) for record in records)
 
 
 def compare(passed: Sequence[Passed], came: Sequence[Message]) -> dict[str, int]:
