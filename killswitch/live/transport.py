@@ -229,7 +229,9 @@ class Transport:
             outbox = self._accept_from(hello.node)
             try:
                 stream = _Stream(reader, writer, self._deadlines.idle_s, self._seals)
-                stream.seals_out = stream.seals_out or (self._seals is not None and hello.seals)
+                if self._seals is not None and hello.seals:  # it is told so, too: where plain bodies are allowed it waits for that
+                    stream.seals_out = True
+                    writer.write(frames.pack_hello(Hello(self._cell, self._node, hello.node, seals=True)))
                 await self._converse(stream, hello.node, outbox)
             finally:
                 self._part_from(hello.node, outbox)
@@ -303,6 +305,8 @@ class Transport:
             stream.heard = True
             if kind is Kind.PING:
                 stream.writer.write(frames.pack(Kind.PONG, payload))
+            elif kind is Kind.HELLO:
+                stream.seals_out = stream.seals is not None and (stream.seals_out or frames.unpack_hello(payload).seals)
             elif kind in (Kind.MESSAGE, Kind.SEALED):
                 try:
                     stamp, content = frames.unpack_message(self._opened(stream, peer, kind, payload))
@@ -326,9 +330,7 @@ class Transport:
             return payload
         if stream.seals is None:
             raise Unopened(Why.KEY, f"{self._node} has none on this connection")
-        opened = stream.seals.open(peer, payload)
-        stream.seals_out = True
-        return opened
+        return stream.seals.open(peer, payload)
 
     def _admits(self, peer: str, header: codec.Header) -> bool:
         """Only what a peer says itself, to us, in no earlier version than it has spoken before (V5)."""
