@@ -20,8 +20,8 @@ STAMP = struct.Struct(">Q")
 
 
 class Kind(IntEnum):
-    """HELLO says who connects and to whom, and is answered by one if both seal bodies; a PING is answered by a PONG of the same payload, before and after any HELLO. A SEALED is a MESSAGE whose
-    body is sealed (`killswitch.live.sealing`)."""
+    """HELLO says who connects and to whom, and is answered by one if both seal bodies; a PING is answered by a PONG of the same payload, before and
+    after any HELLO. A SEALED is a MESSAGE whose body is sealed (`killswitch.live.sealing`)."""
 
     HELLO = 1
     MESSAGE = 2
