@@ -20,7 +20,7 @@ _PUT_IN = Live(
 
 _SEAL = Setting(
     "seal", "seal", Unit.CHOICE, "channel: as bits of a line flip; body: within the channel's seal, as by whoever stands where TLS ends",
-    default="channel", choices=("channel", "body"),
+    default="channel", choices=("channel", "body"), swarm=("channel", "body"),
 )  # fmt: skip
 
 ROWS = (
