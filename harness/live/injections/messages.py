@@ -84,7 +84,7 @@ class Corrupt(Ruled):
     it is the body's seal alone that breaks the connection stays, and the receiver puts on record what it did not take in."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        bodies = fault.settings["seal"] == "body"
+        bodies = fault.settings.get("seal", "channel") == "body"
         rule = Rule(chance_ppm=int(fault.settings["chance_ppm"]), spoils=not bodies, alters=bodies)
         super().__init__(stage, entry, ways_of(stage, fault.links), rule)
 
