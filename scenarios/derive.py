@@ -223,9 +223,10 @@ def waits_for(entry: EntryForm) -> str:
 
 
 def drivers(scenario: Scenario) -> tuple[str, ...]:
-    """The drivers that have every fault of the scenario, with the settings it is given. Only a simulated network is bad by itself."""
+    """The drivers that have every fault of the scenario, with the settings it is given. Only a simulated network is bad by itself, and only there a
+    part of a cell is healed before the rest."""
     network = scenario.network
-    if scenario.topology.cells:
+    if scenario.topology.cells or scenario.core == "drawn":
         return (SIM,)
     able = (SIM,) if network.loss.high or network.duplicate.high or network.reorder.high else DRIVERS
     return tuple(driver for driver in able if not any(driver not in playable_by(name, form) for name, form in _faults(scenario)))
@@ -237,6 +238,7 @@ def simulated_only(scenario: Scenario) -> list[str]:
     network = scenario.network
     chances = {"network loss": network.loss, "network duplicate": network.duplicate, "network reorder": network.reorder}
     missing += ["several cells"] if scenario.topology.cells else []
+    missing += ["core: drawn"] if scenario.core == "drawn" else []
     return missing + [name for name, chance in chances.items() if chance.high]
 
 
