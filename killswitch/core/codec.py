@@ -235,23 +235,20 @@ def _header(raw: bytes) -> Header | None:
 
 
 class PeerVersions:
-    """The latest version that each authenticated peer has spoken under one keyset (V5).
+    """The latest version that each authenticated peer has spoken under the keyset in force (V5).
 
     A peer that turns to an earlier version is somebody replaying its past, so its permissions are refused. A fleet that is really
     rolled back gets a new keyset, and starts afresh.
     """
 
-    __slots__ = ("_keyset", "_latest")
+    __slots__ = ("_latest",)
 
-    def __init__(self, keyset: int) -> None:
-        self._keyset = keyset
+    def __init__(self) -> None:
         self._latest: dict[str, tuple[int, int]] = {}
 
-    def turn_to(self, keyset: int) -> None:
-        """Forget everything when a later keyset comes into force."""
-        if keyset > self._keyset:
-            self._keyset = keyset
-            self._latest = {}
+    def turn(self) -> None:
+        """Forget everything: a later keyset has come into force."""
+        self._latest = {}
 
     def admits(self, peer: str, header: Header) -> bool:
         """Whether a frame may be acted on, and remember its version. ``peer`` is whom the transport authenticated, not ``header.sender``."""

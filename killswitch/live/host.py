@@ -41,6 +41,7 @@ from killswitch.core.events import (
     Timer,
     WriteCheckpoint,
 )
+from killswitch.core.keysets import KEYSET
 from killswitch.core.machine import Machine
 from killswitch.core.messages import Message, Token
 from killswitch.live.checkpoint import Checkpoints
@@ -66,6 +67,7 @@ class Surroundings(Protocol):
     def reap_orphans(self) -> bool: ...
     def checkpoints_left(self) -> tuple[bytes, ...]: ...
     def acknowledge(self, task: str, outcome: str) -> None: ...
+    def keyset_turned(self) -> None: ...
 
 
 class _Due(Struct, frozen=True):
@@ -169,6 +171,8 @@ class Host:
                     self._waiting.append(effect)
             case Append(record=record):
                 self._append(record)
+                if record.kind == KEYSET:
+                    self._around.keyset_turned()
             case SetTimer(name=name, at_ns=at_ns):
                 self._set_timer(name, at_ns)
             case Spawn(token=token):

@@ -198,6 +198,9 @@ class Node:
         else:
             self._transport.send(to, message)
 
+    def keyset_turned(self) -> None:
+        self._transport.keyset_turned()
+
     def acknowledge(self, task: str, outcome: str) -> None:
         if self._counter:
             self._counter.tell_ended(task, outcome)

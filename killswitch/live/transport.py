@@ -97,9 +97,6 @@ class Outbox:
         return (self._urgent or self._usual).popleft()
 
 
-KEYSET = 1  # of the deployment; it does not turn while nodes run
-
-
 class Transport:
     """All connections of one node. ``deliver(sender, message)`` may wait, which holds back that one connection.
 
@@ -120,7 +117,7 @@ class Transport:
         self._cell = cell
         self._deliver = deliver
         self._deadlines = deadlines or Deadlines()
-        self._versions = codec.PeerVersions(KEYSET)
+        self._versions = codec.PeerVersions()
         self._dialled: dict[str, Outbox] = {}
         self._accepted: dict[str, list[Outbox]] = {}  # the newest connection of a peer comes last
         self._tasks: set[asyncio.Task[None]] = set()
@@ -331,6 +328,10 @@ class Transport:
         if stream.seals is None:
             raise Unopened(Why.KEY, f"{self._node} has none on this connection")
         return stream.seals.open(peer, payload)
+
+    def keyset_turned(self) -> None:
+        """A later keyset is in force, by which a fleet that was rolled back starts afresh (V5)."""
+        self._versions.turn()
 
     def _admits(self, peer: str, header: codec.Header) -> bool:
         """Only what a peer says itself, to us, in no earlier version than it has spoken before (V5)."""

@@ -97,6 +97,9 @@ class Recorder:
     def acknowledge(self, task: str, outcome: str) -> None:
         self.acts.append(("acknowledge", (task, outcome)))
 
+    def keyset_turned(self) -> None:
+        self.acts.append(("keyset_turned", None))
+
 
 class Stage:
     """A host on a directory, ready to run one machine."""
@@ -156,6 +159,17 @@ def test_what_waits_for_an_lsn_leaves_only_after_the_commit_and_in_order(tmp_pat
     assert steps == ["Boot", "Durable"]
     assert sum(isinstance(entry, Released) for entry in entries) == 4
     assert [entry.at_ns for entry in entries] == sorted(entry.at_ns for entry in entries)
+
+
+def test_a_keyset_on_record_is_told_of_at_once(tmp_path: Path) -> None:
+    def react(machine: Scripted, event: Input, now_ns: int) -> list[Effect]:
+        if isinstance(event, Boot):
+            return [machine.chain.append("KEYSET", {}, 0), machine.chain.append("ONE", {}, 0), Exit(0, 2)]
+        return []
+
+    stage = Stage(tmp_path, react)
+    assert stage.run() == 0
+    assert stage.around.acts == [("keyset_turned", None)]
 
 
 def test_a_failed_sync_is_told_for_good_and_nothing_that_waited_ever_leaves(tmp_path: Path) -> None:
