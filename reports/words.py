@@ -48,6 +48,7 @@ SENTENCES: dict[str, str] = {
     "order-status": "The operator is told: order {order} is {stage}, {copies} durable copies; {keys} more keys are needed.",
     "cell-status": "The operator is told: in cell {cell} order {order} is {stage}, {copies} durable copies there.",
     "agent-status": "The operator is told: {agent} is {stage} under order {order}.",
+    "foreign-news": "Is told by {sender} of {what} {id}, which is {tenant}'s.",
     "order-rejected": "Refuses an order from {sender}: {why}.",
     "escalated": "The soft order {parent} did not complete for {agent}: issues the hard order {child}.",
     "declared": "Declares {agent} (token {token}) stopped under order {order}, by waiting alone.",

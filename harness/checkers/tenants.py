@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.run import Run
 from harness.checkers.words import agent_of
 from harness.shared.history import Fact
 
@@ -11,15 +13,26 @@ class TenantNI(InvariantChecker):
     """S14 (protocol 3.2). An order of one tenant enters no sidecar of another, is proven for no agent of another, and no agent has an effect at
     another tenant's sink. Global orders concern everybody. An instance is an order at a sidecar, a proof, or an effect.
 
+    And no sidecar is as much as shown an order or a certificate of another tenant, whether it makes something of it or not: why others were stopped
+    is not for it to know. What somebody made up in a replica's name is nobody's secret.
+
     Tenants are compared whole: ``acme`` is not ``acme2``. Cannot see: one tenant's traffic that merely delays another's; that takes two runs.
     """
 
     invariant = "S14"
     title = "TenantNI: nothing of one tenant reaches another"
-    kinds = frozenset({"order-learned", "evidence-sent", "effect-applied"})
+    kinds = frozenset({"order-learned", "evidence-sent", "effect-applied", "foreign-news", "hostile-input"})
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._handed: dict[tuple[str, str], int] = {}  # node, sender -> when it was last handed a signal that somebody made up in that name
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "effect-applied":
+        if fact.kind == "hostile-input":
+            self._handed[fact.node, fact.body["sender"]] = fact.at_ns
+        elif fact.kind == "foreign-news":
+            self._judge_news(index, fact)
+        elif fact.kind == "effect-applied":
             self._compare(index, tenant_of(fact.body["agent"]), fact.node.split("/")[1], f"an effect of {fact.body['agent']} at {fact.node}")
         elif fact.kind == "evidence-sent":
             order = self.run.orders.get(fact.body["order"])
@@ -27,6 +40,13 @@ class TenantNI(InvariantChecker):
                 self._compare(index, order.tenant, tenant_of(fact.body["agent"]), f"order {order.order[:12]} proven for {fact.body['agent']}")
         elif fact.node.startswith("sidecar/") and fact.body["tenant"] and fact.body["scope"][0] != "global":
             self._compare(index, fact.body["tenant"], tenant_of(agent_of(fact.node)), f"order {fact.body['order'][:12]} at {fact.node}")
+
+    def _judge_news(self, index: int, fact: Fact) -> None:
+        sender, what = fact.body["sender"], f"{fact.body['what']} {fact.body['id'][:12]}"
+        if may_have_brought(self._handed.get((fact.node, sender)), fact.at_ns):
+            self.skipped += 1
+        else:
+            self._compare(index, fact.body["tenant"], tenant_of(agent_of(fact.node)), f"{what}, which {sender} showed to {fact.node}")
 
     def _compare(self, index: int, one: str, other: str, what: str) -> None:
         self.examined += 1

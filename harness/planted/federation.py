@@ -1,11 +1,14 @@
-"""Planted bugs of a federation: what counts in which cell."""
+"""Planted bugs of a federation: what counts in which cell, and what is told to whom when a split heals."""
 
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import federation
+from killswitch.core import federation, intent
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.machine import Cell
-from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.messages import Order, OrderPush
+from killswitch.core.outlet import send
+from killswitch.core.replica.state import Draft, Replica, concerned, sidecar_of
 from killswitch.core.sidecar.state import Sidecar
 
 
@@ -26,6 +29,19 @@ def own_cell_heard(state: Replica, draft: Draft) -> bool:
     return not state.joining and sum(replica in draft.heard for replica in own.replicas) > len(own.replicas) - own.kill_quorum
 
 
+def all_of_it_to_each(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
+    """One message says it all, and everybody looks for his own."""
+    agents: set[str] = set()
+    for order in orders:
+        agents.update(concerned(state, state.intent.orders[intent.content_id(order.raw)]))
+    for certificate in certificates:
+        for covered in state.intent.certificates[intent.content_id(certificate.raw)].body.covers:
+            if covered in state.intent.orders:
+                agents.update(concerned(state, state.intent.orders[covered]))
+    for agent in sorted(agents):
+        send(state, sidecar_of(agent), OrderPush(orders, certificates))
+
+
 BUGS = (
     PlantedBug("B45", "copies are counted across cells", {"replica.orders:copies": copies_anywhere}, ("S20",), ("two-cells-split-and-heal",), "easy"),
     PlantedBug("B46", "a lease is taken from whatever cell answers first",
@@ -33,4 +49,6 @@ BUGS = (
                ("S19", "S1", "S6", "S8"), ("home-cell-out-of-reach",), "easy"),
     PlantedBug("B138", "a resume is drafted once the drafter's own cell was heard", {"replica.resumes:heard_enough": own_cell_heard}, ("S20",),
                ("resume-across-a-split",), "easy"),
+    PlantedBug("B240", "what a replica hears at once goes on to all concerned, of whatever tenant", {"replica.dispatch:push": all_of_it_to_each},
+               ("S14",), ("two-cells-split-and-heal",), "easy"),
 )  # fmt: skip

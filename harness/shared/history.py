@@ -75,6 +75,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                     "the same, of one of several cells by its number; order-status is then of all that the order concerns"),
     "agent-status": (("order", "agent", "token", "stage"), "what the operator's client was told about an agent"),
     "order-rejected": (("why", "sender"), "a node refused an order"),
+    "foreign-news": (("what", "id", "tenant", "sender"),
+                     "a sidecar was handed an order, or a certificate, that is another tenant's and not for everybody: read off what arrives"),
     "escalated": (("parent", "child", "agent"), "a replica issued the child order of a soft stop that did not complete"),
     "declared": (("order", "agent", "token"), "a replica declared PRESUMED_STOPPED (T4)"),
     # -- intent: certificates

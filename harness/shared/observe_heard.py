@@ -1,15 +1,21 @@
-"""What a sidecar hears, for both drivers: the greatest token that anybody has promised or fenced out, who promised its own away, what its agent asks.
+"""What a sidecar hears, for both drivers: the greatest token that anybody has promised or fenced out, who promised its own away, what its agent asks,
+and what it should never have been told.
 
 Owns what is remembered of that from one boot to the next. Must not know when it is a fact (``observe``), nor what the sidecar makes of it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
+from msgspec import DecodeError, msgpack
+
+from killswitch.core.certificates import ResumeBody
 from killswitch.core.events import Receive
-from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, FenceAck, LeaseReply, ResolveRequest, StartReply, Token
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, FenceAck, LeaseReply, OrderBody, OrderPush, ResolveRequest, StartReply, Token
 
 NOBODY: Final[frozenset[str]] = frozenset()  # shared: most tokens are never promised away
 
@@ -34,6 +40,8 @@ class Heard:
     def hear(self, event: Receive, emit: Callable[[str, dict[str, Any]], None]) -> None:
         """Remember what is to be remembered, and tell what is a fact at once. Nothing could follow the greatest number: that is no word."""
         message = event.message
+        if isinstance(message, LeaseReply | StartReply | OrderPush) and (message.orders or message.certificates):
+            self._hear_of_others(event.sender, message, emit)
         if isinstance(message, ResolveRequest):
             self.asked |= {message.key}
             return
@@ -49,6 +57,16 @@ class Heard:
             self.greatest = (token, speaks)
         if isinstance(message, LeaseReply):
             self._hear_of_promise(message, emit)
+
+    def _hear_of_others(self, sender: str, message: LeaseReply | StartReply | OrderPush, emit: Callable[[str, dict[str, Any]], None]) -> None:
+        """Whatever another tenant ordered or lifts, whether the sidecar makes something of it or not. What is for everybody is nobody's secret."""
+        said: list[tuple[str, bytes, type[OrderBody | ResumeBody]]] = [("order", order.raw, OrderBody) for order in message.orders]
+        said += [("certificate", certificate.raw, ResumeBody) for certificate in message.certificates]
+        for what, raw, kind in said:
+            with suppress(DecodeError, ValueError):  # it says nothing to anybody
+                body = msgpack.decode(raw, type=kind)
+                if body.scope.kind != "global" and body.tenant != self._agent.partition("/")[0]:
+                    emit("foreign-news", {"what": what, "id": hashlib.sha256(raw).hexdigest(), "tenant": body.tenant, "sender": sender})
 
     def _hear_of_promise(self, answer: LeaseReply, emit: Callable[[str, dict[str, Any]], None]) -> None:
         """Only changes are told. Who has not promised the token yet says nothing of a greater one."""

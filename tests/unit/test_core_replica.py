@@ -16,12 +16,14 @@ from killswitch.core.messages import (
     IntentReply,
     LeaseReply,
     LeaseRequest,
+    OrderPush,
     OrderRequest,
     OrderStatus,
     StartReply,
     StartRequest,
     Token,
 )
+from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import (
     FIRST,
@@ -385,6 +387,24 @@ def test_replicas_that_cannot_believe_each_other_do_not_talk_without_end() -> No
     sent = len(link[ONE].sent(Gossip)) + len(link[TWO].sent(Gossip))
     link.run(10 * pair.PARAMETERS.gossip_ns)
     assert len(link[ONE].sent(Gossip)) + len(link[TWO].sent(Gossip)) - sent < 200
+
+
+def test_each_sidecar_is_told_what_concerns_its_agent_and_nothing_else() -> None:
+    link = control_plane()
+    mine = pair.order(HARD, scope=pair.THIS_AGENT)
+    theirs = pair.order(HARD, scope=Scope("agent", "globex/1"), tenant="globex")
+    lifts = pair.resume(theirs, scope=Scope("tenant", "globex"), tenant="globex")
+    link.tell(ONE, Gossip("", orders=(mine, theirs), certificates=(lifts,)), TWO, settle=False)
+    assert [push.orders for push in link[ONE].sent(OrderPush, SIDECAR)] == [(mine,)]
+    assert [push.orders for push in link[ONE].sent(OrderPush, "sidecar/globex/1")] == [(theirs,)]
+
+
+@pytest.mark.parametrize(("agent", "told"), [(AGENT, True), ("globex/1", False)])
+def test_a_certificate_of_orders_yet_unknown_goes_to_nobody_of_whom_it_may_not_speak(agent: str, told: bool) -> None:
+    link = alone()
+    lifts = pair.resume(pair.order(HARD))
+    link.tell(ONE, Gossip("", certificates=(lifts,)), TWO)
+    assert ask_lease(link, agent=agent).certificates == ((lifts,) if told else ())
 
 
 def test_strangers_are_told_nothing_and_vouch_for_nothing() -> None:

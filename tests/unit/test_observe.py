@@ -46,6 +46,7 @@ from killswitch.core.messages import (
     LeaseRequest,
     Message,
     Order,
+    OrderPush,
     OrderStatus,
     Query,
     ResolveRequest,
@@ -56,6 +57,7 @@ from killswitch.core.messages import (
 from killswitch.core.publication import head_parts
 from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Reading
+from tests.unit import pair
 from tests.unit.pair import AGENT, REPLICAS, SIDECAR, SIGNER, order
 
 TOKEN = Token(1, 1, "a")
@@ -306,6 +308,21 @@ class TestTokensPromisedAway:
         assert self.heard(bench, "replica/1", Token(1, 7, "x"), why="unpromised") == []
         bench.step(boot())
         assert self.heard(bench, "replica/1", Token(1, 7, "x")) == []
+
+
+class TestForeignNews:
+    def test_what_is_another_tenants_is_told_whatever_brings_it(self) -> None:
+        theirs = pair.order(HARD, tenant="globex", scope=Scope("agent", "globex/1"))
+        lifts = pair.resume(theirs, tenant="globex", scope=Scope("tenant", "globex"))
+        for message in (OrderPush((KILL, theirs), (lifts,)), replace(GRANT, orders=(KILL, theirs), certificates=(lifts,))):
+            bench = Bench()
+            assert bench.step(Receive("replica/1", message)) == ["foreign-news", "foreign-news"]
+            assert bench.last.body == {"what": "certificate", "id": pair.id_of(lifts), "tenant": "globex", "sender": "replica/1"}
+
+    def test_what_is_ones_own_or_everybodys_is_not_nor_what_says_nothing(self) -> None:
+        everybodys = pair.order(HARD, tenant="globex", scope=pair.EVERYBODY)
+        push = OrderPush((KILL, everybodys, Order(b"noise", "replica/1", b"")), (pair.resume(KILL),))
+        assert Bench().step(Receive("replica/1", push)) == []
 
 
 def head_of(writer: str, size: int, root: bytes) -> Sth:

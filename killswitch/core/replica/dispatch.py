@@ -17,7 +17,7 @@ from killswitch.core.events import SetTimer
 from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Fence, FenceAck, Gossip, IntentRead, IntentReply, Order, OrderPush, SinkClass, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.stamps import Reading, Stamps
-from killswitch.core.replica.state import Replica, concerned, greatest_token, sidecar_of, uncovered
+from killswitch.core.replica.state import Replica, concerned, greatest_token, reaches, sidecar_of, uncovered
 from killswitch.core.traffic import Tries
 
 BODIES_MAX = 256
@@ -32,16 +32,19 @@ def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[R
 
 
 def push(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
-    """Best effort to sidecars; what is lost comes with the next lease reply."""
-    agents: set[str] = set()
+    """Best effort to sidecars; what is lost comes with the next lease reply. Each is told what concerns its agent, and nothing else: what came in one
+    message may be of several tenants (S14)."""
+    news: dict[str, tuple[list[Order], list[ResumeCertificate]]] = {}
     for order in orders:
-        agents.update(concerned(state, state.intent.orders[intent.content_id(order.raw)]))
+        for agent in concerned(state, state.intent.orders[intent.content_id(order.raw)]):
+            news.setdefault(agent, ([], []))[0].append(order)
     for certificate in certificates:
-        for covered in state.intent.certificates[intent.content_id(certificate.raw)].body.covers:
-            if covered in state.intent.orders:
-                agents.update(concerned(state, state.intent.orders[covered]))
-    for agent in sorted(agents):
-        send(state, sidecar_of(agent), OrderPush(orders, certificates))
+        known = state.intent.certificates[intent.content_id(certificate.raw)]
+        for agent, identity in state.fleet.items():
+            if reaches(state, known, identity):
+                news.setdefault(agent, ([], []))[1].append(certificate)
+    for agent, (stops, resumes) in sorted(news.items()):
+        send(state, sidecar_of(agent), OrderPush(tuple(stops), tuple(resumes)))
 
 
 def gossip(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = (), *, ids: bool = False) -> Gossip:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from killswitch.core import federation, intent, keysets, leases
+from killswitch.core import federation, keysets, leases
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import View
 from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, SinkClass, StartReply, StartRequest, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
-from killswitch.core.replica.state import Replica, is_withheld_from, promise, residue_ns, sidecar_of, view_of
+from killswitch.core.replica.state import Replica, identity_of, is_withheld_from, promise, reaches, residue_ns, sidecar_of, view_of
 
 BODIES_MAX = 64
 
@@ -91,11 +91,8 @@ def lacking(
     """The orders and certificates to send along, and whether they are all: nothing if the asker's view is this replica's."""
     if asker_view == view.digest:
         return (), (), True
-    certificates = [
-        state.intent.certificates[id_].certificate
-        for id_ in sorted(state.intent.in_force)
-        if any(concerns(state, agent, order) for order in state.intent.certificates[id_].body.covers)
-    ]
+    known, identity = state.intent.certificates, identity_of(state, agent)
+    certificates = [known[id_].certificate for id_ in sorted(state.intent.in_force) if reaches(state, known[id_], identity)]
     news = [known.order for known in view.uncovered]
     complete = len(news) <= BODIES_MAX and len(certificates) <= BODIES_MAX
     heartbeat = now_ns // state.parameters.renew_ns
@@ -107,12 +104,6 @@ def portion(bodies: Sequence[AnyBody], heartbeat: int) -> tuple[AnyBody, ...]:
     portions = max(1, -(-len(bodies) // BODIES_MAX))
     first = heartbeat % portions * BODIES_MAX
     return tuple(bodies[first : first + BODIES_MAX])
-
-
-def concerns(state: Replica, agent: str, order: str) -> bool:
-    known = state.intent.orders.get(order)
-    identity = state.fleet.get(agent)
-    return known is None or identity is None or intent.matches(known.body.tenant, known.body.scope, identity)
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from killswitch.core.heads import ForkProof, HeadNotice, Sth
 from killswitch.core import attempts, audit, drift, federation, intent, leases, policy, rollout, trust
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
-from killswitch.core.intent import Identity, Intent, KnownOrder, View
+from killswitch.core.intent import Identity, Intent, KnownCertificate, KnownOrder, View
 from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import NO_TOKEN, AgentStatus, Evidence, Life, Order, SinkClass, Token
 from killswitch.core.outlet import observe, record
@@ -139,10 +139,11 @@ def sidecar_of(agent: str) -> str:
 
 def view_of(state: Replica, agent: str) -> View:
     """The intent as it concerns one agent. An agent that is in no deployment record has its name and tenant, and no labels."""
-    identity = state.fleet.get(agent)
-    if identity is None:
-        identity = Identity(agent, agent.partition("/")[0])
-    return intent.view(state.intent, identity)
+    return intent.view(state.intent, identity_of(state, agent))
+
+
+def identity_of(state: Replica, agent: str) -> Identity:
+    return state.fleet.get(agent) or Identity(agent, agent.partition("/")[0])
 
 
 def concerned(state: Replica, known: KnownOrder) -> list[str]:
@@ -150,6 +151,14 @@ def concerned(state: Replica, known: KnownOrder) -> list[str]:
     scope = known.body.scope
     near = state.fleet if scope.kind != "agent" else {scope.value: state.fleet[scope.value]} if scope.value in state.fleet else {}
     return [agent for agent, identity in near.items() if intent.matches(known.body.tenant, scope, identity)]
+
+
+def reaches(state: Replica, certificate: KnownCertificate, identity: Identity) -> bool:
+    """Whether a certificate lists an order that may match the agent: one yet unknown may, but nothing beyond what the certificate may speak of."""
+    body, known = certificate.body, state.intent.orders
+    return intent.matches(body.tenant, body.scope, identity) and any(
+        order not in known or intent.matches(known[order].body.tenant, known[order].body.scope, identity) for order in body.covers
+    )
 
 
 def greatest_token(state: Replica, agent: str) -> Token:
@@ -241,7 +250,7 @@ def is_withheld_from(state: Replica, agent: str) -> bool:
     """Whether an order that cannot be verified here yet may concern the agent."""
     if not state.withheld:
         return False
-    identity = state.fleet.get(agent, Identity(agent, agent.partition("/")[0]))
+    identity = identity_of(state, agent)
     return len(state.withheld) >= WITHHELD_MAX or any(
         intent.matches(known.body.tenant, known.body.scope, identity) for known, _ in state.withheld.values()
     )
