@@ -11,6 +11,7 @@ from harness.checkers.words import agent_of, is_replica
 from harness.shared.history import Fact
 
 DRIFT = "clock-drift"
+CLOCKS = "clock-"  # what faults of the protocol's own clock are called
 # How much further than the promise allows a rate has to be off to be judged: what a round trip beside a lease may hide.
 CLEAR = 5, 4
 
@@ -34,7 +35,8 @@ class Doubt(InvariantChecker):
     instance is a time so long, without any other fault, crash or pause from its beginning on. A clock that only jumps has no rate, and is not judged.
 
     And whoever doubts its clock does so until L after the last disagreement, by that same clock: so for L at the least, since it began with one. That
-    the others were not all heard at one instant shortens nothing. An instance is a doubt that ends.
+    the others were not all heard at one instant shortens nothing. An instance is a doubt that ends. A clock that leapt or stood measures nothing, and
+    is not judged by that either.
     """
 
     invariant = "L12"
@@ -49,6 +51,7 @@ class Doubt(InvariantChecker):
         self._since: dict[str, _Since] = {}
         self._drifting: dict[str, frozenset[str]] = {}  # fault -> the nodes whose clocks it makes drift
         self._others: set[str] = set()  # faults of other kinds that are on
+        self._leaping: set[str] = set()  # whose clocks something else than drift has touched
         self._doubts: dict[str, tuple[int, int]] = {}  # who doubts its clock -> since which fact, and what it read then
 
     def see(self, index: int, fact: Fact) -> None:
@@ -75,6 +78,9 @@ class Doubt(InvariantChecker):
             self._doubts[fact.node] = (index, fact.clock_ns)
             return
         began, began_ns = self._doubts.pop(fact.node, (index, fact.clock_ns - self.run.bounds.lease_ns))
+        if fact.node in self._leaping:
+            self.skipped += 1
+            return
         self.examined += 1
         lasted_ns = fact.clock_ns - began_ns
         if lasted_ns < self.run.bounds.lease_ns:
@@ -83,11 +89,14 @@ class Doubt(InvariantChecker):
 
     def _fault_on(self, fact: Fact) -> None:
         target = fact.body["target"]
+        nodes = frozenset((target,) if isinstance(target, str) else target)
         self._since.clear()
         if fact.body["what"] == DRIFT:
-            self._drifting[fact.body["fault"]] = frozenset((target,) if isinstance(target, str) else target)
+            self._drifting[fact.body["fault"]] = nodes
         else:
             self._others.add(fact.body["fault"])
+            if fact.body["what"].startswith(CLOCKS):
+                self._leaping |= nodes
 
     def _look(self, index: int, fact: Fact) -> None:
         node, since = fact.node, self._since.get(fact.node)

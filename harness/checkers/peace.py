@@ -31,13 +31,14 @@ class _Task:
 
 @dataclass(slots=True)
 class _Drain:
-    """A soft stop of one agent that began in peace. ``spoiled``: something else stepped in, so that it proves nothing."""
+    """A soft stop of one agent that began in peace. ``tasks``: what was at work, and how many steps were left of it then. ``spoiled``: something else
+    stepped in, so that it proves nothing."""
 
     order: Order
     index: int
     at_ns: int
     clock_ns: int
-    tasks: list[_Task] = field(default_factory=list)
+    tasks: list[tuple[_Task, int]] = field(default_factory=list)
     spoiled: bool = False
     forced: tuple[int, int] | None = None
 
@@ -103,7 +104,7 @@ class CleanSoft(InvariantChecker):
         if agent in self._drains or not alone:
             self._spoil(agent)
         elif order.drains and quiet and process is not None and process.alive and not any(task.in_doubt for task in self._known(agent)):
-            tasks = [task for task in self._tasks.get(agent, {}).values() if task.begun_ns is not None and task.ended_ns is None]
+            tasks = [(task, task.left) for task in self._known(agent) if task.begun_ns is not None and task.ended_ns is None]
             self._drains[agent] = _Drain(order, index, fact.at_ns, fact.clock_ns, tasks)
 
     def _spoil(self, agent: str) -> None:
@@ -143,12 +144,12 @@ class CleanSoft(InvariantChecker):
     def _fits(self, drain: _Drain) -> bool:
         grace_ns = drain.order.grace_ns * (MILLION - self.run.bounds.drift_ppm) // MILLION - SECOND_NS
         needed_ns = 0
-        for task in drain.tasks:
+        for task, left in drain.tasks:
             if task.ended_ns is not None and task.ended_ns - drain.at_ns <= grace_ns:
                 continue
             if not task.longest_ns:
                 return False
-            needed_ns += 2 * task.left * task.longest_ns
+            needed_ns += 2 * left * task.longest_ns
         return needed_ns <= grace_ns
 
     def _worked(self, fact: Fact) -> None:

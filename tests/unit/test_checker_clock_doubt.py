@@ -99,3 +99,12 @@ def test_a_restart_ends_a_doubt_that_nobody_has_to_remember() -> None:
     story.start(SIDECAR, boot="boot-2")
     story.at(SECOND).say("clock-trusted", SIDECAR)
     assert story.judged("L12").verdict is Verdict.VALID
+
+
+def test_a_clock_that_leapt_measures_no_doubt() -> None:
+    """Found by kill-while-clocks-are-off, seed 40021: the last disagreement was while the strobe was dark, and the next flash was past its end."""
+    story = Story()
+    story.fault("clock-strobe", SIDECAR)
+    story.say("clock-suspected", SIDECAR, peers=["replica/1", "replica/3"])
+    story.at(SECOND).say("clock-trusted", SIDECAR)
+    assert (story.judged("L12").verdict, story.judged("L12").examined) == (Verdict.VALID, 0)

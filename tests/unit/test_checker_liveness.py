@@ -161,6 +161,21 @@ def test_what_does_not_fit_may_be_forced() -> None:
     assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
 
 
+def test_what_was_left_when_the_drain_began_counts_though_it_was_done_by_the_end() -> None:
+    """Found by clone-storm, seed 40045: the last step came late in a grace that was never long enough, and a kill before its checkpoint was kept."""
+    story = Story()
+    story.spawn()
+    story.work("task-submitted", steps=9, sink="sink/acme/ledger")
+    story.intend("k0")
+    story.at(SECOND).intend("k1")
+    story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    for step in range(9):
+        story.at(60 * SECOND + (step + 1) * GRACE_NS // 10).work("task-result", step=step, key=f"k{step}", status="APPLIED")
+    story.at(60 * SECOND + GRACE_NS).work("task-done")
+    story.prove("o1", "STOPPED_FORCED")
+    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
+
+
 @pytest.mark.parametrize("disturbance", ["fault", "hard", "lease", "fault before"])
 def test_a_disturbed_stop_proves_nothing(disturbance: str) -> None:
     story = Story()
