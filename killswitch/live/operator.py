@@ -11,7 +11,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -287,14 +287,14 @@ def _scope(text: str) -> tuple[str, Scope]:
     raise Wrong(f"scope: TENANT/AGENT, TENANT, TENANT:KEY=VALUE or everything (got {text!r})")
 
 
-def _holding(remote: Remote, tenant: str, scope: Scope) -> list[str]:
+def _holding(remote: Remote, tenant: str, scope: Scope, lifted: Collection[str] = ()) -> list[str]:
     """Each order in force that holds somebody of ``scope`` and is not of that scope, with the command that lifts it. Who has a label is for replicas
-    to know: of one, everybody of its tenant counts."""
+    to know: of one, everybody of its tenant counts. ``lifted``: orders that were, of which whoever is asked need not have heard."""
     shown = _asked(lambda: remote.ask("GET", f"/v1/status?tenant={tenant}&lifted=false"), "ask again").body
     held = []
     for order in shown["orders"]:
         kind, value = order["scope"]["kind"], order["scope"]["value"]
-        if any(scope.kind != "agent" or agent["agent"] == scope.value for agent in order["agents"]):
+        if order["order"] not in lifted and any(scope.kind != "agent" or agent["agent"] == scope.value for agent in order["agents"]):
             whole = {"global": "everything", "label": f"{order['tenant']}:{value}"}.get(kind, value)
             held.append(f"  {order['severity']} of {whole}, order {order['order'][:12]}: killswitch resume {whole} --reason ... --approvers ...")
     return held
@@ -383,7 +383,25 @@ def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:
         missing = ", ".join(order_id[:12] for order_id in answer.body["missing"])
         print(f"another order has come since the draft ({missing}): draft anew, so that approvers see it", file=sys.stderr)
         return Exit.REFUSED
+    held = _still_held(remote, drafted)
     if not as_json:
-        print("accepted, and durable at a replica. Each sidecar lifts the orders once the certificate reaches it, and starts its agent again by")
-        print("itself, as a rule within seconds; in killswitch status its latest start then has a new number. An agent of restart: never stays down")
+        print(
+            "accepted, and durable at a replica. Each sidecar lifts the orders once the certificate reaches it" + ("" if held else ", and starts its")
+        )
+        if not held:
+            print("agent again by itself, as a rule within seconds; in killswitch status its latest start then has a new number. An agent of")
+            print("restart: never stays down")
+    if held:
+        print("\n".join(held), file=sys.stderr)
     return Exit.DONE
+
+
+def _still_held(remote: Remote, drafted: dict[str, Any]) -> list[str]:
+    """After a resume that was accepted: what else holds those whom it was for. That nobody answers this changes nothing of the acceptance."""
+    body = read_draft(base64.b64decode(drafted["raw"]))
+    assert body is not None
+    try:
+        wider = _holding(remote, body.tenant, body.scope, body.covers)
+    except Wrong as silent:
+        return [f"whether something else holds them is not known ({silent}): killswitch status shows it"]
+    return ["other orders are in force there, and whom they hold stays stopped; only their own scope lifts them:", *wider] if wider else []

@@ -264,6 +264,19 @@ def test_a_resume_below_the_scope_of_what_holds_an_agent_is_told_which_scope_lif
     until(lambda: running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol").stdout == "nothing is in force there\n", 10)
 
 
+def test_a_resume_that_leaves_a_wider_order_in_force_says_so_and_promises_no_start(running: Cell) -> None:
+    for scope in ("acme", "acme/a1"):
+        assert running.run("order", "isolate", scope, "--reason", "twice").returncode == 0
+    narrow = running.run("resume", "acme/a1", "--reason", "x", "--approvers", "bob,carol")
+    assert (narrow.returncode, narrow.stdout.count("accepted"), narrow.stdout.count("start")) == (0, 1, 0)
+    assert narrow.stderr.count("  ISOLATE of ") == 1, "the order that was lifted is none of those that hold"
+    assert "  ISOLATE of acme, order " in narrow.stderr
+    assert ": killswitch resume acme --reason" in narrow.stderr
+    wide = running.run("resume", "acme", "--reason", "x", "--approvers", "bob,carol")
+    assert (wide.returncode, wide.stderr) == (0, "")
+    assert "starts its\nagent again" in wide.stdout
+
+
 @pytest.mark.parametrize("arguments", [("status",), ("order", "isolate", "acme/a1", "--reason", "nobody reads the answer")])
 def test_a_reader_who_leaves_does_not_make_an_order_refused(running: Cell, arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
