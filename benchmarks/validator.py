@@ -1,4 +1,4 @@
-"""`python -m benchmarks.validator RUN`: how many events a second the trace validator takes in; RUN is a live run's directory, below ``live/``.
+"""`python -m benchmarks.validator RUN`: how many events a second the trace validator takes in; RUN is what a live run left in ``OUT/live/SCENARIO-SEED-N``.
 
 Owns the measurement of `harness.live.refold.replay`: every process of the run is played once more through the core, its effects compared byte
 for byte. Reading the traces is timed apart. CPU time. Ends with 1 if the replay differs: traces of another version of the code do.
@@ -66,7 +66,11 @@ def show(name: str, rows: list[Row], remark: str = "") -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    rows = [measure(file) for file in sorted((parser.parse_args().run / "deployments").glob("*.json"))]
+    run = parser.parse_args().run
+    rows = [measure(file) for file in sorted((run / "deployments").glob("*.json"))]
+    if not any(row.events for row in rows):
+        what = "its traces are gone" if rows else "no live run's directory"
+        parser.error(f"{run}: {what}; name OUT/live/SCENARIO-SEED-N, which `haltproof run --live SCENARIO --out OUT` leaves beside OUT/runs")
     print(f"{'role':<12}{'events':>10}{'read/s':>12}{'replayed/s':>12}")
     for role in dict.fromkeys(row.role for row in rows):
         show(role, [row for row in rows if row.role == role])
