@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import digests, results_store, summary
+from harness.ranks import percentile
 from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.token import TokenInvalid, parse
 from harness.verdict import Verdict, compose
@@ -67,7 +68,7 @@ def _whole(campaign: Campaign, runs: Sequence[RunResult]) -> Problems:
         yield from _scenario(each, [run for run in runs if run.scenario == each.scenario])
     stop_ns = sorted(stop.last_admission_ns for run in runs for stop in run.stop_times)
     if campaign.stop_time and stop_ns:
-        yield from _differs("stop_time", campaign.stop_time, {f"p{percent}_ns": summary.percentile(stop_ns, percent) for percent in (50, 99, 100)})
+        yield from _differs("stop_time", campaign.stop_time, {f"p{percent}_ns": percentile(stop_ns, percent) for percent in (50, 99, 100)})
     played = [each.verdict for each in campaign.scenarios if not each.missing] if campaign.scenarios else [run.verdict for run in runs]
     if campaign.verdict is Verdict.VALID and compose(played) is not Verdict.VALID:
         yield f"verdict: valid, and all that was played comes to {compose(played)}"

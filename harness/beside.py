@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from statistics import median_low
 
 from msgspec import structs
 
+from harness.ranks import percentile
 from harness.results import Beside, BesideRow, Disagreement, Figure, RunResult, Simulated
 from harness.shared import implementation
 from harness.shared.history import History, severity_name
@@ -126,8 +126,8 @@ def _row(scenario: str, what: str, measured: Sequence[Figure]) -> BesideRow:
 
 
 def _median(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return median_low(known) if known else None
+    known = sorted(value for value in values if value is not None)
+    return percentile(known, 50) if known else None
 
 
 def _broken(run: RunResult) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from msgspec import structs
 
 from harness.live import driver, noise
+from harness.ranks import percentile
 from harness.results import Calibration, Noise
-from harness.summary import percentile
 from harness.verdict import Finding, Verdict
 from killswitch.live.trace import TraceReader
 from scenarios.schedule import Expectations, Schedule

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import beside, rarities
+from harness.ranks import percentile
 from harness.results import Campaign, Failure, PlayedAgain, RareState, RunResult, ScenarioSummary
 from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict, compose
@@ -153,11 +154,6 @@ def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
             f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops{GONE}"
         )
     return levels
-
-
-def percentile(ordered: Sequence[int], percent: int) -> int:
-    """The nearest-rank percentile of an ordered, non-empty sequence."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def failures_of(run: RunResult, out: Path, replay: str, file: str = "") -> list[Failure]:

@@ -121,7 +121,7 @@ def show_stop_times(campaign: Campaign, out: Console) -> None:
         out.print(f"\nspent on effects, in all runs: {bill:,} cents")
     if campaign.stop_time:
         words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
-        out.print(f"\ntime to last effect, from an order being effective to the last effect let out against it: {words}")
+        out.print(f"\ntime to last effect, from an order being effective to the last effect let out against it, over all stops of all runs: {words}")
 
 
 def show_beside(campaign: Campaign, out: Console) -> None:

@@ -93,7 +93,8 @@ def _again(view: View) -> list[str]:
 def _stop_times(view: View) -> list[str]:
     if not view.stops:
         return []
-    lines = ["### Time to last effect, against the bound", "", "| severity | stops | late | p50 | p99 | worst | bound | worst / bound |"]
+    lines = ["### Time to last effect, against the bound", "", "Over all stops of a severity; p50 and p99 by nearest rank.", ""]
+    lines += ["| severity | stops | late | p50 | p99 | worst | bound | worst / bound |"]
     lines.append("|---|--:|--:|--:|--:|--:|--:|--:|")
     for row in view.stops:
         spread = row.admission_ns

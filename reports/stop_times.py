@@ -1,7 +1,7 @@
 """How long stopping took, beside the bound T1: one table from all runs, and its summary for each severity.
 
-Owns the numbers of the stop-time section; every renderer and figure takes them from here. Quantiles are observed values, not
-interpolated ones ("the slowest of the fastest 99 %"), so that a report never shows a time that no run had.
+Owns the numbers of the stop-time section; every renderer and figure takes them from here. Percentiles are observed values
+(`harness.ranks`), the same as on the terminal and in ``campaign.json``, which take all severities together.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.ranks import percentile
 from harness.results import RunResult
 from reports.words import plain
 
@@ -84,5 +85,5 @@ def _row(severity: str, stops: pd.DataFrame) -> StopRow:
 
 
 def _spread(values: pd.Series) -> Spread:
-    quantile = values.quantile([0.5, 0.99], interpolation="higher")
-    return Spread(float(quantile.loc[0.5]), float(quantile.loc[0.99]), float(values.max()))
+    ordered = [float(value) for value in values.sort_values()]
+    return Spread(percentile(ordered, 50), percentile(ordered, 99), ordered[-1])

@@ -24,6 +24,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.shared.implementation": ("harness.planted", "killswitch.core"),
     "harness.shared.judge": ("killswitch.core",),
     "harness.verdict": (),
+    "harness.ranks": (),
     "harness.results": ("harness.verdict",),
     "harness.digests": ("killswitch.core.unreadable",),
     "harness.results_store": (
@@ -38,7 +39,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "harness.checkers": ("harness.checkers", "harness.shared.history", "harness.results", "harness.verdict"),
     "harness.live": ("harness.live", *BOTH_DRIVERS, "killswitch"),
     "sim": ("sim", *BOTH_DRIVERS, "killswitch.core"),
-    "reports": ("reports", "harness.shared.history", "harness.results", "harness.results_store", "harness.verdict"),
+    "reports": ("reports", "harness.ranks", "harness.shared.history", "harness.results", "harness.results_store", "harness.verdict"),
     "harness": ROOMS,
 }
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from harness.ranks import percentile
 from harness.results import Campaign, RunResult
-from harness.summary import FAILURES_MAX, failures_of, invariant_counts, percentile, summarise, summarise_scenario
+from harness.summary import FAILURES_MAX, failures_of, invariant_counts, summarise, summarise_scenario
 from harness.verdict import Finding, Verdict
+from reports import stop_times
 from scenarios import load, triggers
 from scenarios.model import Scenario
 from tests.unit.campaigns import MS, run, stop
@@ -148,6 +150,14 @@ def test_speed_and_stop_times_of_the_whole() -> None:
 def test_percentiles_are_by_nearest_rank(percent: int, expected: int) -> None:
     assert percentile(range(1, 101), percent) == expected
     assert percentile([MS], percent) == MS
+
+
+def test_the_campaign_and_the_report_say_the_same_of_the_same_stops() -> None:
+    runs = [ended(VALID, seed, stop_times=(stop(0.0 if seed <= 4 else 0.1 * seed),)) for seed in range(1, 9)]
+    (row,) = stop_times.summarise(stop_times.table(runs))
+    said = campaign(*runs).stop_time
+    assert [said["p50_ns"], said["p99_ns"], said["p100_ns"]] == [row.admission_ns.p50, row.admission_ns.p99, row.admission_ns.worst]
+    assert (row.admission_ns.p50, row.ratio.p50) == (0, 0), "of an even number the lower of the two in the middle"
 
 
 def test_a_rare_state_that_every_run_could_have_reached_and_none_did_leaves_a_campaign_unknown() -> None:
