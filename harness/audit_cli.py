@@ -61,7 +61,7 @@ def export(run: Path, /, *, tenant: str, out: Path | None = None, json: Flag = F
 def verify(file: Path, /, *, keys: Path | None = None, json: Flag = False) -> Exit:
     """Check an export: every record, link, head, cosignature and proof, and that no log ends before what others know of it.
 
-    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check.
+    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check, or no witness vouches for one of the logs.
 
     Parameters
     ----------

@@ -92,9 +92,16 @@ class Report(Struct, frozen=True):
         return not self.problem
 
     @property
+    def unvouched(self) -> tuple[str, ...]:
+        """The logs that witnesses cosign and none has: whoever cut or rewrote one of them, heads and all, would show exactly this."""
+        return tuple(writer for writer, log in self.standings.items() if writer.startswith(WITNESSED) and not log.cosigned and log.chained)
+
+    @property
     def verdict(self) -> str:
-        """``valid``, ``invalid``, or ``unknown`` where there was nothing to check."""
-        return "valid" if self.sound else "unknown" if self.problem == NOTHING else "invalid"
+        """``valid``, ``invalid``, or ``unknown`` where there was nothing to check, or a log has nobody's word but its writer's."""
+        if not self.sound:
+            return "unknown" if self.problem == NOTHING else "invalid"
+        return "valid" if any(log.cosigned for log in self.standings.values()) and not self.unvouched else "unknown"
 
     def words(self, place: str) -> str:
         """The report for people, verdict first. ``place``: the file."""
@@ -102,7 +109,8 @@ class Report(Struct, frozen=True):
             where = ": ".join(part for part in (self.writer or place, f"record {self.seq}" if self.seq else "") if part)
             return f"{self.verdict}: {where}: {self.problem}: {self.why}"
         under = sum(bool(each.cosigned) for each in self.standings.values())
-        lines = [f"valid: {self.records} records in {len(self.standings)} logs; {under} of the {len(self.standings)} logs are under cosigned heads"]
+        count = len(self.standings)
+        lines = [f"{self.verdict}: {self.records} records in {count} logs; {under} of the {count} logs are under cosigned heads"]
         lines += [f"  {writer}: {_standing(each)}" for writer, each in self.standings.items()]
         chained = sum(each.chained for each in self.standings.values())
         bare = sum(each.cosigned + each.chained - each.shown for each in self.standings.values())
@@ -112,9 +120,13 @@ class Report(Struct, frozen=True):
                 "and all, does not, nor does a cut, unless another log speaks of what is gone"
             )
         if bare:
-            lines.append(f"as a hash alone: {bare} in all, of other tenants or withheld: no proof can tell")
+            lines.append(f"as a hash alone: {bare} in all, of other tenants or withheld")
         if self.unseen:
             lines.append(f"spoken of, and not in this export: {', '.join(self.unseen)}")
+        if self.verdict == "unknown":
+            whose = ", ".join(self.unvouched) or "any of these logs"
+            lines.append(f"no witness vouches for {whose}: cut or written anew as a whole, it would look the same; export again, a lease later")
+        lines.append("that nothing was withheld, no proof can show")
         return "\n".join(lines)
 
 
@@ -129,6 +141,7 @@ def _standing(log: Standing) -> str:
 
 
 NOTHING: Final = "empty"
+WITNESSED: Final = ("replica/", "sidecar/")  # whose logs witnesses cosign: in an export as it is made, each has a head (`publication`)
 
 
 # -- whose a record is -------------------------------------------------------------------------------------------------------------------

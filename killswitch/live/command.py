@@ -336,7 +336,7 @@ def export(*, tenant: str, out: Path, replica: str = "", who: Who = "", config: 
 def verify(file: Path, *, keys: Path | None = None, replica: str = "", config: Config = HERE) -> int:
     """Check an export: every record, link, head, cosignature and proof, and that no log is missing, or ends before what others know of it.
 
-    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check.
+    Exit code 0 if all holds, 1 with the first that does not, 2 if there is nothing in it to check, or no witness vouches for one of the logs.
 
     Parameters
     ----------

@@ -239,7 +239,24 @@ class TestCutEnds:
             assert f"  {writer}: 1 to {standing.cosigned} under a cosigned head" in report.words("x")
         chained = sum(each.chained for each in report.standings.values())
         assert chained > 0
+        assert report.words("x").endswith("\nthat nothing was withheld, no proof can show")
         assert f"by their chain alone: {chained} in all, for which no witness vouches" in report.words("x")
+
+    def test_logs_without_a_head_are_not_called_valid_however_well_they_hold_together(self) -> None:
+        """Cut to their first records with every head and cosignature: nothing in them is wrong, and nobody but their writers says that they are the logs."""
+        cut = export({writer: log[:3] for writer, log in records(grown()).items()}, "acme", {})
+        report = checked(cut)
+        assert (report.sound, report.verdict) == (True, "unknown")
+        told = report.words("x").splitlines()
+        assert told[0].startswith("unknown: ")
+        assert told[-2].startswith(f"no witness vouches for {', '.join(log.writer for log in ACME.logs)}: ")
+        assert told[-1] == "that nothing was withheld, no proof can show"
+
+    def test_one_log_without_a_head_is_named(self) -> None:
+        alone = Log("sidecar/acme/3").add("BOOT", {"instance": "1", "records": 0})
+        report = checked(export({**records(grown()), "sidecar/acme/3": alone.records}, "acme"))
+        assert (report.sound, report.verdict, report.unvouched) == (True, "unknown", ("sidecar/acme/3",))
+        assert "no witness vouches for sidecar/acme/3: " in report.words("x")
 
     def test_a_log_written_anew_that_no_witness_vouches_for_is_not_called_more_than_chained(self) -> None:
         """Hashes and all: no proof can show it, so the verdict has to say how little it is worth."""
