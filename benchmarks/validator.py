@@ -1,4 +1,4 @@
-"""`python -m benchmarks.validator RUN`: how many events a second the trace validator takes in; RUN is what a live run left in ``OUT/live/SCENARIO-SEED-N``.
+"""`python -m benchmarks.validator RUN`: how many events a second the trace validator takes in; RUN is a live run's ``OUT/live/SCENARIO-SEED-N``.
 
 Owns the measurement of `harness.live.refold.replay`: every process of the run is played once more through the core, its effects compared byte
 for byte. Reading the traces is timed apart. CPU time. Ends with 1 if the replay differs: traces of another version of the code do.

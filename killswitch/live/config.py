@@ -7,7 +7,7 @@ and credentials. Must not know processes. The file holds no secret; those lie in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import typing
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -19,8 +19,9 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from killswitch.core import build, policy
 from killswitch.core.keys import APPROVER, CONTROL_PLANE, EVERY_TENANT, OPERATOR, SIDECAR, Grant, Keyset, Signer
 from killswitch.core.machine import Machine, NodeConfig, Parameters
-from killswitch.live import pki, spiffe, telemetry
+from killswitch.live import pki, references, spiffe, telemetry
 from killswitch.live.log import RESERVE_BYTES
+from killswitch.live.meant import meant
 from killswitch.live.node import Deployment
 from killswitch.live.sealing import Sealing
 
@@ -56,8 +57,10 @@ def _percent_ppm(text: Any) -> int:
 def _address(text: Any) -> str:
     """HOST:PORT; an IPv6 host stands in brackets."""
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    if not host.strip("[]") or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ValueError("not an address such as 127.0.0.1:7101 (a number without quotes and a colon is read as a number)")
+    if not host.strip("[]") or not (port.isascii() and port.isdigit()):
+        raise ValueError('not an address such as "127.0.0.1:7101": a host, a colon and a port')
+    if not 0 < int(port[:6]) < 1 << 16:
+        raise ValueError("no such port: they go from 1 to 65535")
     return f"{host}:{port}"
 
 
@@ -72,6 +75,7 @@ Ns = Annotated[int, BeforeValidator(duration_ns)]
 Ppm = Annotated[int, BeforeValidator(_percent_ppm)]
 Address = Annotated[str, BeforeValidator(_address)]
 Word = Annotated[str, BeforeValidator(_word)]
+Quorum = Annotated[int, Field(strict=True)]
 
 
 class Part(BaseModel):
@@ -147,39 +151,16 @@ class Cell(Part):
     policy: Path | None = None
     sealed_bodies: Literal["required", "allowed"] = "required"
     times: TimesPart = TimesPart()
-    kill_quorum: int | None = None
-    quorum: int | None = None
+    kill_quorum: Quorum | None = None
+    quorum: Quorum | None = None
     replicas: dict[Word, ReplicaPart] = Field(min_length=1)
     tenants: dict[Word, TenantPart] = {}
     people: dict[Word, PersonPart] = {}
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Cell:
-        problems = [*self._quorum_problems(), *self._reference_problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
     def quorums(self) -> tuple[int, int]:
         """(k, q)."""
         majority = len(self.replicas) // 2 + 1
         return (self.kill_quorum or majority, self.quorum or majority)
-
-    def _quorum_problems(self) -> Iterator[str]:
-        n, (k, q) = len(self.replicas), self.quorums()
-        if not (1 <= k <= n and 1 <= q <= n and k + q > n and 2 * q > n):
-            yield f"kill-quorum and quorum: with {n} replicas, k + q > {n} and 2 q > {n} have to hold (got k = {k}, q = {q})"
-
-    def _reference_problems(self) -> Iterator[str]:
-        if spiffe.SYSTEM in self.tenants:
-            yield f"tenants: {spiffe.SYSTEM} is the name of the cell's own part; take another"
-        for tenant, part in self.tenants.items():
-            for agent, each in part.agents.items():
-                yield from (
-                    f"tenants.{tenant}.agents.{agent}.sinks: no such sink of {tenant} (got {sink})" for sink in each.sinks if sink not in part.sinks
-                )
-        for person, who in self.people.items():
-            yield from (f"people.{person}.tenants: no such tenant (got {name})" for name in who.tenants if name not in (*self.tenants, EVERY_TENANT))
 
 
 class Loaded:
@@ -302,7 +283,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def load(file: Path) -> Loaded:
-    """Raises `ConfigInvalid` with every problem of the file."""
+    """Raises `ConfigInvalid` with every problem of the file; what is wrong with the policy that it names is told once there is none."""
     try:
         document = _read(file)
     except OSError as error:
@@ -317,10 +298,11 @@ def load(file: Path) -> Loaded:
     if not isinstance(document, dict):
         what = "empty" if document is None else "not a mapping of settings"
         raise ConfigInvalid([f"{file}: {what}; `killswitch pki DIR` writes an example"])
-    try:
-        cell = Cell.model_validate(document)
-    except ValidationError as error:
-        raise ConfigInvalid(_written(file, document, [dict(problem) for problem in error.errors()])) from None
+    cell, problems = _cell(document)
+    problems += [(list(path), words) for path, words in references.complaints(document)]
+    if cell is None or problems:
+        placed = sorted((_place(document, path), ": ".join(filter(None, (_dotted(path), words)))) for path, words in problems)
+        raise ConfigInvalid([f"{file}:{line}:{column}: {words}" for (line, column), words in placed])
     text = ""
     if cell.policy is not None:
         place = file.parent / cell.policy
@@ -351,17 +333,38 @@ def _read(file: Path) -> Any:
     return YAML(typ="rt").load(text)
 
 
-def _written(file: Path, document: Any, problems: list[dict[str, Any]]) -> list[str]:
-    """Problems in words, in the order in which a reader meets them."""
-    placed = []
-    for problem in problems:
-        path = [part for part in problem["loc"] if part != "[key]"]
-        unknown = problem["type"] == "extra_forbidden"
-        words = "no such setting" if unknown else str(problem["msg"]).removeprefix("Value error, ")
-        got = "" if unknown or problem["type"] == "missing" or isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
-        field = "".join(f"{part}." for part in path).removesuffix(".")
-        placed.append((_place(document, path), f"{field + ': ' if field else ''}{words}{got}"))
-    return [f"{file}:{line}:{column}: {words}" for (line, column), words in sorted(placed)]
+def _cell(document: Any) -> tuple[Cell | None, list[tuple[list[Any], str]]]:
+    """The cell, if every part of the document has its form; else what has not, each as (path, problem in words)."""
+    try:
+        return Cell.model_validate(document), []
+    except ValidationError as error:
+        return None, [_in_words(dict(problem)) for problem in error.errors()]
+
+
+def _in_words(problem: dict[str, Any]) -> tuple[list[Any], str]:
+    path = [part for part in problem["loc"] if part != "[key]"]
+    if problem["type"] == "extra_forbidden":
+        return path, f"no such setting; {meant(str(path[-1]), _settings(path[:-1]))}"
+    words = str(problem["msg"]).removeprefix("Value error, ")
+    told = problem["type"] != "missing" and not isinstance(problem["input"], dict)
+    return path, f"{words} (got {problem['input']!r})" if told else words
+
+
+def _settings(path: list[Any]) -> list[str]:
+    """The settings that the part at ``path`` may have."""
+    form: Any = Cell
+    for step in path:
+        known = {field.alias: field.annotation for field in form.model_fields.values()} if _is_form(form) else {}
+        form = known[step] if step in known else typing.get_args(form)[-1]  # of parts by name, each has one form
+    return [str(field.alias) for field in form.model_fields.values()]
+
+
+def _is_form(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Part)
+
+
+def _dotted(path: list[Any]) -> str:
+    return ".".join(map(str, path))
 
 
 def _place(document: Any, path: list[Any]) -> tuple[int, int]:

@@ -6,7 +6,6 @@ takes one for the other: STOPPED is the sidecar's signed word, PRESUMED_STOPPED 
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from killswitch.core import intent, leases
@@ -15,10 +14,9 @@ from killswitch.core.keys import EVERY_TENANT
 from killswitch.core.messages import NO_TOKEN, Gate, Life, SinkClass
 from killswitch.core.replica import state as replica
 from killswitch.core.replica.state import Replica
+from killswitch.live.meant import meant
 
 PPM = 1_000_000
-NEAR_MAX = 3
-NEAR_ENOUGH = 0.7
 NAMED = {"agent": "of that name", "tenant": "of that tenant", "label": "of that label"}
 
 
@@ -73,9 +71,8 @@ def warning(state: Replica, known: KnownOrder, tenants: frozenset[str]) -> str:
         "tenant": {identity.tenant for identity in visible},
         "label": {label for identity in visible if identity.tenant == known.body.tenant for label in identity.labels},
     }.get(scope.kind, set())
-    near = difflib.get_close_matches(scope.value, sorted(heard), NEAR_MAX, NEAR_ENOUGH)
-    meant = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(heard)[:NEAR_MAX])}" if heard else ""
-    return f"no agent {NAMED.get(scope.kind, 'at all')} has been heard of here (got {scope.value!r}), so nothing was stopped{meant}"
+    others = f"; {meant(scope.value, heard)}" if heard else ""
+    return f"no agent {NAMED.get(scope.kind, 'at all')} has been heard of here (got {scope.value!r}), so nothing was stopped{others}"
 
 
 def bound(state: Replica, known: KnownOrder, effective_ns: int | None, now_ns: int) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class TestCutEnds:
         assert f"by their chain alone: {chained} in all, for which no witness vouches" in report.words("x")
 
     def test_logs_without_a_head_are_not_called_valid_however_well_they_hold_together(self) -> None:
-        """Cut to their first records with every head and cosignature: nothing in them is wrong, and nobody but their writers says that they are the logs."""
+        """Cut to their first records, heads and all: nothing in them is wrong, and nobody but their writers says that they are the logs."""
         cut = export({writer: log[:3] for writer, log in records(grown()).items()}, "acme", {})
         report = checked(cut)
         assert (report.sound, report.verdict) == (True, "unknown")

@@ -42,16 +42,40 @@ def test_the_example_is_valid_and_says_who_is_who(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once_with_line_and_column(tmp_path: Path) -> None:
     text = (
         config.EXAMPLE.replace("lease: 5s", "lease: 5")
+        .replace("replicas:", "quorum: 1\nreplicas:")
+        .replace('"127.0.0.1:7102"', '"127.0.0.1:99999"')
+        .replace('"127.0.0.1:7203"', '"127.0.0.1:7101"')
         .replace("class: F", "class: G")
+        .replace("sinks: [ledger]", "sinks: [ledgr]")
         .replace("labels:", "lables:")
-        .replace('"127.0.0.1:7102"', "7102")
+        .replace("alice: {roles: [operator], tenants: [acme]}", "alice: {roles: [operator], tenants: [acmee]}")
     )
-    found = problems(tmp_path, text)
-    assert [problem.split(": ")[1] for problem in found] == [
-        "times.lease", "replicas.2.listen", "tenants.acme.sinks.ledger.class", "tenants.acme.agents.a1.lables",
-    ]  # fmt: skip
-    assert found[0] == "5:9: times.lease: not a duration such as 30s, 250ms, 5m or 1h (got 5)"
-    assert found[3] == "17:29: tenants.acme.agents.a1.lables: no such setting"
+    assert problems(tmp_path, text) == [
+        "5:9: times.lease: not a duration such as 30s, 250ms, 5m or 1h (got 5)",
+        "7:1: quorum: with 3 replicas, k + q > 3 and 2 q > 3 have to hold (got k = 2, q = 1); leave both quorums out for majorities",
+        "10:7: replicas.2.listen: no such port: they go from 1 to 65535 (got '127.0.0.1:99999')",
+        "11:33: replicas.3.api: replicas.1.listen listens there already (got '127.0.0.1:7101'); give each a port of its own",
+        "16:16: tenants.acme.sinks.ledger.class: Input should be 'F', 'C' or 'U' (got 'G')",
+        "18:20: tenants.acme.agents.a1.sinks.0: no such sink of acme (got 'ledgr'); did you mean ledger?",
+        "18:28: tenants.acme.agents.a1.lables: no such setting; did you mean labels?",
+        "21:40: people.alice.tenants.0: no such tenant (got 'acmee'); did you mean acme?",
+    ]
+
+
+@pytest.mark.parametrize("quorum", ["true", "'1'", "1.0", "0x1", "&q 1", "[1]", "{}"])
+def test_no_way_of_writing_it_gets_an_unsafe_quorum_past(quorum: str, tmp_path: Path) -> None:
+    (only,) = problems(tmp_path, config.EXAMPLE.replace("replicas:", f"quorum: {quorum}\nreplicas:"))
+    assert only.startswith("7:1: quorum: ")
+
+
+@pytest.mark.parametrize("text", ["replicas: []", "replicas: {1: 5}", "tenants: 5", "tenants: {acme: []}", "people: [1]"])
+def test_a_part_without_its_form_is_told_and_not_looked_into(text: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, f"cell: demo\ntrust-domain: demo.example\n{text}\n")
+
+
+def test_names_may_be_numbers(tmp_path: Path) -> None:
+    text = config.EXAMPLE.replace("acme:", "7:").replace("[acme]", '["7"]').replace("ledger", "1")
+    assert loaded(tmp_path, text).nodes[3:5] == ("sink/7/1", "sidecar/7/a1")
 
 
 @pytest.mark.parametrize(
@@ -59,8 +83,8 @@ def test_all_problems_are_told_at_once_with_line_and_column(tmp_path: Path) -> N
     [
         ("replicas:", "kill-quorum: 1\nreplicas:", "k + q > 3 and 2 q > 3 have to hold (got k = 1, q = 2)"),
         ("replicas:", "quorum: 1\nkill-quorum: 3\nreplicas:", "have to hold (got k = 3, q = 1)"),
-        ("sinks: [ledger]", "sinks: [books]", "no such sink of acme (got books)"),
-        ("tenants: [acme]", "tenants: [acne]", "no such tenant (got acne)"),
+        ("sinks: [ledger]", "sinks: [books]", "no such sink of acme (got 'books')"),
+        ("tenants: [acme]", "tenants: [acne]", "no such tenant (got 'acne')"),
         ("  acme:\n", "  system:\n", "system is the name of the cell's own part"),
         ("renew: 1s", "renew: 5s", "renew: has to be shorter than lease"),
         ("cell: demo", "cell: demo\ncell: other", "duplicate key"),
