@@ -47,6 +47,17 @@ def targets(kind: FaultKind, form: FaultForm, at: Steps, roster: Roster) -> Iter
         yield Complaint((*at, key), "`rest` of what?", "name the nodes; rest belongs into between, or to, of a fault on links")
         return
     yield from _group(kind, form, (*at, key), form.get(key), roster)
+    yield from _without(kind, form, at, form.get(key), roster)
+
+
+def _without(kind: FaultKind, form: FaultForm, at: Steps, words: tuple[Word, ...], roster: Roster) -> Iterator[Complaint]:
+    """A setting that names what some of the nodes do not have."""
+    roles = {role(node) for word in words for node in roster.matching(word)}
+    for setting in kind.settings:
+        for choice, holder in setting.only:
+            others = sorted(roles & set(kind.roles) - {holder})
+            if form.get(setting.name) == choice and others:
+                yield Complaint((*at, setting.name), f"a {others[0]} has no {choice}", f"aim it at nodes of the role {holder} only")
 
 
 def _group(kind: FaultKind, form: FaultForm, at: Steps, words: tuple[Word, ...], roster: Roster) -> Iterator[Complaint]:

@@ -38,7 +38,7 @@ def complaints(scenario: Scenario, skipped: Parts, numbers: tuple[int, ...]) -> 
     """Everything wrong between the parts of a scenario.
 
     ``skipped``: keys (``topology``, and ``topology.quorum`` too) that were refused in part or whole, and stand in here by placeholders; an entry
-    of the timeline (``timeline.3.hard``) by what is right of it.
+    of the timeline (``timeline.3.hard``, and ``timeline.3.hard.grace`` too) by what is right of it.
     ``numbers``: for each entry of the timeline, its index in the file.
     """
     roster = None if _fleet_is_unsure(skipped) else Roster(derive.topology(scenario.topology))
@@ -274,18 +274,23 @@ def _action(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, ros
         remedy = "give one operation or fault, for example hard: {scope: tenant acme}" if not actions else "make an entry of each"
         yield Complaint((*at, *(name for name, _ in actions[1:2])), problem, remedy, ", ".join(name for name, _ in actions) or None)
     for name, form in actions:
-        if _in_part((*at, name), skipped):
-            continue  # what is missing may be what was refused
+        refused = {key for key in _DECISIVE if _in_part((*at, name, key), skipped)}  # what is missing may be what was refused
         if isinstance(form, OperationForm):
-            yield from _operation(scenario, name, form, (*at, name), roster)
+            if not refused:
+                yield from _operation(scenario, name, form, (*at, name), roster)
         elif isinstance(form, PolicyForm):
-            yield from _rollout(name, form, (*at, name))
+            if not refused:
+                yield from _rollout(scenario, name, form, (*at, name), timeline_is_sure="timeline" not in skipped)
             if roster is not None:
                 yield from _asked_first(scenario, form, (*at, name))
         else:
             yield from aims.settings(FAULTS[name], form, (*at, name))
-            if roster is not None:
+            if roster is not None and not refused:
                 yield from aims.targets(FAULTS[name], form, (*at, name), roster)
+
+
+_DECISIVE = ("allow-empty", "approvers", "between", "from", "in", "nodes", "policy", "scope", "tenant", "to")
+"""Keys of an operation or fault on which others depend."""
 
 
 def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
@@ -315,13 +320,16 @@ def _asked_first(scenario: Scenario, form: OperationForm | PolicyForm, at: Steps
         yield Complaint((*at, "replica"), f"there are only {scenario.topology.all_replicas()} replicas", "use a lower number", str(form.replica))
 
 
-def _rollout(verb: str, form: PolicyForm, at: Steps) -> Iterator[Complaint]:
+def _rollout(scenario: Scenario, verb: str, form: PolicyForm, at: Steps, *, timeline_is_sure: bool) -> Iterator[Complaint]:
     if form.policy is not None and form.policy not in bundles.NAMES:
         yield Complaint((*at, "policy"), "no such policy", known_or_meant(form.policy, bundles.NAMES), repr(form.policy))
     if form.policy is None and verb == "policy-shadow":
         yield Complaint((*at, "policy"), "no policy to try", f"name one of {', '.join(bundles.NAMES)}")
     if form.policy is not None and verb in ("policy-promote", "policy-rollback"):
         yield Complaint((*at, "policy"), f"a {verb} concerns what is on trial, or was", "remove it")
+    if form.policy is None and verb in ("policy-canary", "policy-promote") and timeline_is_sure and not _something_is_tried(scenario):
+        remedy = "name a policy" if verb == "policy-canary" else "try one before"
+        yield Complaint(at, "always refused, for nothing is on trial", remedy)
     for key in ("share", "guard"):
         if getattr(form, key) is not None and verb != "policy-canary":
             yield Complaint((*at, key), f"a {verb} has none", "remove it, or use policy-canary")
@@ -329,6 +337,13 @@ def _rollout(verb: str, form: PolicyForm, at: Steps) -> Iterator[Complaint]:
         yield Complaint((*at, "guard"), f"more than {GUARD_LIMIT} stops", f"use at most {GUARD_LIMIT}", str(form.guard.high))
     if form.share is not None and form.share.high > MILLION:
         yield Complaint((*at, "share"), "more than everything", "use at most 100%", percent_text(form.share.high))
+
+
+def _something_is_tried(scenario: Scenario) -> bool:
+    """Whether anything here may put a policy on trial."""
+    tries = ("policy-shadow", "policy-canary")
+    asked = (form for entry in scenario.timeline for _, form in entry.actions() if isinstance(form, PolicyForm))
+    return any(form.policy is not None for form in asked) or (scenario.swarm is not None and any(verb in scenario.swarm.operations for verb in tries))
 
 
 def matching_agents(scenario: Scenario, form: OperationForm) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def _order(scenario: Scenario, verb: str, form: OperationForm) -> str:
     how = SEVERITY[verb]
     if verb == "soft":
         grace = form.grace or Span(scenario.parameters.grace, scenario.parameters.grace)
-        how += f" within a grace of {_drawn_span(grace, duration_text)}"
+        how += f" within a grace of {_grace(grace, scenario.parameters.grace_max)}"
     if verb == "resume":
         how += f", approved by {' and '.join(derive.approvers(form, scenario.parameters.approvals))}"
     elif form.approvers:
@@ -137,6 +137,12 @@ def _order(scenario: Scenario, verb: str, form: OperationForm) -> str:
     how += f" after {_drawn_span(form.approve_after, duration_text)}" if form.approve_after else ""
     via = f"replica {form.replica}" if form.replica else "a replica drawn per seed"
     return f"{form.principal} asks {via} for {verb.upper()} ({how}) on {whom}, reason {form.reason!r}"
+
+
+def _grace(asked: Span, most_ns: int) -> str:
+    """What the order will carry: replicas grant no more than grace-max."""
+    given = _drawn_span(Span(*(min(each, most_ns) for each in asked)), duration_text)
+    return given if asked.high <= most_ns else f"{given}, for {span_text(asked, duration_text)} is more than grace-max"
 
 
 def _rollout(verb: str, form: PolicyForm) -> str:
@@ -264,7 +270,7 @@ def _drawn_action(entry: Entry) -> str:
         canary = f" for {action.percent}% of scopes, guard {action.guard}" if action.verb == "policy-canary" else ""
         return f"{action.verb} {action.policy}".strip() + f"{canary} via {action.replica}"
     if isinstance(action, Operation):
-        grace = f", grace {duration_text(action.grace_ns, PLACES)}" if action.verb == "soft" else ""
+        grace = f", grace asked for {duration_text(action.grace_ns, PLACES)}" if action.verb == "soft" else ""
         return f"{action.verb.upper()} on {' '.join(action.scope).strip()} via {action.replica}{grace}"
     lasts = f", for {duration_text(action.for_ns, PLACES)}" if action.for_ns is not None else ""
     settings = "".join(f", {each.name} {_drawn_setting(each, action.settings[each.key])}" for each in FAULTS[action.what].settings)

@@ -85,7 +85,7 @@ def validate(read: Document) -> Scenario:
 def _what_is_left(values: dict[str, Any], errors: list[ErrorDetails]) -> tuple[Scenario, frozenset[str], tuple[int, ...]]:
     """A scenario of the parts that have the right shape, the keys (``topology``, ``topology.quorum``) that have not, and the numbers of the
     timeline's entries that have."""
-    skipped = {".".join(str(step) for step in error["loc"][:depth]) for error in errors for depth in (1, 2, 3)}
+    skipped = {".".join(str(step) for step in error["loc"][:depth]) for error in errors for depth in (1, 2, 3, 4)}
     left = {key: value for key, value in values.items() if key in _aliases(Scenario) and key not in skipped}
     for key, placeholder in PLACEHOLDERS.items():
         left.setdefault(key, placeholder)

@@ -60,7 +60,7 @@ ROWS = (
         "One bit of what the node holds durably turns, and is found when it next boots. This breaks A2 for that node: what lies behind is lost.",
         "nothing: the bit stays as it is",
         (Setting("in", "slots", Unit.CHOICE, "log: a record; slots: a checkpoint (agents only)", default="log", choices=("log", "slots"),
-                 swarm=("log",)),),
+                 swarm=("log",), only=(("slots", "agent"),)),),
         lasting=False, swarm_roles=("replica", "sidecar"), swarms=False,
         live=Live("processes", "what is on the disk, read before and after, differs in one bit",
                   "in the body of a record, by a second hand on its database, or in the file of a slot"),

@@ -70,6 +70,7 @@ class Setting:
 
     ``default``: as it would be written in a file; None: it must be given. ``swarm``: what a swarm draws it from (None: within the promised
     drift, for a clock's rate). ``live``: the values that the live driver can play (empty: all).
+    ``only``: (choice, role) where nodes of one role alone have what a choice names.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     swarm: Span | tuple[str, ...] | None = None
     live: tuple[int | str, ...] = ()
+    only: tuple[tuple[str, str], ...] = ()
 
 
 MECHANISMS: dict[str, str] = {

@@ -82,3 +82,14 @@ def test_an_explanation_names_the_defaults_and_the_bounds_of_the_protocol() -> N
 def test_a_file_is_found_by_name_or_path() -> None:
     path = LIBRARY["quiet-fleet"]
     assert load.find("quiet-fleet") == path == load.find(str(path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("300s", "300s"), ("400s", "300s, for 400s is more than grace-max"),
+     ("200s..400s", "200s..300s (drawn per seed), for 200s..400s is more than grace-max")],
+)  # fmt: skip
+def test_an_explanation_says_the_grace_that_the_order_will_carry(asked: str, told: str) -> None:
+    entry = f"{{at: 1s, soft: {{scope: tenant acme, grace: {asked}}}}}"
+    scenario = load.parse(f"scenario: a\nhypothesis: b.\ntopology: {{tenants: {{acme: {{workers: 2}}}}}}\ntimeline:\n  - {entry}\n")
+    assert f"stop within a grace of {told})" in explain(scenario)

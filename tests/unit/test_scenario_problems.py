@@ -274,6 +274,21 @@ ENTRIES = {
     "{at: 1s, crash: {nodes: replica 1, power: yes}}": [
         "5:47: timeline[0].crash.power: must be true or false (got 'yes'); write one of those, without quotes: yes, no, on and off are words here"
     ],
+    "{at: 1s, crash: {nodes: [replica 1, replica 7], restart-after: soon}}": [
+        "5:41: timeline[0].crash.nodes[1]: matches no node (got 'replica 7'); the nodes are replica 1, replica 2, replica 3, sidecar acme/1, "
+        "sidecar acme/2, agent acme/1, agent acme/2, sink acme/ledger, operator; or allow-empty: true",
+        "5:68: timeline[0].crash.restart-after: not a duration (got 'soon'); write a number and a unit (ns, us, ms, s, min, h), for example 250ms",
+    ],
+    "{at: 1s, hard: {scope: tenant acne, grace: 5s, replica: x}}": [
+        "5:28: timeline[0].hard.scope: matches no agent (got 'tenant acne'); did you mean 'acme'? (or allow-empty: true)",
+        "5:48: timeline[0].hard.grace: a hard has no grace (got '5s'); remove it, or use soft",
+        "5:61: timeline[0].hard.replica: must be a whole number (got 'x'); write digits only, without quotes, unit or point",
+    ],
+    "{at: 1s, bit-flip: {nodes: [agents, replica 1], in: slots}}": [
+        "5:57: timeline[0].bit-flip.in: a replica has no slots (got 'slots'); aim it at nodes of the role agent only"
+    ],
+    "{at: 1s, policy-canary: {}}": ["5:29: timeline[0].policy-canary: always refused, for nothing is on trial (got {}); name a policy"],
+    "{at: 1s, policy-promote: {}}": ["5:30: timeline[0].policy-promote: always refused, for nothing is on trial (got {}); try one before"],
     "{at: 1s, clock-step: {nodes: replicas}}": ["5:26: timeline[0].clock-step.by: missing; add it"],
     "{at: 1s, id: x, pause: {nodes: [], for: 0s}}": [
         "5:36: timeline[0].pause.nodes: an empty list of targets (got a list of 0); name at least one, for example [replica 1, sidecars acme]"
