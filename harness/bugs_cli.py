@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -52,7 +53,7 @@ def bugs(
     strangers = [name for name in names if name not in planted.COLLECTION]
     if strangers or seeds < 1 or jobs < 0:
         why = (
-            f"no such bug: {', '.join(strangers)}; there are {', '.join(sorted(planted.COLLECTION))}"
+            "\n".join(f"no such bug: {name}{_near(name, planted.COLLECTION)}; `haltproof bugs --list` shows all that there are" for name in strangers)
             if strangers
             else "--seeds and --jobs have to be positive"
         )
@@ -71,6 +72,11 @@ def bugs(
     else:
         terminal.show_matrix(matrix)
     return Exit.VALID if hunt.is_sound(matrix) else Exit.INVALID
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known)
+    return f", but {', '.join(near)}" if near else ""
 
 
 def _list(found: Iterable[PlantedBug], *, as_json: bool) -> None:

@@ -40,7 +40,10 @@ def export(remote: Remote, loaded: Loaded, tenant: str, replica: str, out: Path)
         raise Wrong(f"no replica answered, so nothing is known: {'; '.join(silent)}; try again, or another --replica", Exit.UNKNOWN)
     public = _public(loaded.pki / pki.PUBLIC)
     fetched = _in_step(remote, tenant, logs, public)
-    out.write_bytes(msgspec.json.format(msgspec.json.encode(fetched), indent=1) + b"\n")
+    try:
+        out.write_bytes(msgspec.json.format(msgspec.json.encode(fetched), indent=1) + b"\n")
+    except OSError as error:
+        raise Wrong(f"--out: {out}: cannot be written ({error.strerror}); name a file in a folder that is there") from error
     records = sum(len(log.records) for log in fetched.logs)
     print(f"{out}: {records} records of {tenant} at {', '.join(log.writer for log in fetched.logs)}")
     print(f"check it: killswitch audit verify {out}{f' --replica {replica}' if replica else ''}")

@@ -388,7 +388,9 @@ def _person(config: Path, who: str) -> Any:
     try:
         return Remote(loaded, name)
     except OSError as error:
-        raise Wrong(f"--as {name}: {error}") from error
+        raise Wrong(
+            f"--as {name}: {error.filename or error}: no keys and certificates to be {name} with; `killswitch pki {config.parent}` makes them"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> None:

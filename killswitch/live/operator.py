@@ -44,7 +44,7 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     patience_ns = _duration("--wait", wait) if wait else 0
     named = request or f"{remote.person}-{secrets.token_hex(8)}"
     asked = OrderRequest(named, remote.person, tenant, within, int(gate), int(life), _duration("--grace", grace), reason)
-    answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns)
+    answer = _asked(lambda: remote.order(asked), f"ask again with --request {named}", patience_ns, remote.unlisted(tenant))
     granted_ms = (answer.body["stands"] or {}).get("grace_ms", 0)
     if 0 < granted_ms < asked.grace_ns // 1_000_000:
         print(f"--grace: {grace} is more than the cell's grace-max or the policy allows; it is {granted_ms / 1000:g} s", file=sys.stderr)
@@ -53,7 +53,7 @@ def order(remote: Remote, severity: str, scope: str, reason: str, grace: str, re
     elif draft is not None:
         raw, signature = (base64.b64encode(part).decode() for part in remote.signed(asked))
         asking = {"schema": COUNTERSIGN, "request": named, "raw": raw, "signature": signature, "countersignatures": []}
-        draft.write_text(json.dumps(asking, indent=1) + "\n", "utf-8")
+        _write(draft, asking, f"the request stands, for now isolated: ask again with --request {named}, and another --draft")
         print(f"{draft}: killswitch countersign {draft} --as NAME adds a key, and hands it in", file=sys.stderr)
     return _told(remote, answer, scope, f"ask again with --request {named}", patience_ns, as_json=as_json)
 
@@ -67,7 +67,7 @@ def countersign(remote: Remote, file: Path, wait: str, *, as_json: bool) -> int:
     print(f"{asked.principal} asks for {severity} on {whom}: {asked.reason or '(no reason)'}", file=sys.stderr)
     others = [each for each in asking["countersignatures"] if each["countersigner"] != remote.person]
     asking["countersignatures"] = [*others, remote.countersign(asking["request"], asking["raw"], asking["signature"])]
-    file.write_text(json.dumps(asking, indent=1) + "\n", "utf-8")
+    _write(file, asking, "nothing was handed in")
     handed = (asking["request"], asking["raw"], asking["signature"], asking["countersignatures"])
     answer = _asked(lambda: remote.countersigned(*handed), f"hand it in again with killswitch countersign {file}", patience_ns)
     return _told(remote, answer, whom, f"hand it in again with killswitch countersign {file}", patience_ns, as_json=as_json)
@@ -112,7 +112,7 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
     if as_json:
         print(json.dumps({"schema": "killswitch/status/1", **shown, "unconfirmed": open_stops}))
     else:
-        print(f"{shown['replica']} of cell {shown['cell']}" + ("" if shown["vouches"] else ": its disk failed, it vouches for nothing"))
+        print(f"as {shown['replica']} of cell {shown['cell']} knows it" + ("" if shown["vouches"] else "; its disk failed, it vouches for nothing"))
         now = shown["policy"]
         share = f" at {now['percent']} %" if now["stage"] == "CANARY" else ""  # of a shadow there is none: it decides for nobody
         trial = f", {now['stage']} {now['canary'][:12]}{share}" if now["canary"] else ""
@@ -183,7 +183,7 @@ def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft:
         )
     drafted = {"schema": DRAFT, **answer.body, "asked": remote.asks_for(answer.body["raw"]), "approvals": []}
     if draft is not None:
-        draft.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
+        _write(draft, drafted, "nothing is lifted; name another --draft")
         print(
             f"{draft}: needs {drafted['approvals_needed']} approvals; killswitch approve {draft} --as NAME, then killswitch resume --submit {draft}"
         )
@@ -192,7 +192,7 @@ def resume(remote: Remote, scope: str, reason: str, approvers: list[str], draft:
         try:
             drafted["approvals"].append(remote.also(name).approve(drafted["raw"]))
         except (OSError, KeyError) as error:
-            raise Wrong(f"--approvers: the keys of {name} are not here ({error})") from error
+            raise Wrong(f"--approvers: the keys of {name} are not here ({error}); killswitch resume ... --draft FILE asks where they are") from error
     return _hand_in(remote, drafted, as_json=as_json)
 
 
@@ -210,7 +210,7 @@ def approve(remote: Remote, file: Path) -> int:
     if why := _checked(partial(remote.objection, drafted["raw"], own)):
         raise Wrong(f"{file}: not approved: {remote.person} {why}; `people` in the cell's file says who approves", Exit.REFUSED)
     drafted["approvals"] = [*(each for each in drafted["approvals"] if each["approver"] != remote.person), own]
-    file.write_text(json.dumps(drafted, indent=1) + "\n", "utf-8")
+    _write(file, drafted, "the approval is not in it")
     counted = _show_approvals(remote, drafted)
     missing = drafted["approvals_needed"] - len(counted)
     then = f"{missing} more needed: killswitch approve {file} --as NAME" if missing > 0 else f"enough: killswitch resume --submit {file}"
@@ -253,7 +253,9 @@ def _show_orders(orders: list[dict[str, Any]]) -> None:
         if each["stage"] == "LIFTED":
             print("    lifted: a sidecar that has heard so enforces it no more")
             continue
-        print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{_bounded(each['bounded'])}")
+        over = bool(each["agents"]) and all(agent["confirmed"] and not agent["in_doubt"] for agent in each["agents"])
+        bounded = "" if over else _bounded(each["bounded"])  # what is proven needs no theorem
+        print(f"    {each['stage'].lower()}, held by {len(each['holders'])} replicas where {each['needed']} are needed{bounded}")
         if not each["agents"]:
             print("    none of this cell's agents is within it: it binds whoever joins")
         for agent in each["agents"]:
@@ -307,14 +309,15 @@ def _duration(option: str, text: str) -> int:
         raise Wrong(f"{option}: {error} (got {text!r})") from None
 
 
-def _asked(ask: Callable[[], Answer], remedy: str, patience_ns: int = 0) -> Answer:
-    """The first answer. What was asked keeps its name, so that asking again for as long as patience lasts asks for nothing more."""
+def _asked(ask: Callable[[], Answer], remedy: str, patience_ns: int = 0, hint: str = "") -> Answer:
+    """The first answer. What was asked keeps its name, so that asking again for as long as patience lasts asks for nothing more. ``hint``: what may
+    be the reason if it is refused."""
     deadline = time.monotonic() + patience_ns / 1e9
     while True:
         try:
             return ask()
         except Refused as refused:
-            raise Wrong(f"refused: {refused}", Exit.REFUSED) from None
+            raise Wrong(f"refused: {refused}{hint}", Exit.REFUSED) from None
         except Unreachable as silent:
             if time.monotonic() >= deadline:
                 raise Wrong(f"no replica answered, so nothing is known: {silent}; {remedy}", Exit.UNKNOWN) from None
@@ -344,7 +347,7 @@ def _read_draft(file: Path) -> dict[str, Any]:
         signed = (drafted["asked"], *drafted["approvals"])
         known = known and all(isinstance(each["approver"], str) and base64.b64decode(each["signature"], validate=True) for each in signed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Wrong(f"{file}: no draft of a resume ({error}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
+        raise Wrong(f"{file}: no draft of a resume ({_broken(error)}); killswitch resume SCOPE --reason ... --draft FILE writes one") from error
     if not known:
         raise Wrong(f"{file}: no draft of a resume; killswitch resume SCOPE --reason ... --draft FILE writes one")
     return drafted
@@ -357,7 +360,7 @@ def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
         if asking["schema"] == COUNTERSIGN and isinstance(asking["countersignatures"], list):
             asked = read_request(asking["request"], asking["raw"], asking["signature"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        why = str(error)
+        why = _broken(error)
     if asked is None:
         raise Wrong(f"{file}: no request for a stop ({why}); killswitch order ... --draft FILE writes one")
     return asking, asked
@@ -369,6 +372,18 @@ def _read_json(file: Path) -> dict[str, Any]:
     if twice := unreadable.repeated(content):
         raise ValueError("; ".join(twice))
     return dict(json.loads(content))
+
+
+def _broken(error: Exception) -> str:
+    return f"{error} is not in it" if isinstance(error, KeyError) else str(error)
+
+
+def _write(file: Path, document: dict[str, Any], otherwise: str) -> None:
+    """What people hand from one to the next. ``otherwise``: how things are if it cannot be written, and what to do."""
+    try:
+        file.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise Wrong(f"{file}: cannot be written ({error.strerror}); {otherwise}") from error
 
 
 def _hand_in(remote: Remote, drafted: dict[str, Any], *, as_json: bool) -> int:

@@ -24,6 +24,7 @@ from killswitch.core.trust import Trust
 from killswitch.live import pki
 from killswitch.live.config import Loaded, split
 from killswitch.live.credentials import Credentials, Stranger
+from killswitch.live.meant import meant
 
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 10.0
@@ -57,6 +58,11 @@ class Remote:
     def also(self, person: str) -> Remote:
         """The same for somebody else whose keys are here. Raises `OSError`."""
         return Remote(self._loaded, person)
+
+    def unlisted(self, tenant: str) -> str:
+        """What to add where something was refused that concerns a tenant which the cell's file does not have; empty if it has."""
+        tenants = self._loaded.cell.tenants
+        return "" if tenant in (*tenants, EVERY_TENANT) else f"; the cell's file has no tenant {tenant}: {meant(tenant, tenants)}"
 
     # -- Signed requests -------------------------------------------------------------------------------------------------------------
 

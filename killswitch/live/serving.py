@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from killswitch.live import tether
 from killswitch.live.config import Loaded
-from killswitch.live.exits import Exit
+from killswitch.live.exits import Exit, Wrong
 from killswitch.live.log import LogFailed
 from killswitch.live.node import AlreadyRunning, Fittings, Node
 
@@ -29,7 +30,7 @@ def replica(loaded: Loaded, name: str) -> int:
     from killswitch.live.plane import ControlPlane
 
     part = loaded.cell.replicas[name]
-    return _serve(lambda: ControlPlane(loaded, name, application), f"replica/{name}: nodes at {part.listen}, people at https://{part.api}")
+    return _serve(loaded, lambda: ControlPlane(loaded, name, application), f"replica/{name}: nodes at {part.listen}, people at https://{part.api}")
 
 
 def sink(loaded: Loaded, name: str) -> int:
@@ -37,7 +38,9 @@ def sink(loaded: Loaded, name: str) -> int:
     tenant, _, own = name.partition("/")
     part = loaded.cell.tenants[tenant].sinks[own]
     return _serve(
-        lambda: Node(loaded.deployment(f"sink/{name}"), Fittings(loaded.make_machine), None), f"sink/{name}: class {part.kind} at {part.listen}"
+        loaded,
+        lambda: Node(loaded.deployment(f"sink/{name}"), Fittings(loaded.make_machine), None),
+        f"sink/{name}: class {part.kind} at {part.listen}",
     )
 
 
@@ -45,7 +48,9 @@ def sidecar(loaded: Loaded, agent: str, command: tuple[str, ...]) -> int:
     """Guard an agent until asked to end, which ends the agent, too."""
     tether.prctl(tether.PR_SET_CHILD_SUBREAPER, 1)  # what the agent leaves behind comes to us to be reaped
     return _serve(
-        lambda: Node(loaded.deployment(f"sidecar/{agent}", command), Fittings(loaded.make_machine), None), f"sidecar/{agent}: guards {command[0]}"
+        loaded,
+        lambda: Node(loaded.deployment(f"sidecar/{agent}", command), Fittings(loaded.make_machine), None),
+        f"sidecar/{agent}: guards {command[0]}",
     )
 
 
@@ -81,8 +86,13 @@ def all_replicas(loaded: Loaded) -> int:
     return max(1, *lost.values()) if lost else 0
 
 
-def _serve(make: Callable[[], Node], up: str) -> int:
-    return asyncio.run(_run(make, up))
+def _serve(loaded: Loaded, make: Callable[[], Node], up: str) -> int:
+    try:
+        return asyncio.run(_run(make, up))
+    except FileNotFoundError as error:
+        if not Path(str(error.filename)).is_relative_to(loaded.pki):
+            raise
+        raise Wrong(f"{error.filename}: {error.strerror}; `killswitch pki {loaded.file.parent}` makes keys and certificates") from error
 
 
 async def _run(make: Callable[[], Node], up: str) -> int:
