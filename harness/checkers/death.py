@@ -19,9 +19,10 @@ from harness.shared.history import Fact
 
 @dataclass(slots=True)
 class _Countdown:
-    """An order that a sidecar knows and that its agent's process has to obey. ``spent_ns``: counted so far; ``since_ns`` None: paused."""
+    """An order that a sidecar knows and that its agent's process has to obey; None: it was asked to stop for another reason. ``spent_ns``: counted so
+    far; ``since_ns`` None: paused."""
 
-    order: Order
+    order: Order | None
     index: int
     allowed_ns: int
     since_ns: int | None
@@ -34,6 +35,10 @@ class _Countdown:
     def resume(self, at_ns: int) -> None:
         if self.since_ns is None:
             self.since_ns = at_ns
+
+    @property
+    def began(self) -> str:
+        return "it was asked to stop" if self.order is None else f"its sidecar learned {self.order.severity} {self.order.order[:12]}"
 
     def elapsed_ns(self, at_ns: int) -> int:
         return self.spent_ns + (at_ns - self.since_ns if self.since_ns is not None else 0)
@@ -101,13 +106,16 @@ class _Countdowns(InvariantChecker):
             return
         if order.order in self.run.sidecar(agent).covered:
             return  # its certificate was quicker: the order was lifted here before it came
+        self._count(agent, order, index, allowed_ns, at_ns)
+
+    def _count(self, agent: str, order: Order | None, index: int, allowed_ns: int, at_ns: int) -> None:
         since_ns = None if self.run.sidecar(agent).paused else at_ns
         self._countdowns.setdefault(agent, []).append(_Countdown(order, index, allowed_ns, since_ns))
 
     def _lift(self, agent: str) -> None:
         covered = self.run.sidecar(agent).covered
         if agent in self._countdowns and agent not in self._asked:
-            self._countdowns[agent] = [countdown for countdown in self._countdowns[agent] if countdown.order.order not in covered]
+            self._countdowns[agent] = [each for each in self._countdowns[agent] if each.order is None or each.order.order not in covered]
 
     def _pause(self, fact: Fact) -> None:
         if fact.node.startswith("sidecar/"):
@@ -125,7 +133,7 @@ class _Countdowns(InvariantChecker):
                 self.measure(elapsed_ns, countdown.allowed_ns)
                 if elapsed_ns > countdown.allowed_ns:
                     until = f"was {self.outcome} {elapsed_ns} ns" if index is not None else f"was not {self.outcome} within {elapsed_ns} ns"
-                    why = f"the process of {agent} {until} after its sidecar learned {countdown.order.severity} {countdown.order.order[:12]}"
+                    why = f"the process of {agent} {until} after {countdown.began}"
                     self.blame(f"{why}; allowed are {countdown.allowed_ns} ns", countdown.index, *(() if index is None else (index,)))
 
 
@@ -207,7 +215,7 @@ class Death(_Countdowns):
                 self.examined += 1
                 elapsed_ns = countdown.elapsed_ns(fact.at_ns)
                 if elapsed_ns > countdown.allowed_ns and f"sidecar/{agent}" not in self.run.clock_suspects:
-                    why = f"{fact.node} said that it cannot end {agent} {elapsed_ns} ns after it learned {countdown.order.severity}; allowed are "
+                    why = f"{fact.node} said that it cannot end {agent} {elapsed_ns} ns after {countdown.began}; allowed are "
                     self.blame(f"{why}{countdown.allowed_ns} ns", countdown.index, index)
 
     def _takes(self, index: int, fact: Fact) -> None:
@@ -284,7 +292,8 @@ class Death(_Countdowns):
 class Escalate(_Countdowns):
     """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
     learned the order; with gate CLOSED the stop timeout stands for G if it is longer. A certificate spares it that only before it was asked to stop:
-    who was asked to stop, stops.
+    who was asked to stop, stops. Asked for another reason, a prohibition that it could not read or a fence above its token, it has the stop timeout
+    from then on, or what an order that its sidecar had read gave it, if that was longer.
 
     And a replica that no fault touched issues the child order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s
     of learning it; so does one that was touched, from when it was healed, with everybody or with a core alone, or last started or resumed. It owes
@@ -295,13 +304,17 @@ class Escalate(_Countdowns):
     And no replica escalates sooner than G + slack, on its own clock, since it learned the order, started, or last began or ceased to doubt that
     clock: what may still be finished is not killed.
 
+    Nor does one escalate for an agent of which it has taken in a proof of a stop under that order, since its own start, that nothing has outdated: no
+    token above that of the proof was asked for, be it of promises or of leases, by anybody who speaks for the agent.
+
     Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, an
     order, an agent and an untouched replica, or an escalation.
     """
 
     invariant = "L3"
     title = "Escalate: a soft stop that does not complete in time becomes a hard one"
-    kinds = _Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed"}
+    kinds = _Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed", "evidence-taken",
+                                 "start-proposed", "lease-requested"}  # fmt: skip
     outcome = "killed or reaped"
 
     def __init__(self, run: Run) -> None:
@@ -312,6 +325,8 @@ class Escalate(_Countdowns):
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
         self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
+        self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
+        self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
 
     def allowed_ns(self, order: Order) -> int | None:
         if order.life != STOP:
@@ -332,8 +347,18 @@ class Escalate(_Countdowns):
             self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
             return
         agent = fact.body.get("agent", "")
+        if fact.kind in ("start-proposed", "lease-requested"):
+            self._asked_for[agent] = max(token_of(fact.body["token"]), self._asked_for.get(agent, NO_TOKEN))
+            return
+        if fact.kind == "evidence-taken":
+            proof = (fact.body["stage"], token_of(fact.body["token"]), index)
+            self._taken.setdefault(fact.node, {})[fact.body["order"], agent] = proof
+            return
+        if fact.kind == "node-crashed":
+            self._taken.pop(fact.node, None)  # what of it was durable, nobody tells
         if fact.kind == "process-termed":
             self._asked.add(agent)
+            self._asks(index, agent, fact.at_ns)
             return
         if fact.kind == "process-started":
             self._asked.discard(agent)
@@ -344,6 +369,14 @@ class Escalate(_Countdowns):
             self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
 
+    def _asks(self, index: int, agent: str, at_ns: int) -> None:
+        """Where no order that the sidecar has read asks for the stop, nothing says how long it may take: then it is the stop timeout."""
+        if not self._countdowns.get(agent):
+            bounds = self.run.bounds
+            stops = (self.run.orders[order] for order in self.run.sidecar(agent).known)
+            named = (order.time_to_stop_ns(bounds) for order in stops if order.life == STOP and agent in order.agents)
+            self._count(agent, None, index, stretch(max(bounds.stop_timeout_ns, *named, 0), bounds.drift_ppm) + bounds.death_ns, at_ns)
+
     def _judge_child(self, index: int, fact: Fact) -> None:
         """All by the replica's own clock, so that no drift or fault of it needs an exemption."""
         node, order = self.run.node(fact.node), self.run.orders.get(fact.body["parent"])
@@ -351,6 +384,11 @@ class Escalate(_Countdowns):
         child, agent = self.run.orders.get(fact.body["child"]), fact.body["agent"]
         if child is not None and not (child.life == KILL and agent in child.agents):
             self.blame(f"{fact.node} escalated for {agent} by {child.severity} {child.order[:12]}, which does not kill it", child.first_index, index)
+        stage, token, proven = self._taken.get(fact.node, {}).get((fact.body["parent"], agent), ("", NO_TOKEN, index))
+        if stage in STOPPED and token >= self._asked_for.get(agent, NO_TOKEN):
+            self.blame(
+                f"{fact.node} escalated for {agent}, though it had a proof that this had stopped, and nothing has started since", proven, index
+            )
         if order is None or learned is None or fact.node in self.run.custody:
             return
         self.examined += 1

@@ -18,7 +18,8 @@ class SinkBound(InvariantChecker):
     of a token that an untouched replica had promised before it learned an order of KILL is applied later than T1 + 4 gossip periods + 2 s
     after the order was effective and known there, at a sink that no fault kept from its replicas. Class C: nothing is applied
     later than T1 + P/(1-rho) after an effective, uncovered order that forbids it; nor, with an order or without, later than P after the last
-    challenge for its key, by the sink's own clock. Class U has no bound that could be broken.
+    challenge for its key, by the sink's own clock; and no challenge is issued twice, or an answer to the first would do for the second. Class U
+    has no bound that could be broken.
 
     An answer repeated for a key that was applied before is no application. An application is a fact only once it is durable: class C gets a
     second more for that, and is skipped where a fault touched the sink, or a clock that T1 leans on was broken (T5), or quorums may have forgotten
@@ -33,6 +34,7 @@ class SinkBound(InvariantChecker):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self._nonces: dict[tuple[str, str], int] = {}  # (sink, nonce of a challenge) -> the fact
         self._fences: dict[tuple[str, str], tuple[Token, int]] = {}
         self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}
         self._disturbed: set[str] = set()
@@ -73,6 +75,9 @@ class SinkBound(InvariantChecker):
             self._promised.setdefault((fact.node, fact.body["agent"]), []).append((token_of(fact.body["token"]), index))
         elif fact.kind == "challenge-issued":
             self._challenges[fact.node, fact.body["key"]] = (fact.clock_ns, index)
+            first = self._nonces.setdefault((fact.node, fact.body["nonce"]), index)
+            if first != index:
+                self.blame(f"{fact.node} challenged with a nonce that it had used before", first, index)
         elif fact.kind == "fault-on":
             target = fact.body["target"]
             targets = {target} if isinstance(target, str) else set(target)

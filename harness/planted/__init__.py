@@ -17,6 +17,7 @@ from harness.planted import (
     gaps,
     leftovers,
     load,
+    outwitted,
     overlooked,
     policies,
     resumes,
@@ -49,6 +50,7 @@ FAMILIES = (
     strangers.BUGS,
     leftovers.BUGS,
     resumes.BUGS,
+    outwitted.BUGS,
     controls.CONTROLS,
 )
 

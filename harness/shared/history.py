@@ -200,7 +200,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- effects
     "effect-admitted": (("agent", "token", "instance", "task", "step", "key", "cls", "sink"),
                         "the sidecar sent an Apply: read off the wire, not off the sidecar's own word; clock_ns is its clock then"),
-    "challenge-issued": (("sink", "key"), "a class C sink sent a challenge for the key: read off the wire; clock_ns is its clock then"),
+    "challenge-issued": (("sink", "key", "nonce"), "a class C sink sent a challenge for the key: read off the wire; clock_ns is its clock then"),
     "effect-applied": (("sink", "agent", "token", "key", "cls", "result", "again"), "a sink applied it, or answered again for a known key"),
     "effect-rejected": (("sink", "agent", "token", "key", "why"), ""),
     "fence-sent": (("sink", "agent", "min_token", "order"),

@@ -301,7 +301,7 @@ class Observer:
             self.emit("question-asked", {"agent": message.agent, "sink": effect.to, "key": message.key, "nonce": message.nonce})
 
     def on_challenge(self, effect: Send, message: Challenge) -> None:
-        self.emit("challenge-issued", {"sink": message.sink, "key": message.key})
+        self.emit("challenge-issued", {"sink": message.sink, "key": message.key, "nonce": message.nonce})
 
     def on_evidence(self, effect: Send, message: Evidence) -> None:
         """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""

@@ -234,6 +234,26 @@ def test_who_was_asked_to_stop_stops_though_the_order_is_lifted(asked: bool, gon
     assert story.judged("L3").verdict is verdict
 
 
+NO_GRACE_NS = stretch(BOUNDS.stop_timeout_ns, BOUNDS.drift_ppm) + BOUNDS.death_ns
+
+
+@pytest.mark.parametrize(("gone_ns", "paused_ns", "verdict"), [
+    (NO_GRACE_NS, 0, Verdict.VALID), (NO_GRACE_NS + 1, 0, Verdict.INVALID), (NO_GRACE_NS + SECOND, SECOND, Verdict.VALID),
+])  # fmt: skip
+def test_who_was_asked_to_stop_by_what_nobody_could_read_has_the_stop_timeout(gone_ns: int, paused_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    termed = story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    if paused_ns:
+        story.say("node-paused", SIDECAR)
+        story.at(paused_ns).say("node-resumed", SIDECAR)
+    killed = story.at(gone_ns).kill()
+    finding = story.judged("L3")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (termed, killed)
+
+
 def escalation(escalated_ns: int | None) -> Story:
     story = Story()
     story.start_all()
@@ -264,6 +284,25 @@ def test_the_child_of_a_soft_order_kills_the_agent(severity: str, tenant: str, v
     finding = story.judged("L3")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (learned, child)
+
+
+@pytest.mark.parametrize(
+    ("proof", "asked_for", "verdict"),
+    [
+        ("STOPPED_CLEAN", FIRST, Verdict.INVALID),
+        ("STOPPED_CLEAN", SECOND_START, Verdict.VALID),  # something may have started since
+        ("KILL_FAILED", FIRST, Verdict.VALID),
+        ("", FIRST, Verdict.VALID),
+    ],
+)
+def test_nobody_is_killed_who_is_proven_stopped(proof: str, asked_for: list[Any], verdict: Verdict) -> None:
+    story = escalation(None)
+    story.ask(token=asked_for)
+    taken = story.say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage=proof) if proof else 0
+    child = story.at(1 + GRACE_NS + SLACK_NS).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    finding = story.judged("L3")
+    assert finding.verdict is verdict, finding.why
+    assert verdict is Verdict.VALID or finding.witness == (taken, child)
 
 
 @pytest.mark.parametrize(("early_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])

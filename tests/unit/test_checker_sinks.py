@@ -58,8 +58,8 @@ def test_a_challenging_sink_is_bounded_by_the_challenge_on_top_of_t1(late_ns: in
 @pytest.mark.parametrize(("late_ns", "verdict"), [(HOST_LAG_NS, Verdict.VALID), (HOST_LAG_NS + 1, Verdict.INVALID)])
 def test_an_answer_to_an_old_challenge_is_refused_though_nothing_is_ordered(late_ns: int, verdict: Verdict) -> None:
     story = Story()
-    story.say("challenge-issued", BANK, sink=BANK, key="k1")
-    again = story.at(SECOND).say("challenge-issued", BANK, sink=BANK, key="k1")
+    story.say("challenge-issued", BANK, sink=BANK, key="k1", nonce="1/1")
+    again = story.at(SECOND).say("challenge-issued", BANK, sink=BANK, key="k1", nonce="1/2")
     applied = story.at(SECOND + CHALLENGE_NS + late_ns).apply(BANK, key="k1")
     finding = story.judged("S2")
     assert (finding.verdict, finding.examined) == (verdict, 1)
@@ -172,3 +172,13 @@ def test_a_step_takes_place_once_under_whatever_key() -> None:
     story.intend("k2")
     second = story.apply(key="k2")
     assert story.judged("S9").witness == (first, second)
+
+
+@pytest.mark.parametrize(("nonce", "verdict"), [("2/1", Verdict.VALID), ("1/1", Verdict.INVALID)])
+def test_s2_no_challenge_is_issued_twice(nonce: str, verdict: Verdict) -> None:
+    story = Story()
+    first = story.say("challenge-issued", BANK, sink=BANK, key="k1", nonce="1/1")
+    again = story.at(SECOND).say("challenge-issued", BANK, sink=BANK, key="k2", nonce=nonce)
+    finding = story.judged("S2")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (first, again)
