@@ -48,14 +48,14 @@ def bugs(
         Print one JSON document.
     """
     from harness import hunt, planted, terminal
-    from harness.campaign import WorkerDied
+    from harness.campaign import JOBS_MAX, WorkerDied
 
     strangers = [name for name in names if name not in planted.COLLECTION]
-    if strangers or seeds < 1 or jobs < 0:
+    if strangers or seeds < 1 or not 0 <= jobs <= JOBS_MAX:
         why = (
             "\n".join(f"no such bug: {name}{_near(name, planted.COLLECTION)}; `haltproof bugs --list` shows all that there are" for name in strangers)
             if strangers
-            else "--seeds and --jobs have to be positive"
+            else f"--seeds has to be positive, and --jobs 0 to {JOBS_MAX} (got {seeds} and {jobs})"
         )
         raise Refused(why)
     chosen = names or tuple(planted.COLLECTION)

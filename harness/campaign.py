@@ -35,6 +35,7 @@ from scenarios.model import Scenario
 from sim.queue import collector_at_rest
 
 CHUNK_MAX = 4
+JOBS_MAX = 256  # processes: more than any host that one would play on has cores
 TWINS_EVERY = 10
 AHEAD = 4  # chunks handed to the pool for each worker, so that stopping is quick and memory flat
 

@@ -86,14 +86,16 @@ def run(
     twins
         Play one seed in ten again with what must not matter altered: S5, S14, S24, S27.
     """
+    from harness.campaign import JOBS_MAX
+
     if require and not live:
         raise Refused("--require: goes with --live only: the simulator plays every scenario on every host")
     if live and (twice or twins):
         raise Refused("--twice and --twins: two live runs are never the same, so there is nothing to compare; leave out --live or those")
     if not 0 <= retries <= RETRIES_MAX or (retries and not live):
         raise Refused(f"--retries: has to be 0 to {RETRIES_MAX}, and goes with --live only (got {retries}): a simulated run is the same each time")
-    if jobs < 0:
-        raise Refused(f"--jobs: has to be 0 or more (got {jobs})")
+    if not 0 <= jobs <= JOBS_MAX:
+        raise Refused(f"--jobs: has to be 0, for one on each core, or at most {JOBS_MAX} (got {jobs})")
     paths = _find(scenarios)
     loaded = [(path, _load(path)) for path in paths]
     _refuse_twins(loaded)

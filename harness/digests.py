@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from killswitch import files
 from killswitch.core import unreadable
 
 CAMPAIGN_FILE: Final = "campaign.json"
@@ -55,7 +56,7 @@ def _seal_problem(place: Path, seal: str) -> str:
     was with `UNSEALED` for one."""
     if not seal:
         return f"{place}: seal: there is none, and it holds digests: it was changed after it was written"
-    content = place.read_bytes()
+    content = files.content(place)
     found = digest(with_seal(content, UNSEALED, seal))
     return "" if found == seal else _changed(place, content, found, seal, "its seal")
 
@@ -90,7 +91,7 @@ def origin(file: Path) -> Origin | None:
 def origin_of(out: Path) -> Origin | None:
     """What the ``campaign.json`` in a folder says of it; None if there is none that can be read."""
     try:
-        return msgspec.json.decode((out / CAMPAIGN_FILE).read_bytes(), type=Origin)
+        return msgspec.json.decode(files.content(out / CAMPAIGN_FILE), type=Origin)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -104,7 +105,7 @@ def is_ours(out: Path) -> bool:
 def repeated(place: Path) -> Iterator[str]:
     """The keys that stand twice in one object of a file, each as ``place: problem``; a line's number is part of the place."""
     if place.is_file():
-        yield from (f"{place}{problem}" for problem in _repeated(place, place.read_bytes()))
+        yield from (f"{place}{problem}" for problem in _repeated(place, files.content(place)))
 
 
 def _changed(place: Path, content: bytes, found: str, stated: str, where: str) -> str:

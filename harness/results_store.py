@@ -21,6 +21,7 @@ from harness import digests
 from harness.results import CAMPAIGN_SCHEMA, Campaign, RunResult
 from harness.shared.history import History
 from harness.verdict import Finding
+from killswitch import files
 from killswitch.core import unreadable
 from scenarios.schedule import Schedule
 
@@ -162,7 +163,7 @@ class Missing(ValueError):
 
 def _read(place: Path) -> bytes:
     try:
-        return place.read_bytes()
+        return files.content(place)
     except OSError as error:
         raise Missing(f"{place}: cannot be read ({error.strerror}); is this the directory that `haltproof run --out` wrote?") from error
 

@@ -14,8 +14,8 @@ from typing import Final
 FILE_BYTES_MAX: Final = 1 << 30
 
 
-def content(file: Path) -> bytes:
-    """All of a regular file of at most `FILE_BYTES_MAX`. Raises `OSError` for everything else, at once."""
+def content(file: Path, most: int = FILE_BYTES_MAX) -> bytes:
+    """All of a regular file of at most `FILE_BYTES_MAX`, or its first ``most`` bytes. Raises `OSError` for everything else, at once."""
     handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # else a pipe that nobody writes to would be waited for
     with os.fdopen(handle, "rb") as opened:
         found = os.fstat(handle)
@@ -23,4 +23,4 @@ def content(file: Path) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(file))
         if found.st_size > FILE_BYTES_MAX:
             raise OSError(errno.EFBIG, f"larger than {FILE_BYTES_MAX >> 20} MiB", str(file))
-        return opened.read(FILE_BYTES_MAX)
+        return opened.read(most)

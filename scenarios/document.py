@@ -26,6 +26,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from killswitch import files
 from scenarios.problems import Place, Problem, ScenarioInvalid, shown
 
 BYTES_LIMIT = 256 * 1024
@@ -126,9 +127,7 @@ def plain(node: Node) -> Any:
 
 def read(path: Path) -> Document:
     """Read a file. Raises `ScenarioInvalid` if it is no YAML mapping within the limits, and `OSError` if it cannot be read."""
-    with path.open("rb") as file:
-        content = file.read(BYTES_LIMIT + 1)
-    return parse(content, str(path))
+    return parse(files.content(path, BYTES_LIMIT + 1), str(path))
 
 
 def parse(content: bytes, path: str) -> Document:

@@ -26,7 +26,7 @@ class Seeds(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Seeds:
         """Read ``N`` or ``A..B``. Raises `SeedsInvalid`."""
-        found = re.fullmatch(r"(\d{1,12})(?:\.\.(\d{1,12}))?", text.strip())
+        found = re.fullmatch(r"([0-9]{1,12})(?:\.\.([0-9]{1,12}))?", text.strip())
         if found and not found[2] and not int(found[1]):
             raise SeedsInvalid(
                 f"--seeds: N stands for seeds 1 to N, so this is none (got {text!r}); for the seed 0 alone write 0..0, else write 20, or 100..150"

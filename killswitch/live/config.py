@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
+from killswitch import files
 from killswitch.core import build, policy
 from killswitch.core.keys import APPROVER, CONTROL_PLANE, EVERY_TENANT, OPERATOR, SIDECAR, Grant, Keyset, Signer
 from killswitch.core.machine import Machine, NodeConfig, Parameters
@@ -320,8 +321,7 @@ def load(file: Path) -> Loaded:
 
 def _read(file: Path) -> Any:
     """The document as it stands. A file that is too large, or goes too deep, is refused before anything is made of it."""
-    with file.open("rb") as opened:
-        content = opened.read(BYTES_MAX + 1)
+    content = files.content(file, BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise ConfigInvalid([f"{file}: larger than {BYTES_MAX // 1024} KiB; is that the file of a cell?"])
     text = content.decode("utf-8")

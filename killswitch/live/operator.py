@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from killswitch import files
 from killswitch.core import codec, intent, policy, unreadable
 from killswitch.core.bundles import RolloutRequest, Stage
 from killswitch.core.certificates import ResumeDraftRequest
@@ -30,6 +31,7 @@ from killswitch.live.remote import Answer, Refused, Remote, Unreachable, read_re
 T = TypeVar("T")
 POLL_S: Final = 0.25
 NAMED_MAX: Final = 8
+GUARD_MAX: Final = 1 << 31
 COUNTERSIGN: Final = "killswitch/countersign/1"
 DRAFT: Final = "killswitch/draft/2"  # 1 had no signature of whoever asks
 SEVERITIES: Final = tuple(mode.lower() for mode in policy.MODES if mode != "RUN")
@@ -128,12 +130,14 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
 def policy_step(remote: Remote, stage: str, file: Path | None, percent: int, guard: int, request: str, *, as_json: bool) -> int:
     """Bring a policy a step further, or take it back. Done once enough replicas hold it that no resume is decided without it any more."""
     named = stage.upper().replace("-", "_")
+    if not 0 <= percent <= 100 or not 0 <= guard < GUARD_MAX:
+        raise Wrong(f"--percent: 0 to 100 (got {percent}); --guard: a count below {GUARD_MAX} (got {guard})")
     if named not in Stage.__members__:
         raise Wrong(f"stage: one of {', '.join(each.lower().replace('_', '-') for each in Stage)} (got {stage!r})")
     text = ""
     if file is not None:
         try:
-            text = file.read_text("utf-8")
+            text = files.content(file).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise Wrong(f"{file}: cannot be read ({error})") from error
         wrong = policy.problems(text) if text.strip() else ["policy: empty; nobody could be resumed by it"]
@@ -368,7 +372,7 @@ def _read_asking(file: Path) -> tuple[dict[str, Any], OrderRequest]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     """What people hand from one to the next. Raises `ValueError` for a key that stands twice: somebody may have read the one, and signs the other."""
-    content = file.read_bytes()
+    content = files.content(file)
     if twice := unreadable.repeated(content):
         raise ValueError("; ".join(twice))
     return dict(json.loads(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,9 @@ def test_an_empty_policy_is_not_the_one_that_comes_with_killswitch(tmp_path: Pat
     (tmp_path / "mine.cedar").write_text("\n")
     found = problems(tmp_path, f"policy: mine.cedar\n{config.EXAMPLE}")
     assert found == [f"{tmp_path / 'mine.cedar'}: policy: empty; leave it out for the policy that comes with killswitch"]
+
+
+def test_a_pipe_in_the_place_of_a_cells_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cell.yaml")
+    with pytest.raises(ConfigInvalid, match="not a regular file"):
+        config.load(tmp_path / "cell.yaml")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from killswitch import files
+from scenarios import load
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -30,3 +31,9 @@ def test_what_is_larger_than_it_may_be_is_not_read(tmp_path: Path) -> None:
         large.truncate(files.FILE_BYTES_MAX + 1)  # a hole: it takes no room
     with pytest.raises(OSError, match="larger than 1024 MiB"):
         files.content(tmp_path / "large")
+
+
+def test_a_pipe_in_the_place_of_a_scenario_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        load.load(tmp_path / "pipe")
