@@ -156,7 +156,7 @@ BUGS = (
     PlantedBug("B214", "a node that restarted marks orders that nobody signed", {"attempts:puts_off": marked_whoever_signed}, ("S26",),
                ("forged-after-a-restart",), "easy"),
     PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
-               ("forged-and-malformed-storm",), "easy"),
+               ("replica-that-forges", "forged-and-malformed-storm"), "easy"),
     PlantedBug("B73", "two signatures of one root key change the keyset", {"keysets:root_signers": root_signatures_counted}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B74", "a revoked approver's approvals go on counting", {"keys:authorised": revocation_forgotten}, ("S13",),
