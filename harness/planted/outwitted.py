@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import trust
+from killswitch.core import sink, trust
 from killswitch.core.events import Signal, SignalKind
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Challenge, ChallengeRequest, Gate
-from killswitch.core.outlet import observe, parts, record, send
+from killswitch.core.messages import NO_TOKEN, ChallengeRequest, Gate
+from killswitch.core.outlet import observe, parts, record
 from killswitch.core.replica import dispatch, orders
 from killswitch.core.replica.state import Replica, concerned, greatest_token, learn_order
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar import step
 from killswitch.core.sidecar.state import Sidecar
-from killswitch.core.sink import CHALLENGES_MAX, Sink
+from killswitch.core.sink import Sink
+
+_challenge = sink.on_challenge_request
 
 
 def whoever_was_to_stop(state: Replica, parent: KnownOrder, now_ns: int) -> None:
@@ -40,13 +42,10 @@ def ask_and_wait(state: Sidecar, now_ns: int) -> None:
 
 
 def numbered_anew(state: Sink, message: ChallengeRequest, sender: str, now_ns: int) -> None:
-    """One challenge after the other."""
-    while len(state.challenges) >= CHALLENGES_MAX:
-        del state.challenges[next(iter(state.challenges))]
-    state.challenge_count += 1
-    nonce = f"{state.node}/{state.challenge_count}"
-    state.challenges[nonce] = (message.key, now_ns)
-    send(state, sender, Challenge(state.node, message.key, nonce))
+    """One challenge of this sink after the other."""
+    instance, state.instance = state.instance, state.node
+    _challenge(state, message, sender, now_ns)
+    state.instance = instance
 
 
 BUGS = (

@@ -7,7 +7,6 @@ import datetime
 import ssl
 import stat
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from killswitch.live.frames import Hello, Kind
 from killswitch.live.log import SqliteLog
 from killswitch.live.pki import Pki
 from killswitch.live.transport import Deadlines, Transport
+from tests.live.scenes import play, until
 
 pytestmark = pytest.mark.live
 
@@ -52,17 +52,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     made = Pki(tmp_path_factory.mktemp("pki"), DOMAIN)
     made.issue(NODES)
     return made
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.005)
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 20))
 
 
 def test_peers_with_certificates_speak_both_ways_over_tls_1_3(pki: Pki) -> None:

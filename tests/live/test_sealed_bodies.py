@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from killswitch.live.frames import Hello, Kind
 from killswitch.live.pki import Pki, sealing_file
 from killswitch.live.sealing import LOOK_S, Sealing, Seals, Why
 from killswitch.live.transport import Deadlines, Transport
+from tests.live.scenes import play, until
 
 pytestmark = pytest.mark.live
 
@@ -65,17 +66,6 @@ class Listening(Relay):
             await pass_on(kind, payload, sink)
 
         return heard
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.005)
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 20))
 
 
 @pytest.fixture

@@ -150,25 +150,26 @@ def test_the_first_seconds_of_a_run_are_as_peaceful_as_any() -> None:
     assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.INVALID, 1)
 
 
-def test_what_does_not_fit_may_be_forced() -> None:
-    story = Story()
-    story.spawn()
-    story.work("task-submitted", steps=9, sink="sink/acme/ledger")
-    story.intend("k1")
-    story.at(SECOND).intend("k2")
-    story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
-    story.at(60 * SECOND + GRACE_NS).prove("o1", "STOPPED_FORCED")
-    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
-
-
-def test_what_was_left_when_the_drain_began_counts_though_it_was_done_by_the_end() -> None:
-    """Found by clone-storm, seed 40045: the last step came late in a grace that was never long enough, and a kill before its checkpoint was kept."""
+def overfull() -> Story:
+    """A soft order while nine steps of a task are left, of a second each."""
     story = Story()
     story.spawn()
     story.work("task-submitted", steps=9, sink="sink/acme/ledger")
     story.intend("k0")
     story.at(SECOND).intend("k1")
     story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    return story
+
+
+def test_what_does_not_fit_may_be_forced() -> None:
+    story = overfull()
+    story.at(60 * SECOND + GRACE_NS).prove("o1", "STOPPED_FORCED")
+    assert (story.judged("L4").verdict, story.judged("L4").examined) == (Verdict.VALID, 0)
+
+
+def test_what_was_left_when_the_drain_began_counts_though_it_was_done_by_the_end() -> None:
+    """Found by clone-storm, seed 40045: the last step came late in a grace that was never long enough, and a kill before its checkpoint was kept."""
+    story = overfull()
     for step in range(9):
         story.at(60 * SECOND + (step + 1) * GRACE_NS // 10).work("task-result", step=step, key=f"k{step}", status="APPLIED")
     story.at(60 * SECOND + GRACE_NS).work("task-done")

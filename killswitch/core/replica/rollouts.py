@@ -89,7 +89,7 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
     send(state, sender, RolloutStatus(request.request, "ACCEPTED", body.seq), after_lsn=state.chain.seq)
     if known is not None:
         state.policies.asked[known.id] = (request.request, sender)
-        tell_followers(state)
+        tell_askers(state)
 
 
 def refusal(state: Replica, request: RolloutRequest) -> str:
@@ -112,7 +112,7 @@ def install(state: Replica, request: RolloutRequest, now_ns: int) -> str:
 # -- what becomes of it ------------------------------------------------------------------------------------------------------------------
 
 
-def tell_followers(state: Replica) -> None:
+def tell_askers(state: Replica) -> None:
     """Tell whoever asked here once k replicas hold his rollout, or another took its place: each is the last word."""
     for id_, (request, operator) in list(state.policies.asked.items()):
         known = state.policies.rollouts.get(id_)
@@ -161,7 +161,7 @@ def rollout_durable(state: Replica, id_: str) -> bool:
     changed = rollout.put_in_force(state.policies, id_)
     if changed:
         show(state)
-    tell_followers(state)
+    tell_askers(state)
     return changed
 
 
@@ -221,7 +221,7 @@ def on_news(state: Replica, message: PolicyNews, sender: str, now_ns: int) -> No
         learn_rollout(state, signed, now_ns)
     rollout.forget_old(state.policies)  # only now: a policy comes before the rollout that speaks of it
     state.policies.heard[sender] = message.digest
-    tell_followers(state)
+    tell_askers(state)
     if not message.records and message.digest != rollout.digest(state.policies):
         send(state, sender, news(state), after_lsn=state.chain.seq)
 
