@@ -25,6 +25,8 @@ FENCE_ARRIVES_NS = 2 * SECOND_NS
 UNLIMITED_NS = 1 << 62
 # The longest that an agent waits before it asks again about what is in doubt (protocol 4), and what it may be at until it can.
 DOUBT_RETRY_NS = 4 * SECOND_NS
+# The longest that an operator's client waits for the answer of one replica before it asks the next.
+ASK_AGAIN_NS = 5 * SECOND_NS
 
 
 def may_have_brought(earlier_ns: int | None, at_ns: int) -> bool:
@@ -107,6 +109,11 @@ class Bounds:
         replicas and for the transport to reconnect, a lease for the round that was under way.
         """
         return stretch(self.lease_ns + 4 * self.renew_ns + 4 * self.gossip_ns, self.drift_ppm) + BACKOFF_CAP_NS + self.slack_ns
+
+    def asking_ns(self, replicas: int) -> int:
+        """L1: when a client that asks one replica after the other has come to one of ``replicas`` that work, out of fewer than twice as many: the try
+        that is under way, those that it makes in vain, and one that is lost."""
+        return stretch((replicas + 1) * ASK_AGAIN_NS, self.drift_ppm) + self.slack_ns
 
     @property
     def kill_under_load_ns(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import is_replica
+from harness.checkers.words import CLIENT, is_replica
 from harness.shared.history import Fact
 
 
@@ -26,24 +26,43 @@ class Delivery(InvariantChecker):
 
     A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal. An order that killed
     whoever read it, and is openly not read again, is S26's affair.
+
+    Nor is an order left with a replica that nobody hears: whoever asks goes on asking until enough replicas hold it, so that a working replica has
+    ruled on it, by max(heal, asking) + a round of all replicas. An instance is such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined"})
+    kinds = frozenset({"order-durable", "order-quarantined", "order-requested", "order-status", "decision", "node-started"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
+        self._asked: dict[str, tuple[int, int]] = {}  # request without a final answer -> when it was asked, and the fact
+        self._ruled: dict[str, set[str]] = {}  # request -> replicas that put a decision on record
+        self._named: dict[str, str] = {}  # request -> the order that whoever asked was told of
 
-    def see(self, _index: int, fact: Fact) -> None:
+    def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
+        elif fact.kind == "order-requested":
+            self._asked.setdefault(fact.body["request"], (fact.at_ns, index))
+        elif fact.kind == "order-status":
+            self._named[fact.body["request"]] = fact.body["order"]
+            if fact.body["stage"] != "ACCEPTED" and not fact.body["keys"]:
+                self._asked.pop(fact.body["request"], None)
+        elif fact.kind == "decision":
+            self._ruled.setdefault(fact.body["request"], set()).add(fact.node)
+        elif fact.kind == "node-started":
+            if fact.node == CLIENT:
+                self._asked.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
     def settle(self) -> None:
+        for request, (at_ns, index) in self._asked.items():
+            self._judge_asked(request, at_ns, index)
         for order in self.run.orders.values():
             holders = (self.run.node(replica) for replica in order.holders)
             sources = [node for node in holders if node.works and order.order in node.known]  # one that lost its disk may hold it no more
@@ -68,6 +87,21 @@ class Delivery(InvariantChecker):
             if learned.at_ns > due_ns:
                 why = f"{sidecar.node} learned {order.severity} {order.order[:12]} {learned.at_ns - due_ns} ns after that was due"
                 self.blame(why, *order.proof(), learned.index)
+
+    def _judge_asked(self, request: str, at_ns: int, index: int) -> None:
+        working = [node for node in map(self.run.node, self.run.replicas) if node.works]
+        client, order = self.run.node(CLIENT), self._named.get(request)
+        if not working or not client.up or client.paused:
+            return
+        self.examined += 1
+        if any(node.node in self._ruled.get(request, ()) or order in node.known for node in working):
+            return
+        why = f"request {request} was never ruled on by {', '.join(node.node for node in working)}, which the client could ask"
+        since_ns = max(at_ns, client.since_ns, *(node.since_ns for node in working))
+        if self.run.healed_ns is None or self.run.end_ns < max(self.run.healed_ns, since_ns) + self.run.bounds.asking_ns(len(self.run.replicas)):
+            self.leave_undecided(f"{why}, but the run ended before that was due")
+        else:
+            self.blame(why, index)
 
 
 class Convergence(InvariantChecker):

@@ -24,6 +24,7 @@ LINK_FAULTS = frozenset({
     "packet-loss", "partition", "reorder", "replay", "ring-partition", "slice", "slow-close",
 })  # fmt: skip
 NEVER_NS = -(1 << 62)
+CLIENT = "operator"  # the node with which people ask for orders
 STOPPED = frozenset({"STOPPED_CLEAN", "STOPPED_FORCED"})
 
 Token = tuple[int, int, str]

@@ -121,7 +121,7 @@ def on_receive(state: Operator, message: Message, sender: str, now_ns: int) -> N
     if isinstance(message, RolloutStatus):
         on_rollout_status(state, message, sender)
     elif isinstance(message, OrderStatus):
-        if not is_to_be_countersigned(state, message, now_ns) and message.stage != "ACCEPTED":
+        if not is_to_be_countersigned(state, message, now_ns) and is_final(message):
             settle(state, message.request)
     elif isinstance(message, CellStatus):
         if not is_to_be_countersigned(state, message, now_ns) and message.stage == "EFFECTIVE":
@@ -130,6 +130,11 @@ def on_receive(state: Operator, message: Message, sender: str, now_ns: int) -> N
         on_draft(state, message, now_ns)
     elif isinstance(message, ResumeStatus):
         on_resume_status(state, message, now_ns)
+
+
+def is_final(status: OrderStatus) -> bool:
+    """What is merely accepted may be with a replica that nobody else hears: it is asked of the others, too."""
+    return status.stage != "ACCEPTED"
 
 
 def on_rollout_status(state: Operator, status: RolloutStatus, sender: str) -> None:

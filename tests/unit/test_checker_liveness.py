@@ -107,6 +107,46 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
 
 
+def asked(**said: str) -> Story:
+    """A person asks for a stop before the heal; ``said``: of what becomes of it, by name."""
+    story = Story()
+    story.start_all()
+    story.at(HEALED_NS - SECOND).ask_stop("req")
+    if "accepted" in said:
+        story.decide("replica/1", request="req", order="o1")
+        story.say("order-status", "operator", request="req", order="o1", stage=said["accepted"], copies=1, keys=0)
+        story.crash("replica/1")
+    if "forgotten" in said:
+        story.start("operator", boot="boot-2")
+    story.at(HEALED_NS).heal()
+    if "ruled" in said:
+        story.decide(said["ruled"], request="req", order="o1")
+    if "held" in said:
+        story.learn(said["held"], "o1")
+    return story
+
+
+ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
+
+
+@pytest.mark.parametrize(
+    ("said", "end_ns", "verdict"),
+    [
+        ({}, ASKED_DUE_NS, Verdict.INVALID),
+        ({}, ASKED_DUE_NS - 1, Verdict.UNKNOWN),
+        ({"accepted": "ACCEPTED"}, ASKED_DUE_NS, Verdict.INVALID),  # by a replica that is gone since
+        ({"accepted": "EFFECTIVE"}, ASKED_DUE_NS, Verdict.VALID),
+        ({"accepted": "ACCEPTED", "ruled": "replica/2"}, ASKED_DUE_NS, Verdict.VALID),
+        ({"accepted": "ACCEPTED", "held": "replica/2"}, ASKED_DUE_NS, Verdict.VALID),
+        ({"forgotten": "client"}, ASKED_DUE_NS, Verdict.VALID),
+    ],
+)
+def test_what_is_asked_for_comes_before_a_replica_that_works(said: dict[str, str], end_ns: int, verdict: Verdict) -> None:
+    finding = asked(**said).at(end_ns).end().judged("L1")
+    assert finding.verdict is verdict
+    assert ("request req was never ruled on by " in finding.why) is (verdict is not Verdict.VALID)
+
+
 # -- L4
 
 
