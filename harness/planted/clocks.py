@@ -1,38 +1,29 @@
-"""Planted bugs of time: wall clocks where none may be read, a clock that sleeps with its host, waits and stops that a restart forgets, and what
-does not come back before everybody does.
+"""Planted bugs of clocks: wall clocks where none may be read, a clock that sleeps with its host, and doubts of one's own clock.
 
 The core is given no wall clock, so a mistake that needs one reads that of the node it is made at, as `time.time` would on its host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import drift, intent, leases, trust
-from killswitch.core.events import Record
-from killswitch.core.intent import KnownCertificate, KnownOrder
-from killswitch.core.messages import COUNTER_MAX, Order, OrderBody
-from killswitch.core.replica import dispatch
-from killswitch.core.replica.state import Draft, Replica, concerned, residue_ns
-from killswitch.core.sidecar import recover, standby
-from killswitch.core.sidecar import state as sidecar_state
+from killswitch.core import drift, intent, trust
+from killswitch.core.drift import PPM, ROUNDING, Sight
+from killswitch.core.intent import View
+from killswitch.core.messages import LeaseRequest, Order, OrderBody
+from killswitch.core.replica import dispatch, grants
+from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
-from killswitch.core.stamps import Reading
 from killswitch.core.trust import Trust
 
 RETENTION_MS = 3_600_000
 VALID_MS = 180_000
 
 _doubt = drift.doubt
-_drain_over = sidecar_state.drain_over
-_follow = standby.follow
-_local_stop = standby.local_stop
-_fold_order = recover._fold_order
 _learn_order = sidecar_step.learn_order
+_lease = grants.lease
 _on_gossip_timer = dispatch.on_gossip_timer
 _sign_order = trust.sign_order
 
@@ -56,11 +47,6 @@ def grace_ends_on_the_wall(state: Sidecar, now_ns: int) -> bool:
     return wall_ms >= B15.notes.setdefault(key, wall_ms + (state.stop_by_ns - now_ns) // 1_000_000)
 
 
-def orders_are_valid_for_three_minutes(held: Trust, signer: str, body: OrderBody) -> Order:
-    until_ms = B16.read_wall_ms(signer) + VALID_MS
-    return _sign_order(held, signer, structs.replace(body, reason=f"{body.reason} (valid until {until_ms})"))
-
-
 def an_order_that_is_no_longer_valid_is_ignored(state: Sidecar, order: Order, now_ns: int) -> bool:
     known = intent.read_order(order)
     until = known.body.reason.rpartition("(valid until ")[2].rstrip(")") if known is not None else ""
@@ -69,39 +55,29 @@ def an_order_that_is_no_longer_valid_is_ignored(state: Sidecar, order: Order, no
     return _learn_order(state, order, now_ns)
 
 
-def waits_from_the_dawn_of_time(state: Replica, known: KnownOrder) -> int:
-    """After a restart the order is an old one, and all that might have been granted before it is long out."""
-    residue = max((residue_ns(state, agent) for agent in concerned(state, known)), default=0)
-    return state.seen.get(known.id, -(leases.PPM**2)) + residue
-
-
-def one_more_to_be_sure(grants: Mapping[str, int], quorum: int) -> bool:
-    return len(grants) > quorum
-
-
-def ones_own_stop_is_forgotten(state: Sidecar, entry: Record, body: dict[str, object], now_ns: int) -> None:
-    """A stop that this sidecar gave itself was for the process that ran then."""
-    if body["signer"] != state.config.node:
-        _fold_order(state, entry, body, now_ns)
-
-
-def each_spell_counts_anew(state: Sidecar, mode: str, now_ns: int) -> None:
-    """The lease came back, and with it all is well."""
-    if state.standing.since_ns is None:
-        state.standing.stood_ns = 0
-    _follow(state, mode, now_ns)
-
-
-def one_stop_for_all_spells(state: Sidecar) -> Order:
-    """The order of a sidecar for its own agent needs no number: there is only the one."""
-    known = intent.read_order(_local_stop(state))
-    assert known is not None
-    return trust.sign_order(state.trust, state.config.node, structs.replace(known.body, nonce=f"{state.config.node}/standby"))
+def orders_are_valid_for_three_minutes(held: Trust, signer: str, body: OrderBody) -> Order:
+    until_ms = B16.read_wall_ms(signer) + VALID_MS
+    return _sign_order(held, signer, structs.replace(body, reason=f"{body.reason} (valid until {until_ms})"))
 
 
 def one_peer_is_enough(state: drift.Doubting, tolerated: int, now_ns: int) -> bool:
     """If anybody disagrees, better be careful."""
     return _doubt(state, 0, now_ns)
+
+
+def only_too_far(earlier: Sight, later: Sight, drift_ppm: int) -> bool:
+    """Whoever ran further than the longest time allows broke the promise."""
+    ran, longest = later.reading - earlier.reading, later.high - earlier.low
+    return ran * (PPM - drift_ppm) > longest * (PPM + drift_ppm) + ROUNDING
+
+
+def granted_in_doubt(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
+    """A lease is measured on the sidecar's clock, so what does this one matter."""
+    suspected, state.clock.suspected = state.clock.suspected, False
+    try:
+        return _lease(state, request, view, now_ns)
+    finally:
+        state.clock.suspected = suspected
 
 
 def as_long_as_all_of_them(state: drift.Doubting, tolerated: int, now_ns: int) -> bool:
@@ -113,77 +89,25 @@ def as_long_as_all_of_them(state: drift.Doubting, tolerated: int, now_ns: int) -
     return began
 
 
-def signed_is_for_ever(state: Replica, known: KnownCertificate) -> int | None:
-    """Approvers have signed, and signatures do not age."""
-    return COUNTER_MAX
-
-
-def any_boot_will_do(state: Replica, known: KnownCertificate) -> int | None:
-    """The number is there; that the clock it was read off began anew since is overlooked."""
-    return next((each.clock_ns for each in known.body.ends if each.replica == state.node), None)
-
-
-def on_a_true_clock(state: Replica, draft: Draft, now_ns: int) -> tuple[Reading, ...]:
-    """Whose clock is not true?"""
-    read = {**draft.read, state.node: Reading(state.node, state.boot, now_ns)}
-    return tuple(structs.replace(each, clock_ns=each.clock_ns + state.parameters.approval_ns) for _, each in sorted(read.items()))
-
-
-B14 = PlantedBug(
-    "B14", "a retention job on the wall clock drops orders that are an hour old", {"replica.dispatch:on_gossip_timer": orders_are_kept_for_an_hour},
-    ("S25", "S4", "S24"), ("wall-clock-jumps-in-a-drain",), "easy",
-)  # fmt: skip
-B15 = PlantedBug(
-    "B15", "the end of a grace is a time of day", {"sidecar.state:drain_over": grace_ends_on_the_wall}, ("S24", "L3", "L4"),
-    ("wall-clock-jumps-in-a-drain",), "easy",
-)  # fmt: skip
-B16 = PlantedBug(
-    "B16", "a kill is valid for three minutes of wall time",
-    {"trust:sign_order": orders_are_valid_for_three_minutes, "sidecar.step:learn_order": an_order_that_is_no_longer_valid_is_ignored},
-    ("S24", "L1", "S1"), ("kill-while-clocks-are-off", "wall-clock-jumps-in-a-drain"), "easy",
-)  # fmt: skip
+B14 = PlantedBug("B14", "a retention job on the wall clock drops orders that are an hour old",
+                 {"replica.dispatch:on_gossip_timer": orders_are_kept_for_an_hour}, ("S25", "S4", "S24"),
+                 ("wall-clock-jumps-in-a-drain",), "easy")  # fmt: skip
+B15 = PlantedBug("B15", "the end of a grace is a time of day", {"sidecar.state:drain_over": grace_ends_on_the_wall}, ("S24", "L3", "L4"),
+                 ("wall-clock-jumps-in-a-drain",), "easy")  # fmt: skip
+B16 = PlantedBug("B16", "a kill is valid for three minutes of wall time",
+                 {"trust:sign_order": orders_are_valid_for_three_minutes,
+                  "sidecar.step:learn_order": an_order_that_is_no_longer_valid_is_ignored},
+                 ("S24", "L1", "S1"), ("kill-while-clocks-are-off", "wall-clock-jumps-in-a-drain"), "easy")  # fmt: skip
 
 BUGS = (
     B14, B15, B16,
-    PlantedBug(
-        "B42", "leases are measured on a clock that sleeps with its host", {}, ("S1", "S19"), ("lease-believed-after-a-suspend",), "easy",
-        clock="CLOCK_MONOTONIC",
-    ),
-    PlantedBug(
-        "B86", "a restarted replica counts its wait as over", {"replica.orders:presumption_due_ns": waits_from_the_dawn_of_time}, ("S20", "S8"),
-        ("wait-restarted-with-its-replica",), "medium",
-    ),
-    PlantedBug(
-        "B88", "a lease takes one grant more than a quorum, which nobody notices while all replicas are there",
-        {"leases:enough": one_more_to_be_sure}, ("L6",), ("half-healed-cell",), "medium",
-    ),
-    PlantedBug(
-        "B87", "a stop for a standby that was too long does not survive a restart of the sidecar",
-        {"sidecar.recover:_fold_order": ones_own_stop_is_forgotten}, ("S4", "S25"), ("flapping-standby-ends-in-a-stop",), "easy",
-    ),
-    PlantedBug("B134", "an approval never ends", {"replica.resumes:end_here": signed_is_for_ever}, ("S13",), ("approved-too-late",), "easy"),
-    PlantedBug(
-        "B135", "the end of an approval is believed after a reboot", {"replica.resumes:end_here": any_boot_will_do}, ("S13",),
-        ("approved-too-late",), "medium",
-    ),
-    PlantedBug(
-        "B136", "the end of an approval leaves no margin for drift", {"replica.resumes:ends": on_a_true_clock}, ("S13",),
-        ("approved-too-late",), "medium",
-    ),
-    PlantedBug(
-        "B124", "a node doubts its own clock as soon as one peer disagrees with it", {"drift:doubt": one_peer_is_enough}, ("L5",),
-        ("clock-suspected",), "easy",
-    ),
-    PlantedBug(
-        "B208", "a doubt of one's clock ends with that of the first who disagreed", {"drift:doubt": as_long_as_all_of_them}, ("L12",),
-        ("clock-suspected", "waits-begun-anew-after-a-doubt"), "easy",
-    ),
-    PlantedBug(
-        "B89", "the time on standby is counted anew with each spell", {"sidecar.standby:follow": each_spell_counts_anew}, ("L11",),
-        ("flapping-standby-ends-in-a-stop",), "easy",
-    ),
-    PlantedBug(
-        "B90", "a sidecar's own stop is the same order each time, so the certificate for the first lifts them all",
-        {"sidecar.standby:local_stop": one_stop_for_all_spells}, ("L11",), ("standby-again-after-a-resume",), "medium",
-    ),
+    PlantedBug("B42", "leases are measured on a clock that sleeps with its host", {}, ("S1", "S19"), ("lease-believed-after-a-suspend",), "easy",
+               clock="CLOCK_MONOTONIC"),
+    PlantedBug("B124", "a node doubts its own clock as soon as one peer disagrees with it", {"drift:doubt": one_peer_is_enough}, ("L5",),
+               ("clock-suspected",), "easy"),
+    PlantedBug("B146", "a clock that runs too fast is never suspected", {"drift:beyond": only_too_far}, ("L12",), ("clocks-that-run-away",), "easy"),
+    PlantedBug("B156", "a replica that doubts its clock goes on granting", {"replica.grants:lease": granted_in_doubt}, ("S19",),
+               ("clocks-that-run-away",), "easy"),
+    PlantedBug("B208", "a doubt of one's clock ends with that of the first who disagreed", {"drift:doubt": as_long_as_all_of_them}, ("L12",),
+               ("clock-suspected", "waits-begun-anew-after-a-doubt"), "easy"),
 )  # fmt: skip

@@ -1,42 +1,40 @@
-"""Planted bugs of disks: what is torn, flipped, lost or buffered, and believed all the same; what a full one holds up."""
+"""Planted bugs of disks that fail, are full, or hold a broken log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from weakref import WeakKeyDictionary
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit
 from killswitch.core.audit import Chain, Recovery
-from killswitch.core.checkpoints import Checkpoint
-from killswitch.core.events import Append, DiskFull, Effect, Record
-from killswitch.core.outlet import Writer
+from killswitch.core.events import DiskFull, Record
+from killswitch.core.intent import View
+from killswitch.core.messages import Gate, LeaseRequest
+from killswitch.core.replica import grants
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 
-GATHERED = 3
-
+_gate = sidecar_state.gate
 _kill = sidecar_step.kill
+_lease = grants.lease
 
 
-def always_the_same_slot(last: int, whole_slot: int | None) -> int:
-    return last + 2
-
-
-def one_more(last: int, whole_slot: int | None) -> int:
-    """The slots take turns by themselves."""
-    return last + 1
-
-
-def as_it_lies_there(sealed: bytes) -> Checkpoint | None:
-    """Whatever can be decoded is believed: the hash in front of it is taken for decoration."""
+def open_without_a_disk(state: Sidecar, now_ns: int) -> Gate:
+    failed, state.disk_failed = state.disk_failed, False
     try:
-        return msgspec.msgpack.decode(sealed[32:], type=Checkpoint)
-    except (msgspec.DecodeError, ValueError):
-        return None
+        return _gate(state, now_ns)
+    finally:
+        state.disk_failed = failed
+
+
+def grant_without_a_disk(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
+    failed, state.disk_failed = state.disk_failed, False
+    try:
+        return _lease(state, request, view, now_ns)
+    finally:
+        state.disk_failed = failed
 
 
 def whatever_can_be_read(rows: Iterable[bytes]) -> tuple[tuple[Record, ...], int]:
@@ -45,24 +43,6 @@ def whatever_can_be_read(rows: Iterable[bytes]) -> tuple[tuple[Record, ...], int
 
 def all_of_it(records: Sequence[Record], boot: str) -> Recovery:
     return Recovery(Chain(boot, records[-1] if records else None), tuple(records), None)
-
-
-def grant_at_once(state: Replica, *, cut: bool) -> None:
-    """It has the keys of a replica, so it is one."""
-
-
-_gathered: WeakKeyDictionary[Writer, list[Effect]] = WeakKeyDictionary()
-
-
-def gathered(state: Writer, kind: str, body: Mapping[str, object], now_ns: int) -> int:
-    """Records are written a few at a time, to spare the disk; nobody flushes at a crash."""
-    waiting = _gathered.setdefault(state, [])
-    effect: Append = state.chain.append(kind, body, now_ns)
-    waiting.append(effect)
-    if len(waiting) >= GATHERED:
-        state.effects.extend(waiting)
-        waiting.clear()
-    return effect.record.seq
 
 
 def kill_when_there_is_room(state: Sidecar, now_ns: int) -> None:
@@ -76,20 +56,15 @@ def a_full_disk_is_no_failure(state: Sidecar, event: DiskFull, now_ns: int) -> N
 
 
 BUGS = (
-    PlantedBug("B33", "records are gathered and written a few at a time, and a crash takes those that wait",
-               {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
-    PlantedBug("B68", "every checkpoint goes to the same slot", {"checkpoints:next_generation": always_the_same_slot},
-               ("S12",), ("power-loss-mid-checkpoint",), "easy"),
-    PlantedBug("B216", "after a slot went bad the next checkpoint goes over the only whole one", {"checkpoints:next_generation": one_more},
-               ("S12",), ("disk-that-lies", "bit-rot"), "medium"),
-    PlantedBug("B69", "a checkpoint is believed without its hash", {"checkpoints:unseal": as_it_lies_there}, ("S12",), ("bit-rot",), "medium"),
+    PlantedBug("B62", "a sidecar whose disk failed keeps its gate open", {"sidecar.state:gate": open_without_a_disk}, ("S11",),
+               ("disk-fails-at-work", "swarm-storm"), "easy"),
+    PlantedBug("B63", "a replica whose disk failed goes on granting", {"replica.grants:lease": grant_without_a_disk}, ("S11",),
+               ("disk-fails-at-work", "swarm-storm"), "easy"),
     PlantedBug("B70", "what can be read of a broken log is believed, hole or not",
-               {"audit:readable": whatever_can_be_read, "audit:recover": all_of_it},
-               ("S15", "S16"), ("power-loss-mid-checkpoint", "bit-rot"), "easy"),
-    PlantedBug("B71", "a replica that lost its disk grants at once", {"replica.joining:begin": grant_at_once},
-               ("S1", "S6"), ("replica-lost-its-disk",), "easy"),
-    PlantedBug("B77", "a full disk holds up the kill", {"sidecar.step:kill": kill_when_there_is_room},
-               ("L2",), ("disk-full-at-a-hard-kill",), "easy"),
+               {"audit:readable": whatever_can_be_read, "audit:recover": all_of_it}, ("S15", "S16"),
+               ("power-loss-mid-checkpoint", "bit-rot"), "easy"),
+    PlantedBug("B77", "a full disk holds up the kill", {"sidecar.step:kill": kill_when_there_is_room}, ("L2",),
+               ("disk-full-at-a-hard-kill",), "easy"),
     PlantedBug("B78", "a sidecar goes on letting effects out that it has no room to record", {"sidecar.step:on_disk_full": a_full_disk_is_no_failure},
                ("S11",), ("disk-full-at-a-hard-kill",), "easy"),
 )  # fmt: skip

@@ -1,34 +1,37 @@
-"""Planted bugs of durability and of what is told: acknowledging too early, believing a failed sync, journals and checkpoints out of order."""
+"""Planted bugs of durability: what is told, granted, lifted or vouched for ahead of the disk, and what waits for it that must not."""
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import agent as agents
-from killswitch.core import intent, journal, trust
-from killswitch.core.agent import Agent
+from killswitch.core import intent, sink, trust
 from killswitch.core.certificates import ResumeCertificate
-from killswitch.core.checkpoints import OpenTask
-from killswitch.core.events import AcknowledgeTask, DiskFailed, Durable, Exit, ProcessExited
-from killswitch.core.intent import Identity, KnownCertificate, Severity
-from killswitch.core.messages import Apply, Evidence, Order, OrderStatus, StopAck
+from killswitch.core.events import DiskFailed, Durable, Send
+from killswitch.core.intent import View
+from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, LeaseRequest, Order, Query, StartRequest
 from killswitch.core.outlet import record, send
-from killswitch.core.replica import orders as replica_orders
-from killswitch.core.replica.state import Replica
-from killswitch.core.scopes import Scope
+from killswitch.core.replica import grants, orders, rollouts
+from killswitch.core.replica import state as replica_state
+from killswitch.core.replica.state import Replica, concerned
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.sink import Sink
 
-_after_accept = replica_orders.after_accept
+_after_accept = orders.after_accept
+_learn_certificate = replica_state.learn_certificate
+_learn_certificate_here = sidecar_step.learn_certificate
+_lease = grants.lease
+_on_apply = sink.on_apply
 _on_durable = sidecar_step.on_durable
+_on_query = sink.on_query
+_reply = grants.reply
 
 
 def acknowledge_before_sync(state: Replica, order: str, now_ns: int) -> None:
     _after_accept(state, order, now_ns)
-    replica_orders.note_durable(state, order, state.node, now_ns)
+    orders.note_durable(state, order, state.node, now_ns)
 
 
 def failed_sync_is_fine(state: Sidecar, event: DiskFailed, now_ns: int) -> None:
@@ -67,85 +70,84 @@ def durable_then_close(state: Sidecar, event: Durable, now_ns: int) -> None:
     _on_durable(state, event, now_ns)
 
 
-def last_writer_wins(orders: Any) -> Severity:
-    listed = list(orders)
-    return listed[-1].severity if listed else intent.RUN
+def answer_before_sync(state: Sink, message: Apply, sender: str, now_ns: int) -> None:
+    _on_apply(state, message, sender, now_ns)
+    state.effects = [
+        Send(each.to, each.message) if isinstance(each, Send) and isinstance(each.message, ApplyResult) else each for each in state.effects
+    ]
 
 
-def always_effective(state: Replica, order: str) -> None:
-    asker = state.asked.get(order)
-    if asker is not None:
-        send(state, asker[1], OrderStatus(asker[0], order, "EFFECTIVE", state.config.kill_quorum))
+def promise_before_sync(
+    state: Replica, request: StartRequest, view: View, *, granted: bool, why: str = "", after_lsn: int = 0, now_ns: int = 0
+) -> None:  # fmt: skip
+    _reply(state, request, view, granted=granted, why=why, now_ns=now_ns)
 
 
-def lets_everything_in(state: Sink, message: Apply, now_ns: int) -> str:
-    return ""
+def tell_at_once(state: Replica) -> None:
+    """A rollout decides nothing at a peer before it is durable there, so the news may as well go now."""
+    for peer in state.others:
+        send(state, peer, rollouts.news(state))
 
 
-def effect_before_intent(state: Agent, now_ns: int) -> None:
-    """The effect is asked for first, and written down when its answer is in."""
-    current = state.current
-    if current is None or (state.stopping and (current.done == 0 or not state.drain)):
-        state.phase, state.current = "idle", None
+def accepted_before_sync(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
+    """It is on its way to the disk, and nobody takes it back."""
+    return min(_learn_certificate(state, certificate, sender, now_ns), 1)
+
+
+def told_before_sync(state: Sink, message: Query, sender: str) -> None:
+    """Whoever asks wants to know how things stand, and that is how they stand."""
+    began = len(state.effects)
+    _on_query(state, message, sender)
+    state.effects[began:] = [structs.replace(effect, after_lsn=0) if isinstance(effect, Send) else effect for effect in state.effects[began:]]
+
+
+def lifted_before_sync(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
+    """It verifies, so it holds."""
+    _learn_certificate_here(state, certificate, now_ns)
+    known = intent.content_id(certificate.raw)
+    if known in state.intent.certificates:
+        intent.put_in_force(state.intent, known)
+
+
+def granted_before_sync(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
+    """The sidecar has its quorum of promises, or it would not ask."""
+    state.promises_durable[request.agent] = state.promised.get(request.agent, NO_TOKEN)
+    return _lease(state, request, view, now_ns)
+
+
+def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """Nothing was granted for so long, wherever the order is by now."""
+    waiters = state.waited.setdefault(order, set())
+    if replica in waiters:
         return
-    current.key = journal.key_of(current.task.task, current.done)
-    state.open[current.task.task] = current
-    agents.ask(state, now_ns)
-
-
-def acknowledge_before_done(state: Agent, current: OpenTask, now_ns: int) -> None:
-    state.effects.append(AcknowledgeTask(current.task.task, 0))
-    state.phase = "finishing"
-    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("DONE", current.task.task)
-
-
-def leave_without_checkpoint(state: Agent, now_ns: int) -> None:
-    """The final checkpoint is spoken of, and never waited for."""
-    state.leaving = state.left = True
-    send(state, state.sidecar, StopAck(state.generation + 1, tuple(sorted(state.open))))
-    state.effects.append(Exit(0, 0))
-
-
-def clean_whatever_flies(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
-    return event.code == 0 or state.stopping, ()
-
-
-def tenants_by_prefix(tenant: str, scope: Scope, identity: Identity) -> bool:
-    if scope.kind == "global":
-        return True
-    if not identity.tenant.startswith(tenant):
-        return False
-    return scope.kind == "tenant" or scope.value == identity.agent or (scope.kind == "label" and scope.value in identity.labels)
-
-
-def counts_signatures(held: trust.Trust, certificate: ResumeCertificate) -> KnownCertificate | None:
-    known = intent.read_certificate(certificate)
-    return known if known is not None and len(certificate.approvals) >= held.approvals else None
-
-
-def drained_is_stopped(state: Sidecar, severity: Severity, at_gate: Any) -> str:
-    return "STOPPED_CLEAN" if at_gate > 0 else ""
+    waiters.add(replica)
+    known = state.intent.orders.get(order)
+    if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
+        for agent in concerned(state, known):
+            orders.declare(state, order, agent, now_ns)
 
 
 BUGS = (
-    PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync},
-               ("S20", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
+    PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync}, ("S20", "S11"),
+               ("replica-power-loss", "swarm-storm"), "easy"),
     PlantedBug("B12", "a failed sync counts as a sync",
                {"sidecar.step:on_disk_failed": failed_sync_is_fine, "sidecar.proof:prove": prove_without_the_disk}, ("S11", "S4", "S20"),
                ("disk-fails-under-a-kill", "swarm-storm"), "medium"),
     PlantedBug("B13", "the stop waits for the disk", {"sidecar.step:learn_order": close_after_sync, "sidecar.step:on_durable": durable_then_close},
                ("S3", "S18", "L1", "S1"), ("swarm-storm",), "medium"),
-    PlantedBug("B18", "the last order to be looked at is the one that counts", {"intent:in_force": last_writer_wins},
-               ("S3", "S7", "S1", "L2"), ("isolate-then-soft", "swarm-storm"), "easy"),
-    PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
-    PlantedBug("B21", "nothing stands between the check and the act: sinks let everything in", {"sink:refusal": lets_everything_in},
-               ("S2",), ("paused-across-its-lease", "swarm-storm"), "medium"),
-    PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
-    PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
-    PlantedBug("B24", "a final checkpoint is spoken of before it exists", {"agent:begin_leaving": leave_without_checkpoint},
-               ("S12", "S10"), ("soft-in-peace", "swarm-storm"), "easy"),
-    PlantedBug("B25", "a stop is called clean whatever is in flight", {"sidecar.step:how_it_ended": clean_whatever_flies},
-               ("S10", "S20"), ("quiesce-with-work-in-flight", "swarm-storm"), "medium"),
-    PlantedBug("B26", "tenants are matched by prefix", {"intent:matches": tenants_by_prefix}, ("S14",), ("swarm-storm",), "easy"),
-    PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
+    PlantedBug("B61", "a sink answers before it is durable", {"sink:on_apply": answer_before_sync}, ("S9",), ("sinks-lose-power",), "easy"),
+    PlantedBug("B66", "a replica tells of a promise before its disk does", {"replica.grants:reply": promise_before_sync}, ("S11",),
+               ("swarm-storm",), "easy"),
+    PlantedBug("B143", "a rollout is told to peers before it is durable", {"replica.rollouts:tell_all": tell_at_once}, ("S11",),
+               ("policy-storm",), "easy"),
+    PlantedBug("B147", "who handed in a resume is told that it is accepted before that is durable",
+               {"replica.resumes:learn_certificate": accepted_before_sync}, ("S11",), ("swarm-storm", "resume-race"), "easy"),
+    PlantedBug("B148", "a sink that is asked tells of effects that are not durable", {"sink:on_query": told_before_sync}, ("S11",),
+               ("told-before-the-disk",), "medium"),
+    PlantedBug("B154", "a sidecar lifts orders before it holds the certificate durably", {"sidecar.step:learn_certificate": lifted_before_sync},
+               ("S6", "S3"), ("resume-on-a-slow-disk",), "easy"),
+    PlantedBug("B155", "a replica grants under a promise that its disk does not hold yet", {"replica.grants:lease": granted_before_sync}, ("S11",),
+               ("resume-on-a-slow-disk",), "easy"),
+    PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
+               {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
 )  # fmt: skip

@@ -45,8 +45,8 @@ def all_of_it_to_each(state: Replica, orders: tuple[Order, ...], certificates: t
 BUGS = (
     PlantedBug("B45", "copies are counted across cells", {"replica.orders:copies": copies_anywhere}, ("S20",), ("two-cells-split-and-heal",), "easy"),
     PlantedBug("B46", "a lease is taken from whatever cell answers first",
-               {"sidecar.state:granters": whoever_answers, "replica.grants:is_ours": everybody_is_ours},
-               ("S19", "S1", "S6", "S8"), ("home-cell-out-of-reach",), "easy"),
+               {"sidecar.state:granters": whoever_answers, "replica.grants:is_ours": everybody_is_ours}, ("S19", "S1", "S6", "S8"),
+               ("home-cell-out-of-reach",), "easy"),
     PlantedBug("B138", "a resume is drafted once the drafter's own cell was heard", {"replica.resumes:heard_enough": own_cell_heard}, ("S20",),
                ("resume-across-a-split",), "easy"),
     PlantedBug("B240", "what a replica hears at once goes on to all concerned, of whatever tenant", {"replica.dispatch:push": all_of_it_to_each},

@@ -1,4 +1,5 @@
-"""Planted bugs of policies: rules that fail and are skipped, decisions mixed of two rollouts, trials that weaken or never end, numbers that fall."""
+"""Planted bugs of policies: rules that fail and are skipped, decisions mixed of two rollouts, trials that weaken or never end, numbers that fall,
+stops that take two keys."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from killswitch.core import codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import RolloutBody, RolloutRecord, Stage
 from killswitch.core.countersigns import Countersignature
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import Gate, OrderRequest
+from killswitch.core.messages import Gate, Life, OrderRequest
 from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
 from killswitch.core.replica import orders, rollouts
@@ -22,25 +23,13 @@ from killswitch.core.trust import Trust, may_countersign
 _join = rollout.join
 _learn_rollout = rollouts.learn_rollout
 _order_before = orders.order_before
-_rolled_back = rollout.rolled_back
 _resume_ruling = policy.resume_ruling
+_rolled_back = rollout.rolled_back
 _stop_ruling = policy.stop_ruling
 
 
 def no_floor(undecided: bool) -> Gate:
     return Gate.OPEN
-
-
-def skipped_in_a_resume(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
-    return _resume_ruling(bundle, request, structs.replace(answer, errors=()))
-
-
-def last_rule_wins(obligations: Iterable[policy.Obligations]) -> policy.Obligations:
-    """Whoever writes a rule below another means to replace it. The longest grace is kept, so that nobody is cut short."""
-    last, graces = policy.Obligations(), []
-    for last in obligations:
-        graces += [] if last.grace_ns is None else [last.grace_ns]
-    return structs.replace(last, grace_ns=max(graces, default=None))
 
 
 def read_twice(state: Replica, request: policy.Request) -> Answer:
@@ -80,6 +69,10 @@ def remember_until_restart(state: Replica) -> None:
     """What is in force is in memory, and what was deployed is in the deployment."""
     state.policies.in_force = Snapshot(rollout.FIRST_SEQ, Stage.STABLE, state.policies.deployed)
     rollouts.show(state)
+
+
+def skipped_in_a_resume(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
+    return _resume_ruling(bundle, request, structs.replace(answer, errors=()))
 
 
 def the_longer_grace(stable: Ruling, candidate: Ruling) -> Ruling:
@@ -122,6 +115,25 @@ def keys_are_keys(trust: Trust, request: OrderRequest, signatures: tuple[Counter
     return {each.countersigner: each for each in signatures if trust.signer.verify(each.countersigner, keys.COUNTERSIGN, raw, each.signature)}
 
 
+def the_client_counts(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
+    """The client has asked these people, so there are that many."""
+    return {each.countersigner: each for each in signatures}
+
+
+def wait_for_the_others(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
+    """Two keys are two keys: until both are there, nothing happens."""
+    ruling = _stop_ruling(bundle, request, answer)
+    return structs.replace(ruling, allowed=ruling.allowed and request.asking >= ruling.approvals)
+
+
+def last_rule_wins(obligations: Iterable[policy.Obligations]) -> policy.Obligations:
+    """Whoever writes a rule below another means to replace it. The longest grace is kept, so that nobody is cut short."""
+    last, graces = policy.Obligations(), []
+    for last in obligations:
+        graces += [] if last.grace_ns is None else [last.grace_ns]
+    return structs.replace(last, grace_ns=max(graces, default=None))
+
+
 def each_key_is_somebody(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
     """One key, one vote; that a rotation gave somebody a second one is another matter."""
     raw = codec.unsigned(request)
@@ -132,21 +144,20 @@ def each_key_is_somebody(trust: Trust, request: OrderRequest, signatures: tuple[
     }  # fmt: skip
 
 
-def the_client_counts(trust: Trust, request: OrderRequest, signatures: tuple[Countersignature, ...]) -> dict[str, Countersignature]:
-    """The client has asked these people, so there are that many."""
-    return {each.countersigner: each for each in signatures}
-
-
 def completed_whatever_became_of_it(state: Replica, request: OrderRequest) -> KnownOrder | None:
     """Two people want it stopped; that somebody lifted the isolation meanwhile is no reason not to."""
     before = _order_before(state, request)
     return None if before is not None and before.id in state.intent.lifted and before.severity.life < request.life else before
 
 
-def wait_for_the_others(bundle: Bundle, request: Request, answer: CedarAnswer) -> Ruling:
-    """Two keys are two keys: until both are there, nothing happens."""
-    ruling = _stop_ruling(bundle, request, answer)
-    return structs.replace(ruling, allowed=ruling.allowed and request.asking >= ruling.approvals)
+def a_label_is_no_more_than_an_agent(request: Request) -> bool:
+    """What is less than a tenant takes one key, and so does whatever stops nothing."""
+    return request.scope_kind in ("agent", "label") or codec.clamp_life(request.life) == Life.ALIVE
+
+
+def stable_decides_resumes(stable: Ruling, candidate: Ruling) -> Ruling:
+    """A canary is there to be tried on kills."""
+    return stable
 
 
 def whoever_can_be_told(state: Replica) -> list[str]:
@@ -155,8 +166,7 @@ def whoever_can_be_told(state: Replica) -> list[str]:
 
 
 BUGS = (
-    PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",),
-               ("policy-that-fails",), "easy"),
+    PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",), ("policy-that-fails",), "easy"),
     PlantedBug("B31", "a decision reads the policy twice, and a rollout comes between", {"replica.rollouts:decide": read_twice}, ("S21",),
                ("policy-storm",), "medium"),
     PlantedBug("B32", "a rollback restores the lower number", {"rollout:rolled_back": back_to_the_old_number, "rollout:newest": latest_word},
@@ -186,12 +196,16 @@ BUGS = (
                ("kill-that-takes-two-keys",), "easy"),
     PlantedBug("B133", "a stop that takes two keys does nothing with one", {"policy:stop_ruling": wait_for_the_others}, ("S21",),
                ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B137", "of several rules that permit a stop the last one says how severe it is", {"policy:join": last_rule_wins}, ("S21",),
+               ("overlapping-rules",), "easy"),
     PlantedBug("B140", "a person whose key was rotated countersigns twice", {"trust:countersigners": each_key_is_somebody}, ("S13",),
                ("two-keys-of-one-person",), "easy"),
     PlantedBug("B141", "a stop that was lifted while people took their time to countersign it is completed",
                {"replica.orders:order_before": completed_whatever_became_of_it}, ("S21",), ("countersigned-after-it-was-lifted",), "easy"),
+    PlantedBug("B168", "one key stops all agents of a label", {"policy:is_emergency": a_label_is_no_more_than_an_agent}, ("S21",),
+               ("kill-that-takes-two-keys",), "easy"),
+    PlantedBug("B187", "a canary has no say in a resume", {"rollout:meet": stable_decides_resumes}, ("S21",),
+               ("resume-approved-under-a-later-policy",), "easy"),
     PlantedBug("B230", "a rollout is called effective before k replicas hold it", {"replica.rollouts:holders": whoever_can_be_told}, ("S21",),
                ("policy-storm",), "easy"),
-    PlantedBug("B137", "of several rules that permit a stop the last one says how severe it is", {"policy:join": last_rule_wins}, ("S21",),
-               ("overlapping-rules",), "easy"),
 )  # fmt: skip

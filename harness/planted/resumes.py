@@ -1,24 +1,66 @@
-"""Planted bugs of resumes: what approvers are shown, and what is let in that they were not shown."""
+"""Planted bugs of resumes: who is heard for a draft, what approvers are shown, how long an approval is good, and what a certificate lifts."""
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from harness.planted.bug import PlantedBug
-from killswitch.core.intent import KnownCertificate, KnownOrder
-from killswitch.core.messages import IntentRead
+from killswitch.core import federation, intent
+from killswitch.core.intent import Intent, KnownCertificate, KnownOrder
+from killswitch.core.messages import COUNTER_MAX, IntentRead
 from killswitch.core.replica import dispatch
 from killswitch.core.replica import state as replica_state
-from killswitch.core.replica.state import Replica
+from killswitch.core.replica.state import Draft, Replica
+from killswitch.core.stamps import Reading
 
 _uncovered = replica_state.uncovered
+
+
+def lifts_everything_older(known: Intent, certificate: KnownCertificate) -> set[str]:
+    """As a register with an epoch would: whatever of the scope is known when the resume arrives counts as older than it."""
+    body = certificate.body
+    return set(body.covers) | {order.id for order in known.orders.values() if intent.includes(body.tenant, body.scope, order.body)}
+
+
+def approved_is_approved(state: Replica, known: KnownCertificate) -> tuple[str, ...]:
+    return ()
+
+
+def heard_itself(state: Replica, draft: Draft) -> bool:
+    return True
+
+
+def signed_is_for_ever(state: Replica, known: KnownCertificate) -> int | None:
+    """Approvers have signed, and signatures do not age."""
+    return COUNTER_MAX
+
+
+def any_boot_will_do(state: Replica, known: KnownCertificate) -> int | None:
+    """The number is there; that the clock it was read off began anew since is overlooked."""
+    return next((each.clock_ns for each in known.body.ends if each.replica == state.node), None)
+
+
+def on_a_true_clock(state: Replica, draft: Draft, now_ns: int) -> tuple[Reading, ...]:
+    """Whose clock is not true?"""
+    read = {**draft.read, state.node: Reading(state.node, state.boot, now_ns)}
+    return tuple(structs.replace(each, clock_ns=each.clock_ns + state.parameters.approval_ns) for _, each in sorted(read.items()))
+
+
+def by_a_clock_in_doubt(state: Replica, known: KnownCertificate) -> int | None:
+    """The draft heard this replica, so it can tell."""
+    own = [each for each in known.body.ends if each.replica == state.node]
+    return None if known.body.ends and not own else next((each.clock_ns for each in own if each.boot == state.boot), 0)
+
+
+def heard_is_heard(state: Replica, draft: Draft) -> bool:
+    """Enough others have told what they know."""
+    cells = federation.concerned(state.config, draft.request.scope)
+    return all(sum(replica in draft.heard for replica in cell.replicas) > len(cell.replicas) - cell.kill_quorum for cell in cells)
 
 
 def effective_alone(state: Replica) -> list[KnownOrder]:
     """What is not effective yet binds nobody, so why trouble approvers with it."""
     return [known for known in _uncovered(state) if known.id in state.effective]
-
-
-def approved_is_approved(state: Replica, known: KnownCertificate) -> tuple[str, ...]:
-    return ()
 
 
 def tells_what_it_knows(state: Replica, message: IntentRead, sender: str, now_ns: int) -> None:
@@ -27,10 +69,27 @@ def tells_what_it_knows(state: Replica, message: IntentRead, sender: str, now_ns
 
 
 BUGS = (
+    PlantedBug("B03", "a resume lifts whatever is older than it, not what it lists", {"intent:lifts": lifts_everything_older}, ("S7", "S6", "S1"),
+               ("resume-race", "swarm-storm"), "medium"),
+    PlantedBug("B41", "a resume is drafted from one replica's knowledge, and lifts all that its scope holds",
+               {"intent:lifts": lifts_everything_older, "replica.resumes:heard_enough": heard_itself,
+                "replica.resumes:unshown": approved_is_approved},
+               ("S7", "S5", "S6", "L10"), ("resume-race", "swarm-storm"), "easy"),
+    PlantedBug("B67", "a resume is drafted from what one replica knows", {"replica.resumes:heard_enough": heard_itself}, ("S20",),
+               ("resume-asked-of-a-stranger",), "easy"),
+    PlantedBug("B134", "an approval never ends", {"replica.resumes:end_here": signed_is_for_ever}, ("S13",), ("approved-too-late",), "easy"),
+    PlantedBug("B135", "the end of an approval is believed after a reboot", {"replica.resumes:end_here": any_boot_will_do}, ("S13",),
+               ("approved-too-late",), "medium"),
+    PlantedBug("B136", "the end of an approval leaves no margin for drift", {"replica.resumes:ends": on_a_true_clock}, ("S13",),
+               ("approved-too-late",), "medium"),
+    PlantedBug("B142", "a replica that doubts its clock lets certificates in by it", {"replica.resumes:end_here": by_a_clock_in_doubt}, ("S13",),
+               ("clocks-that-run-away",), "easy"),
+    PlantedBug("B188", "a replica that may have forgotten drafts resumes", {"replica.resumes:heard_enough": heard_is_heard}, ("S20",),
+               ("resume-asked-of-who-forgot",), "easy"),
     PlantedBug("B191", "a resume shows approvers effective orders only, and is let in against any other",
                {"replica.resumes:uncovered": effective_alone}, ("S20",), ("resume-asked-before-the-kill-is-effective", "swarm-storm"), "easy"),
     PlantedBug("B192", "a resume is let in whatever came since approvers were shown its draft", {"replica.resumes:unshown": approved_is_approved},
                ("S20",), ("resume-asked-before-the-kill-is-effective", "swarm-storm"), "easy"),
-    PlantedBug("B199", "the word of who may have forgotten counts for drafts", {"replica.dispatch:on_intent_read": tells_what_it_knows},
-               ("S20",), ("resume-drafted-on-the-word-of-who-forgot",), "easy"),
+    PlantedBug("B199", "the word of who may have forgotten counts for drafts", {"replica.dispatch:on_intent_read": tells_what_it_knows}, ("S20",),
+               ("resume-drafted-on-the-word-of-who-forgot",), "easy"),
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Planted bugs of the audit trail: logs cut in silence, heads that say too much, witnesses that do not look, stamps that do not follow causes."""
+"""Planted bugs of the audit trail: logs cut in silence, heads that say too much, witnesses that do not look, forks without consequences, stamps
+that do not follow causes."""
 
 from __future__ import annotations
 
@@ -10,13 +11,17 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import audit, publication
 from killswitch.core.audit import Body, Chain, Recovery
 from killswitch.core.events import Record
-from killswitch.core.heads import Cosignature, Cosigned, HeadNotice, Sth
+from killswitch.core.heads import Cosignature, Cosigned, ForkProof, HeadNotice, Sth
 from killswitch.core.hlc import COUNTER_BITS
-from killswitch.core.outlet import send
+from killswitch.core.outlet import record, send
+from killswitch.core.publication import Writer
+from killswitch.core.replica import grants
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar.state import Sidecar
 
 _recover = audit.recover
 _show = publication.show
+_unfit = grants.unfit
 
 
 def drop_the_last_in_silence(records: Sequence[Record], boot: str) -> Recovery:
@@ -57,6 +62,17 @@ def hand_out_at_once(state: Replica, cosignatures: list[Cosignature]) -> None:
             send(state, node, Cosigned((cosignature,)))
 
 
+def forked_but_it_works(state: Replica, agent: str) -> str:
+    """Auditors have the proof, and see to it."""
+    why = _unfit(state, agent)
+    return ("joining" if state.joining else "") if why == "forked" else why
+
+
+def heard_and_counted(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
+    """The proof is on record here, too."""
+    publication.learn_fork(state, proof, now_ns)
+
+
 def followed_since_the_restart(state: Replica, origin: str) -> Sth | None:
     """Whoever shows a head after a restart shows a first one."""
     last = state.cosigned.get(origin)
@@ -68,45 +84,41 @@ def own_eyes(state: Replica, head: Sth, now_ns: int) -> bool:
     return head.origin not in state.forks
 
 
+def fork_believed(state: Writer, proof: ForkProof, now_ns: int) -> bool:
+    """Whoever hands it on has looked at it."""
+    origin = proof.first.origin
+    if origin in state.forks:
+        return False
+    state.forks[origin] = proof
+    first, second = publication.head_parts(proof.first), publication.head_parts(proof.second)
+    record(state, "FORK_PROOF", {"first": first, "second": second, "path": list(proof.path), "signature": proof.signature}, now_ns)
+    return True
+
+
 BUGS = (
-    PlantedBug(
-        "B34", "recovery cuts off the end of the log and goes on with the chain in silence",
-        {"audit:recover": drop_the_last_in_silence}, ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy",
-    ),
-    PlantedBug(
-        "B35", "bodies are hashed in whatever order their fields come",
-        {"audit:canonical": as_it_comes}, ("S16", "S15"), ("kill-during-partition", "swarm-storm"), "easy",
-    ),
-    PlantedBug(
-        "B51", "a head is signed over records that are not durable yet",
-        {"publication:published_size": all_that_is_written}, ("S16",), ("swarm-disks", "swarm-storm"), "medium",
-    ),
-    PlantedBug(
-        "B52", "witnesses cosign without a proof of consistency, and a log that lost its end passes for itself",
-        {"transparency:extends": looks_fine, "audit:recover": drop_the_last_in_silence}, ("S16",), ("replica-power-loss", "swarm-storm"), "medium",
-    ),
-    PlantedBug(
-        "B53", "a head is shown once: whoever does not get it never cosigns it",
-        {"publication:show": show_once}, ("L7",), ("swarm-storm",), "easy",
-    ),
-    PlantedBug(
-        "B54", "the stamp that comes with a message is ignored",
-        {"hlc:merge": keep_own_stamp}, ("S17",), ("quiet-fleet", "swarm-storm"), "easy",
-    ),
-    PlantedBug(
-        "B55", "a record is stamped by the wall clock alone",
-        {"hlc:tick": stamp_by_the_wall}, ("S17",), ("quiet-fleet", "swarm-storm"), "easy",
-    ),
-    PlantedBug(
-        "B125", "a witness hands out cosignatures that it may yet forget",
-        {"replica.witness:hand_out": hand_out_at_once}, ("S16",), ("soft-in-peace",), "easy",
-    ),
-    PlantedBug(
-        "B196", "a witness takes the first head that it is shown after a restart on trust",
-        {"replica.witness:followed": followed_since_the_restart}, ("S16",), ("witnesses-restarted-between-two-hosts",), "easy",
-    ),
-    PlantedBug(
-        "B197", "a witness does not hold a head against what other witnesses cosigned",
-        {"replica.witness:compare": own_eyes}, ("S16",), ("two-logs-at-two-witnesses",), "easy",
-    ),
+    PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
+               ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
+    PlantedBug("B35", "bodies are hashed in whatever order their fields come", {"audit:canonical": as_it_comes}, ("S16", "S15"),
+               ("kill-during-partition", "swarm-storm"), "easy"),
+    PlantedBug("B51", "a head is signed over records that are not durable yet", {"publication:published_size": all_that_is_written}, ("S16",),
+               ("swarm-disks", "swarm-storm"), "medium"),
+    PlantedBug("B52", "witnesses cosign without a proof of consistency, and a log that lost its end passes for itself",
+               {"transparency:extends": looks_fine, "audit:recover": drop_the_last_in_silence}, ("S16",),
+               ("replica-power-loss", "swarm-storm"), "medium"),
+    PlantedBug("B53", "a head is shown once: whoever does not get it never cosigns it", {"publication:show": show_once}, ("L7",),
+               ("swarm-storm",), "easy"),
+    PlantedBug("B54", "the stamp that comes with a message is ignored", {"hlc:merge": keep_own_stamp}, ("S17",),
+               ("quiet-fleet", "swarm-storm"), "easy"),
+    PlantedBug("B55", "a record is stamped by the wall clock alone", {"hlc:tick": stamp_by_the_wall}, ("S17",),
+               ("quiet-fleet", "swarm-storm"), "easy"),
+    PlantedBug("B125", "a witness hands out cosignatures that it may yet forget", {"replica.witness:hand_out": hand_out_at_once}, ("S16",),
+               ("soft-in-peace",), "easy"),
+    PlantedBug("B175", "a proof that a replica keeps two logs has no consequences",
+               {"replica.grants:unfit": forked_but_it_works, "sidecar.step:on_fork_proof": heard_and_counted}, ("S19",), ("disk-that-lies",), "easy"),
+    PlantedBug("B196", "a witness takes the first head that it is shown after a restart on trust",
+               {"replica.witness:followed": followed_since_the_restart}, ("S16",), ("witnesses-restarted-between-two-hosts",), "easy"),
+    PlantedBug("B197", "a witness does not hold a head against what other witnesses cosigned", {"replica.witness:compare": own_eyes}, ("S16",),
+               ("two-logs-at-two-witnesses",), "easy"),
+    PlantedBug("B211", "a proof of a fork is believed of whoever shows it", {"publication:learn_fork": fork_believed}, ("S16",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
 )  # fmt: skip

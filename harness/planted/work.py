@@ -1,32 +1,65 @@
-"""Planted bugs of work in flight and of agents that misbehave: stops that nobody hears, restarts that nobody asked for, undoing gone wrong."""
+"""Planted bugs of an agent's work: intents, ends and keys of its steps, what is in doubt, and undoing gone wrong."""
 
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
+from killswitch.core import agent as agents
+from killswitch.core import journal
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
-from killswitch.core.events import ProcessExited, Signal, SignalKind, Spawn
-from killswitch.core.sidecar import step as sidecar_step
+from killswitch.core.events import AcknowledgeTask, ProcessExited, Send
+from killswitch.core.messages import Query, ResolveRequest, ResolveResult
+from killswitch.core.outlet import record
+from killswitch.core.sidecar import permits
 from killswitch.core.sidecar.state import Sidecar
 
-_ask_to_stop = sidecar_step.ask_to_stop
-_forget_process = sidecar_step.forget_process
+_intend = agents.intend
+_on_resolve_request = permits.on_resolve_request
+_on_resolve_result = agents.on_resolve_result
 
 
-def term_without_a_continue(state: Sidecar, now_ns: int) -> None:
-    _ask_to_stop(state, now_ns)
-    state.effects.remove(Signal(SignalKind.CONT))
+def effect_before_intent(state: Agent, now_ns: int) -> None:
+    """The effect is asked for first, and written down when its answer is in."""
+    current = state.current
+    if current is None or (state.stopping and (current.done == 0 or not state.drain)):
+        state.phase, state.current = "idle", None
+        return
+    current.key = journal.key_of(current.task.task, current.done)
+    state.open[current.task.task] = current
+    agents.ask(state, now_ns)
 
 
-def restart_always(state: Sidecar) -> None:
-    """The supervisor was told to: restart=always."""
-    _forget_process(state)
-    state.process = state.opened = True
-    state.effects.append(Spawn(state.token))
+def acknowledge_before_done(state: Agent, current: OpenTask, now_ns: int) -> None:
+    state.effects.append(AcknowledgeTask(current.task.task, 0))
+    state.phase = "finishing"
+    state.awaiting[record(state, "DONE", {"task": current.task.task}, now_ns)] = ("DONE", current.task.task)
 
 
-def never_say_that_it_lives(state: Sidecar, now_ns: int) -> bool:
-    return False
+def clean_whatever_flies(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
+    return event.code == 0 or state.stopping, ()
+
+
+def ask_nobody(state: Agent, now_ns: int) -> None:
+    """The step has no result, so it is done again."""
+    current = state.open[state.unresolved.pop(0)]
+    current.key = ""
+    state.phase = "idle"
+    agents.go_on(state, now_ns)
+
+
+def key_of_this_try(state: Agent, now_ns: int) -> None:
+    """Each try has a key of its own, so that no two can be confused."""
+    of_step, try_ = vars(agents)["key_of"], state.chain.seq
+    vars(agents)["key_of"] = lambda task, step: of_step(f"{task}@{try_}", step)
+    try:
+        _intend(state, now_ns)
+    finally:
+        vars(agents)["key_of"] = of_step
+
+
+def silence_means_no(state: Agent, message: ResolveResult, now_ns: int) -> None:
+    status = "ABSENT" if message.status == "IN_DOUBT" else message.status
+    _on_resolve_result(state, ResolveResult(message.key, status, message.result), now_ns)
 
 
 def believe_the_exit(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
@@ -50,19 +83,32 @@ def ask_about_nothing(state: Agent) -> None:
     state.doubt_timer_set = False
 
 
+def one_nonce_for_each_start(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
+    """What an earlier start asked is told apart."""
+    _on_resolve_request(state, request, now_ns)
+    question = state.resolving.get(request.key)
+    if question is not None:
+        question.nonce = state.instance
+        state.effects[-1] = Send(question.sink, Query(state.config.agent, request.key, question.nonce))
+
+
 BUGS = (
-    PlantedBug("B39", "a process that something stopped is asked to stop, and not continued", {"sidecar.step:ask_to_stop": term_without_a_continue},
-               ("S28",), ("runaway-trader",), "easy"),
-    PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
-               ("runaway-trader", "swarm-storm"), "easy"),
-    PlantedBug("B111", "nobody is told that a kill did not succeed", {"sidecar.step:cannot_end": never_say_that_it_lives}, ("L2",),
-               ("force-delete-left-it-running",), "easy"),
-    PlantedBug("B112", "an agent is believed about what it has saved", {"sidecar.step:how_it_ended": believe_the_exit}, ("S10",), ("lying-agent",),
-               "easy"),
-    PlantedBug("B113", "what is undone is undone in the order in which it was done", {"journal:next_step": undo_as_it_was_done},
-               ("S10", "S15"), ("compensation-cut-short",), "easy"),
-    PlantedBug("B114", "a step is undone under the key under which it was done", {"journal:undo_key": undo_under_the_same_key},
-               ("S10",), ("compensation-cut-short",), "easy"),
+    PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
+    PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
+    PlantedBug("B25", "a stop is called clean whatever is in flight", {"sidecar.step:how_it_ended": clean_whatever_flies}, ("S10", "S20"),
+               ("quiesce-with-work-in-flight", "swarm-storm"), "medium"),
+    PlantedBug("B105", "a step without a result is done again, under a key of its own",
+               {"agent:resolve_next": ask_nobody, "agent:intend": key_of_this_try}, ("S9",), ("agent-dies-mid-checkpoint", "swarm-storm"), "easy"),
+    PlantedBug("B106", "what nobody can say did not take place", {"agent:on_resolve_result": silence_means_no}, ("S10",),
+               ("quiesce-with-work-in-flight", "swarm-storm"), "easy"),
+    PlantedBug("B112", "an agent is believed about what it has saved", {"sidecar.step:how_it_ended": believe_the_exit}, ("S10",),
+               ("lying-agent",), "easy"),
+    PlantedBug("B113", "what is undone is undone in the order in which it was done", {"journal:next_step": undo_as_it_was_done}, ("S10", "S15"),
+               ("compensation-cut-short",), "easy"),
+    PlantedBug("B114", "a step is undone under the key under which it was done", {"journal:undo_key": undo_under_the_same_key}, ("S10",),
+               ("compensation-cut-short",), "easy"),
     PlantedBug("B115", "what is in doubt is asked about once, at the start", {"agent:ask_about_doubts": ask_about_nothing}, ("L9",),
                ("in-doubt-until-the-sink-is-back",), "easy"),
+    PlantedBug("B218", "all questions of one start have one nonce", {"sidecar.permits:on_resolve_request": one_nonce_for_each_start}, ("S10",),
+               ("in-doubt-until-the-sink-is-back", "swarm-storm"), "easy"),
 )  # fmt: skip

@@ -9,7 +9,8 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from harness.planted.first_ten import chain_of_severities, lifts_everything_older
+from harness.planted.prohibitions import chain_of_severities
+from harness.planted.resumes import lifts_everything_older
 from killswitch.core import intent
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, RUN, SOFT, Identity, Intent, Severity

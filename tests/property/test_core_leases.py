@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 from msgspec import Struct
 
-from harness.planted.first_ten import full_drain_lease, half_is_enough, lease_from_receipt, waits_one_lease
+from harness.planted.leases import full_drain_lease, half_is_enough, lease_from_receipt
+from harness.planted.waits import waits_one_lease
 from killswitch.core import intent, leases
 from killswitch.core.intent import HARD, SOFT, KnownOrder, Severity
 from killswitch.core.machine import Parameters

@@ -115,6 +115,13 @@ def test_no_planted_bug_hides_another_of_its_name() -> None:
     assert len(planted.COLLECTION) == sum(len(family) for family in planted.FAMILIES)
 
 
+def test_planted_bugs_stand_in_order_of_their_numbers() -> None:
+    place = {name: at for at, name in enumerate(planted.COLLECTION)}
+    assert place["B01"] < place["B28"] < place["B28b"] < place["B29"] < place["B103"] < place["C01"]
+    for family in planted.FAMILIES:
+        assert list(family) == sorted(family, key=lambda bug: place[bug.name])
+
+
 @pytest.mark.parametrize("name", planted.COLLECTION)
 def test_every_planted_bug_finds_its_place_in_the_core(name: str) -> None:
     bug = planted.COLLECTION[name]

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import codec, intent, keys, keysets, policy, publication, trust
+from killswitch.core import intent, keys, policy, trust
 from killswitch.core.certificates import ResumeBody, ResumeCertificate
-from killswitch.core.heads import ForkProof
 from killswitch.core.intent import Identity, KnownCertificate
-from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Evidence, Fence, Life, Message, OrderRequest
+from killswitch.core.messages import Fence, Message, OrderBody, OrderRequest
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
-from killswitch.core.publication import Writer
 from killswitch.core.replica.state import Replica
 from killswitch.core.scopes import Scope
 from killswitch.core.sidecar.state import Sidecar
 from killswitch.core.sink import Sink
 from killswitch.core.trust import Trust
 
-_matches = intent.matches
 _authorised = keys.authorised
+_matches = intent.matches
+
+
+def tenants_by_prefix(tenant: str, scope: Scope, identity: Identity) -> bool:
+    if scope.kind == "global":
+        return True
+    if not identity.tenant.startswith(tenant):
+        return False
+    return scope.kind == "tenant" or scope.value == identity.agent or (scope.kind == "label" and scope.value in identity.labels)
+
+
+def any_tenant(tenant: str, outer: Scope, body: OrderBody) -> bool:
+    """The approvers have seen the list."""
+    return True
+
+
+def whatever_holds_for_the_tenant(tenant: str, outer: Scope, body: OrderBody) -> bool:
+    """An order for everybody is one for this tenant, too."""
+    if body.scope.kind == "global":
+        return outer.kind in ("global", "tenant")
+    return body.tenant == tenant and outer.kind != "global" and (outer.kind == "tenant" or body.scope == outer)
 
 
 def a_label_is_a_label(tenant: str, scope: Scope, identity: Identity) -> bool:
@@ -70,31 +87,6 @@ def any_tenant_s_own_sidecar(state: Sink, message: Message, sender: str) -> bool
     return sender == f"sidecar/{getattr(message, 'agent', '')}"
 
 
-def a_label_is_no_more_than_an_agent(request: Request) -> bool:
-    """What is less than a tenant takes one key, and so does whatever stops nothing."""
-    return request.scope_kind in ("agent", "label") or codec.clamp_life(request.life) == Life.ALIVE
-
-
-def the_latest_change(state: keysets.Holder, version: int) -> KeysetNews:
-    """Whoever has the latest has them all."""
-    return KeysetNews(state.trust.changes[-1:] if len(state.trust.changes) >= version else ())
-
-
-def any_later_one(keyset: Keyset, change: KeyChange) -> bool:
-    """Root keys signed it, and it is newer than this."""
-    return change.version > keyset.version
-
-
-def whoever_lists_it(state: Sidecar, order: str) -> bool:
-    """Nobody can say whose order it was, so anybody may lift it."""
-    return any(order in state.intent.certificates[certificate].body.covers for certificate in state.intent.in_force)
-
-
-def the_latest_to_arrive(old: Evidence, proof: Evidence) -> bool:
-    """What came last is what holds."""
-    return proof != old
-
-
 def asked_for_by_whoever_says_so(state: Replica, request: OrderRequest) -> Request:
     """The connection is authenticated."""
     scope = request.scope
@@ -103,17 +95,6 @@ def asked_for_by_whoever_says_so(state: Replica, request: OrderRequest) -> Reque
         principal=request.principal, action=policy.STOP, authorised=may, tenant=request.tenant, scope_kind=scope.kind, scope_value=scope.value,
         gate=request.gate, life=request.life, grace_ns=request.grace_ns, grace_max_ns=state.parameters.grace_max_ns,
     )  # fmt: skip
-
-
-def fork_believed(state: Writer, proof: ForkProof, now_ns: int) -> bool:
-    """Whoever hands it on has looked at it."""
-    origin = proof.first.origin
-    if origin in state.forks:
-        return False
-    state.forks[origin] = proof
-    first, second = publication.head_parts(proof.first), publication.head_parts(proof.second)
-    record(state, "FORK_PROOF", {"first": first, "second": second, "path": list(proof.path), "signature": proof.signature}, now_ns)
-    return True
 
 
 def whoever_isolates_may_stop(keyset: Keyset, key: str, action: str, tenant: str, scope_kind: str, gate: int = 0, life: int = 0) -> bool:
@@ -126,13 +107,21 @@ def everybody_of_my_tenant(keyset: Keyset, key: str, action: str, tenant: str, s
     return _authorised(keyset, key, action, tenant, "tenant", gate, life)
 
 
+def as_the_draft_says(trust: Trust, known: KnownCertificate) -> bool:
+    """Who asked for it stands in what the approvers signed."""
+    return True
+
+
 BUGS = (
+    PlantedBug("B26", "tenants are matched by prefix", {"intent:matches": tenants_by_prefix}, ("S14",), ("swarm-storm",), "easy"),
+    PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
+               ("replica-that-forges", "forged-and-malformed-storm"), "easy"),
+    PlantedBug("B161", "a tenant's resume lifts orders that hold for everybody", {"intent:includes": whatever_holds_for_the_tenant}, ("S7", "S6"),
+               ("tenant-resumes-under-a-global-order",), "easy"),
     PlantedBug("B162", "an order by a label reaches other tenants' agents", {"intent:matches": a_label_is_a_label}, ("S14",),
                ("labels-that-two-tenants-share",), "easy"),
     PlantedBug("B163", "a sidecar believes certificates that a replica hands it",
                {"sidecar.step:learn_certificate": verified_by_whoever_handed_it_on}, ("S13",), ("replica-that-forges",), "easy"),
-    PlantedBug("B163b", "another tenant's approvers lift an order that nobody could read", {"sidecar.floors:is_released": whoever_lists_it},
-               ("S22",), ("poisoned-order",), "easy"),
     PlantedBug("B164", "who takes in a certificate asks for no more approvals than the cell's least",
                {"trust:approvals_due": as_many_as_the_cell_wants}, ("S13",), ("replica-that-forges",), "easy"),
     PlantedBug("B165", "whoever asks for a resume may approve it", {"trust:approvers": whoever_signed}, ("S13",), ("replica-that-forges",), "easy"),
@@ -140,17 +129,11 @@ BUGS = (
                ("replica-that-forges",), "easy"),
     PlantedBug("B167", "a sink serves agents of other tenants", {"sink:may_say": any_tenant_s_own_sidecar}, ("S14",),
                ("replica-that-forges",), "easy"),
-    PlantedBug("B167b", "a proof that was overtaken replaces the one that says more", {"replica.orders:is_further": the_latest_to_arrive},
-               ("S20",), ("duplicated-and-reordered-signals", "duplicated-and-replayed-signals", "swarm-storm"), "easy"),
-    PlantedBug("B168", "one key stops all agents of a label", {"policy:is_emergency": a_label_is_no_more_than_an_agent}, ("S21",),
-               ("kill-that-takes-two-keys",), "easy"),
-    PlantedBug("B169", "only the latest change of the keyset is handed on, and is believed",
-               {"keysets:follows": any_later_one, "keysets:since": the_latest_change}, ("S13",), ("keys-rotated-in-a-partition",), "easy"),
     PlantedBug("B210", "a stop is whoever's it says", {"replica.orders:question": asked_for_by_whoever_says_so}, ("S13",),
-               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
-    PlantedBug("B211", "a proof of a fork is believed of whoever shows it", {"publication:learn_fork": fork_believed}, ("S16",),
                ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
     PlantedBug("B212", "who may isolate may stop", {"keys:authorised": whoever_isolates_may_stop}, ("S13",), ("more-than-they-may",), "easy"),
     PlantedBug("B213", "an operator of one tenant speaks for all by a global scope", {"keys:authorised": everybody_of_my_tenant}, ("S13", "S14"),
                ("more-than-they-may",), "easy"),
+    PlantedBug("B234", "a resume is asked for by whoever its draft names", {"trust:is_asked_for": as_the_draft_says}, ("S13",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
 )  # fmt: skip

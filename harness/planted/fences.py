@@ -1,0 +1,83 @@
+"""Planted bugs of fences: those that are never sent, that go too early, or that are taken for more than a sink has answered."""
+
+from __future__ import annotations
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import trust
+from killswitch.core.messages import NO_TOKEN, Evidence, FenceAck, Token
+from killswitch.core.outlet import parts, record
+from killswitch.core.replica import dispatch, orders
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import starts
+from killswitch.core.sidecar.state import Sidecar
+
+_on_fence_ack = dispatch.on_fence_ack
+_open_token = starts.open_token
+
+
+def never_fence(state: Replica, agent: str, order: str) -> None:
+    """The leases run out by themselves, so who needs a fence."""
+
+
+def one_fence_is_a_fence(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
+    """The agent is shut out."""
+    waiting = dict(state.fences)
+    return _on_fence_ack(state, ack, sender, now_ns) or (ack.sink, ack.agent) in waiting.keys() - state.fences.keys()
+
+
+def fences_take_their_time(state: Sidecar, token: Token, now_ns: int) -> None:
+    """They have been asked for, and will come."""
+    _open_token(state, token, now_ns)
+    state.fences_missing = ()
+
+
+def high_enough(fence: Token) -> bool:
+    """The sink refuses all that is below, and that is what was asked for."""
+    return False
+
+
+def lifted_is_lifted(state: Replica) -> None:
+    """A fence comes with an order, and goes with it."""
+    for (sink, agent), (_, order) in list(state.fences.items()):
+        if order in state.intent.lifted:
+            del state.fences[(sink, agent)]
+            state.tries.pop((sink, agent), None)
+
+
+def an_answer_like_any_other(state: Replica, evidence: tuple[Evidence, ...], sender: str, now_ns: int) -> None:
+    """Whoever ordered it is told that it failed; what more is to be done is for people to say."""
+    for proof in evidence:
+        old = state.proofs.get((proof.order, proof.agent))
+        if (old is not None and not orders.is_further(old, proof)) or not trust.believes_evidence(state.trust, sender, proof):
+            continue
+        state.proofs[(proof.order, proof.agent)] = proof
+        record(state, "EVIDENCE", {"agent": proof.agent, "order": proof.order, "stage": proof.stage, "token": parts(proof.token)}, now_ns)
+        if proof.stage.startswith("STOPPED") and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
+            state.stopped[proof.agent] = proof.token
+        orders.tell_agent(state, proof.order, proof.agent, proof.token, proof.stage)
+
+
+def answered(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
+    """It is the sink's word that it is fenced."""
+    wanted = state.fences.get((ack.sink, ack.agent))
+    if wanted is not None:
+        state.fences[ack.sink, ack.agent] = (min(wanted[0], ack.min_token), wanted[1])
+    return _on_fence_ack(state, ack, sender, now_ns)
+
+
+BUGS = (
+    PlantedBug("B60", "a hard kill sends no fence to the sinks", {"replica.dispatch:fence": never_fence}, ("S2",),
+               ("kill-with-effects-in-flight",), "easy"),
+    PlantedBug("B151", "an agent counts as fenced once one of its sinks is", {"replica.dispatch:on_fence_ack": one_fence_is_a_fence}, ("S20",),
+               ("fenced-at-every-sink",), "easy"),
+    PlantedBug("B152", "an agent is started while its sinks are still to be fenced", {"sidecar.starts:open_token": fences_take_their_time}, ("S8",),
+               ("fenced-at-every-sink",), "easy"),
+    PlantedBug("B181", "a sink that stands at a start's own fence counts as fenced", {"replica.dispatch:is_of_a_start": high_enough}, ("S20",),
+               ("fenced-by-who-missed-a-start",), "easy"),
+    PlantedBug("B182", "a fence that is pressed goes with the first of two kills that is lifted", {"replica.step:forget_lifted": lifted_is_lifted},
+               ("L2",), ("one-of-two-kills-lifted",), "easy"),
+    PlantedBug("B194", "nobody is fenced whose soft stop could not be carried out", {"replica.orders:take_evidence": an_answer_like_any_other},
+               ("L2",), ("stop-that-nothing-carries-out",), "easy"),
+    PlantedBug("B201", "whatever a sink answers counts for the fence that is wanted", {"replica.dispatch:on_fence_ack": answered}, ("S20",),
+               ("fence-answered-late",), "easy"),
+)  # fmt: skip

@@ -1,0 +1,72 @@
+"""Planted bugs of what is told of orders and agents: proofs of the wrong start, stages that were not reached, news that does not arrive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import trust
+from killswitch.core.intent import Severity
+from killswitch.core.messages import NO_TOKEN, Evidence, OrderStatus, Token
+from killswitch.core.outlet import parts, record, send
+from killswitch.core.replica import orders
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar.state import Sidecar, send_replicas
+
+_tell_agent = orders.tell_agent
+
+
+def always_effective(state: Replica, order: str) -> None:
+    asker = state.asked.get(order)
+    if asker is not None:
+        send(state, asker[1], OrderStatus(asker[0], order, "EFFECTIVE", state.config.kill_quorum))
+
+
+def drained_is_stopped(state: Sidecar, severity: Severity, at_gate: Any) -> str:
+    return "STOPPED_CLEAN" if at_gate > 0 else ""
+
+
+def stopped_once_is_stopped(state: Replica, agent: str, order: str) -> bool:
+    return state.stopped.get(agent, NO_TOKEN) != NO_TOKEN
+
+
+def prove_by_the_last_stop(state: Sidecar, order: str, reached: str, now_ns: int) -> None:
+    token, _, checkpoint, in_doubt = state.last_stop
+    evidence = Evidence(state.config.agent, token, order, reached, checkpoint, in_doubt)
+    body = {"order": order, "stage": reached, "token": parts(token), "checkpoint": checkpoint, "in_doubt": in_doubt}
+    lsn = record(state, "EVIDENCE", body, now_ns)
+    signed = trust.sign_evidence(state.trust, state.config.node, evidence)
+    state.awaiting[lsn] = ("evidence", signed)
+    send_replicas(state, signed, after_lsn=lsn)
+
+
+def the_latest_to_arrive(old: Evidence, proof: Evidence) -> bool:
+    """What came last is what holds."""
+    return proof != old
+
+
+def told_of_the_order(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
+    """Each stage of an order once."""
+    if state.told.get((order, "")) != stage:
+        state.told[(order, "")] = stage
+        _tell_agent(state, order, agent, token, stage)
+
+
+def told_is_told(state: Replica, now_ns: int) -> None:
+    """It was said, after all."""
+
+
+BUGS = (
+    PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
+    PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
+    PlantedBug("B101", "an agent that was once proven stopped counts as stopped ever after", {"replica.state:is_stopped": stopped_once_is_stopped},
+               ("L3",), ("stopped-resumed-and-stopped-again",), "easy"),
+    PlantedBug("B102", "a proof names the start that was reaped last, whatever has started since", {"sidecar.proof:prove": prove_by_the_last_stop},
+               ("S20",), ("stopped-resumed-and-stopped-again", "swarm-storm"), "easy"),
+    PlantedBug("B167b", "a proof that was overtaken replaces the one that says more", {"replica.orders:is_further": the_latest_to_arrive}, ("S20",),
+               ("duplicated-and-reordered-signals", "duplicated-and-replayed-signals", "swarm-storm"), "easy"),
+    PlantedBug("B206", "of an order for several agents its asker is told each stage of the first alone",
+               {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("challenge-answered-late", "swarm-storm")),
+    PlantedBug("B207", "what has become of an agent is told once, whether it arrives or not", {"replica.orders:tell_again": told_is_told}, ("S20",),
+               ("policy-storm", "swarm-storm"), "medium"),
+)  # fmt: skip

@@ -1,0 +1,67 @@
+"""Planted bugs of records: left out, written twice, or gathered until a crash takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import audit, trust
+from killswitch.core.events import Append, Effect, SetTimer, Signal, SignalKind
+from killswitch.core.messages import Evidence
+from killswitch.core.outlet import Writer, record
+from killswitch.core.replica import orders
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar.state import Sidecar, send_replicas
+
+GATHERED = 3
+
+_after_accept = orders.after_accept
+_gathered: WeakKeyDictionary[Writer, list[Effect]] = WeakKeyDictionary()
+
+
+def gathered(state: Writer, kind: str, body: Mapping[str, object], now_ns: int) -> int:
+    """Records are written a few at a time, to spare the disk; nobody flushes at a crash."""
+    waiting = _gathered.setdefault(state, [])
+    effect: Append = state.chain.append(kind, body, now_ns)
+    waiting.append(effect)
+    if len(waiting) >= GATHERED:
+        state.effects.extend(waiting)
+        waiting.clear()
+    return effect.record.seq
+
+
+def prove_off_the_record(state: Sidecar, order: str, reached: str, now_ns: int) -> None:
+    token, _, checkpoint, in_doubt = (state.token, "", state.checkpoint, ()) if state.process else state.last_stop
+    signed = trust.sign_evidence(state.trust, state.config.node, Evidence(state.config.agent, token, order, reached, checkpoint, in_doubt))
+    state.proved[order] = signed
+    send_replicas(state, signed)
+
+
+def kill_off_the_record(state: Sidecar, now_ns: int) -> None:
+    state.killing = True
+    if now_ns >= state.next_kill_ns:
+        state.next_kill_ns = now_ns + state.parameters.kill_retry_ns
+        state.effects += [Signal(SignalKind.KILL), SetTimer("kill", state.next_kill_ns)]
+
+
+def record_no_permits(state: Sidecar, now_ns: int) -> None:
+    state.let_out = (0, bytes(32))
+
+
+def decide_twice(state: Replica, order: str, now_ns: int) -> None:
+    """Whoever watches an order puts down for whom."""
+    _after_accept(state, order, now_ns)
+    for each in [effect.record for effect in state.effects if isinstance(effect, Append) and effect.record.kind == "DECISION"]:
+        record(state, "DECISION", audit.content(each), now_ns)
+
+
+BUGS = (
+    PlantedBug("B33", "records are gathered and written a few at a time, and a crash takes those that wait",
+               {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
+    PlantedBug("B107", "proofs leave without a record", {"sidecar.proof:prove": prove_off_the_record}, ("S15", "S11"), ("swarm-storm",), "easy"),
+    PlantedBug("B108", "kills are not put on record", {"sidecar.step:kill": kill_off_the_record}, ("S15",), ("swarm-storm",), "easy"),
+    PlantedBug("B109", "effects that leave are not put on record", {"sidecar.permits:put_on_record": record_no_permits}, ("S15",),
+               ("kill-with-effects-in-flight", "swarm-storm"), "easy"),
+    PlantedBug("B110", "a ruling is put on record twice", {"replica.orders:after_accept": decide_twice}, ("S15",), ("swarm-storm",), "easy"),
+)  # fmt: skip

@@ -1,0 +1,97 @@
+"""Planted bugs of nodes that restarted or lost their disk: what they forget, what they have to be taught, and how they read orders that may have
+killed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import attempts, intent
+from killswitch.core.events import Record
+from killswitch.core.lessons import Lesson, Promised
+from killswitch.core.messages import Order, Token
+from killswitch.core.outlet import parts, record, send
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import recover, starts
+from killswitch.core.sidecar.state import Sidecar
+
+_extend_lease = starts.extend_lease
+_fold_reaped = recover._fold_reaped
+
+
+def read_at_once(state: attempts.Reader, order: Order, sender: str, now_ns: int) -> bool:
+    """A mark costs a write and a wait."""
+    return False
+
+
+def grant_at_once(state: Replica, *, cut: bool) -> None:
+    """It has the keys of a replica, so it is one."""
+
+
+def careful_for_good(state: Sidecar, until_ns: int, nonce: str, now_ns: int) -> None:
+    """It died once: better to mark every order before it is read."""
+    cautious = state.attempts.cautious
+    _extend_lease(state, until_ns, nonce, now_ns)
+    state.attempts.cautious = cautious
+
+
+def its_own_promises_are_enough(state: Replica, agent: str, token: Token, now_ns: int) -> None:
+    """What a peer has promised is the peer's to keep."""
+
+
+def begin_when_cut(state: Replica, *, cut: bool) -> None:
+    """A log that is whole has nothing missing."""
+    state.joining = bool(state.peers) and (cut or (state.config.joins and not state.lessons.joined))
+
+
+def marked_whoever_signed(state: attempts.Reader, order: Order, sender: str, now_ns: int) -> bool:
+    """Whether it is to be believed is looked at when it is read."""
+    if not state.attempts.cautious and not state.attempts.open:
+        return False
+    identity = intent.content_id(order.raw)
+    if attempts.is_quarantined(state, identity) or identity in state.attempts.waiting:
+        return True
+    if not state.attempts.cautious:
+        return False
+    state.attempts.waiting[identity] = (order, sender)
+    state.attempts.open[identity] = state.attempts.open.get(identity, 0) + 1
+    state.awaiting[record(state, attempts.ATTEMPT, {"order": identity}, now_ns)] = ("attempt", identity)
+    return True
+
+
+def in_doubt_no_more(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
+    """That was before the restart."""
+    _fold_reaped(state, entry, {**body, "in_doubt": ()}, now_ns)
+
+
+def never_too_late_to_learn(state: Replica) -> bool:
+    """What is said while the record of the lessons is on its way to the disk is learned, too."""
+    return state.joining
+
+
+def teach_before_sync(state: Replica, nonce: str, sender: str) -> None:
+    """Whoever forgot is in a hurry."""
+    promised = (Promised(agent, *parts(token)) for agent, token in sorted(state.promised.items()))
+    send(state, sender, Lesson(nonce, tuple(promised)))
+
+
+BUGS = (
+    PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
+               ("poisoned-order",), "easy"),
+    PlantedBug("B71", "a replica that lost its disk grants at once", {"replica.joining:begin": grant_at_once}, ("S1", "S6"),
+               ("replica-lost-its-disk",), "easy"),
+    PlantedBug("B139", "a sidecar that restarted reads orders with care for good", {"sidecar.starts:extend_lease": careful_for_good}, ("S3",),
+               ("stop-on-a-slow-disk-after-a-restart",), "easy"),
+    PlantedBug("B184", "a replica that lost its disk learns what is in force, and no promises",
+               {"replica.joining:promise_too": its_own_promises_are_enough}, ("S8",), ("replica-lost-its-disk",), "easy"),
+    PlantedBug("B200", "a replica that cut its log forgets with its next restart that it has to be taught", {"replica.joining:begin": begin_when_cut},
+               ("S8",), ("restarted-before-it-was-taught",), "easy"),
+    PlantedBug("B214", "a node that restarted marks orders that nobody signed", {"attempts:puts_off": marked_whoever_signed}, ("S26",),
+               ("forged-after-a-restart",), "easy"),
+    PlantedBug("B217", "a sidecar that restarted has forgotten what a stop left in doubt", {"sidecar.recover:_fold_reaped": in_doubt_no_more},
+               ("S20",), ("swarm-storm", "clone-storm"), "medium"),
+    PlantedBug("B219", "what a replica is taught while its lessons go on record is vouched for, and on no record",
+               {"replica.joining:listens": never_too_late_to_learn}, ("S11",), ("taught-while-others-start",), "medium"),
+    PlantedBug("B220", "a replica teaches promises before its disk holds them", {"replica.joining:tell_promises": teach_before_sync}, ("S11",),
+               ("taught-while-others-start",), "easy"),
+)  # fmt: skip

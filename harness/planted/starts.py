@@ -1,0 +1,102 @@
+"""Planted bugs of starts: which start of an agent may run, who was promised its token, when its predecessor is over, and hosts that are there
+twice."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from harness.planted.bug import PlantedBug
+from killswitch.core.events import Spawn
+from killswitch.core.messages import NO_TOKEN, LeaseReply, StartReply, StartRequest, Token
+from killswitch.core.replica import grants
+from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import starts
+from killswitch.core.sidecar import step as sidecar_step
+from killswitch.core.sidecar.state import Sidecar
+
+_forget_process = sidecar_step.forget_process
+_note_promise = starts.note_promise
+_on_start_reply = starts.on_start_reply
+_predecessor_over = grants.predecessor_over
+
+
+def restart_always(state: Sidecar) -> None:
+    """The supervisor was told to: restart=always."""
+    _forget_process(state)
+    state.process = state.opened = True
+    state.effects.append(Spawn(state.token))
+
+
+def a_number_is_a_start(asked: Token, promised: Token) -> bool:
+    return (asked.epoch, asked.counter) == (promised.epoch, promised.counter)
+
+
+def wait_for_better_times(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """A denial says nothing of tomorrow."""
+
+
+def a_lease_is_long_enough(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """No lease is longer than a lease."""
+    waited_ns = now_ns - state.promised_ns.get(request.agent, now_ns)
+    return _predecessor_over(state, request, now_ns) or (not state.clock.suspected and waited_ns >= state.parameters.lease_ns)
+
+
+def over_by_its_number(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """Whoever proves that number three is over proves it of number three."""
+    return _predecessor_over(state, request, now_ns) or state.stopped.get(request.agent, NO_TOKEN).counter >= request.token.counter - 1
+
+
+def stopped_before(state: Replica, request: StartRequest, now_ns: int) -> bool:
+    """Its sidecar proved that it had stopped."""
+    return request.agent in state.stopped or _predecessor_over(state, request, now_ns)
+
+
+def promised_is_ready(state: Sidecar, reply: StartReply, now_ns: int) -> None:
+    """A quorum has promised the token, so nobody else can have a lease."""
+    _on_start_reply(state, structs.replace(reply, ready=reply.granted), now_ns)
+
+
+def own_count(state: Sidecar, counter: int) -> None:
+    """Its starts are its own to number."""
+
+
+def ask_at_once(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """Whoever is first has it."""
+    before_ns = state.restart_after_ns
+    _note_promise(state, reply, now_ns)
+    state.restart_after_ns = before_ns
+
+
+def started_because_it_is_on_record(state: Sidecar, token: Token) -> None:
+    """All conditions were looked at when it was put on record."""
+    state.spawning = False
+    if state.token != token or state.disk_failed or state.disk_full:
+        starts.abandon_start(state)
+        return
+    state.process = True
+    state.last_applied = ""
+    state.effects.append(Spawn(token))
+
+
+BUGS = (
+    PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
+               ("runaway-trader", "swarm-storm"), "easy"),
+    PlantedBug("B126", "tokens are told apart by their number, not by the start", {"replica.grants:is_same_start": a_number_is_a_start}, ("S8",),
+               ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B127", "a start that replicas have promised away goes on standing by", {"sidecar.starts:note_promise": wait_for_better_times},
+               ("L6",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B170", "a successor waits one lease, not until every lease is out", {"replica.grants:predecessor_over": a_lease_is_long_enough},
+               ("S8",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B176", "a proof that one host's start is over is taken for one of another start of the same number",
+               {"replica.grants:predecessor_over": over_by_its_number}, ("S8",), ("cloned-from-a-snapshot",), "medium"),
+    PlantedBug("B183", "an agent that was once proven stopped may start whenever it wants", {"replica.grants:predecessor_over": stopped_before},
+               ("S8",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B190", "a sidecar takes a promise for the word that its predecessor is over", {"sidecar.starts:on_start_reply": promised_is_ready},
+               ("S8",), ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B198", "a start takes the next number of its own, whatever others were told of", {"sidecar.starts:heed": own_count}, ("S8",),
+               ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B209", "a start that was promised away is asked for again at once", {"sidecar.starts:note_promise": ask_at_once}, ("S8",),
+               ("cloned-from-a-snapshot", "cloned-in-a-partition"), "easy"),
+    PlantedBug("B215", "a start that is on record is carried out, whatever was ordered meanwhile",
+               {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
+)  # fmt: skip

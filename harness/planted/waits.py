@@ -1,0 +1,71 @@
+"""Planted bugs of waits at a replica: how long until an agent is presumed stopped, or a soft stop becomes a hard one."""
+
+from __future__ import annotations
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import leases
+from killswitch.core.intent import KnownOrder
+from killswitch.core.machine import Parameters
+from killswitch.core.messages import NO_TOKEN, Token
+from killswitch.core.replica import orders
+from killswitch.core.replica.state import Replica, concerned, greatest_token, residue_ns
+
+_declare = orders.declare
+
+
+def waits_one_lease(parameters: Parameters) -> int:
+    return parameters.lease_ns
+
+
+def waits_from_the_dawn_of_time(state: Replica, known: KnownOrder) -> int:
+    """After a restart the order is an old one, and all that might have been granted before it is long out."""
+    residue = max((residue_ns(state, agent) for agent in concerned(state, known)), default=0)
+    return state.seen.get(known.id, -(leases.PPM**2)) + residue
+
+
+def waits_go_on(state: Replica, now_ns: int) -> None:
+    """The doubt is on record, and nothing is declared while it lasts."""
+
+
+def half_the_grace(state: Replica, known: KnownOrder) -> int:
+    """Better too early than too late."""
+    return state.seen.get(known.id, state.booted_ns) + leases.time_to_stop_ns(known, state.parameters) // 2
+
+
+def presumed_whatever_was_ordered(state: Replica, order: str, agent: str, now_ns: int) -> None:
+    """Nothing of it can act any more, so it has stopped."""
+    before = len(state.declared)
+    _declare(state, order, agent, now_ns)
+    if len(state.declared) > before:
+        orders.tell_agent(state, order, agent, greatest_token(state, agent), "PRESUMED_STOPPED")
+
+
+def nothing_is_due_after_a_restart(state: Replica, known: KnownOrder) -> int:
+    """The others have seen when it began."""
+    if known.id not in state.seen:
+        return 1 << 62
+    return state.seen[known.id] + leases.time_to_stop_ns(known, state.parameters) + state.parameters.slack_ns
+
+
+def heard_since_the_restart(state: Replica, agent: str) -> Token:
+    """Whoever runs asks for leases, and says under which token."""
+    return state.heard_token.get(agent, NO_TOKEN)
+
+
+BUGS = (
+    PlantedBug("B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike", {"leases:residue_ns": waits_one_lease},
+               ("S20", "S8"), ("presumed-too-early", "clock-extremes", "swarm-storm"), "hard"),
+    PlantedBug("B86", "a restarted replica counts its wait as over", {"replica.orders:presumption_due_ns": waits_from_the_dawn_of_time},
+               ("S20", "S8"), ("wait-restarted-with-its-replica",), "medium"),
+    PlantedBug("B145", "a doubted clock goes on measuring the waits that it began", {"replica.orders:restart_waits": waits_go_on}, ("S20", "S19"),
+               ("waits-begun-anew-after-a-doubt",), "easy"),
+    PlantedBug("B159", "replicas escalate when half of the grace is over", {"replica.orders:escalation_due_ns": half_the_grace}, ("L3",),
+               ("sidecar-gone-in-a-drain",), "easy"),
+    PlantedBug("B160", "an isolated agent is presumed stopped", {"replica.orders:declare": presumed_whatever_was_ordered}, ("S20",),
+               ("waits-begun-anew-after-a-doubt",), "easy"),
+    PlantedBug("B172", "a restart ends the wait for a soft stop", {"replica.orders:escalation_due_ns": nothing_is_due_after_a_restart}, ("L3",),
+               ("half-a-cell-escalates",), "easy"),
+    PlantedBug("B186", "a replica that restarted speaks of the starts that it has heard of since, not of those that it promised",
+               {"replica.orders:greatest_token": heard_since_the_restart, "replica.dispatch:greatest_token": heard_since_the_restart}, ("S20", "L3"),
+               ("wait-restarted-with-its-replica", "half-a-cell-escalates"), "easy"),
+)  # fmt: skip
