@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.planted import (
     authority,
     checkpoints,
+    clients,
     clocks,
     controls,
     disks,
@@ -43,6 +44,7 @@ FAMILIES = (
     fences.BUGS,
     effects.BUGS,
     work.BUGS,
+    clients.BUGS,
     checkpoints.BUGS,
     durability.BUGS,
     disks.BUGS,
