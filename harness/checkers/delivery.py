@@ -27,33 +27,31 @@ class Delivery(InvariantChecker):
     A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal. An order that killed
     whoever read it, and is openly not read again, is S26's affair.
 
-    Nor is an order left with a replica that nobody hears: whoever asks goes on asking until enough replicas hold it, so that a working replica has
-    ruled on it, by max(heal, asking) + a round of all replicas. An instance is such a request; a client that starts again has forgotten it.
+    Nor is an order, or a rollout, left with a replica that nobody hears: whoever asks goes on asking until told that it is effective, or comes to
+    nothing, by max(heal, asking) + a round of all replicas, if enough of them work. An instance is such a request; a client that starts again has
+    forgotten it.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined", "order-requested", "order-status", "decision", "node-started"})
+    kinds = frozenset(
+        {"order-durable", "order-quarantined", "order-requested", "order-status", "rollout-requested", "rollout-status", "node-started"}
+    )
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
         self._asked: dict[str, tuple[int, int]] = {}  # request without a final answer -> when it was asked, and the fact
-        self._ruled: dict[str, set[str]] = {}  # request -> replicas that put a decision on record
-        self._named: dict[str, str] = {}  # request -> the order that whoever asked was told of
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
-        elif fact.kind == "order-requested":
+        elif fact.kind in ("order-requested", "rollout-requested"):
             self._asked.setdefault(fact.body["request"], (fact.at_ns, index))
-        elif fact.kind == "order-status":
-            self._named[fact.body["request"]] = fact.body["order"]
-            if fact.body["stage"] != "ACCEPTED" and not fact.body["keys"]:
+        elif fact.kind in ("order-status", "rollout-status"):
+            if fact.body["stage"] != "ACCEPTED":
                 self._asked.pop(fact.body["request"], None)
-        elif fact.kind == "decision":
-            self._ruled.setdefault(fact.body["request"], set()).add(fact.node)
         elif fact.kind == "node-started":
             if fact.node == CLIENT:
                 self._asked.clear()
@@ -89,16 +87,15 @@ class Delivery(InvariantChecker):
                 self.blame(why, *order.proof(), learned.index)
 
     def _judge_asked(self, request: str, at_ns: int, index: int) -> None:
-        working = [node for node in map(self.run.node, self.run.replicas) if node.works]
-        client, order = self.run.node(CLIENT), self._named.get(request)
-        if not working or not client.up or client.paused:
+        run, client = self.run, self.run.node(CLIENT)
+        if not client.up or client.paused or run.quorums_forget:
+            return
+        if any(sum(run.node(replica).works for replica in cell.replicas) < cell.kill_quorum for cell in run.cells):
             return
         self.examined += 1
-        if any(node.node in self._ruled.get(request, ()) or order in node.known for node in working):
-            return
-        why = f"request {request} was never ruled on by {', '.join(node.node for node in working)}, which the client could ask"
-        since_ns = max(at_ns, client.since_ns, *(node.since_ns for node in working))
-        if self.run.healed_ns is None or self.run.end_ns < max(self.run.healed_ns, since_ns) + self.run.bounds.asking_ns(len(self.run.replicas)):
+        since_ns = max(at_ns, client.since_ns, *(run.node(replica).since_ns for replica in run.replicas))
+        why = f"who asked for {request} was never told whether it is effective"
+        if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
             self.leave_undecided(f"{why}, but the run ended before that was due")
         else:
             self.blame(why, index)

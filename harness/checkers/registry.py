@@ -1,4 +1,4 @@
-"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L12."""
+"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L13."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from harness.checkers.leases import BootClosed, LeaseSound
 from harness.checkers.order_bounds import LocalStop, StopBound
 from harness.checkers.peace import CleanSoft, NoFalseStop, Resume
 from harness.checkers.policies import Policy
+from harness.checkers.proving import Proof
 from harness.checkers.resources import BoundedResources
 from harness.checkers.resurrection import NoResurrection
 from harness.checkers.sinks import ExactlyOnce, SinkBound
@@ -33,7 +34,7 @@ _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
     NoExpiry, FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
-    InDoubt, Convergence, StandbyLimit, Doubt,
+    InDoubt, Convergence, StandbyLimit, Doubt, Proof,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

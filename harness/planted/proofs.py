@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from harness.planted.bug import PlantedBug
@@ -11,8 +12,10 @@ from killswitch.core.messages import NO_TOKEN, Evidence, OrderStatus, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import proof
 from killswitch.core.sidecar.state import Sidecar, send_replicas
 
+_stage = proof.stage
 _tell_agent = orders.tell_agent
 
 
@@ -56,6 +59,16 @@ def told_is_told(state: Replica, now_ns: int) -> None:
     """It was said, after all."""
 
 
+def all_but(unsaid: str) -> Callable[[Sidecar, Severity, Any], str]:
+    """Proofs, but for those of one stage."""
+
+    def stage(state: Sidecar, severity: Severity, at_gate: Any) -> str:
+        reached = _stage(state, severity, at_gate)
+        return "" if reached == unsaid else reached
+
+    return stage
+
+
 BUGS = (
     PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
     PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
@@ -69,4 +82,10 @@ BUGS = (
                {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("challenge-answered-late", "swarm-storm")),
     PlantedBug("B207", "what has become of an agent is told once, whether it arrives or not", {"replica.orders:tell_again": told_is_told}, ("S20",),
                ("policy-storm", "swarm-storm"), "medium"),
+    PlantedBug("B281", "nobody is told that an agent drains", {"sidecar.proof:stage": all_but("DRAINING")}, ("L13",),
+               ("runaway-trader", "swarm-storm"), "easy"),
+    PlantedBug("B282", "nobody is told that an agent is shut off", {"sidecar.proof:stage": all_but("GATE_CLOSED")}, ("L13",),
+               ("kill-that-takes-two-keys", "tenant-resumes-under-a-global-order"), "easy"),
+    PlantedBug("B283", "nobody is told that an agent stopped cleanly", {"sidecar.proof:stage": all_but("STOPPED_CLEAN")}, ("L13",),
+               ("soft-in-peace",), "easy"),
 )  # fmt: skip

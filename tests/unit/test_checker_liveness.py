@@ -107,44 +107,54 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
 
 
-def asked(**said: str) -> Story:
-    """A person asks for a stop before the heal; ``said``: of what becomes of it, by name."""
+def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 0) -> Story:
+    """Before the heal a person asks for a stop, or a rollout, and is told ``stage`` of it; ``broken``: so many replicas are down in the end."""
     story = Story()
     story.start_all()
-    story.at(HEALED_NS - SECOND).ask_stop("req")
-    if "accepted" in said:
-        story.decide("replica/1", request="req", order="o1")
-        story.say("order-status", "operator", request="req", order="o1", stage=said["accepted"], copies=1, keys=0)
-        story.crash("replica/1")
-    if "forgotten" in said:
+    story.at(HEALED_NS - SECOND)
+    if what == "order":
+        story.ask_stop("req")
+    else:
+        story.say("rollout-requested", "operator", request="req", principal="paula", stage="STABLE")
+    if stage and what == "order":
+        story.say("order-status", "operator", request="req", order="o1", stage=stage, copies=1, keys=0)
+    elif stage:
+        story.say("rollout-status", "operator", request="req", stage=stage, seq=2)
+    for number in range(broken):
+        story.crash(f"replica/{number + 1}")
+    if forgotten:
         story.start("operator", boot="boot-2")
     story.at(HEALED_NS).heal()
-    if "ruled" in said:
-        story.decide(said["ruled"], request="req", order="o1")
-    if "held" in said:
-        story.learn(said["held"], "o1")
     return story
 
 
 ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
 
 
+@pytest.mark.parametrize("what", ["order", "rollout"])
 @pytest.mark.parametrize(
-    ("said", "end_ns", "verdict"),
+    ("stage", "end_ns", "verdict"),
     [
-        ({}, ASKED_DUE_NS, Verdict.INVALID),
-        ({}, ASKED_DUE_NS - 1, Verdict.UNKNOWN),
-        ({"accepted": "ACCEPTED"}, ASKED_DUE_NS, Verdict.INVALID),  # by a replica that is gone since
-        ({"accepted": "EFFECTIVE"}, ASKED_DUE_NS, Verdict.VALID),
-        ({"accepted": "ACCEPTED", "ruled": "replica/2"}, ASKED_DUE_NS, Verdict.VALID),
-        ({"accepted": "ACCEPTED", "held": "replica/2"}, ASKED_DUE_NS, Verdict.VALID),
-        ({"forgotten": "client"}, ASKED_DUE_NS, Verdict.VALID),
+        ("", ASKED_DUE_NS, Verdict.INVALID),
+        ("", ASKED_DUE_NS - 1, Verdict.UNKNOWN),
+        ("ACCEPTED", ASKED_DUE_NS, Verdict.INVALID),
+        ("EFFECTIVE", ASKED_DUE_NS, Verdict.VALID),
+        ("REFUSED", ASKED_DUE_NS, Verdict.VALID),
     ],
 )
-def test_what_is_asked_for_comes_before_a_replica_that_works(said: dict[str, str], end_ns: int, verdict: Verdict) -> None:
-    finding = asked(**said).at(end_ns).end().judged("L1")
+def test_who_asks_is_told_whether_it_is_effective(what: str, stage: str, end_ns: int, verdict: Verdict) -> None:
+    finding = asked(what, stage).at(end_ns).end().judged("L1")
     assert finding.verdict is verdict
-    assert ("request req was never ruled on by " in finding.why) is (verdict is not Verdict.VALID)
+    assert finding.why.startswith("who asked for req was never told whether it is effective") is (verdict is not Verdict.VALID)
+
+
+@pytest.mark.parametrize(("broken", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])
+def test_nobody_is_told_of_what_too_few_replicas_could_hold(broken: int, verdict: Verdict) -> None:
+    assert asked("order", "ACCEPTED", broken=broken).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
+
+
+def test_a_client_that_starts_again_has_forgotten_what_it_asked_for() -> None:
+    assert asked("order", "ACCEPTED", forgotten=True).at(ASKED_DUE_NS).end().judged("L1").verdict is Verdict.VALID
 
 
 # -- L4
