@@ -100,9 +100,9 @@ class BentClock(PortedClock):
         self._drifts[fault] = rate_ppm
         self._run()
 
-    def undrift(self, fault: str) -> None:
-        self._drifts.pop(fault, None)
-        self._run()
+    def let_be(self, fault: str) -> None:
+        if self._drifts.pop(fault, None) is not None:
+            self._run()
 
     def _run(self) -> None:
         """At the latest rate that is still on, or its own."""

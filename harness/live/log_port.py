@@ -62,6 +62,7 @@ class DiskSwitch:
 
     def __init__(self, path: Path) -> None:
         self._page = pages.made(path, bytes(SIZE))
+        self.path = path
         self._failing: set[str] = set()
         self._read_only: set[str] = set()
         self._slow_ns: dict[str, int] = {}

@@ -208,10 +208,10 @@ class WallSwitch:
         self._drifts[fault] = rate_ppm
         self._bend()
 
-    def undrift(self, fault: str) -> None:
+    def let_be(self, fault: str) -> None:
         """It runs on from where it is, at the rate that is left."""
-        self._drifts.pop(fault, None)
-        self._bend()
+        if self._drifts.pop(fault, None) is not None:
+            self._bend()
 
     def reading(self) -> Reading | None:
         """What the node itself read last; None before it did."""

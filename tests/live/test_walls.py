@@ -54,8 +54,8 @@ def test_a_rate_and_a_jump_come_on_top_of_each_other_and_a_rate_that_ends_takes_
     time.sleep(0.2)
     switch.step(-3600 * SECOND)
     ended = now()
-    switch.undrift("slow")
-    switch.undrift("fast")
+    switch.let_be("slow")
+    switch.let_be("fast")
     assert switch.rate_ppm == 0
     first = now()
     time.sleep(0.1)

@@ -14,9 +14,10 @@ from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.doubles import Clone
 from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
-from harness.live.injections.hosts import Crash, Pause, Slow
+from harness.live.injections.hosts import Crash, Pause
 from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.load import Overload, ReconnectStorm
+from harness.live.injections.paces import Slow
 from harness.live.injections.packets import PacketDelay, PacketLoss
 from harness.live.injections.sleep import Suspend
 from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClose

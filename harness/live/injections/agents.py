@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from harness.live import conduct_port, guard, refold
-from harness.live.conduct_port import IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS, Deeds
+from harness.live import guard, refold
+from harness.live.conduct_port import IGNORES, LIES_AND_LEAVES, LIES_AND_STAYS, ConductSwitch, Deeds
 from harness.live.forked import CHILDREN
 from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
-from harness.live.injections.hosts import NodeFault
+from harness.live.injections.switched import Switched
 from harness.live.kernel import ignores_sigterm, is_gone, parent_of, session_of
-from harness.live.ledger import File
 from harness.live.wayward import NEVER_WRITTEN
 from killswitch.core import checkpoints
 from killswitch.core.events import CheckpointDurable, ProcessExited, Receive, Send, Spawn, Timer, WriteCheckpoint
@@ -33,33 +32,17 @@ from scenarios.schedule import Entry, Fault
 LOOK_S = 0.005
 
 
-class Misconduct(NodeFault):
+class Misconduct(Switched[ConductSwitch]):
     """What agents do while their page says so."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        super().__init__(stage, entry, fault)
+        super().__init__(stage, entry, fault, stage.cell.conducts)
         self.for_ns = fault.for_ns
-        self.switches = {node: stage.cell.conducts[node] for node in fault.targets}
-        self.entries: tuple[int, ...] = ()
-        self.began_ns = self.ended_ns = 0
 
     async def begin(self) -> None:
         """Written down, and then seen by whoever was in the middle of something."""
         await asyncio.sleep(SETTLE_S / 10)
         self.began_ns = monotonic_ns()
-
-    def intend(self) -> None:
-        pages = (conduct_port.page_of(node, self.stage.directory) for node in self.switches)
-        self.entries = self.stage.ledger.intend(*(File(str(page.resolve())) for page in pages))
-
-    async def attest(self) -> Attestation | None:
-        return None  # seen when the agent has done something
-
-    async def off(self) -> None:
-        self.ended_ns = monotonic_ns()
-        for switch in self.switches.values():
-            switch.let_be(self.name)
-        self.stage.ledger.settle(self.entries)
 
     def steps(self, node: str) -> list[Step]:
         """What the node did while the fault was on."""

@@ -10,7 +10,7 @@ import asyncio
 
 from harness.live.clock_port import BentClock
 from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, end
-from harness.live.ledger import File
+from harness.live.injections.switched import Switched
 from killswitch.live.clock import PER_MILLION
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
@@ -23,18 +23,14 @@ MS = 1_000_000
 MEASURED = "each node's own readings beside the host's clock, in its trace"
 
 
-class ClockFault:
+class ClockFault(Switched[BentClock]):
     """A fault of the clocks of ``targets``."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        self.stage = stage
-        self.name = entry.id
-        self.clocks: dict[str, BentClock] = {node: stage.cell.clocks[node] for node in fault.targets}
-        self.entries: tuple[int, ...] = ()
-        self.began_ns = self.ended_ns = 0
+        super().__init__(stage, entry, fault, stage.cell.clocks)
 
     def begin(self) -> None:
-        self.entries = self.stage.ledger.intend(*(File(str(clock.path.resolve())) for clock in self.clocks.values()))
+        self.intend()
         self.began_ns = monotonic_ns()
 
     def readings(self, node: str, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
@@ -46,7 +42,7 @@ class ClockFault:
     def ahead(self, node: str, reading: tuple[int, int]) -> int:
         """How far ahead of the host's clock the node's read, but for what its rate has made of that since the fault began."""
         at_ns, clock_ns = reading
-        return clock_ns - at_ns - (at_ns - self.began_ns) * self.clocks[node].rate_ppm // PER_MILLION
+        return clock_ns - at_ns - (at_ns - self.began_ns) * self.switches[node].rate_ppm // PER_MILLION
 
 
 class ClockStep(ClockFault):
@@ -58,11 +54,11 @@ class ClockStep(ClockFault):
 
     async def on(self) -> None:
         self.begin()
-        for clock in self.clocks.values():
+        for clock in self.switches.values():
             clock.step(self.by_ns)
 
     async def attest(self) -> Attestation | None:
-        jumps = dict(zip(self.clocks, await asyncio.gather(*map(self._jump, self.clocks)), strict=True))
+        jumps = dict(zip(self.switches, await asyncio.gather(*map(self._jump, self.switches)), strict=True))
         seen = {node: jump for node, jump in jumps.items() if jump is not None}
         dead = [node for node in jumps if node not in seen and not self.stage.sight.nodes[node].alive]
         measured: dict[str, int | str] = {f"{node} jumped by ms": jump // 1_000_000 for node, jump in seen.items()}
@@ -71,9 +67,6 @@ class ClockStep(ClockFault):
 
     async def off(self) -> None:
         """A jump is over in an instant; the clock runs on from where it jumped to."""
-
-    async def aftermath(self) -> Attestation | None:
-        return None
 
     async def _jump(self, node: str) -> int | None:
         """How far the node's clock moved against the host's across the jump; None if it took no step to tell by."""
@@ -99,22 +92,13 @@ class ClockDrift(ClockFault):
 
     async def on(self) -> None:
         self.begin()
-        for clock in self.clocks.values():
+        for clock in self.switches.values():
             clock.drift(self.name, self.rate_ppm)
 
-    async def attest(self) -> Attestation | None:
-        return None  # a rate takes time to be seen
-
-    async def off(self) -> None:
-        self.ended_ns = monotonic_ns()
-        for clock in self.clocks.values():
-            clock.undrift(self.name)
-        self.stage.ledger.settle(self.entries)
-
     async def aftermath(self) -> Attestation | None:
-        rates = {node: rate for node in self.clocks if (rate := self._rate(node)) is not None}
+        rates = {node: rate for node in self.switches if (rate := self._rate(node)) is not None}
         measured: dict[str, int | str] = {f"{node} ran at ppm": rate for node, (rate, _) in rates.items()}
-        measured["too_few_steps"] = len(self.clocks) - len(rates)
+        measured["too_few_steps"] = len(self.switches) - len(rates)
         holds = bool(rates) and all(abs(rate - self.rate_ppm) <= OFF_BY_NS * PER_MILLION // window_ns for rate, window_ns in rates.values())
         return Attestation(holds, MEASURED, measured, fired=bool(rates))
 
@@ -144,20 +128,16 @@ class ClockStrobe(ClockFault):
         self.flash()
         self.strobing = asyncio.create_task(self._strobe())
 
-    async def attest(self) -> Attestation | None:
-        return None  # to be seen on either side takes a time
-
     async def off(self) -> None:
-        self.ended_ns = monotonic_ns()
         assert self.strobing is not None, "it is on"
         try:
             await end(self.strobing)
         finally:
-            self.stage.ledger.settle(self.entries)
+            await super().off()
 
     async def aftermath(self) -> Attestation | None:
         """Where the nodes themselves read their clocks to be: on the one side and, had it the time to come back, on the other."""
-        sides = {node: seen for node in self.clocks if any(seen := self._sides(node))}
+        sides = {node: seen for node in self.switches if any(seen := self._sides(node))}
         measured: dict[str, int | str] = {f"{node} read there": there for node, (_, there) in sides.items()}
         measured |= {f"{node} read here": here for node, (here, _) in sides.items()}
         holds = bool(sides) and all(there and (here or self.flashes == 1) for here, there in sides.values())
@@ -165,7 +145,7 @@ class ClockStrobe(ClockFault):
 
     def flash(self) -> None:
         """One jump; the next one goes the other way."""
-        for clock in self.clocks.values():
+        for clock in self.switches.values():
             clock.step(-self.by_ns if self.flashes % 2 else self.by_ns)
         self.flashes += 1
 

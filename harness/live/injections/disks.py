@@ -16,11 +16,13 @@ from pathlib import Path
 
 from msgspec import structs
 
-from harness.live import guard, log_port, refold
+from harness.live import guard, refold
 from harness.live.cell import deployment_file
 from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes
 from harness.live.injections.hosts import Crash, NodeFault
+from harness.live.injections.switched import Switched
 from harness.live.ledger import File
+from harness.live.log_port import DiskSwitch
 from harness.live.small_disks import BALLAST, SIZE_BYTES
 from killswitch.core import events
 from killswitch.core.events import Append, Boot, DiskFailed, Durable
@@ -32,31 +34,17 @@ ROT_S = 1.0  # for the node to let go of its log
 RESERVE_MAX = SIZE_BYTES // 2 // RELEASED_BYTES
 
 
-class DiskFault:
-    """A fault of the disks of ``targets``."""
+class DiskFault(Switched[DiskSwitch]):
+    """A fault of the disks of ``targets``, made by the ports of their logs."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        self.stage = stage
-        self.name = entry.id
-        self.switches = {node: stage.cell.disks[node] for node in fault.targets}
-        self.entries: tuple[int, ...] = ()
+        super().__init__(stage, entry, fault, stage.cell.disks)
         self.counted_before: dict[str, tuple[int, int]] = {}
-        self.began_ns = self.ended_ns = 0
 
     def begin(self) -> None:
-        pages = (log_port.page_of(node, self.stage.directory) for node in self.switches)
-        self.entries = self.stage.ledger.intend(*(File(str(page.resolve())) for page in pages))
+        self.intend()
         self.counted_before = {node: switch.counts() for node, switch in self.switches.items()}
         self.began_ns = monotonic_ns()
-
-    async def attest(self) -> Attestation | None:
-        return None  # seen when something has been written
-
-    async def off(self) -> None:
-        self.ended_ns = monotonic_ns()
-        for switch in self.switches.values():
-            switch.let_be(self.name)
-        self.stage.ledger.settle(self.entries)
 
     def counted(self, which: int) -> int:
         """How many commits the ports say they failed (0) or slowed (1) since the fault began."""

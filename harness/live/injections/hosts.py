@@ -1,4 +1,4 @@
-"""Faults of processes: they die, stand still, or are slow. The kernel's word attests the first two, the nodes' own traces the third.
+"""Faults of processes: they die, or stand still. The kernel's word attests them.
 
 Owns signals. Whom a signal may be sent to is `harness.live.guard`'s. A host that sleeps loses its links as well: `harness.live.injections.sleep`.
 """
@@ -10,9 +10,8 @@ import os
 import random
 import signal
 from collections.abc import Mapping
-from itertools import pairwise
 
-from harness.live import guard, pace_port
+from harness.live import guard
 from harness.live.injections.family import BOOT_S, NS, Attestation, Stage, becomes
 from harness.live.kernel import is_gone, stands_still
 from harness.live.ledger import File, Stopped
@@ -105,42 +104,6 @@ class Pause(NodeFault):
     async def off(self) -> None:
         for node in self.standstill.end():
             self.stage.sight.note("node-resumed", node, {})
-
-
-class Slow(NodeFault):
-    """Each input takes a time, and those that come meanwhile wait. So no two steps of such a node are nearer to each other than that."""
-
-    def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        super().__init__(stage, entry, fault)
-        self.by_ns = int(fault.settings["by_ns"])
-        self.switches = {node: stage.cell.paces[node] for node in fault.targets}
-        self.entries: tuple[int, ...] = ()
-        self.began_ns = self.ended_ns = 0
-
-    async def on(self) -> None:
-        pages = (pace_port.page_of(node, self.stage.directory) for node in self.switches)
-        self.entries = self.stage.ledger.intend(*(File(str(page.resolve())) for page in pages))
-        for switch in self.switches.values():
-            switch.slow(self.name, self.by_ns)
-        self.began_ns = monotonic_ns()
-
-    async def attest(self) -> Attestation | None:
-        return None  # seen when the node has taken something
-
-    async def off(self) -> None:
-        self.ended_ns = monotonic_ns()
-        for switch in self.switches.values():
-            switch.let_be(self.name)
-        self.stage.ledger.settle(self.entries)
-
-    async def aftermath(self) -> Attestation | None:
-        """The first step after it began may have been under way."""
-        self.stage.sight.look()
-        lives = [life for node in self.switches for life in self.stage.sight.nodes[node].lives]
-        slow = [[step.at_ns for step in life if self.began_ns <= step.at_ns <= self.ended_ns][1:] for life in lives]
-        gaps_ns = [later - earlier for steps in slow for earlier, later in pairwise(steps)]
-        measured: dict[str, int | str] = {"steps": sum(map(len, slow)), "least_gap_us": min(gaps_ns, default=0) // 1000}
-        return Attestation(all(gap >= self.by_ns for gap in gaps_ns), "from step to step, in the nodes' traces", measured, fired=bool(gaps_ns))
 
 
 class Crash(NodeFault):

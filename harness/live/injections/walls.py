@@ -13,7 +13,7 @@ from collections import deque
 from itertools import pairwise
 
 from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
-from harness.live.ledger import File
+from harness.live.injections.switched import Switched
 from harness.live.wall_port import APART_NS, REPORT_S, Reading, WallSwitch
 from killswitch.live.clock import PER_MILLION
 from scenarios.schedule import Entry, Fault
@@ -27,33 +27,26 @@ MS = 1_000_000
 MEASURED = "each process's own readings of both clocks"
 
 
-class WallFault:
+class WallFault(Switched[WallSwitch]):
     """A fault of the wall clocks of ``targets``. ``readings``: what each process said of its own, from before the fault on."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        self.stage = stage
-        self.name = entry.id
-        self.walls = {node: stage.cell.walls[node] for node in fault.targets}
-        self.readings: dict[str, deque[Reading]] = {node: deque(maxlen=READINGS_KEPT) for node in self.walls}
-        self.entries: tuple[int, ...] = ()
-        self.ended_ns = 0
+        super().__init__(stage, entry, fault, stage.cell.walls)
+        self.readings: dict[str, deque[Reading]] = {node: deque(maxlen=READINGS_KEPT) for node in self.switches}
         self._reading: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        self.entries = self.stage.ledger.intend(*(File(str(wall.path.resolve())) for wall in self.walls.values()))
+        self.intend()
         self._look()
         self._reading = asyncio.create_task(self._keep_looking())
 
-    async def take_leave(self) -> None:
-        """It is off: take down for a moment more what the processes read now."""
+    async def off(self) -> None:
+        """Take down for a moment more what the processes read now. It ended by the clock that they read."""
+        await super().off()
         self.ended_ns = max((readings[-1].boot_ns for readings in self.readings.values() if readings), default=0)
-        self.stage.ledger.settle(self.entries)
         await asyncio.sleep(SETTLE_S)
         assert self._reading is not None, "it was on"
         await end(self._reading)
-
-    async def attest(self) -> Attestation | None:
-        return None  # it takes a time to be seen
 
     def while_on(self, node: str) -> list[Reading]:
         """The last before it is one of them: from there it began."""
@@ -69,7 +62,7 @@ class WallFault:
             self._look()
 
     def _look(self) -> None:
-        for node, wall in self.walls.items():
+        for node, wall in self.switches.items():
             reading, known = wall.reading(), self.readings[node]
             if reading is not None and (not known or reading.boot_ns > known[-1].boot_ns):
                 known.append(reading)
@@ -84,33 +77,26 @@ class WallStep(WallFault):
         self.running: list[str] = []
 
     async def on(self) -> None:
-        for node in sorted(self.walls):  # in one order, so that no two faults wait for each other
-            await self.walls[node].turn.acquire()
-        self.running = [node for node in self.walls if self.stage.fleet.runs(node)]
+        for node in sorted(self.switches):  # in one order, so that no two faults wait for each other
+            await self.switches[node].turn.acquire()
+        self.running = [node for node in self.switches if self.stage.fleet.runs(node)]
         since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        await asyncio.gather(*(becomes(has_read, self.walls[node], since_ns, within_s=BOOT_S) for node in self.running))
+        await asyncio.gather(*(becomes(has_read, self.switches[node], since_ns, within_s=BOOT_S) for node in self.running))
         self.begin()
-        for wall in self.walls.values():
+        for wall in self.switches.values():
             wall.step(self.by_ns)
 
     async def attest(self) -> Attestation | None:
         """From one reading to the next, whatever the clock's rate."""
         seen = [await becomes(self._jumped, node, within_s=BOOT_S) for node in self.running]
-        for wall in self.walls.values():
+        for wall in self.switches.values():
             wall.turn.release()
-        measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.walls) - len(seen)}
+        measured: dict[str, int | str] = {"jumped": sum(seen), "without_process": len(self.switches) - len(seen)}
         return Attestation(all(seen), MEASURED, measured, fired=any(seen))
 
     def _jumped(self, node: str) -> bool:
         forth, back = jumps_of(list(self.readings[node]), abs(self.by_ns))
         return bool(forth if self.by_ns >= 0 else back)
-
-    async def off(self) -> None:
-        """A jump is over in an instant; the clock runs on from where it jumped to."""
-        await self.take_leave()
-
-    async def aftermath(self) -> Attestation | None:
-        return None
 
 
 class WallDrift(WallFault):
@@ -123,19 +109,19 @@ class WallDrift(WallFault):
 
     async def on(self) -> None:
         self.begin()
-        for wall in self.walls.values():
+        for wall in self.switches.values():
             wall.drift(self.name, self.rate_ppm)
 
     async def off(self) -> None:
-        for node, wall in self.walls.items():
-            wall.undrift(self.name)
+        for node, wall in self.switches.items():
+            wall.let_be(self.name)
             self.left_ppm[node] = wall.rate_ppm
-        await self.take_leave()
+        await super().off()
 
     async def aftermath(self) -> Attestation | None:
         """The rate while it was on, and that it is gone."""
-        on = {node: rate for node in self.walls if (rate := rate_of(self.while_on(node)[1:])) is not None}
-        after = {node: rate for node in self.walls if (rate := rate_of(self.after(node))) is not None}
+        on = {node: rate for node in self.switches if (rate := rate_of(self.while_on(node)[1:])) is not None}
+        after = {node: rate for node in self.switches if (rate := rate_of(self.after(node))) is not None}
         measured: dict[str, int | str] = {f"{node} ran at ppm": rate for node, (rate, _) in on.items()}
         measured |= {f"{node} then at ppm": rate for node, (rate, _) in after.items()}
         holds = bool(on) and all(self._is(*seen, self.rate_ppm) for seen in on.values())
@@ -170,11 +156,11 @@ class WallStrobe(WallFault):
         assert self.strobing is not None, "it is on"
         self.over.set()
         await self.strobing
-        await self.take_leave()
+        await super().off()
 
     async def aftermath(self) -> Attestation | None:
         """How often the processes read that it had jumped forth, and back; and that it stands still after."""
-        jumps = {node: jumps_of(self.while_on(node) + self.after(node)[:1], self.by_ns) for node in self.walls if len(self.while_on(node)) > 1}
+        jumps = {node: jumps_of(self.while_on(node) + self.after(node)[:1], self.by_ns) for node in self.switches if len(self.while_on(node)) > 1}
         restless = sum(any(jumps_of(self.after(node), self.by_ns)) for node in jumps)
         measured: dict[str, int | str] = {f"{node} jumped forth": forth for node, (forth, _) in jumps.items()}
         measured |= {f"{node} jumped back": back for node, (_, back) in jumps.items()}
@@ -183,7 +169,7 @@ class WallStrobe(WallFault):
 
     async def flash(self) -> None:
         """One jump; the next one goes the other way."""
-        for wall in self.walls.values():
+        for wall in self.switches.values():
             async with wall.turn:
                 wall.step(-self.by_ns if self.flashes % 2 else self.by_ns)
         self.flashes += 1
