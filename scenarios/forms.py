@@ -163,7 +163,6 @@ Under = Annotated[int, reading(under), _text(f"under +{units.DURATION_PATTERN}",
 Above = Annotated[int, reading(above), _text(f"above +{units.COUNT_PATTERN}", "above 0")]
 Scope = Annotated[tuple[str, str], reading(scope), _text(SCOPE_PATTERN, "agent acme/1", "tenant acme", "label tier=gold", "global")]
 _WORD_SCHEMA = {"type": "string", "pattern": f"^({targets.WORD_PATTERN})$", "examples": ["replicas", "sidecar acme/1", "rest"]}
-Word = Annotated[targets.Word, reading(targets.word), WithJsonSchema(_WORD_SCHEMA)]
 Words = Annotated[
     tuple[targets.Word, ...],
     reading(targets.words),

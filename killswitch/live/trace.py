@@ -117,11 +117,6 @@ class TraceReader:
         self._rest = self._rest[start:]
         return entries
 
-    @property
-    def torn_bytes(self) -> int:
-        """Bytes of an entry that is not whole (yet)."""
-        return len(self._rest)
-
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)

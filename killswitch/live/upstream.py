@@ -109,9 +109,6 @@ class Desk:
         if not self._hand(node, command):
             self._commands.setdefault(node, []).append(command)
 
-    def open_tasks(self, node: str) -> tuple[str, ...]:
-        return tuple(self._open_tasks.get(node, ()))
-
     def close(self) -> None:
         if self._server is not None:
             self._server.close()

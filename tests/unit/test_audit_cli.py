@@ -17,6 +17,7 @@ from killswitch.core import audit_merge
 from killswitch.core.audit_merge import Stamped
 from scenarios import load
 from scenarios.draw import draw
+from tests.unit.causes import first_disorder
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_what_is_exported_verifies(run: Path, tenant: str, capsys: pytest.Captur
 def test_the_kept_trail_is_one_view_in_order_of_causes(run: Path) -> None:
     lines = (run / "audit" / "trail.jsonl").read_bytes().splitlines()
     view = [msgspec.json.decode(line, type=Stamped) for line in lines]
-    assert audit_merge.first_disorder(view) is None
+    assert first_disorder(view) is None
     assert view == audit_merge.linear(audit_merge.union(view))
     assert any(entry.record.kind == "COSIG" for entry in view)
 

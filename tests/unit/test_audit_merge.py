@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from killswitch.core import audit_merge, hlc
-from killswitch.core.audit_merge import Stamped, first_disorder, linear, union
+from killswitch.core.audit_merge import Stamped, linear, union
+from tests.unit.causes import first_disorder
 from tests.unit.trails import grown
 
 SKEW_MS = {"replica/1": 40_000, "replica/2": 0, "sidecar/acme/1": 90_000, "sidecar/acme/2": 5, "sidecar/globex/1": 1}
