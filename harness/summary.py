@@ -19,10 +19,10 @@ from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict, compose
 from scenarios import derive
 from scenarios.model import Scenario
+from scenarios.units import MS_NS
 
 FAILURES_MAX = 100
 COMPLETE = "complete"  # how a run ended that nothing cut short
-NS_PER_MS = 1_000_000
 SEVERAL = 3  # scenarios of which one ought to come to a rare state that all of them have the means for
 GONE = ", each to its last effect and the process gone"
 
@@ -145,14 +145,12 @@ def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:
     levels = []
     for name, under_ns in sorted(scenario.expect.stop_time.items()):
         percent = int(name[1:])
-        promise = f"stop-time {name} under {under_ns / NS_PER_MS:.0f} ms"
+        promise = f"stop-time {name} under {under_ns / MS_NS:.0f} ms"
         if not times:
             levels.append(f"unmeasured: {promise}")
             continue
         measured = percentile(times, percent)
-        levels.append(
-            f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / NS_PER_MS:.0f} ms over {len(times)} stops{GONE}"
-        )
+        levels.append(f"{'kept' if measured < under_ns else 'missed'}: {promise}, measured {measured / MS_NS:.0f} ms over {len(times)} stops{GONE}")
     return levels
 
 

@@ -22,12 +22,12 @@ from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
 from reports import beside, calibration
 from reports.words import count, readable
+from scenarios.units import MS_NS
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
 FAILURES_SHOWN = 8
 ENDINGS_SHOWN = 10
 ENDING_MOST = 240  # characters of a reason, at the end, where each has one line
-NS_PER_MS = 1_000_000
 
 
 class Output(Console):
@@ -120,7 +120,7 @@ def show_stop_times(campaign: Campaign, out: Console) -> None:
     if bill := sum(summary.spent for summary in campaign.scenarios):
         out.print(f"\nspent on effects, in all runs: {bill:,} cents")
     if campaign.stop_time:
-        words = ", ".join(f"{name.removesuffix('_ns')} {value / NS_PER_MS:.0f} ms" for name, value in campaign.stop_time.items())
+        words = ", ".join(f"{name.removesuffix('_ns')} {value / MS_NS:.0f} ms" for name, value in campaign.stop_time.items())
         out.print(f"\ntime to last effect, from an order being effective to the last effect let out against it, over all stops of all runs: {words}")
 
 

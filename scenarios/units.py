@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 NS_PER_UNIT = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
-SECOND_NS = NS_PER_UNIT["s"]
+SECOND_NS, MS_NS = NS_PER_UNIT["s"], NS_PER_UNIT["ms"]
 MILLION = 1_000_000
 BYTES_PER_UNIT = {"B": 1, "kB": 1_000, "MB": MILLION}
 

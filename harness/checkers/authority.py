@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.checkers.bounds import may_have_brought
+from harness.checkers.bounds import MS_NS, may_have_brought
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
@@ -11,7 +11,6 @@ from harness.shared.history import Fact
 ALIVE = 0
 GUARD = "guard"  # who asked for a rollout back, when nobody did
 FIRST_KEYSET = 1
-MS = 1_000_000
 
 
 class AuthZ(InvariantChecker):
@@ -143,7 +142,7 @@ class AuthZ(InvariantChecker):
         elif fact.node in self.run.clock_suspects:
             self.skipped += 1
         elif fact.at_ns - drafted_ns > self.run.bounds.approval_ns:
-            late_ms = (fact.at_ns - drafted_ns - self.run.bounds.approval_ns) // MS
+            late_ms = (fact.at_ns - drafted_ns - self.run.bounds.approval_ns) // MS_NS
             self.blame(f"{fact.node} let certificate {certificate[:12]} in {late_ms} ms after its end", drafted, index)
 
     def _decision(self, index: int, fact: Fact) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MILLION = 1_000_000
-SECOND_NS = 1_000_000_000
+SECOND_NS, MS_NS = 1_000_000_000, 1_000_000
 
 # What one host may take to deliver a signal, to end a process tree and to notice it: far above what is measured, yet finite.
 HOST_LAG_NS = SECOND_NS

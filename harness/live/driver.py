@@ -46,11 +46,11 @@ from killswitch.live.process import identify
 from killswitch.live.upstream import Desk
 from scenarios.faults import FAULTS
 from scenarios.schedule import Fault, Schedule
+from scenarios.units import SECOND_NS
 
 DRIVER = "live"
 LOOK_S = 0.005
 WATCH_S = 0.25
-NS = 1_000_000_000
 FACTS_MAX = 500_000
 OVERTIME_S = 30.0
 
@@ -210,7 +210,7 @@ class LiveRun:
         await paths.prove()
         watching = asyncio.create_task(_watch_means(fleet, server, self._packets))
         try:
-            async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / NS + OVERTIME_S):
+            async with asyncio.timeout((schedule.duration_ns + schedule.settle_ns) / SECOND_NS + OVERTIME_S):
                 await self._chaos_and_rest(watching)
         except TimeoutError:
             raise LiveFailure(f"not over {OVERTIME_S} s after its time") from None

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from harness.live.cell import Link
-from harness.live.injections import INJECTIONS, NS, Attestation, CapabilityMissing, Injection, Stage
+from harness.live.injections import INJECTIONS, Attestation, CapabilityMissing, Injection, Stage
 from harness.live.injections.links import LinkFault
 from harness.shared.history import Fact
 from harness.shared.operations import command
@@ -21,6 +21,7 @@ from killswitch.live.upstream import Desk
 from scenarios.deploy import OPERATOR
 from scenarios.faults import FAULTS
 from scenarios.schedule import Entry, Fault, Operation, Schedule
+from scenarios.units import SECOND_NS
 
 
 class Record(Protocol):
@@ -105,7 +106,7 @@ class Nemesis:
         measured = [await injection.attest()]
         self._note(id_, fault.what, measured[0])
         if FAULTS[fault.what].lasting:
-            left_s = None if until_ns is None else max(0, until_ns - self._stage.sight.now_ns()) / NS
+            left_s = None if until_ns is None else max(0, until_ns - self._stage.sight.now_ns()) / SECOND_NS
             await self._stage.healing.within(left_s)
         self._stage.sight.look()  # what was sent until now met the fault
         await injection.off()

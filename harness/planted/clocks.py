@@ -9,8 +9,9 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import drift, intent, trust
-from killswitch.core.drift import PPM, ROUNDING, Sight
+from killswitch.core.drift import ROUNDING, Sight
 from killswitch.core.intent import View
+from killswitch.core.leases import PPM
 from killswitch.core.messages import LeaseRequest, Order, OrderBody
 from killswitch.core.replica import dispatch, grants
 from killswitch.core.replica.state import Replica

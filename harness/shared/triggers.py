@@ -11,8 +11,8 @@ from typing import Any
 
 from harness.shared.history import Fact
 from scenarios.schedule import Entry
+from scenarios.units import MILLION
 
-PPM = 1_000_000
 POLL_NS = 5_000_000  # how often a driver should poll while `waiting` is true
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<": lambda left, right: left < right,
@@ -94,7 +94,7 @@ class Triggers:
             known = self._gate.get(agent)
             return known is not None and known[quantity == "mode"] == value
         left, whole = self._left(quantity, agent, read)
-        return whole > 0 and left > 0 and _COMPARE[comparison](left * PPM // whole, int(value))
+        return whole > 0 and left > 0 and _COMPARE[comparison](left * MILLION // whole, int(value))
 
     def _left(self, quantity: str, agent: str, read: Callable[[str], int]) -> tuple[int, int]:
         """How much is left of a lease or drain, and how long it is in all; (0, 0) if there is none."""

@@ -14,6 +14,7 @@ be wrong at once doubts himself. A drift just beyond the promise shows over a le
 
 from __future__ import annotations
 
+from killswitch.core.leases import PPM
 from typing import Protocol
 
 from msgspec import Struct
@@ -22,7 +23,6 @@ from killswitch.core.audit import Chain
 from killswitch.core.events import Effect
 from killswitch.core.outlet import observe, record
 
-PPM = 1_000_000
 NEVER = -(1 << 62)
 ROUNDING = 4 * PPM  # each of the readings is a whole number of nanoseconds
 

@@ -14,9 +14,9 @@ from killswitch.core.keys import EVERY_TENANT
 from killswitch.core.messages import NO_TOKEN, Gate, Life, SinkClass
 from killswitch.core.replica import state as replica
 from killswitch.core.replica.state import Replica
+from killswitch.live.clock import PER_MILLION
 from killswitch.live.meant import meant
 
-PPM = 1_000_000
 NAMED = {"agent": "of that name", "tenant": "of that tenant", "label": "of that label"}
 
 
@@ -81,7 +81,7 @@ def bound(state: Replica, known: KnownOrder, effective_ns: int | None, now_ns: i
     parameters = state.parameters
     drains = known.severity.gate is Gate.DRAIN
     last_ns = leases.soft_bound_ns(parameters, known.body.grace_ns) if drains else leases.hard_bound_ns(parameters)
-    passed_ns = 0 if effective_ns is None else max(0, now_ns - effective_ns) * PPM // (PPM + parameters.drift_ppm)
+    passed_ns = 0 if effective_ns is None else max(0, now_ns - effective_ns) * PER_MILLION // (PER_MILLION + parameters.drift_ppm)
     kinds = {state.config.sinks[sink] for name in replica.concerned(state, known) for sink in _sinks(state, name)}
     late_ns = leases.real_bound_ns(parameters.challenge_ns, parameters.drift_ppm) if SinkClass.CHALLENGED in kinds else 0
     new_ns = leases.hard_bound_ns(parameters)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scenarios.units import MILLION, NS_PER_UNIT, Span, byte_rate_text, duration_text, frequency_text, percent_text
+from scenarios.units import MILLION, MS_NS, NS_PER_UNIT, SECOND_NS, Span, byte_rate_text, duration_text, frequency_text, percent_text
 
-MS = NS_PER_UNIT["ms"]
-SECOND = NS_PER_UNIT["s"]
+MS, SECOND = MS_NS, SECOND_NS
 DAY = 24 * NS_PER_UNIT["h"]
 CENTURY = 36_525 * DAY
 NEVER = -1

@@ -13,6 +13,7 @@ from killswitch.core import drift, intent
 from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.drift import Sight
 from killswitch.core.intent import HARD
+from killswitch.core.leases import PPM
 from killswitch.core.messages import Gossip, LeaseReply, OrderPush
 from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Stamps
@@ -36,10 +37,10 @@ def test_clocks_that_keep_the_promise_are_never_doubted_whatever_the_network_doe
     own: int, peers: int, gap: int, trips: tuple[int, int, int, int], offset: int
 ) -> None:
     def mine(at: int) -> int:
-        return at * (drift.PPM + own) // drift.PPM
+        return at * (PPM + own) // PPM
 
     def theirs(at: int) -> int:
-        return offset + at * (drift.PPM + peers) // drift.PPM
+        return offset + at * (PPM + peers) // PPM
 
     sights = [Sight("b", mine(at - before), mine(at + after), theirs(at)) for at, before, after in ((0, *trips[:2]), (gap, *trips[2:]))]
     assert not drift.beyond(sights[0], sights[1], RHO)
@@ -49,7 +50,7 @@ def test_clocks_that_keep_the_promise_are_never_doubted_whatever_the_network_doe
 def test_the_band_is_exactly_that_of_t5(ran: int, proven: bool) -> None:
     """(1+rho)/(1-rho) = 3/2 and its inverse, for 1000 ms of one's own clock, known to the nanosecond."""
     ms = 1_000_000
-    assert Fraction(drift.PPM + RHO, drift.PPM - RHO) == Fraction(3, 2)
+    assert Fraction(PPM + RHO, PPM - RHO) == Fraction(3, 2)
     assert drift.beyond(Sight("b", 0, 0, 0), Sight("b", 1000 * ms, 1000 * ms, ran * ms), RHO) is proven
 
 

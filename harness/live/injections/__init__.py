@@ -13,7 +13,7 @@ from harness.live.injections.agents import Dawdle, Deaf, DieSaving, Fork
 from harness.live.injections.clocks import ClockDrift, ClockStep, ClockStrobe
 from harness.live.injections.disks import BitFlip, DiskFail, DiskFull, DiskLost, DiskReadOnly, DiskSlow
 from harness.live.injections.doubles import Clone
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Healing, Injection, Stage
+from harness.live.injections.family import Attestation, CapabilityMissing, Healing, Injection, Stage
 from harness.live.injections.hosts import Crash, Pause
 from harness.live.injections.links import Delay, Flapping, Partition
 from harness.live.injections.load import Overload, ReconnectStorm
@@ -24,7 +24,7 @@ from harness.live.injections.streams import Bandwidth, CutAfter, Slice, SlowClos
 from harness.live.injections.walls import WallDrift, WallStep, WallStrobe
 from scenarios.schedule import Entry, Fault
 
-__all__ = ["INJECTIONS", "NS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
+__all__ = ["INJECTIONS", "Attestation", "CapabilityMissing", "Healing", "Injection", "Stage"]
 
 INJECTIONS: dict[str, Callable[[Stage, Entry, Fault], Injection]] = {
     "partition": Partition,

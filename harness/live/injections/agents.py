@@ -28,6 +28,7 @@ from killswitch.live.checkpoint import SLOTS
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.deploy import host_of
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS
 
 LOOK_S = 0.005
 
@@ -103,7 +104,7 @@ class Dawdle(Misconduct):
 
     async def aftermath(self) -> Attestation | None:
         late_ns = [gap_ns for node in self.targets for gap_ns in self._pauses(node)]
-        measured: dict[str, int | str] = {"timers": len(late_ns), "least_ms": min(late_ns, default=0) // 1_000_000}
+        measured: dict[str, int | str] = {"timers": len(late_ns), "least_ms": min(late_ns, default=0) // MS_NS}
         return Attestation(all(late >= self.by_ns for late in late_ns), "from step to timer, in the agents' traces", measured, fired=bool(late_ns))
 
     def _pauses(self, node: str) -> Iterator[int]:

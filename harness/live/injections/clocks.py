@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 
 from harness.live.clock_port import BentClock
-from harness.live.injections.family import NS, SETTLE_S, Attestation, CapabilityMissing, Stage, end
+from harness.live.injections.family import SETTLE_S, Attestation, CapabilityMissing, Stage, end
 from harness.live.injections.switched import Switched
 from killswitch.live.clock import PER_MILLION
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS, SECOND_NS
 
 FLASH_MIN_NS = 10_000_000  # a strobe is beaten by this process's own event loop
 READING_S = 2.0  # in which a node that lives takes a step, whatever it does, unless its clock was set back: then its timers come as much later
 OFF_BY_NS = 20_000_000  # what a busy host may put between the two readings of one step
 SAMPLES = 5
-MS = 1_000_000
 MEASURED = "each node's own readings beside the host's clock, in its trace"
 
 
@@ -61,7 +61,7 @@ class ClockStep(ClockFault):
         jumps = dict(zip(self.switches, await asyncio.gather(*map(self._jump, self.switches)), strict=True))
         seen = {node: jump for node, jump in jumps.items() if jump is not None}
         dead = [node for node in jumps if node not in seen and not self.stage.sight.nodes[node].alive]
-        measured: dict[str, int | str] = {f"{node} jumped by ms": jump // 1_000_000 for node, jump in seen.items()}
+        measured: dict[str, int | str] = {f"{node} jumped by ms": jump // MS_NS for node, jump in seen.items()}
         holds = len(seen) + len(dead) == len(jumps) and all(abs(jump - self.by_ns) <= OFF_BY_NS for jump in seen.values())
         return Attestation(holds, MEASURED, {**measured, "without_process": len(dead)}, fired=bool(seen))
 
@@ -71,7 +71,7 @@ class ClockStep(ClockFault):
     async def _jump(self, node: str) -> int | None:
         """How far the node's clock moved against the host's across the jump; None if it took no step to tell by."""
         before = self.readings(node, 0, self.began_ns)[-SAMPLES:]
-        deadline = asyncio.get_running_loop().time() + READING_S + max(0, -self.by_ns) / NS
+        deadline = asyncio.get_running_loop().time() + READING_S + max(0, -self.by_ns) / SECOND_NS
         while not (after := self.readings(node, self.began_ns + OFF_BY_NS, monotonic_ns())[:SAMPLES]):
             if asyncio.get_running_loop().time() > deadline or self.stage.healing.begun:
                 return None
@@ -118,7 +118,7 @@ class ClockStrobe(ClockFault):
         super().__init__(stage, entry, fault)
         self.by_ns, self.every_ns = int(fault.settings["by_ns"]), int(fault.settings["every_ns"])
         if self.every_ns < FLASH_MIN_NS or self.by_ns < 3 * OFF_BY_NS:
-            least = f"{3 * OFF_BY_NS // MS}ms or more, every {FLASH_MIN_NS // MS}ms or less often"
+            least = f"{3 * OFF_BY_NS // MS_NS}ms or more, every {FLASH_MIN_NS // MS_NS}ms or less often"
             raise CapabilityMissing(f"{self.name}: the live driver strobes by {least}")
         self.strobing: asyncio.Task[None] | None = None
         self.flashes = 0
@@ -151,7 +151,7 @@ class ClockStrobe(ClockFault):
 
     async def _strobe(self) -> None:
         while True:
-            await asyncio.sleep(self.every_ns / NS)
+            await asyncio.sleep(self.every_ns / SECOND_NS)
             self.flash()
 
     def _sides(self, node: str) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from killswitch.core.events import Append, Boot, DiskFailed, Durable
 from killswitch.live.log import RELEASED_BYTES, RESERVE
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS
 
 ROT_S = 1.0  # for the node to let go of its log
 RESERVE_MAX = SIZE_BYTES // 2 // RELEASED_BYTES
@@ -285,7 +286,7 @@ class DiskSlow(DiskFault):
 
     async def aftermath(self) -> Attestation | None:
         took_ns = [took for node in self.switches for life in self.lives(node) for took in self._commits(life)]
-        measured: dict[str, int | str] = {"slowed": self.counted(1), "commits": len(took_ns), "least_ms": min(took_ns, default=0) // 1_000_000}
+        measured: dict[str, int | str] = {"slowed": self.counted(1), "commits": len(took_ns), "least_ms": min(took_ns, default=0) // MS_NS}
         holds = all(took >= self.by_ns for took in took_ns)
         return Attestation(holds, "from append to durable, in the nodes' traces", measured, fired=self.counted(1) > 0)
 

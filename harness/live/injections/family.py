@@ -25,7 +25,6 @@ from killswitch.live.process import Identified
 KERNEL_S = 1.0
 BOOT_S = 10.0  # for a process to read its code and its log, on a busy host
 SETTLE_S = 0.2
-NS = 1_000_000_000
 
 
 class CapabilityMissing(Exception):

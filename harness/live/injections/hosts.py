@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping
 
 from harness.live import guard
-from harness.live.injections.family import BOOT_S, NS, Attestation, Stage, becomes
+from harness.live.injections.family import BOOT_S, Attestation, Stage, becomes
 from harness.live.kernel import is_gone, stands_still
 from harness.live.ledger import File, Stopped
 from killswitch.core.events import Boot
@@ -20,6 +20,7 @@ from killswitch.live.process import Identified, identify
 from killswitch.live.trace import Step, monotonic_ns
 from scenarios.deploy import host_of, hosted_by
 from scenarios.schedule import Entry, Fault
+from scenarios.units import SECOND_NS
 
 BOOT_READS_MAX_NS = 50_000_000  # what a clock reads when its host has just come back
 
@@ -145,7 +146,7 @@ class Crash(NodeFault):
     async def aftermath(self) -> Attestation | None:
         """Boot again; an agent is its sidecar's to start."""
         never = self.restart_after_ns < 0
-        await self.stage.healing.within(None if never else self.restart_after_ns / NS)
+        await self.stage.healing.within(None if never else self.restart_after_ns / SECOND_NS)
         again = [node for node in self.killed if node in self.stage.fleet.nodes and not self.stage.fleet.is_retired(node)]
         for node in again:
             if not self.stage.fleet.runs(node):

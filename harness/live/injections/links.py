@@ -12,12 +12,13 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 
 from harness.live.cell import Cell, Conduit, Link, Route
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage, end
+from harness.live.injections.family import Attestation, CapabilityMissing, Stage, end
 from harness.live.kernel import is_stopped
 from harness.live.probe import Measured, Outcome
 from harness.live.relay import Rule, Way
 from harness.live.toxiproxy import DOWNSTREAM, UPSTREAM, Toxic
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS, SECOND_NS
 
 PROBE_S = 0.4
 DELAY_SLACK_S = 1.0
@@ -57,7 +58,7 @@ class LinkFault:
         self.fault = fault
         self.routes = routes_of(stage.cell, fault)
         self.conduits = list({route.conduit.name: route.conduit for route in self.routes}.values())
-        self.deadline_s = PROBE_S if fault.for_ns is None else min(PROBE_S, fault.for_ns / NS / 2)
+        self.deadline_s = PROBE_S if fault.for_ns is None else min(PROBE_S, fault.for_ns / SECOND_NS / 2)
         self.met_by_all = frozenset(link for link in fault.links if stage.cell.route(link) is not None)
 
     async def aftermath(self) -> Attestation | None:
@@ -73,7 +74,7 @@ class LinkFault:
         """What ``measure`` sees. While something else is in the way on every path it is tried again, for as long as the fault is on."""
         seen = await measure()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if self.fault.for_ns is None else self.fault.for_ns / NS - self.deadline_s):
+            async with asyncio.timeout(None if self.fault.for_ns is None else self.fault.for_ns / SECOND_NS - self.deadline_s):
                 while self.conduits and not seen.measured["measured"] and not self.stage.healing.begun:
                     await self.stage.healing.within(AGAIN_S)
                     if any(map(self.is_free, self.conduits)):
@@ -164,7 +165,7 @@ class Flapping(Partition):
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        self.half_s = int(fault.settings["period_ns"]) / NS / 2
+        self.half_s = int(fault.settings["period_ns"]) / SECOND_NS / 2
         if self.half_s < FLAP_S:
             raise CapabilityMissing(f"{self.name}: period: the live driver needs {2 * FLAP_S:.1f}s or more, to measure a cut while it is on")
         self.deadline_s = min(self.deadline_s, self.half_s / 2)
@@ -195,7 +196,7 @@ class Delay(LinkFault):
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
         super().__init__(stage, entry, fault)
-        self.by_ms = int(fault.settings["by_ns"]) // 1_000_000
+        self.by_ms = int(fault.settings["by_ns"]) // MS_NS
         if not self.by_ms:
             raise CapabilityMissing(f"{self.name}: by: the live driver delays by 1ms or more")
 
@@ -212,7 +213,7 @@ class Delay(LinkFault):
         added_ms = [self.stage.paths.added_ms(conduit) for conduit in self.conduits]
         answers = await self.measure_all(max(added_ms, default=0) / 1000 + DELAY_SLACK_S)
         free = [self.is_free(conduit) for conduit in self.conduits]
-        trips_ms = [max(answer.trip_ns, answer.waited_ns) // 1_000_000 for answer, is_free in zip(answers, free, strict=True) if is_free]
+        trips_ms = [max(answer.trip_ns, answer.waited_ns) // MS_NS for answer, is_free in zip(answers, free, strict=True) if is_free]
         wanted_ms = [added for added, is_free in zip(added_ms, free, strict=True) if is_free]
         holds = read_back and bool(trips_ms) and all(wanted <= trip for wanted, trip in zip(wanted_ms, trips_ms, strict=True))
         measured: dict[str, int | str] = {"paths": len(answers), "measured": len(trips_ms), "least_trip_ms": min(trips_ms, default=0)}

@@ -13,13 +13,14 @@ from msgspec import structs
 from harness.live import guard
 from harness.live.cell import Link
 from harness.live.guard import LOOPBACK
-from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
+from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.injections.links import Partition, ways_of
 from harness.live.kernel import connections
 from harness.shared.floods import is_useless, useless
 from killswitch.core import codec
 from killswitch.live.trace import monotonic_ns
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS, SECOND_NS
 
 TICK_S = 0.01
 TICKS_MADE_UP = 100  # what a busy host made the harness later with than that is not sent at all
@@ -27,7 +28,6 @@ LEAST_SHARE = 10  # of what was asked for, one part in so many has to come, or i
 MOST_PER_S = 5_000  # on all links together: what this harness seals, and the receivers put in their traces
 BACKLOG_MAX = 1 << 16  # bytes that wait at the relay for a receiver that does not keep up
 EBB_LOOKS = 50  # at whether what was under way has been heard
-MS = 1_000_000
 
 
 class Overload:
@@ -78,7 +78,7 @@ class Overload:
         sent = sum(count for (_, receiver), count in self.sent.items() if receiver in steady)
         heard = sum(came[receiver] for receiver in steady)
         asked_per_s = self.per_s * sum(receiver in steady for _, receiver in self.ways)
-        came_per_s = heard * NS // max(1, self.ended_ns - self.began_ns)
+        came_per_s = heard * SECOND_NS // max(1, self.ended_ns - self.began_ns)
         holds = (
             bool(steady) and ebbed and heard * 2 >= sent and came_per_s * LEAST_SHARE >= asked_per_s and all(came[receiver] for receiver in steady)
         )
@@ -90,7 +90,7 @@ class Overload:
         """In each tick what has become due since the last one, on every link."""
         number, most = 0, max(1, int(self.per_s * TICK_S * TICKS_MADE_UP))
         while True:
-            due = (monotonic_ns() - self.began_ns) * self.per_s // NS
+            due = (monotonic_ns() - self.began_ns) * self.per_s // SECOND_NS
             for each in range(max(number, due - most), due):
                 for (source, target), way in self.ways.items():
                     said = codec.encode(useless(source, self.kind, each), source, target, "")
@@ -133,7 +133,7 @@ class ReconnectStorm(Partition):
         """There are as many again, but for those of nodes that are gone; how long that took."""
         began_ns = monotonic_ns()
         await becomes(self._is_back, within_s=BOOT_S)
-        measured = {**self._counts("open_before", "open_meanwhile", "open_after"), "back_ms": (monotonic_ns() - began_ns) // MS}
+        measured = {**self._counts("open_before", "open_meanwhile", "open_after"), "back_ms": (monotonic_ns() - began_ns) // MS_NS}
         came_back = self.open["open_after"] > self.open["open_meanwhile"] or not self.open["open_before"]
         return Attestation(came_back, "connections to the servers, by the kernel", measured)
 

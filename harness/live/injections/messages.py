@@ -17,7 +17,7 @@ import msgspec
 
 from harness.live import refold
 from harness.live.cell import Link
-from harness.live.injections.family import NS, SETTLE_S, Attestation, Stage
+from harness.live.injections.family import SETTLE_S, Attestation, Stage
 from harness.live.injections.links import ways_of
 from harness.live.relay import Passed, Rule, Way
 from harness.shared.signals import carries
@@ -25,6 +25,7 @@ from killswitch.core import audit
 from killswitch.core.messages import Message
 from killswitch.live.sealing import Unopened, Why
 from scenarios.schedule import Entry, Fault
+from scenarios.units import SECOND_NS
 
 REPLAY_GAP_S = 0.001
 COMPARED = "what the relays did with each message; what the receivers' traces show to have come"
@@ -62,7 +63,7 @@ class Ruled:
             way.lift(self.name)
 
     async def aftermath(self) -> Attestation | None:
-        await asyncio.sleep(SETTLE_S + self.rule.held_ns / NS)
+        await asyncio.sleep(SETTLE_S + self.rule.held_ns / SECOND_NS)
         self.stage.sight.look()
         total: Counter[str] = Counter()
         for link, way in self.ways.items():

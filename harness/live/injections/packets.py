@@ -10,19 +10,18 @@ import asyncio
 import random
 
 from harness.live import own_network
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
+from harness.live.injections.family import Attestation, CapabilityMissing, Stage
 from harness.live.injections.links import DELAY_SLACK_S, LinkFault
 from harness.live.netfilter import Match
 from harness.live.packet_queue import Filter
 from harness.live.probe import Outcome
 from harness.live.toxiproxy import DOWNSTREAM
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MILLION, MS_NS, SECOND_NS
 
-MS = 1_000_000
 LOSS_S = 4.0  # what TCP may need to bring a probe through: two handshakes' packets lost, and some more
 ROUNDS_MAX = 40
 HANDSHAKE_TRIPS = 4
-MILLION = 1_000_000
 
 
 class PacketFault(LinkFault):
@@ -34,7 +33,7 @@ class PacketFault(LinkFault):
             raise CapabilityMissing(f"{self.name}: packet-queue: the run has no network namespace of its own")
         self.queue = stage.packets
         self.longer_s = longer_s
-        chance, by_s = int(fault.settings.get("chance_ppm", 0)) / MILLION, int(fault.settings.get("by_ns", 0)) / NS
+        chance, by_s = int(fault.settings.get("chance_ppm", 0)) / MILLION, int(fault.settings.get("by_ns", 0)) / SECOND_NS
         self.filters = [
             Filter(
                 [Match(route.conduit.port, answers=route.stream == DOWNSTREAM)],
@@ -73,15 +72,15 @@ class PacketDelay(PacketFault):
     """Every packet of the links is ``by`` late."""
 
     def __init__(self, stage: Stage, entry: Entry, fault: Fault) -> None:
-        by_s = int(fault.settings["by_ns"]) / NS
+        by_s = int(fault.settings["by_ns"]) / SECOND_NS
         super().__init__(stage, entry, fault, 2 * HANDSHAKE_TRIPS * by_s)
-        self.by_ms = int(fault.settings["by_ns"]) // MS
+        self.by_ms = int(fault.settings["by_ns"]) // MS_NS
 
     async def attest(self) -> Attestation | None:
         """An echo takes as long as its packets were held, each way that they are. A path whose echo something else keeps is counted only."""
         answers = await self.measure_all(DELAY_SLACK_S)
         ways = [sum(route.conduit.name == conduit.name for route in self.routes) for conduit in self.conduits]
-        trips = [(answer.trip_ns // MS, way * self.by_ms) for answer, way in zip(answers, ways, strict=True) if answer.outcome is Outcome.ECHOED]
+        trips = [(answer.trip_ns // MS_NS, way * self.by_ms) for answer, way in zip(answers, ways, strict=True) if answer.outcome is Outcome.ECHOED]
         holds = self.held > 0 and all(trip_ms >= least_ms for trip_ms, least_ms in trips)
         least_ms = min((trip_ms for trip_ms, _ in trips), default=0)
         measured: dict[str, int | str] = {"paths": len(answers), "measured": len(trips), "least_trip_ms": least_ms, "held": self.held}
@@ -109,7 +108,7 @@ class PacketLoss(PacketFault):
 
     async def attest(self) -> Attestation | None:
         """Probes go until one packet or more were lost and one or more segments came again: what the queue says, and what TCP says."""
-        for_s = LOSS_S if self.fault.for_ns is None else self.fault.for_ns / NS / 2
+        for_s = LOSS_S if self.fault.for_ns is None else self.fault.for_ns / SECOND_NS / 2
         try:
             async with asyncio.timeout(for_s):
                 for _ in range(ROUNDS_MAX):

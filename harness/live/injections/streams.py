@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from harness.live.cell import Conduit
-from harness.live.injections.family import NS, Attestation, CapabilityMissing, Stage
+from harness.live.injections.family import Attestation, CapabilityMissing, Stage
 from harness.live.injections.links import DELAY_SLACK_S, LinkFault
 from harness.live.kernel import connections
 from harness.live.probe import Measured, Outcome, time_to_end
 from harness.live.toxiproxy import DOWNSTREAM
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MILLION, MS_NS, SECOND_NS
 
 LOAD_MAX = 64_000
 LOADS_A_S = 4
@@ -24,7 +25,6 @@ READ_S = 1.0
 ECHO_S = 2.0
 FELT_NS = 5_000_000  # that a load has to take longer on a link for anybody to tell it from a free one, on a busy host
 PROMPT_NS = 50_000_000  # in which the end of a connection is heard of, if nothing holds it back
-MS = 1_000_000
 
 
 class Loaded(LinkFault):
@@ -44,14 +44,14 @@ class Loaded(LinkFault):
         free = [conduit for conduit in self.conduits if self.is_free(conduit)]
         answers = [answer for answer in await asyncio.gather(*map(self._loaded, free)) if answer is not None]
         late = [answer.outcome is Outcome.SILENT or answer.trip_ns >= self.least_ns for answer in answers]
-        least_ms = min((answer.trip_ns // MS for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
+        least_ms = min((answer.trip_ns // MS_NS for answer in answers if answer.outcome is Outcome.ECHOED), default=0)
         measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_trip_ms": least_ms}
         return Attestation(read_back and bool(late) and all(late), "round trip of a loaded probe; toxics read back", measured)
 
     async def _loaded(self, conduit: Conduit) -> Measured | None:
         """What became of a loaded probe; None if something else kept or ended it, as does a partition that comes and goes."""
         for _ in range(PROBES):
-            answer = await self.stage.paths.measure(conduit, 2 * self.least_ns / NS + DELAY_SLACK_S, self.load_bytes)
+            answer = await self.stage.paths.measure(conduit, 2 * self.least_ns / SECOND_NS + DELAY_SLACK_S, self.load_bytes)
             if answer.outcome is Outcome.ECHOED:
                 return answer
             if not self.is_free(conduit):
@@ -74,9 +74,9 @@ class Bandwidth(Loaded):
         if not self.rate:
             raise CapabilityMissing(f"{self.name}: rate: the live driver carries 1kB/s or more")
         self.load_bytes = min(self.rate * 1000 // LOADS_A_S, LOAD_MAX)
-        self.least_ns = self.load_bytes * NS // (self.rate * 1000) * 9 // 10
+        self.least_ns = self.load_bytes * SECOND_NS // (self.rate * 1000) * 9 // 10
         if self.least_ns < FELT_NS:
-            widest = LOAD_MAX * 9 // 10 * NS // FELT_NS // 1_000_000
+            widest = LOAD_MAX * 9 // 10 * SECOND_NS // FELT_NS // MILLION
             raise CapabilityMissing(f"{self.name}: rate: the live driver cannot tell links of more than {widest}MB/s from free ones")
 
     async def on(self) -> None:
@@ -161,15 +161,15 @@ class SlowClose(LinkFault):
 
     async def on(self) -> None:
         self.open_before = open_through(self.conduits)
-        await self.poison("slow_close", self.by_ns // MS)
+        await self.poison("slow_close", self.by_ns // MS_NS)
 
     async def attest(self) -> Attestation | None:
         return await self.measured_anywhere(self._late_ends)
 
     async def _late_ends(self) -> Attestation:
-        read_back, ends_ns = await self.read_back_all(), await self._ends_ns(self.by_ns / NS + DELAY_SLACK_S)
-        late = [end_ns is None or end_ns >= self.by_ns // MS * MS for end_ns in ends_ns]
-        least_ms = min((end_ns // MS for end_ns in ends_ns if end_ns is not None), default=0)
+        read_back, ends_ns = await self.read_back_all(), await self._ends_ns(self.by_ns / SECOND_NS + DELAY_SLACK_S)
+        late = [end_ns is None or end_ns >= self.by_ns // MS_NS * MS_NS for end_ns in ends_ns]
+        least_ms = min((end_ns // MS_NS for end_ns in ends_ns if end_ns is not None), default=0)
         measured: dict[str, int | str] = {"paths": len(self.conduits), "measured": len(late), "least_ms_to_end": least_ms}
         return Attestation(read_back and bool(late) and all(late), "from a word that no server lets pass to the end; toxics read back", measured)
 

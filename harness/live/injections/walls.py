@@ -12,18 +12,18 @@ import time
 from collections import deque
 from itertools import pairwise
 
-from harness.live.injections.family import BOOT_S, NS, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
+from harness.live.injections.family import BOOT_S, SETTLE_S, Attestation, CapabilityMissing, Stage, becomes, end
 from harness.live.injections.switched import Switched
 from harness.live.wall_port import APART_NS, REPORT_S, Reading, WallSwitch
 from killswitch.live.clock import PER_MILLION
 from scenarios.schedule import Entry, Fault
+from scenarios.units import MS_NS, SECOND_NS
 
 OFF_BY_NS = 20_000_000  # what a busy host may put between the two clocks of a reading
 FLASH_MIN_NS = 50_000_000  # so that a process reads its clock on either side, more than once
 STROBE_MIN_NS = 5 * OFF_BY_NS
 RATE_MAX_PPM = 900_000  # faster or slower than any fault lets a wall clock run: whatever gains more has jumped
 READINGS_KEPT = 8192  # of one process: some minutes
-MS = 1_000_000
 MEASURED = "each process's own readings of both clocks"
 
 
@@ -141,7 +141,7 @@ class WallStrobe(WallFault):
         super().__init__(stage, entry, fault)
         self.by_ns, self.every_ns = int(fault.settings["by_ns"]), int(fault.settings["every_ns"])
         if self.every_ns < FLASH_MIN_NS or self.by_ns < STROBE_MIN_NS:
-            least = f"{STROBE_MIN_NS // MS}ms or more, every {FLASH_MIN_NS // MS}ms or less often"
+            least = f"{STROBE_MIN_NS // MS_NS}ms or more, every {FLASH_MIN_NS // MS_NS}ms or less often"
             raise CapabilityMissing(f"{self.name}: the live driver strobes a wall clock by {least}")
         self.strobing: asyncio.Task[None] | None = None
         self.over = asyncio.Event()
@@ -178,7 +178,7 @@ class WallStrobe(WallFault):
         """Until it is over, and never in the middle of a jump."""
         while not self.over.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.every_ns / NS):
+                async with asyncio.timeout(self.every_ns / SECOND_NS):
                     await self.over.wait()
             if not self.over.is_set():
                 await self.flash()
