@@ -8,10 +8,9 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import intent, trust
 from killswitch.core.events import Record, Signal, SignalKind
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Gate, Life, Order, OrderBody
-from killswitch.core.outlet import observe, parts, record
-from killswitch.core.replica import dispatch, orders
-from killswitch.core.replica.state import Replica, concerned, greatest_token, learn_order
+from killswitch.core.messages import Gate, Life, Order, OrderBody
+from killswitch.core.replica import orders
+from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import recover, standby
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
@@ -106,25 +105,16 @@ def the_parents_word(state: Replica, parent: KnownOrder, agent: str) -> OrderBod
 
 def whoever_was_to_stop(state: Replica, parent: KnownOrder, now_ns: int) -> None:
     """The time is over: what has stopped has nothing to fear from a kill."""
-    for agent in concerned(state, parent):
-        if greatest_token(state, agent) == NO_TOKEN:
-            continue
-        order = trust.sign_order(state.trust, state.node, orders.child_of(state, parent, agent))
-        child = learn_order(state, order, state.node, now_ns)
-        if child:
-            record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
-            observe(state, "escalated", parent=parent.id, child=child, agent=agent)
-            dispatch.spread(state, (order,))
-            orders.after_accept(state, child, now_ns)
+    proofs, state.proofs = state.proofs, {}
+    _escalate(state, parent, now_ns)
+    state.proofs = proofs
 
 
 def ask_and_wait(state: Sidecar, now_ns: int) -> None:
     """How long it may take, the order says."""
-    state.stopping = True
-    state.stop_drain = sidecar_state.gate(state, now_ns) is not Gate.CLOSED
-    state.effects += [Signal(SignalKind.CONT), Signal(SignalKind.TERM)]
-    sidecar_step.request_stop(state)
-    record(state, "PROC_TERM", {"token": parts(state.token)}, now_ns)
+    bound_ns = state.stop_by_ns
+    _ask_to_stop(state, now_ns)
+    state.stop_by_ns = bound_ns
 
 
 BUGS = (
