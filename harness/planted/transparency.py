@@ -75,8 +75,8 @@ def heard_and_counted(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
 
 def followed_since_the_restart(state: Replica, origin: str) -> Sth | None:
     """Whoever shows a head after a restart shows a first one."""
-    last = state.cosigned.get(origin)
-    return last if last is not None and last.size in state.heads_seen.get(origin, {}) else None
+    last = state.witnessed.cosigned.get(origin)
+    return last if last is not None and last.size in state.witnessed.seen.get(origin, {}) else None
 
 
 def own_eyes(state: Replica, head: Sth, now_ns: int) -> bool:

@@ -26,7 +26,7 @@ def spoken(link: Link) -> int:
 
 
 def cosigned_size(link: Link, witness: str, writer: str) -> int:
-    head = link[witness].state.cosigned.get(writer)
+    head = link[witness].state.witnessed.cosigned.get(writer)
     return head.size if head else 0
 
 
@@ -66,7 +66,7 @@ class TestWitnessing:
         link = witnessed()
         before = cosigned_size(link, "replica/2", "replica/1")
         assert before >= 2
-        link["replica/2"].state.cosigned["replica/1"] = transparency.sign_head(
+        link["replica/2"].state.witnessed.cosigned["replica/1"] = transparency.sign_head(
             SIGNER, "replica/1", 1, merkle_root(link, "replica/1", 1), 0
         )  # fmt: skip
         grow(link, "replica/1")
@@ -134,9 +134,9 @@ class TestWitnessing:
 
     def test_what_was_cosigned_survives_a_restart(self) -> None:
         link = witnessed()
-        before = link["replica/1"].state.cosigned, link["replica/1"].machine.digest()
+        before = link["replica/1"].state.witnessed.cosigned, link["replica/1"].machine.digest()
         link.boot("replica/1")
-        assert (link["replica/1"].state.cosigned, link["replica/1"].machine.digest()) == before
+        assert (link["replica/1"].state.witnessed.cosigned, link["replica/1"].machine.digest()) == before
 
     def test_a_writer_that_restarts_goes_on_from_what_witnesses_remember(self) -> None:
         link = witnessed()
@@ -150,7 +150,7 @@ class TestWitnessing:
         notice = link[SIDECAR].sent(HeadNotice)[0]
         for sender in ("replica/2", "sidecar/acme/2", "stranger"):
             link["replica/1"].take(Receive(sender, notice), link.now)
-            assert link["replica/1"].state.notices == {}
+            assert link["replica/1"].state.witnessed.notices == {}
 
     def test_a_witness_that_is_none_is_not_believed(self) -> None:
         link = witnessed()

@@ -61,16 +61,32 @@ class Lessons:
         return self.told_intent & self.told_promises
 
 
+class Witnessed:
+    """What a replica keeps of the logs that it is a witness of (`witness`).
+
+    ``cosigned``: {writer: the last head of its log that this replica cosigned}, durable with record ``lsn``. ``notices``: {writer: the latest head
+    that it showed, until it is answered}. ``seen``: {writer: {size: head}}, whoever showed it.
+    """
+
+    __slots__ = ("cosigned", "lsn", "notices", "seen")
+
+    def __init__(self) -> None:
+        self.cosigned: dict[str, Sth] = {}
+        self.lsn = 0
+        self.notices: dict[str, HeadNotice] = {}
+        self.seen: dict[str, dict[int, Sth]] = {}
+
+
 class Replica:
     """The state of one replica process. Times are on the replica's own clock, in nanoseconds."""
 
     __slots__ = (
         "__weakref__",  # whoever watches or replaces parts from outside keeps what it adds beside the state, not on it
-        "asked", "attempts", "awaiting", "boot", "booted", "booted_ns", "chain", "challenged", "clock", "config", "cosigned", "cosigned_lsn",
-        "declared", "disk_failed", "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heads_seen",
-        "heard_clocks", "heard_token", "instance", "intent", "joining", "lessons", "node", "notices", "others", "over_share", "parameters", "peers",
-        "policies", "promised", "promised_ns", "promises_durable", "proofs", "publication", "refusals", "seen", "seen_version", "shares", "stopped",
-        "superseded", "telling", "told", "tries", "trust", "waited", "waiting_timer_ns", "withheld",
+        "asked", "attempts", "awaiting", "boot", "booted", "booted_ns", "chain", "challenged", "clock", "config", "declared", "disk_failed",
+        "disk_full", "drafts", "durable", "effective", "effects", "fences", "fleet", "forks", "heard_clocks", "heard_token", "instance", "intent",
+        "joining", "lessons", "node", "others", "over_share", "parameters", "peers", "policies", "promised", "promised_ns", "promises_durable",
+        "proofs", "publication", "refusals", "seen", "seen_version", "shares", "stopped", "superseded", "telling", "told", "tries", "trust", "waited",
+        "waiting_timer_ns", "withheld", "witnessed",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -95,7 +111,6 @@ class Replica:
         self.proofs: dict[tuple[str, str], Evidence] = {}  # (order, agent) -> latest evidence
         self.effective: set[str] = set()
         self.declared: set[tuple[str, str]] = set()
-        self.cosigned: dict[str, Sth] = {}  # writer -> the last head of its log that this replica cosigned
         self.forks: dict[str, ForkProof] = {}  # writer -> the proof that it keeps two logs
         self.joining = False  # its log was cut, or it takes another's place: it vouches for nobody before it has learned (`joining`)
         # -- of this boot only
@@ -125,9 +140,8 @@ class Replica:
         self.clock = drift.Monitor()  # while this replica's own is suspected, it grants and declares nothing
         self.heard_clocks: dict[str, tuple[str, int]] = {}  # peer -> (its boot, the latest of its clock)
         self.publication = Publication()
-        self.notices: dict[str, HeadNotice] = {}  # writer -> the latest head that it showed, until it is answered
-        self.heads_seen: dict[str, dict[int, Sth]] = {}  # writer -> {size: head}
-        self.cosigned_lsn, self.seen_version = 0, -1
+        self.witnessed = Witnessed()
+        self.seen_version = -1
 
 
 def sidecar_of(agent: str) -> str:

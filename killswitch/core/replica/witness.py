@@ -22,7 +22,7 @@ from killswitch.core.transparency import Answer
 def on_head_notice(state: Replica, notice: HeadNotice, sender: str, now_ns: int) -> None:
     """A writer shows its own head. It waits for the next round; a later one takes its place."""
     if notice.head.origin == sender and (sender in state.peers or sender.removeprefix("sidecar/") in state.fleet):
-        state.notices[sender] = notice
+        state.witnessed.notices[sender] = notice
 
 
 def on_cosigned(state: Replica, message: Cosigned, sender: str, now_ns: int) -> None:
@@ -38,7 +38,7 @@ def on_cosigned(state: Replica, message: Cosigned, sender: str, now_ns: int) -> 
 def round_of_witnessing(state: Replica, now_ns: int) -> None:
     """With each round of gossip: publish this replica's own head, and answer those that came."""
     publication.publish(state, state.peers, now_ns)
-    if state.notices:
+    if state.witnessed.notices:
         answer(state, now_ns)
     for proof in state.forks.values():
         for peer in state.peers:
@@ -48,7 +48,7 @@ def round_of_witnessing(state: Replica, now_ns: int) -> None:
 def answer(state: Replica, now_ns: int) -> None:
     """Judge every head that waits; put on record what is cosigned, and say so once that is durable."""
     fresh, repeated = [], []
-    for origin, notice in sorted(state.notices.items()):
+    for origin, notice in sorted(state.witnessed.notices.items()):
         last = followed(state, origin)
         judgement = transparency.judge(state.trust.signer, last, notice)
         if judgement.proof is not None:
@@ -56,37 +56,37 @@ def answer(state: Replica, now_ns: int) -> None:
         elif judgement.answer is Answer.REPEAT and last is not None:
             repeated.append(last)
         elif judgement.answer is Answer.COSIGN and not state.disk_failed and not state.disk_full and compare(state, notice.head, now_ns):
-            state.cosigned[origin] = notice.head
+            state.witnessed.cosigned[origin] = notice.head
             fresh.append(notice.head)
-    state.notices.clear()
+    state.witnessed.notices.clear()
     if fresh:
         cosignatures = [transparency.cosign(state.trust.signer, state.node, head) for head in fresh]
         body = {"witness": state.node, "heads": [[*head_parts(each.head), each.signature] for each in cosignatures]}
-        state.cosigned_lsn = record(state, "COSIG", body, now_ns)
+        state.witnessed.lsn = record(state, "COSIG", body, now_ns)
         hand_out(state, cosignatures)
     for head in repeated:
-        send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)), after_lsn=state.cosigned_lsn)
+        send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)), after_lsn=state.witnessed.lsn)
 
 
 def followed(state: Replica, origin: str) -> Sth | None:
     """The last head of a writer's that this replica cosigned, in whichever of its lives: what comes next has to add to that."""
-    return state.cosigned.get(origin)
+    return state.witnessed.cosigned.get(origin)
 
 
 def hand_out(state: Replica, cosignatures: list[Cosignature]) -> None:
     """All of them to every peer, and to each sidecar its own."""
     for peer in state.peers:
-        send(state, peer, Cosigned(tuple(cosignatures)), after_lsn=state.cosigned_lsn)
+        send(state, peer, Cosigned(tuple(cosignatures)), after_lsn=state.witnessed.lsn)
     for cosignature in cosignatures:
         if cosignature.head.origin not in state.peers:
-            send(state, cosignature.head.origin, Cosigned((cosignature,)), after_lsn=state.cosigned_lsn)
+            send(state, cosignature.head.origin, Cosigned((cosignature,)), after_lsn=state.witnessed.lsn)
 
 
 def compare(state: Replica, head: Sth, now_ns: int) -> bool:
     """Hold a head against those of the same size that were seen before, and keep it. False if its writer is caught, now or before."""
     if head.origin in state.forks:
         return False
-    seen = state.heads_seen.setdefault(head.origin, {})
+    seen = state.witnessed.seen.setdefault(head.origin, {})
     known = seen.setdefault(head.size, head)
     if known.root != head.root:
         proof = transparency.differ(state.trust.signer, known, head)
@@ -114,10 +114,10 @@ def tell(state: Replica, proof: ForkProof) -> None:
 def fold(state: Replica, body: dict[str, Any]) -> None:
     """What an earlier life of this replica cosigned."""
     for *head, _signature in body["heads"]:
-        state.cosigned[head[0]] = Sth(*head)
+        state.witnessed.cosigned[head[0]] = Sth(*head)
 
 
 def digest_words(state: Replica) -> list[str]:
     """What of it a fold of the log gives back (S15)."""
-    cosigned = [f"{origin}={head.size}:{head.root.hex()}" for origin, head in sorted(state.cosigned.items())]
+    cosigned = [f"{origin}={head.size}:{head.root.hex()}" for origin, head in sorted(state.witnessed.cosigned.items())]
     return ["/", *cosigned, "/", *sorted(state.forks)]
