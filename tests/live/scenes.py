@@ -1,4 +1,4 @@
-"""What a test of connections is made of: a scene that is played to its end, and what is waited for in it."""
+"""What a test of connections and processes is made of: a scene that is played to its end, and what is waited for in it."""
 
 from __future__ import annotations
 

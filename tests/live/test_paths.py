@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -25,15 +25,12 @@ from killswitch.live.credentials import Credentials
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Transport
 from tests.live.ledgers import a_ledger
+from tests.live.scenes import play
 from tests.live.schedules import MS, REPLICAS, SECOND, SIDECAR, SINK, fault, short
 
 pytestmark = pytest.mark.live
 
 PUSH = OrderPush((Order(b"raw", "replica/1", b"signature"),), ())
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 20))
 
 
 def cell_of(tmp_path: Path, *duplicated: str) -> Cell:

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from killswitch.live import process
 from killswitch.live.process import ProcessTree, identify, processes_with
+from tests.live.scenes import until
 
 pytestmark = pytest.mark.live
 
@@ -47,13 +46,6 @@ def pids(directory: Path) -> list[int]:
 
 def alive(pid: int) -> bool:
     return identify(pid) is not None
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
 
 
 def stubborn(directory: Path, manner: str) -> list[str]:

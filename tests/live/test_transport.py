@@ -6,7 +6,6 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -28,6 +27,7 @@ from killswitch.core.traffic import is_prohibition
 from killswitch.live import frames
 from killswitch.live.frames import Hello, Kind
 from killswitch.live.transport import Counters, Deadlines, Outbox, Transport
+from tests.live.scenes import play, until
 
 pytestmark = pytest.mark.live
 
@@ -42,17 +42,6 @@ class Inbox:
 
     async def deliver(self, sender: str, message: Message) -> None:
         self.messages.append((sender, message))
-
-
-async def until(condition: Callable[[], bool], within_s: float = 3.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.005)
-
-
-def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 15))
 
 
 def test_messages_go_both_ways_and_survive_a_server_that_restarts() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,13 @@ from killswitch.core.events import Command, Submit
 from killswitch.core.messages import Task
 from killswitch.live import tether
 from killswitch.live.upstream import Counter, Desk, Handed
+from tests.live.scenes import until
 
 pytestmark = pytest.mark.live
 
 AGENT = "agent/acme/1"
 TASKS = [Task(f"task-{number}", "sink/acme/ledger", 1, 1) for number in range(3)]
 COMMAND = Command("order", "r", "alice", "acme", "tenant", "acme")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110  # two processes' worth of sockets set no Event
-            await asyncio.sleep(0.005)
 
 
 def test_open_tasks_go_to_whoever_comes_back_and_commands_go_once(tmp_path: Path) -> None:
