@@ -1,8 +1,8 @@
 """From what goes in and out of a state machine to facts of the history: one mapping for both drivers.
 
-Owns what each input and effect means in the history's vocabulary. What a node did is read off its effects (what it appended, sent, signalled),
-not off its own word; `Observe` effects are taken only for inner state that nothing else shows. Knows the core's contract
-(`killswitch.core.events`) and no driver.
+Owns what each input and effect means in the history's vocabulary; records and messages have files of their own. What a node did is read off its
+effects (what it appended, sent, signalled), not off its own word; `Observe` effects are taken only for inner state that nothing else shows. Knows
+the core's contract (`killswitch.core.events`) and no driver.
 
 Facts that hold only once something is durable (an order's copy, an effect at a sink, a proof that waits for its record) are held back until
 `Durable` covers them, and are dropped with the process if it dies before.
@@ -18,25 +18,39 @@ import msgspec
 
 from harness.shared.history import VOCABULARY, Fact
 from harness.shared.judge import Judge
-from harness.shared.observe_records import RECORDS
 from harness.shared.observe_heard import Heard
-from killswitch.core import checkpoints
+from harness.shared.observe_records import RECORDS
+from harness.shared.observe_sent import SENT
 from harness.shared.rulings import Rulings
-from killswitch.core.bundles import PolicyNews, RolloutStatus
-from killswitch.core.cells import CellStatus
-from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
-from killswitch.core.heads import Cosigned, HeadNotice, Sth
+from killswitch.core import checkpoints
 from killswitch.core.audit import COSIG
-from killswitch.core.keychanges import KeyChange
-from killswitch.core.lessons import Lesson
+from killswitch.core.bundles import RolloutStatus
+from killswitch.core.cells import CellStatus
+from killswitch.core.certificates import ResumeStatus
 from killswitch.core.events import (
-    AcknowledgeTask, Append, Boot, CheckpointDurable, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Observe, ProcessExited, Receive, Send,
-    Signal, SignalKind, Spawn, WriteCheckpoint,
+    AcknowledgeTask,
+    Append,
+    Boot,
+    CheckpointDurable,
+    DiskFailed,
+    DiskFreed,
+    DiskFull,
+    Durable,
+    Effect,
+    Input,
+    Observe,
+    ProcessExited,
+    Receive,
+    Send,
+    Signal,
+    SignalKind,
+    Spawn,
+    WriteCheckpoint,
 )  # fmt: skip
-from killswitch.core.messages import (
-    COUNTER_MAX, AgentStatus, Apply, ApplyResult, Challenge, Evidence, Fence, FenceAck, Gossip, LeaseReply, LeaseRequest, OrderStatus,
-    Query, QueryResult, StartReply, StartRequest, StopAck, Token,
-)  # fmt: skip
+from killswitch.core.heads import Cosigned, Sth
+from killswitch.core.keychanges import KeyChange
+from killswitch.core.messages import COUNTER_MAX, AgentStatus, OrderStatus
+from killswitch.core.outlet import parts
 
 HEADS_KEPT: Final = 4  # of each writer; a replica has to keep more than that
 NO_KEYS: Final[frozenset[str]] = frozenset()  # shared: each empty set of its own would be 216 bytes
@@ -47,8 +61,8 @@ class Observer:
     """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
 
     __slots__ = (
-        "_appended", "_at", "_begun", "_claims", "_clock", "_dead", "_durable", "_grown", "_heads", "_heard", "_inputs", "_news", "_process",
-        "_record", "_records", "_round", "_rulings", "_said", "_sends", "_signed", "_slots", "_witnessed", "agent", "judge", "node", "revoked",
+        "_appended", "_at", "_begun", "_dead", "_heads", "_inputs", "_news", "_process", "_record", "_records", "_rulings", "_sends", "_slots",
+        "_witnessed", "agent", "claims", "clock_ns", "durable", "grown", "heard", "judge", "node", "revoked", "round", "said", "signed",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -59,23 +73,23 @@ class Observer:
         self._inputs = _INPUTS_OF.get(node.partition("/")[0], _INPUTS)
         self._records: list[tuple[int, str, dict[str, Any]]] = []  # facts that a record's durability makes
         self._sends: list[tuple[int, str, dict[str, Any]]] = []  # facts of what leaves once a record is durable
-        self._durable = 0
+        self.durable = 0
         self._process: tuple[int, int, str] | None = None
-        self._round = ""
-        self._said: dict[object, int] = {}  # what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size
-        self._claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
+        self.round = ""
+        self.said: dict[object, int] = {}  # what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size
+        self.claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of
-        self._heard = Heard(agent)
+        self.heard = Heard(agent)
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
-        self._at = self._clock = 0
+        self._at = self.clock_ns = 0
         self._dead = False
         self._witnessed = node.startswith(("replica/", "sidecar/"))
-        self._signed = 0  # size of the last head
+        self.signed = 0  # size of the last head
         self._news = 0  # lsn of the last record that calls for a head
-        self._grown = False  # since that head, as far as is durable
+        self.grown = False  # since that head, as far as is durable
         self._rulings: Rulings | None = None  # from when its log first speaks of policies
 
     @property
@@ -89,7 +103,7 @@ class Observer:
         before = self._inputs.get(type(event))
         if before is None and not effects:
             return  # most steps are of messages that bring nothing new
-        self._at, self._clock = at_ns, clock_ns
+        self._at, self.clock_ns = at_ns, clock_ns
         self._dead = False
         if before is not None:
             before(self, event)
@@ -104,11 +118,11 @@ class Observer:
 
     def emit(self, kind: str, body: dict[str, Any]) -> None:
         if not self._dead:
-            self._record(Fact(self._at, kind, self.node, self._clock, body))
+            self._record(Fact(self._at, kind, self.node, self.clock_ns, body))
 
     def once_durable(self, lsn: int, kind: str, body: dict[str, Any], *, sends: bool = False) -> None:
         """Emit as soon as ``lsn`` is durable. What a process still had to send dies with it; what it wrote may prove durable at the next boot."""
-        if lsn <= self._durable:
+        if lsn <= self.durable:
             self.emit(kind, body)
         else:
             (self._sends if sends else self._records).append((lsn, kind, body))
@@ -118,7 +132,7 @@ class Observer:
         left = []
         for entry in waiting:
             lsn, kind, body = entry
-            if lsn <= self._durable and not self._dead:
+            if lsn <= self.durable and not self._dead:
                 self.emit(kind, body)
             else:
                 left.append(entry)
@@ -129,23 +143,23 @@ class Observer:
     def on_boot(self, event: Boot) -> None:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
-        self._durable = self._appended = len(event.records)
+        self.durable = self._appended = len(event.records)
         if self.revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
             self.revoked = frozenset(key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes)
         self._slots = tuple(hashlib.sha256(slot).digest() for slot in event.checkpoints)
         self._release(self._records)
         self._records, self._sends = [], []
-        self._signed, self._news, self._grown = 0, len(event.records), False
-        self._said.clear()
+        self.signed, self._news, self.grown = 0, len(event.records), False
+        self.said.clear()
         self._heads.clear()
-        self._heard = Heard(self.agent)
-        self._claims = ((), ())
+        self.heard = Heard(self.agent)
+        self.claims = ((), ())
 
     def on_durable(self, event: Durable) -> None:
-        self._durable = max(self._durable, event.lsn)
-        if self._witnessed and not self._grown and self._signed < self._news <= self._durable:
-            self._grown = True
+        self.durable = max(self.durable, event.lsn)
+        if self._witnessed and not self.grown and self.signed < self._news <= self.durable:
+            self.grown = True
             self.emit("log-grown", {"size": self._news})
         if self._records:
             self._records = self._release(self._records)
@@ -182,7 +196,7 @@ class Observer:
         elif isinstance(message, OrderStatus):
             self.emit("order-status", {name: getattr(message, name) for name in ("request", "order", "stage", "copies", "keys")})
         elif isinstance(message, AgentStatus):
-            token = _parts(message.token)
+            token = parts(message.token)
             self.emit("agent-status", {"order": message.order, "agent": message.agent, "token": token, "stage": message.stage})
         elif isinstance(message, ResumeStatus):
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
@@ -207,7 +221,7 @@ class Observer:
 
     def on_told(self, event: Receive) -> None:
         """Which tokens others have promised or fenced out, for a start has to be greater; and what the agent asks."""
-        self._heard.hear(event, self.emit)
+        self.heard.hear(event, self.emit)
 
     # -- effects
 
@@ -221,12 +235,12 @@ class Observer:
             handler(self, record.seq, _decode(record.body))
 
     def on_send(self, effect: Send) -> None:
-        handler = _SENDS.get(type(effect.message))
+        handler = SENT.get(type(effect.message))
         if handler is not None:
             handler(self, effect, effect.message)
 
     def on_spawn(self, effect: Spawn) -> None:
-        self._process = _parts(effect.token)
+        self._process = parts(effect.token)
         self.emit("process-started", {"agent": self.agent, "token": self._process})
 
     def on_signal(self, effect: Signal) -> None:
@@ -245,7 +259,7 @@ class Observer:
 
     def on_observe(self, effect: Observe) -> None:
         if effect.kind == "token-opened":
-            self._heard.open(effect.fields["token"])
+            self.heard.open(effect.fields["token"])
         if effect.kind == "checkpoint-recovered":
             self.on_recovered(effect.fields)
         elif effect.kind in VOCABULARY:
@@ -256,149 +270,6 @@ class Observer:
         generation = fields["generation"]
         intact = not generation or not self._begun.get(generation, {}).keys().isdisjoint(self._slots)
         self.emit("checkpoint-recovered", {**fields, "intact": intact})
-
-    # -- messages
-
-    def on_head_notice(self, effect: Send, message: HeadNotice) -> None:
-        head = message.head
-        if head.size > self._signed:  # one fact for the head, not one for each witness that it is shown to
-            self._signed, self._grown = head.size, False
-            self.emit("sth-signed", {"origin": head.origin, "size": head.size, "root": head.root.hex(), "previous": head.previous})
-
-    def on_cosigned(self, effect: Send, message: Cosigned) -> None:
-        """One fact for each cosignature, not one for each node that is told of it."""
-        for cosignature in message.cosignatures:
-            head = cosignature.head
-            if cosignature.witness == self.node and self._said.get(head.origin, 0) < head.size:
-                self._said[head.origin] = head.size
-                fields = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "witness": self.node}
-                self.once_durable(effect.after_lsn, "cosignature-sent", fields, sends=True)
-
-    def on_lease_request(self, effect: Send, message: LeaseRequest) -> None:
-        for proof in message.evidence:
-            self.on_evidence(effect, proof)
-        if message.nonce != self._round and message.token.counter:
-            self._round = message.nonce
-            instance = message.token.instance
-            self.emit("lease-requested", {"agent": message.agent, "nonce": message.nonce, "token": _parts(message.token), "instance": instance})
-
-    def on_lease_reply(self, effect: Send, message: LeaseReply) -> None:
-        common = {"agent": message.agent, "nonce": message.nonce, "replica": self.node, "token": _parts(message.token)}
-        if message.len_ns > 0:
-            self.emit("lease-granted", {**common, "len_ns": message.len_ns})
-        elif message.token.counter:
-            self.emit("lease-denied", {**common, "why": message.why})
-
-    def on_apply(self, effect: Send, message: Apply) -> None:
-        fields = {"agent": message.agent, "token": _parts(message.token), "instance": message.token.instance, "task": message.task}
-        fate = {"step": message.step, "key": message.key, "cls": str(message.cls), "sink": effect.to}
-        self.emit("effect-admitted", {**fields, **fate})
-
-    def on_query(self, effect: Send, message: Query) -> None:
-        """One fact for each question of the agent, not one for each time that its sink is asked it."""
-        if message.key in self._heard.asked:
-            self._heard.asked -= {message.key}
-            self.emit("question-asked", {"agent": message.agent, "sink": effect.to, "key": message.key, "nonce": message.nonce})
-
-    def on_challenge(self, effect: Send, message: Challenge) -> None:
-        self.emit("challenge-issued", {"sink": message.sink, "key": message.key, "nonce": message.nonce})
-
-    def on_evidence(self, effect: Send, message: Evidence) -> None:
-        """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
-        mark = (message.order, message.stage, message.token.counter)
-        if mark not in self._said:
-            self._said[mark] = 0
-            fields = {"agent": message.agent, "token": _parts(message.token), "order": message.order, "stage": message.stage}
-            self.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
-            self.vouch(effect, "proof", f"{message.order} {message.stage} {message.token.counter}")
-
-    def on_start_request(self, effect: Send, message: StartRequest) -> None:
-        for proof in message.evidence:
-            self.on_evidence(effect, proof)
-        mark = ("start", message.token)
-        if mark not in self._said:
-            self._said[mark] = 0
-            told, by = self._heard.greatest
-            self.emit("start-proposed", {"agent": message.agent, "token": _parts(message.token), "told": _parts(told), "by": by})
-
-    def on_start_reply(self, effect: Send, message: StartReply) -> None:
-        """One fact for each promise, not one for each time that it is asked for again."""
-        promise = (message.agent, message.token)
-        if message.granted and promise not in self._said:
-            self._said[promise] = 0
-            self.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
-        readied = ("ready", message.agent, message.token)
-        if message.ready and readied not in self._said:
-            self._said[readied] = 0
-            self.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": _parts(message.token)}, sends=True)
-
-    def vouch(self, effect: Send, what: str, about: str) -> None:
-        """One fact for each thing that this start vouches for, when it is first said: what leaves later than that is no news, what leaves before it
-        is."""
-        mark = (what, about)
-        waits_for = self._said.get(mark)
-        if waits_for is None or max(effect.after_lsn, self._durable) < waits_for:
-            self._said[mark] = effect.after_lsn
-            self.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
-
-    def on_gossip(self, effect: Send, message: Gossip) -> None:
-        claims = (message.durable, message.waited)
-        if claims != self._claims:
-            self._claims = claims
-            for what, orders in zip(("copy", "wait"), claims, strict=True):
-                for order in orders:
-                    self.vouch(effect, what, order)
-
-    def on_policy_news(self, effect: Send, message: PolicyNews) -> None:
-        for signed in message.records:
-            self.vouch(effect, "rollout", hashlib.sha256(signed.raw).hexdigest())
-
-    def on_lesson(self, effect: Send, message: Lesson) -> None:
-        for each in message.promised:
-            self.vouch(effect, "promise", f"{each.agent} {each.epoch}.{each.counter}.{each.instance}")
-
-    def on_fence(self, effect: Send, message: Fence) -> None:
-        """One fact for each fence, not one for each time that its sink is told of it again."""
-        asked = ("fence", effect.to, message)
-        if asked not in self._said:
-            self._said[asked] = 0
-            fields = {"sink": effect.to, "agent": message.agent, "min_token": _parts(message.min_token), "order": message.order}
-            self.once_durable(effect.after_lsn, "fence-sent", fields, sends=True)
-
-    def on_fence_ack(self, effect: Send, message: FenceAck) -> None:
-        token = message.min_token
-        self.vouch(effect, "fence", f"{message.agent} {token.epoch}.{token.counter}.{token.instance}")
-
-    def on_effect_told(self, effect: Send, message: ApplyResult | QueryResult) -> None:
-        if message.status == "APPLIED":
-            self.vouch(effect, "effect", message.key)
-
-    def on_rollout_status(self, effect: Send, message: RolloutStatus) -> None:
-        if message.stage != "REFUSED":
-            self.vouch(effect, "request", f"{message.seq}/{message.request}")
-
-    def on_resume_status(self, effect: Send, message: ResumeStatus) -> None:
-        if message.stage == "ACCEPTED":
-            self.vouch(effect, "certificate", message.certificate)
-
-    def on_draft(self, effect: Send, message: ResumeDraft) -> None:
-        if message.stage != "REFUSED":
-            body = msgspec.msgpack.decode(message.raw, type=ResumeBody) if message.raw else None
-            covers, heard = ([], []) if body is None else (list(body.covers), self.heard_for(body))
-            certificate = hashlib.sha256(message.raw).hexdigest()
-            self.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": certificate, "heard": heard})
-
-    def heard_for(self, draft: ResumeBody) -> list[tuple[str, str, int]]:
-        """Whom the drafter heard, and when: a draft ends for each a fixed span after its answer, and for the drafter that long from now."""
-        own = next((end.clock_ns for end in draft.ends if end.replica == self.node), self._clock)
-        return [(end.replica, end.boot, end.clock_ns - (own - self._clock)) for end in draft.ends if end.replica != self.node]
-
-    def on_stop_ack(self, effect: Send, message: StopAck) -> None:
-        self.emit("checkpoint-acknowledged", {"agent": self.agent, "generation": message.checkpoint})
-
-
-def _parts(token: Token) -> tuple[int, int, str]:
-    return (token.epoch, token.counter, token.instance)
 
 
 _INPUTS: dict[type, Callable[[Observer, Any], None]] = {
@@ -424,27 +295,4 @@ _EFFECTS: dict[type, Callable[[Observer, Any], None]] = {
     WriteCheckpoint: Observer.on_write_checkpoint,
     AcknowledgeTask: Observer.on_acknowledge,
     Observe: Observer.on_observe,
-}
-_SENDS: dict[type, Callable[[Observer, Send, Any], None]] = {
-    LeaseRequest: Observer.on_lease_request,
-    StartRequest: Observer.on_start_request,
-    LeaseReply: Observer.on_lease_reply,
-    StartReply: Observer.on_start_reply,
-    ResumeDraft: Observer.on_draft,
-    Gossip: Observer.on_gossip,
-    Lesson: Observer.on_lesson,
-    Fence: Observer.on_fence,
-    FenceAck: Observer.on_fence_ack,
-    Challenge: Observer.on_challenge,
-    Query: Observer.on_query,
-    ApplyResult: Observer.on_effect_told,
-    QueryResult: Observer.on_effect_told,
-    PolicyNews: Observer.on_policy_news,
-    RolloutStatus: Observer.on_rollout_status,
-    ResumeStatus: Observer.on_resume_status,
-    HeadNotice: Observer.on_head_notice,
-    Cosigned: Observer.on_cosigned,
-    Apply: Observer.on_apply,
-    Evidence: Observer.on_evidence,
-    StopAck: Observer.on_stop_ack,
 }

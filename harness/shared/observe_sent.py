@@ -1,0 +1,239 @@
+"""What each message that a node sends means in the history's vocabulary: one mapping for both drivers, apart from inputs (``observe``) and records.
+
+Owns the reading of what leaves, and which of it is said again and no fact a second time. Knows the core's messages, and of whoever observes a node
+what this start of it has said so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from harness.shared.observe_heard import Heard
+from harness.shared.observe_records import Observing
+from killswitch.core.bundles import PolicyNews, RolloutStatus
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
+from killswitch.core.events import Send
+from killswitch.core.heads import Cosigned, HeadNotice
+from killswitch.core.lessons import Lesson
+from killswitch.core.messages import (
+    Apply,
+    ApplyResult,
+    Challenge,
+    Evidence,
+    Fence,
+    FenceAck,
+    Gossip,
+    LeaseReply,
+    LeaseRequest,
+    Query,
+    QueryResult,
+    StartReply,
+    StartRequest,
+    StopAck,
+)  # fmt: skip
+from killswitch.core.outlet import parts
+
+
+class Sending(Observing, Protocol):
+    """Who observes a node that sends. ``clock_ns``: what the node's clock reads; ``durable``: the last record that its disk holds.
+
+    ``said``: what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size. ``claims``: what its latest gossip says
+    of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``: whether it
+    has grown since. ``heard``: what a sidecar was told.
+    """
+
+    clock_ns: int
+    durable: int
+    said: dict[object, int]
+    claims: tuple[tuple[str, ...], tuple[str, ...]]
+    round: str
+    signed: int
+    grown: bool
+    heard: Heard
+
+
+def on_head_notice(node: Sending, _effect: Send, message: HeadNotice) -> None:
+    head = message.head
+    if head.size > node.signed:  # one fact for the head, not one for each witness that it is shown to
+        node.signed, node.grown = head.size, False
+        node.emit("sth-signed", {"origin": head.origin, "size": head.size, "root": head.root.hex(), "previous": head.previous})
+
+
+def on_cosigned(node: Sending, effect: Send, message: Cosigned) -> None:
+    """One fact for each cosignature, not one for each node that is told of it."""
+    for cosignature in message.cosignatures:
+        head = cosignature.head
+        if cosignature.witness == node.node and node.said.get(head.origin, 0) < head.size:
+            node.said[head.origin] = head.size
+            fields = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "witness": node.node}
+            node.once_durable(effect.after_lsn, "cosignature-sent", fields, sends=True)
+
+
+def on_lease_request(node: Sending, effect: Send, message: LeaseRequest) -> None:
+    for proof in message.evidence:
+        on_evidence(node, effect, proof)
+    if message.nonce != node.round and message.token.counter:
+        node.round = message.nonce
+        instance = message.token.instance
+        node.emit("lease-requested", {"agent": message.agent, "nonce": message.nonce, "token": parts(message.token), "instance": instance})
+
+
+def on_lease_reply(node: Sending, _effect: Send, message: LeaseReply) -> None:
+    common = {"agent": message.agent, "nonce": message.nonce, "replica": node.node, "token": parts(message.token)}
+    if message.len_ns > 0:
+        node.emit("lease-granted", {**common, "len_ns": message.len_ns})
+    elif message.token.counter:
+        node.emit("lease-denied", {**common, "why": message.why})
+
+
+def on_apply(node: Sending, effect: Send, message: Apply) -> None:
+    fields = {"agent": message.agent, "token": parts(message.token), "instance": message.token.instance, "task": message.task}
+    fate = {"step": message.step, "key": message.key, "cls": str(message.cls), "sink": effect.to}
+    node.emit("effect-admitted", {**fields, **fate})
+
+
+def on_query(node: Sending, effect: Send, message: Query) -> None:
+    """One fact for each question of the agent, not one for each time that its sink is asked it."""
+    if message.key in node.heard.asked:
+        node.heard.asked -= {message.key}
+        node.emit("question-asked", {"agent": message.agent, "sink": effect.to, "key": message.key, "nonce": message.nonce})
+
+
+def on_challenge(node: Sending, _effect: Send, message: Challenge) -> None:
+    node.emit("challenge-issued", {"sink": message.sink, "key": message.key, "nonce": message.nonce})
+
+
+def on_evidence(node: Sending, effect: Send, message: Evidence) -> None:
+    """One fact for each proof, not one for each replica or each heartbeat that it goes out with."""
+    mark = (message.order, message.stage, message.token.counter)
+    if mark not in node.said:
+        node.said[mark] = 0
+        fields = {"agent": message.agent, "token": parts(message.token), "order": message.order, "stage": message.stage}
+        node.once_durable(effect.after_lsn, "evidence-sent", fields, sends=True)
+        vouch(node, effect, "proof", f"{message.order} {message.stage} {message.token.counter}")
+
+
+def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None:
+    for proof in message.evidence:
+        on_evidence(node, effect, proof)
+    mark = ("start", message.token)
+    if mark not in node.said:
+        node.said[mark] = 0
+        told, by = node.heard.greatest
+        node.emit("start-proposed", {"agent": message.agent, "token": parts(message.token), "told": parts(told), "by": by})
+
+
+def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:
+    """One fact for each promise, not one for each time that it is asked for again."""
+    promise = (message.agent, message.token)
+    if message.granted and promise not in node.said:
+        node.said[promise] = 0
+        node.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": parts(message.token)}, sends=True)
+    readied = ("ready", message.agent, message.token)
+    if message.ready and readied not in node.said:
+        node.said[readied] = 0
+        node.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": parts(message.token)}, sends=True)
+
+
+def vouch(node: Sending, effect: Send, what: str, about: str) -> None:
+    """One fact for each thing that this start vouches for, when it is first said: what leaves later is no news, what leaves before it is."""
+    mark = (what, about)
+    waits_for = node.said.get(mark)
+    if waits_for is None or max(effect.after_lsn, node.durable) < waits_for:
+        node.said[mark] = effect.after_lsn
+        node.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
+
+
+def on_gossip(node: Sending, effect: Send, message: Gossip) -> None:
+    claims = (message.durable, message.waited)
+    if claims != node.claims:
+        node.claims = claims
+        for what, orders in zip(("copy", "wait"), claims, strict=True):
+            for order in orders:
+                vouch(node, effect, what, order)
+
+
+def on_policy_news(node: Sending, effect: Send, message: PolicyNews) -> None:
+    for signed in message.records:
+        vouch(node, effect, "rollout", hashlib.sha256(signed.raw).hexdigest())
+
+
+def on_lesson(node: Sending, effect: Send, message: Lesson) -> None:
+    for each in message.promised:
+        vouch(node, effect, "promise", f"{each.agent} {each.epoch}.{each.counter}.{each.instance}")
+
+
+def on_fence(node: Sending, effect: Send, message: Fence) -> None:
+    """One fact for each fence, not one for each time that its sink is told of it again."""
+    asked = ("fence", effect.to, message)
+    if asked not in node.said:
+        node.said[asked] = 0
+        fields = {"sink": effect.to, "agent": message.agent, "min_token": parts(message.min_token), "order": message.order}
+        node.once_durable(effect.after_lsn, "fence-sent", fields, sends=True)
+
+
+def on_fence_ack(node: Sending, effect: Send, message: FenceAck) -> None:
+    token = message.min_token
+    vouch(node, effect, "fence", f"{message.agent} {token.epoch}.{token.counter}.{token.instance}")
+
+
+def on_effect_told(node: Sending, effect: Send, message: ApplyResult | QueryResult) -> None:
+    if message.status == "APPLIED":
+        vouch(node, effect, "effect", message.key)
+
+
+def on_rollout_status(node: Sending, effect: Send, message: RolloutStatus) -> None:
+    if message.stage != "REFUSED":
+        vouch(node, effect, "request", f"{message.seq}/{message.request}")
+
+
+def on_resume_status(node: Sending, effect: Send, message: ResumeStatus) -> None:
+    if message.stage == "ACCEPTED":
+        vouch(node, effect, "certificate", message.certificate)
+
+
+def on_draft(node: Sending, _effect: Send, message: ResumeDraft) -> None:
+    if message.stage != "REFUSED":
+        body = msgspec.msgpack.decode(message.raw, type=ResumeBody) if message.raw else None
+        covers, heard = ([], []) if body is None else (list(body.covers), heard_for(node, body))
+        certificate = hashlib.sha256(message.raw).hexdigest()
+        node.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": certificate, "heard": heard})
+
+
+def heard_for(node: Sending, draft: ResumeBody) -> list[tuple[str, str, int]]:
+    """Whom the drafter heard, and when: a draft ends for each a fixed span after its answer, and for the drafter that long from now."""
+    own = next((end.clock_ns for end in draft.ends if end.replica == node.node), node.clock_ns)
+    return [(end.replica, end.boot, end.clock_ns - (own - node.clock_ns)) for end in draft.ends if end.replica != node.node]
+
+
+def on_stop_ack(node: Sending, _effect: Send, message: StopAck) -> None:
+    node.emit("checkpoint-acknowledged", {"agent": node.agent, "generation": message.checkpoint})
+
+
+SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
+    LeaseRequest: on_lease_request,
+    StartRequest: on_start_request,
+    LeaseReply: on_lease_reply,
+    StartReply: on_start_reply,
+    ResumeDraft: on_draft,
+    Gossip: on_gossip,
+    Lesson: on_lesson,
+    Fence: on_fence,
+    FenceAck: on_fence_ack,
+    Challenge: on_challenge,
+    Query: on_query,
+    ApplyResult: on_effect_told,
+    QueryResult: on_effect_told,
+    PolicyNews: on_policy_news,
+    RolloutStatus: on_rollout_status,
+    ResumeStatus: on_resume_status,
+    HeadNotice: on_head_notice,
+    Cosigned: on_cosigned,
+    Apply: on_apply,
+    Evidence: on_evidence,
+    StopAck: on_stop_ack,
+}
