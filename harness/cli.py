@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from harness import bugs_cli, live_cli, results_folder, results_store
+from harness import bugs_cli, live_cli, results_folder, results_store, scenarios_cli
 from harness.audit_cli import audit_app
-from harness.exits import Exit, Refused, of_campaign, of_verdict
+from harness.exits import Exit, Refused, of_campaign, of_verdict, unreadable
 from harness.shared.interruption import Terminated, sigterm_raises_at_once
 from harness.version import release, version
 from killswitch import output
 from scenarios.problems import ScenarioInvalid, ScenarioNotFound
-from scenarios.seeds import SEED_MAX, Seeds, SeedsInvalid
+from scenarios.seeds import Seeds, SeedsInvalid
 
 if TYPE_CHECKING:
     from harness.campaign import Outcome
@@ -41,6 +41,7 @@ app = App(
 app.command(audit_app)
 live_cli.add_to(app)
 bugs_cli.add_to(app)
+scenarios_cli.add_to(app)
 DEFAULT_OUT = Path("out/run")
 RETRIES_MAX = 5
 
@@ -96,8 +97,8 @@ def run(
         raise Refused(f"--retries: has to be 0 to {RETRIES_MAX}, and goes with --live only (got {retries}): a simulated run is the same each time")
     if not 0 <= jobs <= JOBS_MAX:
         raise Refused(f"--jobs: has to be 0, for one on each core, or at most {JOBS_MAX} (got {jobs})")
-    paths = _find(scenarios)
-    loaded = [(path, _load(path)) for path in paths]
+    paths = scenarios_cli.find(scenarios)
+    loaded = [(path, scenarios_cli.load(path)) for path in paths]
     _refuse_twins(loaded)
     chosen = Seeds.parse(seeds) if seeds else None
     _check_implementation(implementation)
@@ -165,80 +166,6 @@ def _run_twice(loaded: list[tuple[Path, Scenario]], chosen: Seeds | None, implem
     if json:
         terminal.print_json({"schema": "haltproof/twice/1", "runs": answers})
     return Exit.INVALID if any(answer["divergence"] for answer in answers) else Exit.VALID
-
-
-@app.command(name="list")
-def list_(*, json: Annotated[bool, Parameter(negative=())] = False) -> Exit:
-    """Show the library: each scenario, what plays it, and its hypothesis.
-
-    Parameters
-    ----------
-    json
-        Print one JSON document.
-    """
-    from rich.markup import escape
-    from rich.table import Table
-
-    from harness import terminal
-    from scenarios.derive import drivers
-
-    loaded = [_load(path) for path in _find(())]
-    if json:
-        rows = [{"scenario": each.scenario, "drivers": list(drivers(each)), "hypothesis": each.hypothesis} for each in loaded]
-        terminal.print_json({"schema": "haltproof/list/1", "scenarios": rows})
-        return Exit.VALID
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("scenario", "drivers", "hypothesis"):
-        table.add_column(name, overflow="fold")
-    for each in loaded:
-        table.add_row(each.scenario, ", ".join(drivers(each)), escape(each.hypothesis))
-    terminal.console().print(table)
-    return Exit.VALID
-
-
-@app.command
-def explain(scenario: str, /, *, seed: int | None = None) -> Exit:
-    """Say in plain words what a scenario does, every default included; with a seed, what that seed makes of it.
-
-    Parameters
-    ----------
-    scenario
-        A name from the library or a file.
-    seed
-        Draw this seed's schedule, too.
-    """
-    from scenarios.draw import draw
-    from scenarios.explain import explain as in_words
-
-    if seed is not None and not 0 <= seed <= SEED_MAX:
-        raise Refused(f"--seed: has to be 0 to {SEED_MAX} (got {seed})")
-    loaded = _load(_find((scenario,))[0])
-    print(in_words(loaded, None if seed is None else draw(loaded, seed, version())))
-    return Exit.VALID
-
-
-@app.command
-def validate(*files: Path) -> Exit:
-    """Check scenario files; all problems of all files are shown, each with its place and a remedy.
-
-    Parameters
-    ----------
-    files
-        Scenario files; none checks the library.
-    """
-    code = Exit.VALID
-    for path in files or tuple(_find(())):
-        try:
-            _load(path)
-        except ScenarioInvalid as invalid:
-            print(invalid, file=sys.stderr)
-            code = Exit.SCENARIO
-        except OSError as error:  # the other files may be right or wrong all the same
-            print(_unreadable(error), file=sys.stderr)
-            code = max(code, Exit.USAGE)
-        else:
-            print(f"{path}: valid")
-    return code
 
 
 @app.command
@@ -313,23 +240,14 @@ def _schedule_of(what: str, scenario: str) -> tuple[Schedule, str, str]:
         return schedule, OURS, origin.implementation if origin else ""
     token = tokens.parse(what)
     try:
-        path = _find((scenario or token.scenario,))[0]
+        path = scenarios_cli.find((scenario or token.scenario,))[0]
     except ScenarioNotFound as missing:
         raise Refused(f"{missing}; name its file with --scenario FILE", Exit.SCENARIO) from missing
-    schedule = draw(_load(path), token.seed, version())
+    schedule = draw(scenarios_cli.load(path), token.seed, version())
     problems = tokens.mismatches(token, schedule)
     if problems:
         raise Refused("this would not be the run of that token:\n  " + "\n  ".join(problems), Exit.SCENARIO)
     return schedule, token.implementation, ""
-
-
-@app.command
-def schema() -> Exit:
-    """Print the JSON Schema of scenario files."""
-    from scenarios import jsonschema
-
-    print(jsonschema.text(), end="")
-    return Exit.VALID
 
 
 @app.command
@@ -358,18 +276,6 @@ def report(results: Path = DEFAULT_OUT) -> Exit:
 
 
 # -- what commands share -----------------------------------------------------------------------------------------------------------------
-
-
-def _find(names: tuple[str, ...]) -> list[Path]:
-    from scenarios import load
-
-    return [load.find(name) for name in names] if names else list(load.library().values())
-
-
-def _load(path: Path) -> Scenario:
-    from scenarios import load
-
-    return load.load(path)
 
 
 def _refuse_twins(loaded: list[tuple[Path, Scenario]]) -> None:
@@ -426,7 +332,7 @@ def _answer_to(error: BaseException) -> int:
     if output.reader_left(error):  # who has seen enough; the answer may have come after that
         return Exit.BROKEN_PIPE
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return _say(_unreadable(error), Exit.USAGE)
+        return _say(unreadable(error), Exit.USAGE)
     if isinstance(error, KeyboardInterrupt | Terminated):
         interrupted = isinstance(error, KeyboardInterrupt)
         return _say("interrupted" if interrupted else "terminated", Exit.INTERRUPTED if interrupted else Exit.TERMINATED)
@@ -434,10 +340,6 @@ def _answer_to(error: BaseException) -> int:
         return _say(f"something that was played tried to end haltproof (SystemExit {error.code})", Exit.BUG)
     traceback.print_exception(error)
     return _say(f"this is a bug of haltproof {version()}: please report it, with the lines above and the command", Exit.BUG)
-
-
-def _unreadable(error: OSError) -> str:
-    return f"{error.filename or 'a file'}: {error.strerror or error}; name another file, or see who may use it"
 
 
 def _say(what: object, code: Exit) -> int:

@@ -1,4 +1,5 @@
-"""Exit codes of every command, which one a campaign earns, and the refusal that carries one. Documented in ``docs/operations.md``."""
+"""Exit codes of every command, and which one a campaign earns. Documented in ``docs/operations.md``. The refusal that carries one, and the words for
+a file that cannot be had."""
 
 from __future__ import annotations
 
@@ -43,3 +44,8 @@ def of_campaign(campaign: Campaign, runs: list[RunResult]) -> Exit:
     if any(run.ended.startswith(("stop condition", "safety lever")) for run in runs):
         return Exit.STOPPED
     return of_verdict(campaign.verdict)
+
+
+def unreadable(error: OSError) -> str:
+    """What to say of a file that could not be read or written."""
+    return f"{error.filename or 'a file'}: {error.strerror or error}; name another file, or see who may use it"
