@@ -7,10 +7,11 @@ from harness.checkers.audit import AuditComplete
 from harness.checkers.authority import AuthZ
 from harness.checkers.checker import Checker
 from harness.checkers.clock_doubt import Doubt
-from harness.checkers.death import Death, Escalate
+from harness.checkers.death import Death
 from harness.checkers.delivery import Convergence, Delivery
 from harness.checkers.determinism import Determinism
 from harness.checkers.doubts import InDoubt, SideEffectIdem
+from harness.checkers.escalation import Escalate
 from harness.checkers.expiry import NoExpiry
 from harness.checkers.grace import GraceMonotone
 from harness.checkers.hostile import FailureIsolation, Version

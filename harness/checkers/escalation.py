@@ -1,0 +1,158 @@
+"""L3: a soft stop that does not complete becomes a hard one."""
+
+from __future__ import annotations
+
+from harness.checkers.bounds import stretch
+from harness.checkers.countdowns import Countdowns
+from harness.checkers.run import Run
+from harness.checkers.subjects import Learned, Order
+from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, token_of
+from harness.shared.history import Fact
+
+
+class Escalate(Countdowns):
+    """L3. Under an order with life STOP a live process is killed, or gone by itself, within G/(1-rho) + kappa of the sidecar's time since it
+    learned the order; with gate CLOSED the stop timeout stands for G if it is longer. A certificate spares it that only before it was asked to stop:
+    who was asked to stop, stops. Asked for another reason, a prohibition that it could not read or a fence above its token, it has the stop timeout
+    from then on, or what an order that its sidecar had read gave it, if that was longer.
+
+    And a replica that no fault touched issues the child order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s
+    of learning it; so does one that was touched, from when it was healed, with everybody or with a core alone, or last started or resumed. It owes
+    that if it had promised the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
+
+    That child is an order of KILL, and reaches the agent: its tenant's, whoever gave the soft order.
+
+    And no replica escalates sooner than G + slack, on its own clock, since it learned the order, started, or last began or ceased to doubt that
+    clock: what may still be finished is not killed.
+
+    Nor does one escalate for an agent of which it has taken in a proof of a stop under that order, since its own start, that nothing has outdated: no
+    token above that of the proof was asked for, be it of promises or of leases, by anybody who speaks for the agent.
+
+    Evidence may be lost on its way, and then a replica escalates too: that is not judged. An instance is an order and a live process, an
+    order, an agent and an untouched replica, or an escalation.
+    """
+
+    invariant = "L3"
+    title = "Escalate: a soft stop that does not complete in time becomes a hard one"
+    kinds = Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed", "evidence-taken",
+                                 "start-proposed", "lease-requested"}  # fmt: skip
+    outcome = "killed or reaped"
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._children: dict[tuple[str, str], int] = {}
+        self._promised_ns: dict[tuple[str, str], int] = {}
+        self._tokens: dict[str, Token] = {}  # of each agent's latest start
+        self._stopped_ns: dict[str, int] = {}
+        self._proven_ns: dict[tuple[str, str], int] = {}
+        self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
+        self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
+        self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
+
+    def allowed_ns(self, order: Order) -> int | None:
+        if order.life != STOP:
+            return None
+        bounds = self.run.bounds
+        return stretch(order.time_to_stop_ns(bounds), bounds.drift_ppm) + bounds.death_ns
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in ("core-healed", "healed"):
+            for replica in fact.body.get("members", self.run.replicas):
+                self._healed.setdefault(replica, (index, fact.at_ns))
+            return
+        if fact.kind == "escalated":
+            self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
+            self._judge_child(index, fact)
+            return
+        if fact.kind == "token-promised":
+            self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
+            return
+        agent = fact.body.get("agent", "")
+        if fact.kind in ("start-proposed", "lease-requested"):
+            self._asked_for[agent] = max(token_of(fact.body["token"]), self._asked_for.get(agent, NO_TOKEN))
+            return
+        if fact.kind == "evidence-taken":
+            proof = (fact.body["stage"], token_of(fact.body["token"]), index)
+            self._taken.setdefault(fact.node, {})[fact.body["order"], agent] = proof
+            return
+        if fact.kind == "node-crashed":
+            self._taken.pop(fact.node, None)  # what of it was durable, nobody tells
+        if fact.kind == "process-termed":
+            self._asked.add(agent)
+            self._asks(index, agent, fact.at_ns)
+            return
+        if fact.kind == "process-started":
+            self._asked.discard(agent)
+            self._tokens[agent] = token_of(fact.body["token"])
+            self._stopped_ns.pop(agent, None)
+        elif fact.kind == "evidence-sent" and fact.body["stage"] in STOPPED and token_of(fact.body["token"]) >= self._tokens.get(agent, NO_TOKEN):
+            self._stopped_ns.setdefault(agent, fact.at_ns)
+            self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
+        super().see(index, fact)
+
+    def _asks(self, index: int, agent: str, at_ns: int) -> None:
+        """Where no order that the sidecar has read asks for the stop, nothing says how long it may take: then it is the stop timeout."""
+        if not self._countdowns.get(agent):
+            bounds = self.run.bounds
+            stops = (self.run.orders[order] for order in self.run.sidecar(agent).known)
+            named = (order.time_to_stop_ns(bounds) for order in stops if order.life == STOP and agent in order.agents)
+            self._count(agent, None, index, stretch(max(bounds.stop_timeout_ns, *named, 0), bounds.drift_ppm) + bounds.death_ns, at_ns)
+
+    def _judge_child(self, index: int, fact: Fact) -> None:
+        """All by the replica's own clock, so that no drift or fault of it needs an exemption."""
+        node, order = self.run.node(fact.node), self.run.orders.get(fact.body["parent"])
+        learned = node.known.get(fact.body["parent"])
+        child, agent = self.run.orders.get(fact.body["child"]), fact.body["agent"]
+        if child is not None and not (child.life == KILL and agent in child.agents):
+            self.blame(f"{fact.node} escalated for {agent} by {child.severity} {child.order[:12]}, which does not kill it", child.first_index, index)
+        stage, token, proven = self._taken.get(fact.node, {}).get((fact.body["parent"], agent), ("", NO_TOKEN, index))
+        if stage in STOPPED and token >= self._asked_for.get(agent, NO_TOKEN):
+            self.blame(
+                f"{fact.node} escalated for {agent}, though it had a proof that this had stopped, and nothing has started since", proven, index
+            )
+        if order is None or learned is None or fact.node in self.run.custody:
+            return
+        self.examined += 1
+        due_ns, waited_ns = order.time_to_stop_ns(self.run.bounds) + self.run.bounds.slack_ns, node.measured_ns(learned, fact.clock_ns)
+        if waited_ns < due_ns:
+            why = f"{fact.node} escalated {order.severity} {order.order[:12]} after {waited_ns} ns on its clock; {due_ns} ns are given"
+            self.blame(why, learned.index, index)
+
+    def settle(self) -> None:
+        super().settle()
+        for replica in self.run.replicas:
+            well_ns = self._well_since_ns(replica)
+            known = self.run.node(replica).known
+            for order in self.run.orders.values() if well_ns is not None else ():
+                if order.drains and order.order in known:
+                    self._judge_replica(order, replica, known[order.order], max(well_ns or 0, known[order.order].at_ns))
+
+    def _well_since_ns(self, replica: str) -> int | None:
+        """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed, if nothing did since.
+        None: never. What it held may have been taken from it (A2), and a clock that was broken measures no grace (T5).
+        """
+        node, touched = self.run.node(replica), self.run.touched.get(replica)
+        if not node.works or replica in self.run.custody or replica in self.run.clock_suspects:
+            return None
+        if touched is None:
+            return 0
+        index, at_ns = self._healed.get(replica, (-1, 0))
+        return None if index < 0 else max(at_ns, node.since_ns)
+
+    def _judge_replica(self, order: Order, replica: str, learned: Learned, since_ns: int) -> None:
+        due_ns = since_ns + self.run.bounds.escalation_ns(order.grace_ns)
+        covered = self.run.covered.get(order.order)
+        if due_ns > self.run.end_ns or (covered is not None and covered.at_ns <= due_ns):
+            return
+        known = self.run.node(replica).known
+        for agent in sorted(order.agents):
+            if self._promised_ns.get((replica, agent), learned.at_ns) >= learned.at_ns or self._stopped_ns.get(agent, due_ns + 1) <= due_ns:
+                continue
+            if self._proven_ns.get((order.order, agent), due_ns + 1) <= due_ns:
+                continue
+            if any(other.life == KILL and other.order in known and known[other.order].at_ns <= due_ns for other in self.run.orders_of[agent]):
+                continue
+            self.examined += 1
+            if self._children.get((order.order, agent), due_ns + 1) > due_ns:
+                why = f"{replica} did not escalate {order.severity} {order.order[:12]} for {agent}, which showed no proof of a stop in time"
+                self.blame(why, learned.index)
