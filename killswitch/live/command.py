@@ -1,4 +1,4 @@
-"""The ``killswitch`` command: the processes of a cell, and what people do to it.
+"""The ``killswitch`` command: what people do to a cell; what makes one and serves it is in ``cell_command``.
 
 Owns the words of the command line. Everything that it does is done elsewhere, and imported only by the command that needs it.
 """
@@ -13,13 +13,12 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from killswitch import output
+from killswitch.live import cell_command
+from killswitch.live.cell_command import HERE, Config, among, load
 from killswitch.live.exits import Exit, Wrong
 
 Flag = Annotated[bool, Parameter(negative=())]
-Config = Annotated[Path, Parameter(env_var="KILLSWITCH_CONFIG")]
 Who = Annotated[str, Parameter(name="--as", env_var="KILLSWITCH_AS")]
-Command = Annotated[str, Parameter(allow_leading_hyphen=True)]
-HERE = Path("cell.yaml")
 
 app = App(
     name="killswitch",
@@ -30,118 +29,7 @@ app = App(
 )
 audit_app = App(name="audit", help="Export a tenant's audit trail from a replica, and check such an export.", help_format="plaintext")
 app.command(audit_app)
-
-
-# -- Setting up ------------------------------------------------------------------------------------------------------------------------
-
-
-@app.command
-def pki(directory: Path, *, config: Path | None = None, valid: str = "24h", turn: str = "") -> int:
-    """Make keys and certificates for everybody in a cell; with none yet, write an example cell on this machine first. Again: renew certificates.
-
-    Three times with --turn: put a fresh key in the place of the one that bodies of a tenant's messages are sealed with, while everything runs.
-
-    Parameters
-    ----------
-    directory
-        The folder of the cell; its file is DIRECTORY/cell.yaml unless --config names another.
-    config
-        The cell's file, if it is another; that of the environment is not meant, for DIRECTORY is what was named.
-    valid
-        How long certificates are valid; running processes take up renewed ones by themselves.
-    turn
-        A tenant, or system for what replicas say to each other: the next step of a change of its sealing key. Each time give every host its files
-        before the next; certificates stay.
-    """
-    import datetime
-
-    from killswitch.live import config as cells
-    from killswitch.live.pki import Pki
-
-    if directory.exists() and not directory.is_dir():
-        raise Wrong(f"{directory}: not a folder; name one for keys, certificates and the cell's file, which is made if it is not there")
-    file = config or directory / HERE
-    if not file.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        file.write_text(cells.EXAMPLE, "utf-8")
-        print(f"{file}: an example cell on this machine")
-    loaded = cells.load(file)
-    try:
-        lasting = datetime.timedelta(microseconds=cells.duration_ns(valid) // 1000)
-    except ValueError as error:
-        raise Wrong(f"--valid: {error} (got {valid!r})") from None
-    made = Pki(loaded.pki, loaded.cell.trust_domain)
-    try:
-        if turn:
-            print(f"{loaded.pki}: {turn}: {made.turn(turn, loaded.nodes)}")
-            return Exit.DONE
-        made.issue(loaded.nodes, lasting)
-    except ValueError as error:
-        raise Wrong(f"pki: {error}") from None
-    print(f"{loaded.pki}: {len(loaded.nodes)} certificates of {loaded.cell.trust_domain}, valid for {valid}")
-    return Exit.DONE
-
-
-# -- Serving ---------------------------------------------------------------------------------------------------------------------------
-
-
-@app.command
-def control_plane(*, replica: str = "", config: Config = HERE) -> int:
-    """Be a replica of the control plane; without --replica all of them, each a process of its own.
-
-    Parameters
-    ----------
-    replica
-        Which one, by its name in the file.
-    config
-        The cell's file.
-    """
-    from killswitch.live import serving
-
-    loaded = _load(config)
-    if not replica:
-        return serving.all_replicas(loaded)
-    _among(replica, loaded.cell.replicas, "--replica")
-    return serving.replica(loaded, replica)
-
-
-@app.command
-def sink(*, sink: str = "", config: Config = HERE) -> int:
-    """Be a sink: where effects take place, exactly once each for class F.
-
-    Parameters
-    ----------
-    sink
-        Which one, as TENANT/NAME; may be left out where there is but one.
-    config
-        The cell's file.
-    """
-    from killswitch.live import serving
-
-    loaded = _load(config)
-    return serving.sink(loaded, _among(sink, [f"{tenant}/{name}" for tenant, part in loaded.cell.tenants.items() for name in part.sinks], "--sink"))
-
-
-@app.command
-def sidecar(*command: Command, agent: str = "", config: Config = HERE) -> int:
-    """Guard an agent: start COMMAND once a quorum lets it, stop it when told or when nobody can be asked, kill all of it if it will not.
-
-    Parameters
-    ----------
-    command
-        The agent's program and its arguments, after --.
-    agent
-        Which one, as TENANT/NAME; may be left out where there is but one.
-    config
-        The cell's file.
-    """
-    from killswitch.live import serving
-
-    if not command:
-        raise Wrong("sidecar: a command is missing; killswitch sidecar --agent acme/a1 -- python agent.py")
-    loaded = _load(config)
-    names = [f"{tenant}/{name}" for tenant, part in loaded.cell.tenants.items() for name in part.agents]
-    return serving.sidecar(loaded, _among(agent, names, "--agent"), command)
+cell_command.add_to(app)
 
 
 # -- What people do --------------------------------------------------------------------------------------------------------------------
@@ -329,7 +217,7 @@ def export(*, tenant: str, out: Path, replica: str = "", who: Who = "", config: 
     """
     from killswitch.live import auditor
 
-    return auditor.export(_person(config, who), _load(config), tenant, replica, out)
+    return auditor.export(_person(config, who), load(config), tenant, replica, out)
 
 
 @audit_app.command
@@ -354,37 +242,22 @@ def verify(file: Path, *, keys: Path | None = None, replica: str = "", config: C
 
     if keys is not None:
         return auditor.verify(file, keys, replica)
-    loaded = _load(config)
+    loaded = load(config)
     return auditor.verify(file, loaded.pki / made.PUBLIC, replica, tuple(f"replica/{name}" for name in loaded.cell.replicas))
 
 
 # -- Common ----------------------------------------------------------------------------------------------------------------------------
 
 
-def _load(config: Path) -> Any:
-    from killswitch.live import config as cells
-
-    return cells.load(config)
-
-
-def _among(name: str, names: Any, option: str) -> str:
-    known = list(names)
-    if not name and len(known) == 1:
-        return str(known[0])
-    if name not in known:
-        raise Wrong(f"{option}: {'which one is meant?' if not name else f'not in the file (got {name!r});'} there are {', '.join(known) or 'none'}")
-    return name
-
-
 def _person(config: Path, who: str) -> Any:
     from killswitch.live import pki as keys
     from killswitch.live.remote import Remote
 
-    loaded = _load(config)
+    loaded = load(config)
     at_hand = [name for name in loaded.cell.people if (keys.place(loaded.pki, f"operator/{name}") / "signing.key").is_file()]
     if not who and len(at_hand) != 1:
         raise Wrong(f"--as: as whom? keys are here of {', '.join(at_hand) or 'nobody; `killswitch pki` makes some'}")
-    name = _among(who or at_hand[0], loaded.cell.people, "--as")
+    name = among(who or at_hand[0], loaded.cell.people, "--as")
     try:
         return Remote(loaded, name)
     except OSError as error:
