@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import ALIVE, CLOSED, DRAIN, KILL, STOPPED, Token, agent_of, gate_of, token_of
+from harness.checkers.words import ALIVE, CLOSED, DRAIN, KILL, NO_TOKEN, STOPPED, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Owed = tuple[str, str, Token]  # order, stage, token
@@ -36,7 +36,7 @@ class Proof(InvariantChecker):
         self._gates: dict[str, int] = {}  # agent -> where its gate stands
         self._reaped: dict[str, Token] = {}  # agent -> the start whose tree is gone, until the next
         self._owed: dict[str, dict[Owed, tuple[int, int]]] = {}  # agent -> what is true, since when, and the fact
-        self._proven: dict[str, set[Owed]] = {}
+        self._proven: dict[tuple[str, str, str], Token] = {}  # agent, order, stage -> of the latest start
         self._started: set[str] = set()
         self._excused: set[str] = set()
 
@@ -65,9 +65,19 @@ class Proof(InvariantChecker):
             self._due(agent, self.run.end_ns)
 
     def _take(self, agent: str, fact: Fact) -> None:
-        order, stage, token = fact.body["order"], fact.body["stage"], token_of(fact.body["token"])
-        kinds = ("DRAINING", "GATE_CLOSED") if stage == "KILL_FAILED" else ("STOPPED",) if stage in STOPPED else (stage,)
-        self._proven.setdefault(agent, set()).update((order, kind, token) for kind in kinds)
+        stage = fact.body["stage"]
+        said = ("DRAINING", "GATE_CLOSED") if stage == "KILL_FAILED" else ("STOPPED",) if stage in STOPPED else (stage,)
+        for each in said:
+            self._note(agent, (fact.body["order"], each, token_of(fact.body["token"])))
+
+    def _note(self, agent: str, proven: Owed) -> None:
+        order, stage, token = proven
+        self._proven[agent, order, stage] = max(token, self._proven.get((agent, order, stage), token))
+
+    def _is_proven(self, agent: str, owed: Owed) -> bool:
+        """For its start, or a later one, which came to nothing if the earlier is still spoken of."""
+        order, stage, token = owed
+        return self._proven.get((agent, order, stage), NO_TOKEN) >= token
 
     def _true(self, agent: str) -> Iterator[Owed]:
         """What is true of each order that the agent's sidecar knows."""
@@ -86,10 +96,10 @@ class Proof(InvariantChecker):
 
     def _look(self, index: int, at_ns: int, agent: str) -> None:
         """Note since when what is true now has been true."""
-        before, proven = self._owed.get(agent, {}), self._proven.get(agent, set())
-        now = {owed: before.get(owed, (at_ns, index)) for owed in self._true(agent)}
-        self.examined += len(now.keys() - before.keys())
-        self._owed[agent] = {owed: since for owed, since in now.items() if owed not in proven}
+        before = self._owed.get(agent, {})
+        owed = {each: before.get(each, (at_ns, index)) for each in self._true(agent) if not self._is_proven(agent, each)}
+        self.examined += len(owed.keys() - before.keys())
+        self._owed[agent] = owed
 
     def _due(self, agent: str, at_ns: int) -> None:
         """Blame what has been true for too long without a proof; once."""
@@ -100,7 +110,7 @@ class Proof(InvariantChecker):
                 self.blame(
                     f"{sidecar} never put on record that {agent} is {stage} under {order[:12]}, which was true for {at_ns - since_ns} ns", index
                 )
-                self._proven.setdefault(agent, set()).add(owed)
+                self._note(agent, owed)
 
     def _is_excused(self, sidecar: str) -> bool:
         return sidecar in self._excused or sidecar in self.run.touched or sidecar in self.run.custody or sidecar in self.run.doubled

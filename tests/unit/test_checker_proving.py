@@ -9,6 +9,7 @@ from harness.verdict import Verdict
 from tests.unit.histories import AGENT, FIRST, SECOND, SECOND_START, SIDECAR, Story
 
 TRUE_NS = 5 * SECOND
+EARLIER = [1, 0, "z"]
 
 
 def told(state: str, severity: str) -> Story:
@@ -50,13 +51,17 @@ def test_what_is_true_is_put_on_record_within_a_second(state: str, severity: str
     assert (finding.verdict, finding.examined) == (verdict, 1)
 
 
-@pytest.mark.parametrize(
-    ("stage", "order", "token"), [("DRAINING", "o1", FIRST), ("STOPPED_CLEAN", "o2", FIRST), ("STOPPED_CLEAN", "o1", SECOND_START)]
-)
+@pytest.mark.parametrize(("stage", "order", "token"), [("DRAINING", "o1", FIRST), ("STOPPED_CLEAN", "o2", FIRST), ("STOPPED_CLEAN", "o1", EARLIER)])
 def test_no_proof_stands_for_another(stage: str, order: str, token: list[object]) -> None:
     story = told("reaped", "SOFT")
     record(story, stage, order, token)
     assert story.at(TRUE_NS + 10 * SECOND).end().judged("L13").verdict is Verdict.INVALID
+
+
+def test_a_later_start_that_came_to_nothing_may_stand_in_the_proof() -> None:
+    story = told("reaped", "SOFT")
+    record(story, "STOPPED_FORCED", "o1", SECOND_START)
+    assert story.at(TRUE_NS + 10 * SECOND).end().judged("L13").verdict is Verdict.VALID
 
 
 def test_that_it_would_not_die_says_more_than_that_it_is_shut_off() -> None:
