@@ -69,7 +69,7 @@ class Escalate(Countdowns):
             return
         agent = fact.body.get("agent", "")
         if fact.kind in ("start-proposed", "lease-requested"):
-            self._asked_for[agent] = max(token_of(fact.body["token"]), self._asked_for.get(agent, NO_TOKEN))
+            self._note_asked(fact)
             return
         if fact.kind == "evidence-taken":
             proof = (fact.body["stage"], token_of(fact.body["token"]), index)
@@ -89,6 +89,14 @@ class Escalate(Countdowns):
             self._stopped_ns.setdefault(agent, fact.at_ns)
             self._proven_ns.setdefault((fact.body["order"], agent), fact.at_ns)
         super().see(index, fact)
+
+    def see_twin(self, _index: int, fact: Fact) -> None:
+        if fact.kind in ("start-proposed", "lease-requested"):
+            self._note_asked(fact)
+
+    def _note_asked(self, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        self._asked_for[agent] = max(token_of(fact.body["token"]), self._asked_for.get(agent, NO_TOKEN))
 
     def _asks(self, index: int, agent: str, at_ns: int) -> None:
         """Where no order that the sidecar has read asks for the stop, nothing says how long it may take: then it is the stop timeout."""

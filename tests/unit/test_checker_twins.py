@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from harness.checkers.bounds import Bounds
@@ -116,3 +117,18 @@ def test_of_who_is_gone_nothing_is_due_any_more() -> None:
     story.heal()
     story.at(600 * SECOND).end()
     assert story.judged("L1").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("whose", "verdict"), [("nobody's", Verdict.INVALID), ("its own", Verdict.VALID), ("the other's", Verdict.VALID)])
+def test_a_proof_is_outdated_by_what_either_asks_for(whose: str, verdict: Verdict) -> None:
+    """Of `clone-storm`, seed 45: a replica escalates for an agent whose copy is proven stopped, for the original had asked for a later start."""
+    story = doubled()
+    story.learn("replica/1", "o1", "SOFT", grace_ns=SECOND)
+    story.say("evidence-taken", "replica/1", agent=AGENT, order="o1", token=FIRST, stage="STOPPED_CLEAN")
+    if whose != "nobody's":
+        index = story.ask(token=SECOND_START)
+        if whose == "the other's":
+            as_twin(story, index)
+    story.at(CLONED_NS + 5 * SECOND).learn("replica/1", "o2")
+    story.say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    assert story.end().judged("L3").verdict is verdict
