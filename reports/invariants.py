@@ -55,6 +55,7 @@ PROMISES: dict[str, Promise] = {
     "L11": Promise("StandbyLimit", "An agent that nobody vouches for for too long is stopped, and no agent sooner."),
     "L12": Promise("Doubt", "A node whose clock breaks its promise comes to doubt that clock, for long enough."),
     "L13": Promise("Proof", "What has become true of an agent under an order is proven by its sidecar at once."),
+    "L14": Promise("Progress", "An agent that may work gets on with its tasks."),
     "run": Promise("", "A run that did not finish, or whose faults were not all seen to happen, proves nothing."),
 }  # fmt: skip
 
@@ -64,7 +65,7 @@ def promise(invariant: str) -> Promise:
 
 
 def rank(invariant: str) -> tuple[int, str, int]:
-    """Sorts S1, S2, ... S28, L1, ... L13; whatever else there is comes after."""
+    """Sorts S1, S2, ... S28, L1, ... L14; whatever else there is comes after."""
     letter, number = invariant[:1], invariant[1:]
     known = letter in {"S", "L"} and number.isdecimal() and number.isascii()
     return ("SL".index(letter), letter, int(number)) if known else (2, invariant, 0)

@@ -1,4 +1,4 @@
-"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L13."""
+"""All checkers, in the order in which verdicts are shown: safety S1 to S28, then liveness L1 to L14."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from harness.checkers.standby import StandbyLimit
 from harness.checkers.status import HonestStatus
 from harness.checkers.tenants import TenantNI
 from harness.checkers.transparency import AuditSync, AuditTamper, Causality
+from harness.checkers.working import Progress
 
 _IN_ORDER: tuple[type[Checker], ...] = (
     StopBound, SinkBound, LocalStop, Inflation, Confluence, NoResurrection, KillWins, OneIncarnation, ExactlyOnce, InFlight, AckDurable,
     Checkpoint, AuthZ, TenantNI, AuditComplete, AuditTamper, Causality, GraceMonotone, LeaseSound, HonestStatus, Policy, Version, BootClosed,
     NoExpiry, FailureIsolation, Determinism, SideEffectIdem, Delivery, Death, Escalate, CleanSoft, NoFalseStop, Resume, AuditSync, BoundedResources,
-    InDoubt, Convergence, StandbyLimit, Doubt, Proof,
+    InDoubt, Convergence, StandbyLimit, Doubt, Proof, Progress,
 )  # fmt: skip
 
 CHECKERS: dict[str, type[Checker]] = {checker.invariant: checker for checker in _IN_ORDER}

@@ -11,7 +11,7 @@ from killswitch.core.events import AcknowledgeTask, ProcessExited, Send
 from killswitch.core.messages import Query, ResolveRequest, ResolveResult
 from killswitch.core.outlet import record
 from killswitch.core.sidecar import permits
-from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.sidecar.state import Permit, Sidecar
 
 _intend = agents.intend
 _on_resolve_request = permits.on_resolve_request
@@ -92,6 +92,14 @@ def one_nonce_for_each_start(state: Sidecar, request: ResolveRequest, now_ns: in
         state.effects[-1] = Send(question.sink, Query(state.config.agent, request.key, question.nonce))
 
 
+def wait_for_an_answer(state: Sidecar, permit: Permit, now_ns: int) -> None:
+    """Whatever was lost on its way."""
+
+
+def think_and_say_nothing(state: Agent, now_ns: int) -> None:
+    state.phase = "asking"
+
+
 BUGS = (
     PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
     PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
@@ -111,4 +119,8 @@ BUGS = (
                ("in-doubt-until-the-sink-is-back",), "easy"),
     PlantedBug("B218", "all questions of one start have one nonce", {"sidecar.permits:on_resolve_request": one_nonce_for_each_start}, ("S10",),
                ("in-doubt-until-the-sink-is-back", "swarm-storm"), "easy"),
+    PlantedBug("B284", "an effect that was lost is never tried again", {"sidecar.permits:retry": wait_for_an_answer}, ("L14",), ("swarm-storm",),
+               "medium"),
+    PlantedBug("B285", "an agent waits for the answer to what it never asked", {"agent:ask": think_and_say_nothing}, ("L14",),
+               ("total-control-plane-loss", "swarm-storm"), "easy"),
 )  # fmt: skip

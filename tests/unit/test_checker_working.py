@@ -1,0 +1,86 @@
+"""L14 on hand-made histories: who may work gets on with it, and nothing is due of who may not, or cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checkers.bounds import Bounds
+from harness.verdict import Finding, Verdict
+from tests.unit.histories import AGENT, LEDGER, PARAMETERS, SECOND, SIDECAR, Story
+
+MAIL = "sink/acme/mail"
+HEALED_NS = 10 * SECOND
+DUE_NS = HEALED_NS + Bounds.of(PARAMETERS).doubt_ns
+
+
+def at_work(sink: str = LEDGER) -> Story:
+    """An agent with its gate open was handed a task before the heal."""
+    story = Story(sinks={LEDGER: "F", MAIL: "U"})
+    story.start_all()
+    story.start(f"agent/{AGENT}", MAIL)
+    story.spawn()
+    story.gate("OPEN")
+    story.at(HEALED_NS - SECOND).work("task-submitted", steps=1, sink=sink)
+    story.intend()
+    return story.at(HEALED_NS)
+
+
+def judged(story: Story, end_ns: int = DUE_NS + 1) -> Finding:
+    return story.at(end_ns).end().judged("L14")
+
+
+@pytest.mark.parametrize(("end_ns", "verdict"), [(DUE_NS, Verdict.VALID), (DUE_NS + 1, Verdict.INVALID)])
+def test_what_is_asked_for_is_answered_in_time(end_ns: int, verdict: Verdict) -> None:
+    story = at_work()
+    story.heal()
+    finding = judged(story, end_ns)
+    assert (finding.verdict, finding.examined, finding.observed_ns) == (verdict, 1, end_ns - HEALED_NS)
+
+
+def test_nothing_is_due_without_a_heal() -> None:
+    assert judged(at_work()).examined == 0
+
+
+@pytest.mark.parametrize("kind", ["task-done", "task-rolled-back", "task-compensated"])
+def test_a_task_that_is_over_is_left_alone(kind: str) -> None:
+    story = at_work()
+    story.heal()
+    story.work(kind)
+    assert judged(story).examined == 0
+
+
+@pytest.mark.parametrize("what", ["opened later", "word of its journal"])
+def test_the_wait_begins_anew_with_the_gate_and_with_every_word_of_the_journal(what: str) -> None:
+    story = at_work()
+    story.heal()
+    story.at(HEALED_NS + SECOND)
+    if what == "opened later":
+        story.gate("CLOSED", "STANDBY")
+        story.gate("OPEN")
+    else:
+        story.work("task-absent", key="k1")
+    assert judged(story, DUE_NS + SECOND).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("excuse", ["closed", "gone", "disk", "sink"])
+def test_nothing_is_due_of_who_may_not_or_cannot(excuse: str) -> None:
+    story = at_work()
+    story.heal()
+    match excuse:
+        case "closed":
+            story.gate("CLOSED", "STANDBY")
+        case "gone":
+            story.crash(f"agent/{AGENT}")
+        case "disk":
+            story.say("disk-failed", SIDECAR, lsn=3)
+        case "sink":
+            story.crash(LEDGER)
+    assert judged(story).examined == 0
+
+
+@pytest.mark.parametrize(("sink", "verdict"), [(MAIL, Verdict.VALID), (LEDGER, Verdict.INVALID)])
+def test_nobody_can_ever_say_what_became_of_an_effect_at_a_sink_without_keys(sink: str, verdict: Verdict) -> None:
+    story = at_work(sink)
+    story.heal()
+    story.work("task-in-doubt", key="k1")
+    assert judged(story).verdict is verdict
