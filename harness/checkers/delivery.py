@@ -12,6 +12,14 @@ from harness.checkers.subjects import Node, Order
 from harness.checkers.words import CLIENT, is_replica
 from harness.shared.history import Fact
 
+# What people ask for, and the answers after which nobody asks for it again.
+ENDS = {
+    "order-requested": ("EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED"),
+    "resume-requested": ("DRAFTED", "ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),  # those who approve a draft may take their time
+    "rollout-requested": ("EFFECTIVE", "SUPERSEDED", "REFUSED"),
+}
+ANSWERS = ("order-status", "draft-sent", "resume-status", "rollout-status")
+
 
 def _due_ns(run: Run, *moments_ns: int) -> int | None:
     """When propagation is due: None without a heal, for nothing is due while faults may be on."""
@@ -27,31 +35,30 @@ class Delivery(InvariantChecker):
     A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal. An order that killed
     whoever read it, and is openly not read again, is S26's affair.
 
-    Nor is an order, or a rollout, left with a replica that nobody hears: whoever asks goes on asking until told that it is effective, or comes to
-    nothing, by max(heal, asking) + a round of all replicas, if enough of them work. An instance is such a request; a client that starts again has
-    forgotten it.
+    Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order or a rollout is
+    effective, or that it comes to nothing, and has a draft of what it wants to resume; by max(heal, asking) + a round of all replicas, if enough of
+    them work. An instance is such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset(
-        {"order-durable", "order-quarantined", "order-requested", "order-status", "rollout-requested", "rollout-status", "node-started"}
-    )
+    kinds = frozenset({"order-durable", "order-quarantined", "node-started", *ENDS, *ANSWERS})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
-        self._asked: dict[str, tuple[int, int]] = {}  # request without a final answer -> when it was asked, and the fact
+        self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
-        elif fact.kind in ("order-requested", "rollout-requested"):
-            self._asked.setdefault(fact.body["request"], (fact.at_ns, index))
-        elif fact.kind in ("order-status", "rollout-status"):
-            if fact.body["stage"] != "ACCEPTED":
-                self._asked.pop(fact.body["request"], None)
+        elif fact.kind in ENDS:
+            self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
+        elif fact.kind in ANSWERS:
+            asked = self._asked.get(fact.body["request"])
+            if asked is not None and fact.body.get("stage", "DRAFTED") in ENDS[asked[0]]:
+                del self._asked[fact.body["request"]]
         elif fact.kind == "node-started":
             if fact.node == CLIENT:
                 self._asked.clear()
@@ -59,7 +66,7 @@ class Delivery(InvariantChecker):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
     def settle(self) -> None:
-        for request, (at_ns, index) in self._asked.items():
+        for request, (_, at_ns, index) in self._asked.items():
             self._judge_asked(request, at_ns, index)
         for order in self.run.orders.values():
             holders = (self.run.node(replica) for replica in order.holders)
@@ -94,7 +101,7 @@ class Delivery(InvariantChecker):
             return
         self.examined += 1
         since_ns = max(at_ns, client.since_ns, *(run.node(replica).since_ns for replica in run.replicas))
-        why = f"who asked for {request} was never told whether it is effective"
+        why = f"who asked for {request} was never told the end of it"
         if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
             self.leave_undecided(f"{why}, but the run ended before that was due")
         else:

@@ -86,7 +86,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                             "this; it speaks for tenant and scope, and for no order beyond. policy_seq: the rollout that its draft "
                             "was ruled on under"),
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
-    "resume-status": (("request", "certificate", "stage"), "what the operator's client was told"),
+    "resume-status": (("request", "certificate", "stage"), "what the operator's client was told. certificate: none, if there is no draft"),
     "certificate-rejected": (("why", "sender"), ""),
     "draft-sent": (("request", "covers", "certificate", "heard"),
                    "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says that there is nothing to "

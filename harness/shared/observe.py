@@ -26,7 +26,7 @@ from killswitch.core import checkpoints
 from killswitch.core.audit import COSIG
 from killswitch.core.bundles import RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.certificates import ResumeStatus
+from killswitch.core.certificates import ResumeDraft, ResumeStatus
 from killswitch.core.events import (
     AcknowledgeTask,
     Append,
@@ -198,6 +198,9 @@ class Observer:
         elif isinstance(message, AgentStatus):
             token = parts(message.token)
             self.emit("agent-status", {"order": message.order, "agent": message.agent, "token": token, "stage": message.stage})
+        elif isinstance(message, ResumeDraft):
+            if message.stage != "DRAFTED":
+                self.emit("resume-status", {"request": message.request, "certificate": "", "stage": message.stage})
         elif isinstance(message, ResumeStatus):
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
         elif isinstance(message, RolloutStatus):

@@ -114,10 +114,16 @@ def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 
     story.at(HEALED_NS - SECOND)
     if what == "order":
         story.ask_stop("req")
+    elif what == "resume":
+        story.say("resume-requested", "operator", request="req", principal="alice", tenant="acme", scope=["tenant", "acme"])
     else:
         story.say("rollout-requested", "operator", request="req", principal="paula", stage="STABLE")
     if stage and what == "order":
         story.say("order-status", "operator", request="req", order="o1", stage=stage, copies=1, keys=0)
+    elif stage == "DRAFTED":
+        story.say("draft-sent", "replica/1", request="req", covers=["o1"], certificate="c1", heard=[])
+    elif stage and what == "resume":
+        story.say("resume-status", "operator", request="req", certificate="", stage=stage)
     elif stage:
         story.say("rollout-status", "operator", request="req", stage=stage, seq=2)
     for number in range(broken):
@@ -145,7 +151,22 @@ ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
 def test_who_asks_is_told_whether_it_is_effective(what: str, stage: str, end_ns: int, verdict: Verdict) -> None:
     finding = asked(what, stage).at(end_ns).end().judged("L1")
     assert finding.verdict is verdict
-    assert finding.why.startswith("who asked for req was never told whether it is effective") is (verdict is not Verdict.VALID)
+    assert finding.why.startswith("who asked for req was never told the end of it") is (verdict is not Verdict.VALID)
+
+
+@pytest.mark.parametrize(
+    ("stage", "verdict"),
+    [
+        ("", Verdict.INVALID),
+        ("NEEDS_CONTEXT", Verdict.INVALID),
+        ("ASK_ANOTHER", Verdict.INVALID),
+        ("DRAFTED", Verdict.VALID),
+        ("ACCEPTED", Verdict.VALID),
+        ("NOTHING_TO_COVER", Verdict.VALID),
+    ],
+)
+def test_who_asks_for_a_resume_is_told_the_end_of_it(stage: str, verdict: Verdict) -> None:
+    assert asked("resume", stage).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])
