@@ -142,6 +142,7 @@ SENTENCES: dict[str, str] = {
     "fault-idle": "Fault {what} befell nobody ({fault}): {measured}.",
     "rollout-requested": "{principal} asks for a policy to go to {stage}.",
     "rollout-status": "Is told that the rollout is {stage}, as number {seq}.",
+    "rollout-told": "Tells whoever asked for rollout {seq} that it is {stage}.",
     "policy-installed": "Takes in the policy {policy} of {author}.",
     "rollout-durable": "Rollout {seq} to {stage} is durable (asked for by {request}; policy {stable}, on trial {canary}, {percent} % of scopes).",
     "rollout-changed": "Rollout {seq} is in force: {stage}, policy {stable}, on trial {canary}.",

@@ -31,7 +31,7 @@ _TOLD = ("ACCEPTED", "EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED")
 _STAGES = {
     "order-status": _TOLD, "cell-status": _TOLD, "agent-status": (*_PROOFS, "FENCED", "PRESUMED_STOPPED"),
     "resume-status": ("ACCEPTED", "NEEDS_CONTEXT", "NOTHING_TO_COVER", "EXPIRED", "REFUSED", ASK_ANOTHER),
-    "rollout-status": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),
+    "rollout-status": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"), "rollout-told": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED"),
     **dict.fromkeys(("evidence-recorded", "evidence-durable", "evidence-taken", "evidence-sent"), _PROOFS),
     **dict.fromkeys(("rollout-requested", "rollout-durable", "rollout-changed"), tuple(Stage)),
 }  # fmt: skip

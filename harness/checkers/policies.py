@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
@@ -9,9 +11,31 @@ from harness.checkers.words import is_replica
 from harness.shared.history import Fact
 
 FIRST_SEQ = 1  # the policy of the deployment, which no rollout brought
-NO_ROLLOUT = (FIRST_SEQ, "", 0, "")
+KEPT_MAX = 16  # rollouts that a replica remembers, and whom it owes a word about them
 ROLLED_BACK = "ROLLED_BACK"
 GUARD = "guard"  # who asked, when nobody did
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollout:
+    """What a rollout says. ``request``: as who asked for it calls it."""
+
+    seq: int = FIRST_SEQ
+    stage: str = ""
+    guard: int = 0
+    stable: str = ""
+    canary: str = ""
+    former: str = ""
+    parent: str = ""
+    request: str = ""
+
+    @property
+    def left(self) -> tuple[str, str]:
+        """What a step back from here leaves stable, and stable before the last promotion: a trial ends, else a promotion is undone."""
+        return (self.stable, self.former) if self.canary else (self.former, "")
+
+
+NO_ROLLOUT = _Rollout()
 
 
 class Policy(InvariantChecker):
@@ -28,7 +52,13 @@ class Policy(InvariantChecker):
       guard rolls back what has not.
     - A request is over once an order that was made of it is lifted at a replica: that replica makes no other order of it.
     - Whoever asked for a rollout is told that it is effective once k replicas hold it durably, and that it was superseded if another was.
-    - What comes into force at a replica is durable there, and of two rollouts of one number, made apart, it is the one that goes back.
+      A replica tells him the former only of what is in force there, and the latter also after that, where what is in force there at the end does not
+      lead back to it. One of the two it has told when liveness is due, unless it started again since, or has heard of so many rollouts since that it
+      need not remember.
+    - What comes into force at a replica is durable there, and in the end nothing newer is; of two rollouts of one number, made apart, it is the one
+      that goes back.
+    - A rollout takes over from the one that it follows what is stable, and what was before the last promotion; a step back ends a trial, and where
+      there is none brings that back.
 
     A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
     committed. Does not see decisions that never came on record (S15).
@@ -36,8 +66,8 @@ class Policy(InvariantChecker):
 
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
-    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "rollout-status", "resume-requested", "order-learned", "node-started",
-                       "certificate-learned", "hostile-input"})  # fmt: skip
+    kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "rollout-status", "rollout-told", "resume-requested", "order-learned",
+                       "node-started", "certificate-learned", "hostile-input"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -48,7 +78,9 @@ class Policy(InvariantChecker):
         self._holders: dict[int, set[str]] = {}  # seq -> replicas that hold it or a later one durably
         self._committed = (FIRST_SEQ, 0)
         self._ever_held: dict[tuple[int, str], set[str]] = {}  # seq, request -> replicas at which that rollout was ever durable
-        self._rollouts: dict[str, tuple[int, str, int, str]] = {}  # rollout -> seq, stage, guard, canary
+        self._rollouts: dict[str, _Rollout] = {}
+        self._rolled_ns = 0  # when a rollout was last news to a disk
+        self._told: dict[str, dict[tuple[int, str], tuple[str, int]]] = {}  # replica -> seq, request -> the last word of that, and its fact
         self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
         self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
         self._made: dict[str, dict[str, int]] = {}  # request -> orders that decisions on it made, with the index of the first decision
@@ -64,6 +96,7 @@ class Policy(InvariantChecker):
         elif fact.kind == "resume-requested":
             self._asked.setdefault(fact.body["request"], self._committed)
         elif fact.kind == "node-started":
+            self._told.pop(fact.node, None)  # who asked it, it has forgotten
             if fact.node in self.run.custody:
                 self._in_force.pop(fact.node, None)
                 self._durable.pop(fact.node, None)
@@ -75,7 +108,7 @@ class Policy(InvariantChecker):
         else:
             self.examined += 1
             {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed,
-             "rollout-status": self._rollout_status}[fact.kind](index, fact)  # fmt: skip
+             "rollout-status": self._rollout_status, "rollout-told": self._rollout_told}[fact.kind](index, fact)  # fmt: skip
 
     # -- decisions
 
@@ -160,14 +193,11 @@ class Policy(InvariantChecker):
     def _rollout_durable(self, index: int, fact: Fact) -> None:
         body, node = fact.body, fact.node
         seq = body["seq"]
-        before, _, guard, canary = self._rollouts.get(body["parent"], NO_ROLLOUT)
-        if seq <= before:
-            self.blame(f"rollout {seq} to {body['stage']} follows number {before}, and is not above it", index)
-        if body["request"] == GUARD and body["record"] not in self._rollouts:  # first at the replica whose guard it was
-            stops = self._stops(node, before, canary)
-            if len(stops) <= guard:
-                self.blame(f"{node} rolled canary {before} back, which by itself had made {len(stops)} stops of {guard} that it may", *stops, index)
-        self._rollouts[body["record"]] = (seq, body["stage"], body["guard"], body["canary"])
+        before = self._rollouts.get(body["parent"], NO_ROLLOUT)
+        if seq <= before.seq:
+            self.blame(f"rollout {seq} to {body['stage']} follows number {before.seq}, and is not above it", index)
+        if body["record"] not in self._rollouts:
+            self._new_rollout(index, fact, before)
         self._held.setdefault(node, set()).add(body["record"])
         self._ever_held.setdefault((seq, body["request"].partition("/")[2]), set()).add(node)
         self._durable[node] = max(self._durable.get(node, (FIRST_SEQ, 0)), (seq, index))
@@ -175,6 +205,38 @@ class Policy(InvariantChecker):
         holders.add(node)
         if len(holders) >= self.run.kill_quorum and seq > self._committed[0]:
             self._committed = (seq, index)
+
+    def _new_rollout(self, index: int, fact: Fact, before: _Rollout) -> None:
+        """Durable for the first time: where somebody asked for it, or at the replica whose guard it was. What is not authentic is S13's."""
+        body, request = fact.body, fact.body["request"]
+        new = _Rollout(
+            body["seq"], body["stage"], body["guard"], body["stable"], body["canary"], body["former"], body["parent"], request.partition("/")[2]
+        )
+        if request == GUARD:
+            stops = self._stops(fact.node, before.seq, before.canary)
+            if len(stops) <= before.guard:
+                why = f"{fact.node} rolled canary {before.seq} back, which by itself had made {len(stops)} stops of {before.guard} that it may"
+                self.blame(why, *stops, index)
+        if before is not NO_ROLLOUT and body["authentic"]:
+            due = before.left if new.stage == ROLLED_BACK else (new.stable, before.stable) if new.stage == "STABLE" else (before.stable, before.former)
+            if (new.stable, new.former) != due:
+                what = f"rollout {new.seq} to {new.stage} has {new.stable[:12]} stable and {new.former[:12] or 'nothing'} before that"
+                self.blame(f"{what}; number {before.seq} leads to {due[0][:12]} and {due[1][:12] or 'nothing'}", index)
+        self._rollouts[body["record"]] = new
+        self._rolled_ns = fact.at_ns
+
+    def _rollout_told(self, index: int, fact: Fact) -> None:
+        """The word as it leaves the replica. ACCEPTED waits for the disk, and may be overtaken by what does not."""
+        node, about, stage = fact.node, (fact.body["seq"], fact.body["request"]), fact.body["stage"]
+        told = self._told.setdefault(node, {})
+        if stage == "ACCEPTED":
+            told.setdefault(about, (stage, index))
+            return
+        told[about] = (stage, index)
+        seq, _, _, record = self._in_force.get(node, (FIRST_SEQ, "", "", ""))
+        now = self._rollouts.get(record, NO_ROLLOUT)
+        if stage == "EFFECTIVE" and (now.seq, now.request) != about:
+            self.blame(f"{node} called rollout {about[0]} effective, while {seq} was in force there", *self._latest(node), index)
 
     def _rollout_status(self, index: int, fact: Fact) -> None:
         seq, request, stage = fact.body["seq"], fact.body["request"], fact.body["stage"]
@@ -197,10 +259,9 @@ class Policy(InvariantChecker):
     def _goes_on(self, node: str, *witness: int) -> None:
         """Two that become durable at once come into force one after the other, so this is asked when something is decided, and at the end."""
         seq, _, _, record = self._in_force.get(node, (FIRST_SEQ, "", "", ""))
-        goes_back = (seq, ROLLED_BACK)
-        if self._rollouts.get(record, NO_ROLLOUT)[:2] != goes_back and any(
-            self._rollouts[each][:2] == goes_back for each in self._held.get(node, ())
-        ):
+        held = [self._rollouts[each] for each in self._held.get(node, ())]
+        goes_back = any((each.seq, each.stage) == (seq, ROLLED_BACK) for each in held)
+        if goes_back and self._rollouts.get(record, NO_ROLLOUT).stage != ROLLED_BACK:
             self.blame(f"{node} went on with rollout {seq}, though it held one of that number that goes back", *self._latest(node), *witness)
 
     def _latest(self, node: str) -> tuple[int, ...]:
@@ -213,14 +274,37 @@ class Policy(InvariantChecker):
         return [self._raised[order][1] for order in sorted(self._known.get(node, ())) if self._raised[order][0] == (seq, canary)]
 
     def settle(self) -> None:
-        for node, (_, _, canary, record) in sorted(self._in_force.items()):
-            if self.run.node(node).works:
-                self._goes_on(node)
-            seq, stage, guard, _ = self._rollouts.get(record, NO_ROLLOUT)
-            stops = self._stops(node, seq, canary)
-            if stage != "CANARY" or len(stops) <= guard or not self.run.node(node).works:
+        for node in (replica for replica in self.run.replicas if self.run.node(replica).works):
+            seq, _, _, record = self._in_force.get(node, (FIRST_SEQ, "", "", ""))
+            self._goes_on(node)
+            durable, since = self._durable.get(node, (FIRST_SEQ, 0))
+            if durable > seq:
+                self.blame(f"{node} holds rollout {durable} durably, and {seq} is in force there", since)
+            self._judge_words(node, record)
+            self._judge_guard(node, record)
+
+    def _judge_words(self, node: str, record: str) -> None:
+        """Whoever asked here has the last word of his rollout: that it is in force, or is no more."""
+        now, line = self._rollouts.get(record, NO_ROLLOUT), set()
+        while record in self._rollouts:
+            step = self._rollouts[record]
+            line.add((step.seq, step.request))
+            record = step.parent
+        due_ns = max(self.run.healed_ns or 0, self.run.node(node).since_ns, self._rolled_ns) + self.run.bounds.propagation_ns
+        due = self.run.healed_ns is not None and due_ns < self.run.end_ns and all(self.run.node(each).works for each in self.run.replicas)
+        for about, (stage, index) in self._told.get(node, {}).items():
+            if now.seq - about[0] >= KEPT_MAX:
                 continue
-            why = f"at {node} canary {seq} had by itself made {len(stops)} stops, more than {guard}, and was not rolled back"
+            if stage == "EFFECTIVE" and about not in line:
+                self.blame(f"{node} called rollout {about[0]} effective, and did not tell who asked that another took its place", index)
+            elif stage == "ACCEPTED" and due:
+                self.blame(f"{node} accepted rollout {about[0]}, and never told who asked what became of it", index)
+
+    def _judge_guard(self, node: str, record: str) -> None:
+        now = self._rollouts.get(record, NO_ROLLOUT)
+        stops = self._stops(node, now.seq, now.canary)
+        if now.stage == "CANARY" and len(stops) > now.guard:
+            why = f"at {node} canary {now.seq} had by itself made {len(stops)} stops, more than {now.guard}, and was not rolled back"
             since_ns = max(self.run.healed_ns or 0, self.run.news_ns, self.run.node(node).since_ns)
             if self.run.healed_ns is None or self.run.end_ns < since_ns + self.run.bounds.propagation_ns:
                 self.leave_undecided(f"{why} when the run ended, before that was due")

@@ -98,12 +98,13 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     # -- policies
     "rollout-requested": (("request", "principal", "stage"), "the operator's client sent it"),
     "rollout-status": (("request", "stage", "seq"), "what the operator's client was told of rollout seq; REFUSED: there is none"),
+    "rollout-told": (("request", "stage", "seq"), "a replica told somebody what has become of the rollout that he asked it for: read off the wire"),
     "policy-installed": (("policy", "parent", "tests", "author", "authentic"),
                          "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then; authentic: a replica signed exactly "
                          "this, by a key that the node's keyset had not revoked"),
-    "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "percent", "guard", "request", "authentic"),
-                        "the record of a rollout became durable at a replica. request: who asked, or 'guard'; authentic: as above, when it was taken "
-                        "in. The k-th replica's commits it"),
+    "rollout-durable": (("record", "seq", "parent", "stage", "stable", "canary", "former", "percent", "guard", "request", "authentic"),
+                        "the record of a rollout became durable at a replica. former: stable before the last promotion; request: who asked, or "
+                        "'guard'; authentic: as above, when it was taken in. The k-th replica's commits it"),
     "rollout-changed": (("record", "seq", "stage", "stable", "canary"),
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",

@@ -87,9 +87,10 @@ def on_policy(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
 def on_rollout(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     rollout = node.rulings.roll_out(body["raw"])
     fields = {"record": hashlib.sha256(body["raw"]).hexdigest(), "seq": rollout.seq, "parent": rollout.parent, "stage": rollout.stage}
-    policies = {"stable": rollout.stable, "canary": rollout.canary, "percent": rollout.percent, "guard": rollout.guard}
+    policies = {"stable": rollout.stable, "canary": rollout.canary, "former": rollout.former}
+    trial = {"percent": rollout.percent, "guard": rollout.guard}
     authentic = node.judge.policy(body["raw"], body["signer"], body["signature"], "rollout", node.revoked)
-    node.once_durable(lsn, "rollout-durable", {**fields, **policies, "request": rollout.request, "authentic": authentic})
+    node.once_durable(lsn, "rollout-durable", {**fields, **policies, **trial, "request": rollout.request, "authentic": authentic})
 
 
 def on_decision(node: Observing, _lsn: int, body: dict[str, Any]) -> None:

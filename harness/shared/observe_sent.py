@@ -189,6 +189,8 @@ def on_effect_told(node: Sending, effect: Send, message: ApplyResult | QueryResu
 def on_rollout_status(node: Sending, effect: Send, message: RolloutStatus) -> None:
     if message.stage != "REFUSED":
         vouch(node, effect, "request", f"{message.seq}/{message.request}")
+        fields = {"request": message.request, "stage": message.stage, "seq": message.seq}
+        node.once_durable(effect.after_lsn, "rollout-told", fields, sends=True)
 
 
 def on_resume_status(node: Sending, effect: Send, message: ResumeStatus) -> None:

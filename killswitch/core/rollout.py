@@ -59,10 +59,18 @@ class Answer(NamedTuple):
     candidate: Ruling | None
 
 
+class Asker(NamedTuple):
+    """Who asked for a rollout, in which request, and whether he was told that it is effective."""
+
+    request: str
+    operator: str
+    is_effective: bool = False
+
+
 class Policies:
     """Every policy and rollout that a replica knows. ``durable`` rollouts may be in force; a policy is named by the hash of its text.
 
-    ``asked``: {rollout: (request id, operator)}, until the operator has the last word of it. ``heard``: {replica: digest} of the rollouts that it
+    ``asked``: {rollout: who asked for it}, until he has the last word of it. ``heard``: {replica: digest} of the rollouts that it
     held durably when it was last heard.
     """
 
@@ -71,7 +79,7 @@ class Policies:
         self.bundles: dict[str, PolicyBundle] = {}
         self.rollouts: dict[str, KnownRollout] = {}
         self.durable: set[str] = set()
-        self.asked: dict[str, tuple[str, str]] = {}
+        self.asked: dict[str, Asker] = {}
         self.heard: dict[str, str] = {}
         self.deployed = structs.replace(deployed, seq=FIRST_SEQ)
         self.in_force = Snapshot(FIRST_SEQ, Stage.STABLE, self.deployed)
@@ -190,6 +198,14 @@ def put_in_force(policies: Policies, rollout: str) -> bool:
 def newest(policies: Policies) -> KnownRollout | None:
     """The greatest of the durable rollouts."""
     return max((policies.rollouts[id_] for id_ in policies.durable if id_ in policies.rollouts), key=rank, default=None)
+
+
+def follows(policies: Policies, known: KnownRollout) -> bool:
+    """Whether what is in force is this rollout, or came of it step by step; also where a step between is too old to be remembered."""
+    latest = policies.rollouts.get(policies.in_force.record)
+    while latest is not None and latest.body.seq > known.body.seq:
+        latest = policies.rollouts.get(latest.body.parent)
+    return latest is None or latest.id == known.id
 
 
 def snapshot_of(policies: Policies, known: KnownRollout) -> Snapshot:

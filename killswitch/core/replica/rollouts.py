@@ -21,7 +21,7 @@ from killswitch.core.bundles import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, record, send
 from killswitch.core.replica.state import Replica
-from killswitch.core.rollout import Answer, KnownRollout, Snapshot
+from killswitch.core.rollout import Answer, Asker, KnownRollout, Snapshot
 
 GUARD: Final = "guard"  # who asked, when nobody did
 
@@ -88,7 +88,7 @@ def on_rollout_request(state: Replica, request: RolloutRequest, sender: str, now
         tell_all(state)
     send(state, sender, RolloutStatus(request.request, "ACCEPTED", body.seq), after_lsn=state.chain.seq)
     if known is not None:
-        state.policies.asked[known.id] = (request.request, sender)
+        state.policies.asked[known.id] = Asker(request.request, sender)
         tell_askers(state)
 
 
@@ -113,21 +113,28 @@ def install(state: Replica, request: RolloutRequest, now_ns: int) -> str:
 
 
 def tell_askers(state: Replica) -> None:
-    """Tell whoever asked here once k replicas hold his rollout, or another took its place: each is the last word."""
-    for id_, (request, operator) in list(state.policies.asked.items()):
+    """Tell whoever asked here what has become of his rollout, each time that this is news: EFFECTIVE, and in the end SUPERSEDED."""
+    asked = state.policies.asked
+    for id_, asker in list(asked.items()):
         known = state.policies.rollouts.get(id_)
         if known is None:
-            del state.policies.asked[id_]  # too old to be remembered
-        elif id_ in state.policies.durable:
-            now = state.policies.in_force
-            if now.record != id_:
-                status = RolloutStatus(request, "SUPERSEDED", known.body.seq, f"rollout {now.seq} to {now.stage} took its place")
-            elif len(holders(state)) >= federation.own(state.config).kill_quorum:
-                status = RolloutStatus(request, "EFFECTIVE", known.body.seq)
-            else:
-                continue
-            send(state, operator, status)
-            del state.policies.asked[id_]
+            del asked[id_]  # too old to be remembered
+        elif id_ in state.policies.durable and (status := outcome(state, known, asker)) is not None:
+            send(state, asker.operator, status)
+            asked[id_] = asker._replace(is_effective=True)
+            if status.stage == "SUPERSEDED":
+                del asked[id_]
+
+
+def outcome(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
+    """What there is to tell of a rollout: k replicas hold it; or, before that, another took its place. Once it was effective it may be followed by
+    others, but for one that was made apart from it, on top of another of its number."""
+    now = state.policies.in_force
+    if not rollout.follows(state.policies, known) if asker.is_effective else now.record != known.id:
+        return RolloutStatus(asker.request, "SUPERSEDED", known.body.seq, f"rollout {now.seq} to {now.stage} took its place")
+    if not asker.is_effective and len(holders(state)) >= federation.own(state.config).kill_quorum:
+        return RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
+    return None
 
 
 def holders(state: Replica) -> list[str]:

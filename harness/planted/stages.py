@@ -1,0 +1,72 @@
+"""Planted bugs of stages: what is told of a rollout, what a step back leaves, which rollouts are kept, and what proves how a start ended."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from msgspec import structs
+
+from harness.planted.bug import PlantedBug
+from killswitch.core import checkpoints, federation, intent, rollout, trust
+from killswitch.core.bundles import RolloutBody, RolloutStatus
+from killswitch.core.events import ProcessExited
+from killswitch.core.intent import KnownOrder, Severity
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Gate, SinkClass
+from killswitch.core.outlet import observe, record
+from killswitch.core.policy import Request
+from killswitch.core.replica import dispatch, orders, rollouts
+from killswitch.core.replica.state import Replica, concerned, is_stopped, learn_order
+from killswitch.core.rollout import Asker, KnownRollout, Policies, Snapshot
+from killswitch.core.sidecar import floors, permits, proof, step
+from killswitch.core.sidecar.state import Floor, Sidecar
+from killswitch.core.sink import Sink
+
+_demand = floors.demand
+_how_it_ended = step.how_it_ended
+_outcome = rollouts.outcome
+_rolled_back = rollout.rolled_back
+
+
+def held_is_effective(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
+    """k replicas hold it, and that is all that it takes."""
+    if asker.is_effective or len(rollouts.holders(state)) >= federation.own(state.config).kill_quorum:
+        return None if asker.is_effective else RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
+    return _outcome(state, known, asker)
+
+
+def effective_for_good(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
+    """Effective is the last word: k replicas hold it."""
+    return None if asker.is_effective else _outcome(state, known, asker)
+
+
+def back_to_where_it_was(now: Snapshot, request: str) -> RolloutBody | str:
+    """What is rolled back has nothing before it."""
+    body = _rolled_back(now, request)
+    return body if isinstance(body, str) else structs.replace(body, former="")
+
+
+def up_to_and_including(snapshot: Snapshot, request: Request) -> bool:
+    """So many percent, counted from zero."""
+    words = f"{snapshot.salt}\0{request.tenant}\0{request.scope_kind}\0{request.scope_value}"
+    return int.from_bytes(sha256(words.encode("utf-8", "surrogatepass")).digest()[:8]) % 100 <= snapshot.percent
+
+
+def forget_the_rest(policies: Policies) -> None:
+    """So many are kept, and no more."""
+    for known in sorted(policies.rollouts.values(), key=rollout.rank)[rollout.KEPT_MAX :]:
+        del policies.rollouts[known.id]
+        policies.durable.discard(known.id)
+
+
+BUGS = (
+    PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
+               ("rollouts-made-apart",), "easy"),
+    PlantedBug("B251", "that another rollout took its place is not told of one that was effective", {"replica.rollouts:outcome": effective_for_good},
+               ("S21",), ("rollouts-made-apart",), "easy"),
+    PlantedBug("B252", "to roll a trial back forgets what was stable before the last promotion", {"rollout:rolled_back": back_to_where_it_was},
+               ("S21",), ("trial-ended-after-a-promotion",), "easy"),
+    PlantedBug("B253", "a canary decides one scope in a hundred too many", {"rollout:is_chosen": up_to_and_including}, ("S21",),
+               ("canary-for-a-share",), "easy"),
+    PlantedBug("B254", "of too many rollouts the oldest are kept", {"rollout:forget_old": forget_the_rest}, ("S21",),
+               ("more-rollouts-than-are-kept",), "easy"),
+)  # fmt: skip
