@@ -209,15 +209,16 @@ class Policy(InvariantChecker):
     def _new_rollout(self, index: int, fact: Fact, before: _Rollout) -> None:
         """Durable for the first time: where somebody asked for it, or at the replica whose guard it was. What is not authentic is S13's."""
         body, request = fact.body, fact.body["request"]
+        former = body.get("former", "")  # histories of earlier versions do not tell
         new = _Rollout(
-            body["seq"], body["stage"], body["guard"], body["stable"], body["canary"], body["former"], body["parent"], request.partition("/")[2]
+            body["seq"], body["stage"], body["guard"], body["stable"], body["canary"], former, body["parent"], request.partition("/")[2]
         )
         if request == GUARD:
             stops = self._stops(fact.node, before.seq, before.canary)
             if len(stops) <= before.guard:
                 why = f"{fact.node} rolled canary {before.seq} back, which by itself had made {len(stops)} stops of {before.guard} that it may"
                 self.blame(why, *stops, index)
-        if before is not NO_ROLLOUT and body["authentic"]:
+        if before is not NO_ROLLOUT and body["authentic"] and "former" in body:
             due = before.left if new.stage == ROLLED_BACK else (new.stable, before.stable) if new.stage == "STABLE" else (before.stable, before.former)
             if (new.stable, new.former) != due:
                 what = f"rollout {new.seq} to {new.stage} has {new.stable[:12]} stable and {new.former[:12] or 'nothing'} before that"

@@ -143,8 +143,8 @@ def settle(story: Story, what: str, node: str = "replica/1") -> None:
         story.learn(node, "o1")
         story.keep(node, "o1")
         return
-    usual: dict[str, Any] = {"parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "percent": 0, "guard": 3, "request": "alice/other"}
-    usual["authentic"] = True
+    usual: dict[str, Any] = {"parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "former": "", "percent": 0, "guard": 3}
+    usual |= {"request": "alice/other", "authentic": True}
     story.say(KINDS.get(what, "rollout-durable"), node, **({} if what in KINDS else usual) | DURABLE[what])
 
 

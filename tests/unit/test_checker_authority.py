@@ -74,7 +74,8 @@ def test_s13_what_is_not_for_a_person_to_ask_for_is_refused() -> None:
 def test_s13_a_rollout_was_asked_for_or_is_the_guards(request_: str, verdict: Verdict) -> None:
     story = Story()
     story.say("rollout-requested", "operator", request="r1", principal="alice", stage="SHADOW")
-    fields: dict[str, Any] = {"record": "x", "seq": 2, "parent": "", "stage": "SHADOW", "stable": "p", "canary": "c", "percent": 0, "guard": 0}
+    policies = {"stable": "p", "canary": "c", "former": ""}
+    fields: dict[str, Any] = {"record": "x", "seq": 2, "parent": "", "stage": "SHADOW", **policies, "percent": 0, "guard": 0}
     story.say("rollout-durable", "replica/1", **fields, request=request_, authentic=True)
     assert story.judged("S13").verdict is verdict
 
@@ -92,6 +93,7 @@ def test_s13_a_policy_and_its_rollout_come_from_replicas(kind: str, *, authentic
             "stage": "SHADOW",
             "stable": "p",
             "canary": "c",
+            "former": "",
             "percent": 0,
             "guard": 0,
             "request": "guard",

@@ -19,15 +19,17 @@ class Policies(Story):
     """A story with words for policies: rollout ``r2`` has number 2, and so on."""
 
     def durable(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", name: str = "",
-                request: str = "alice/x") -> int:  # fmt: skip
-        body: dict[str, Any] = {"stable": "p", "canary": canary, "percent": 100, "guard": guard, "request": request, "authentic": True}
+                request: str = "alice/x", stable: str = "p", former: str = "") -> int:  # fmt: skip
+        policies = {"stable": stable, "canary": canary, "former": former}
+        body: dict[str, Any] = {**policies, "percent": 100, "guard": guard, "request": request, "authentic": True}
         return self.say("rollout-durable", node, record=name or f"r{seq}", seq=seq, parent=parent, stage=stage, **body)
 
     def changed(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", name: str = "") -> int:
         return self.say("rollout-changed", node, record=name or f"r{seq}", seq=seq, stage=stage, stable="p", canary=canary)
 
-    def roll(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "") -> int:
-        self.durable(node, seq, stage=stage, canary=canary, guard=guard, parent=parent)
+    def roll(self, node: str, seq: int, *, stage: str = "STABLE", canary: str = "", guard: int = 0, parent: str = "", former: str = "",
+             request: str = "alice/x") -> int:  # fmt: skip
+        self.durable(node, seq, stage=stage, canary=canary, guard=guard, parent=parent, former=former, request=request)
         return self.changed(node, seq, stage=stage, canary=canary)
 
     def ask_resume(self, request: str = "req") -> int:
@@ -75,6 +77,98 @@ def test_what_is_told_of_a_rollout_is_not_so(stage: str, why: str) -> None:
     story = Policies()
     story.roll(ONE, 2)
     story.blamed(why, told(story, stage))
+
+
+def says(story: Policies, stage: str, seq: int = 2, node: str = ONE, request: str = "x") -> int:
+    return story.say("rollout-told", node, request=request, stage=stage, seq=seq)
+
+
+def apart(*, told: str) -> Policies:
+    """Two rollouts of number 2, and at replica 1, which called its own effective, the other one and its successor win."""
+    story = Policies()
+    story.start_all()
+    story.roll(ONE, 2)
+    says(story, "ACCEPTED")
+    says(story, "EFFECTIVE")
+    story.durable(ONE, 2, name="other", request="alice/y")
+    story.durable(ONE, 3, parent="other", former="p", request="alice/z")
+    story.changed(ONE, 3)
+    if told:
+        says(story, told)
+    return story
+
+
+def test_whoever_was_told_that_his_rollout_is_effective_is_told_when_one_made_apart_wins() -> None:
+    assert apart(told="SUPERSEDED").judged("S21").verdict is Verdict.VALID
+    story = apart(told="")
+    story.blamed("did not tell who asked that another took its place", len(story.facts) - 4)
+
+
+def test_a_rollout_that_is_followed_step_by_step_stays_effective() -> None:
+    story = Policies()
+    story.start_all()
+    story.roll(ONE, 2)
+    says(story, "EFFECTIVE")
+    story.durable(ONE, 3, parent="r2", former="p", request="alice/y")
+    story.changed(ONE, 3)
+    assert story.judged("S21").verdict is Verdict.VALID
+
+
+def test_a_replica_that_started_again_has_forgotten_who_asked() -> None:
+    story = apart(told="")
+    story.start(ONE, boot="boot-2")
+    assert story.judged("S21").verdict is Verdict.VALID
+
+
+def test_a_rollout_is_called_effective_by_who_has_it_in_force() -> None:
+    story = Policies()
+    story.roll(ONE, 2)
+    story.roll(ONE, 3, parent="r2", former="p", request="alice/y")
+    story.blamed("while 3 was in force there", len(story.facts) - 1, says(story, "EFFECTIVE"))
+
+
+@pytest.mark.parametrize(("said", "verdict"), [("", Verdict.INVALID), ("EFFECTIVE", Verdict.VALID), ("SUPERSEDED", Verdict.VALID)])
+def test_what_was_accepted_has_a_last_word_in_time(said: str, verdict: Verdict) -> None:
+    story = Policies()
+    story.start_all()
+    story.roll(ONE, 2)
+    if said:
+        says(story, said)  # the other one waits for the disk
+    says(story, "ACCEPTED")
+    story.say("healed", "world")
+    story.at(60 * SECOND).say("run-ended", "world", reason="complete")
+    assert story.judged("S21").verdict is verdict
+
+
+def test_what_is_durable_and_newer_is_in_force_in_the_end() -> None:
+    story = Policies()
+    story.start_all()
+    story.roll(ONE, 2)
+    story.blamed("holds rollout 3 durably, and 2 is in force there", story.durable(ONE, 3, parent="r2", former="p"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "stable", "former", "sound"),
+    [("ROLLED_BACK", "b", "a", True), ("ROLLED_BACK", "b", "", False), ("ROLLED_BACK", "a", "", False), ("CANARY", "b", "a", True),
+     ("CANARY", "b", "", False), ("STABLE", "c", "b", True), ("STABLE", "c", "a", False)],
+)  # fmt: skip
+def test_what_a_rollout_takes_over_from_a_trial_after_a_promotion(stage: str, stable: str, former: str, sound: bool) -> None:
+    story = Policies()
+    story.durable(ONE, 3, stage="CANARY", stable="b", canary="c", former="a", parent="r2")
+    canary = "c" if stage == "CANARY" else ""
+    step = story.durable(ONE, 4, stage=stage, stable=stable, former=former, canary=canary, parent="r3")
+    if sound:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("number 3 leads to", step)
+
+
+@pytest.mark.parametrize(("stable", "sound"), [("a", True), ("b", False)])
+def test_a_step_back_without_a_trial_undoes_the_promotion(stable: str, sound: bool) -> None:
+    story = Policies()
+    story.durable(ONE, 3, stage="STABLE", stable="b", former="a", parent="r2")
+    story.durable(ONE, 4, stage="ROLLED_BACK", stable=stable, parent="r3")
+    assert story.judged("S21").verdict is (Verdict.VALID if sound else Verdict.INVALID)
 
 
 def test_a_replay_that_disagrees() -> None:

@@ -45,8 +45,36 @@ def test_a_rollout_whose_place_another_of_its_number_took_is_superseded() -> Non
     link.cut = lambda sender, to, message: False
     link.run(3 * SECOND)
     won = in_force(link).salt
-    assert {said(link, ONE)[-1][0], won} in ({"SUPERSEDED", "alice/two"}, {"EFFECTIVE", "alice/one"})
     assert in_force(link, TWO).salt == won
+    words = [said(link, node)[-1][0] for node in (ONE, TWO)]
+    assert words == (["EFFECTIVE", "SUPERSEDED"] if won == "alice/one" else ["SUPERSEDED", "EFFECTIVE"]), "be it that it was effective"
+
+
+def test_who_was_told_that_his_rollout_is_effective_hears_no_more_of_steps_that_follow_it() -> None:
+    link = to_canary(CAREFUL)
+    link.tell(ONE, roll("STABLE", name="on"), "operator")
+    link.run(SECOND)
+    link.tell(TWO, roll("ROLLED_BACK", name="back"), "operator")
+    link.run(2 * SECOND)
+    assert (in_force(link).seq, said(link)) == (4, [("ACCEPTED", 2), ("EFFECTIVE", 2), ("ACCEPTED", 3), ("EFFECTIVE", 3)])
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "words"),
+    [(["ROLLED_BACK"], ["STABLE", "SHADOW"], [("EFFECTIVE", 3), ("SUPERSEDED", 3)]), (["STABLE", "SHADOW"], ["ROLLED_BACK"], [("EFFECTIVE", 4)])],
+)
+def test_of_two_lines_that_were_made_apart_the_longer_one_stands(here: list[str], there: list[str], words: list[tuple[str, int]]) -> None:
+    """Whatever the rank of the two of one number: what is in force goes on from one of them, and the other is superseded."""
+    link = to_canary(CAREFUL)
+    link.cut = lambda sender, to, message: THREE in (sender, to)
+    for node, steps in ((ONE, here), (THREE, there)):
+        for step in steps:
+            link.tell(node, roll(step, LAX if step == "SHADOW" else "", name=f"{step} {node}"), "operator")
+            link.run(SECOND)
+    link.cut = lambda sender, to, message: False
+    link.run(3 * SECOND)
+    assert in_force(link).stage == "SHADOW"
+    assert said(link)[-len(words) :] == words
 
 
 @pytest.mark.parametrize(
