@@ -67,19 +67,22 @@ class InDoubt(InvariantChecker):
     and of propagation, counted from the heal, from the doubt, and from when its gate was last opened, whichever came last.
 
     Found out: a result, that it did not take place, or the end of its task. Behind a closed gate, or while its process is gone, nothing is
-    due. An instance is a doubt that is resolved or due. Nobody can ever say about class U.
+    due. What is found not to have taken place is not in doubt again in the same start before it was let out again, unless that is asked to stop.
+    An instance is a doubt that is resolved or due. Nobody can ever say about class U.
     """
 
     invariant = "L9"
     title = "InDoubt: what is in doubt is found out once its sink answers"
     kinds = frozenset({
         "task-submitted", "task-in-doubt", "task-result", "task-absent", "task-done", "task-rolled-back", "task-compensated", "gate-changed",
-        "node-crashed",
+        "node-crashed", "process-started", "process-termed", "effect-admitted",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._open: dict[tuple[str, str], tuple[int, int]] = {}  # (agent, task) -> (index, since)
+        self._absent: dict[str, dict[str, int]] = {}  # agent -> {key: when this start found that it never took place, and did not let it out since}
+        self._stopping: set[str] = set()  # agents of which the latest start was asked to stop
         self._sinks: dict[tuple[str, str], str] = {}
         self._working_ns: dict[str, int] = {}
 
@@ -90,12 +93,29 @@ class InDoubt(InvariantChecker):
         elif fact.kind == "node-crashed":
             if fact.node.startswith(("agent/", "sidecar/")):
                 self._work(fact.node.partition("/")[2], None)
+                self._absent.pop(fact.node.partition("/")[2], None)
+        elif fact.kind in ("process-started", "process-termed"):
+            self._absent.pop(body["agent"], None)
+            (self._stopping.add if fact.kind == "process-termed" else self._stopping.discard)(body["agent"])
+        elif fact.kind == "effect-admitted":
+            self._absent.get(body["agent"], {}).pop(body["key"], None)
         elif fact.kind == "task-submitted":
             self._sinks[body["agent"], body["task"]] = body["sink"]
         elif fact.kind == "task-in-doubt":
+            absent = self._absent.get(body["agent"], {}).get(body["key"])
+            if absent is not None:
+                why = f"{body['agent']} put task {body['task']} down as in doubt, of which it knew that the step did not take place"
+                self.blame(why, absent, index)
             self._open.setdefault((body["agent"], body["task"]), (index, fact.at_ns))
-        elif self._open.pop((body["agent"], body["task"]), None) is not None:
+        else:
+            self._found_out(index, fact)
+
+    def _found_out(self, index: int, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        if self._open.pop((agent, fact.body["task"]), None) is not None:
             self.examined += 1
+        if fact.kind == "task-absent" and agent not in self._stopping:
+            self._absent.setdefault(agent, {})[fact.body["key"]] = index
 
     def _work(self, agent: str, since_ns: int | None) -> None:
         if since_ns is None:

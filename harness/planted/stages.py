@@ -11,7 +11,7 @@ from killswitch.core import checkpoints, federation, intent, rollout, trust
 from killswitch.core.bundles import RolloutBody, RolloutStatus
 from killswitch.core.events import ProcessExited
 from killswitch.core.intent import KnownOrder, Severity
-from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Gate, SinkClass
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Gate, QueryResult, SinkClass
 from killswitch.core.outlet import observe, record
 from killswitch.core.policy import Request
 from killswitch.core.replica import dispatch, orders, rollouts
@@ -23,6 +23,7 @@ from killswitch.core.sink import Sink
 
 _demand = floors.demand
 _how_it_ended = step.how_it_ended
+_on_query_result = permits.on_query_result
 _outcome = rollouts.outcome
 _rolled_back = rollout.rolled_back
 
@@ -58,6 +59,13 @@ def forget_the_rest(policies: Policies) -> None:
         policies.durable.discard(known.id)
 
 
+def said_is_said(state: Sidecar, result: QueryResult) -> None:
+    """An effect has one answer, and whoever asks again is given that."""
+    kept = dict(state.answered)
+    _on_query_result(state, result)
+    state.answered.update(kept)
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -69,4 +77,6 @@ BUGS = (
                ("canary-for-a-share",), "easy"),
     PlantedBug("B254", "of too many rollouts the oldest are kept", {"rollout:forget_old": forget_the_rest}, ("S21",),
                ("more-rollouts-than-are-kept",), "easy"),
+    PlantedBug("B255", "what did not take place, and is done again, is answered with the doubt of before",
+               {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
 )  # fmt: skip

@@ -385,6 +385,33 @@ def test_a_doubt_that_stays_although_its_sink_could_say_is_a_violation() -> None
     assert doubtful(until_ns=due_ns + 1).verdict is Verdict.INVALID
 
 
+@pytest.mark.parametrize(("between", "sound"), [("", False), ("admit", True), ("spawn", True), ("term", True), ("crash", True)])
+def test_what_did_not_take_place_is_in_doubt_again_only_if_it_was_let_out_again(between: str, sound: bool) -> None:
+    story = Story()
+    story.spawn()
+    absent = story.work("task-absent", key="k1")
+    if between == "admit":
+        story.admit()
+    elif between == "spawn":
+        story.spawn(SECOND_START)
+    elif between == "term":
+        story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    elif between:
+        story.crash(f"agent/{AGENT}")
+    doubt = story.work("task-in-doubt", key="k1")
+    finding = story.judged("L9")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if sound else (Verdict.INVALID, (absent, doubt)))
+
+
+def test_who_was_asked_to_stop_may_leave_a_step_in_doubt_that_he_was_about_to_do_again() -> None:
+    story = Story()
+    story.spawn()
+    story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    story.work("task-absent", key="k1")
+    story.work("task-in-doubt", key="k1")
+    assert story.judged("L9").verdict is Verdict.VALID
+
+
 def test_behind_a_closed_gate_and_at_class_u_no_doubt_falls_due() -> None:
     assert doubtful(gate="CLOSED").verdict is Verdict.VALID
     assert doubtful("sink/acme/post").verdict is Verdict.VALID

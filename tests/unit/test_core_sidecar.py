@@ -301,6 +301,22 @@ def test_a_sent_answer_to_a_challenge_is_in_doubt_when_nothing_comes_back() -> N
     assert answers(link) == ["IN_DOUBT"]
 
 
+@pytest.mark.parametrize(("said", "again"), [("ABSENT", "DONE"), ("APPLIED", "IN_DOUBT"), ("UNKNOWN", "IN_DOUBT")])
+def test_a_step_in_doubt_is_done_again_only_if_its_sink_says_that_it_never_took_place(said: str, again: str) -> None:
+    link = guarded()
+    ask(link, sink=BANK)
+    link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    link.run(2 * pair.PARAMETERS.renew_ns)
+    assert answers(link) == ["IN_DOUBT"]
+    link.tell(SIDECAR, ResolveRequest("k", BANK), AGENT_NODE)
+    link.tell(SIDECAR, QueryResult(BANK, "k", said, "r", link[SIDECAR].sent(Query)[-1].nonce), BANK)
+    ask(link, sink=BANK)
+    link.tell(SIDECAR, Challenge(BANK, "k", "m"), BANK)
+    link.tell(SIDECAR, ApplyResult(BANK, "k", "APPLIED", "r"), BANK)
+    assert len(link[SIDECAR].sent(Apply)) == (2 if again == "DONE" else 1)
+    assert answers(link)[-1] == ("APPLIED" if again == "DONE" else "IN_DOUBT")
+
+
 def test_a_retry_is_an_admission_of_its_own() -> None:
     link = guarded()
     ask(link)

@@ -87,7 +87,7 @@ def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
 
 
 def conclude(state: Sidecar, result: EffectResult) -> None:
-    """The last word on an effect. It is kept: the agent may ask once more before it has heard."""
+    """The last word on an effect. It is kept: the agent may ask once more before it has heard. Until its sink says that it never took place."""
     while len(state.answered) >= PERMITS_MAX:
         del state.answered[next(iter(state.answered))]
     state.answered[result.key] = result
@@ -161,6 +161,8 @@ def on_query_result(state: Sidecar, result: QueryResult) -> None:
         return
     del state.resolving[result.key]
     status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"
+    if status == "ABSENT":
+        state.answered.pop(result.key, None)  # that nobody could say is no answer to who does it again
     send(state, agent_node(state), ResolveResult(result.key, status, result.result))
 
 
