@@ -7,7 +7,7 @@ from hashlib import sha256
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import checkpoints, federation, intent, rollout, trust
+from killswitch.core import checkpoints, federation, intent, rollout, sink, trust
 from killswitch.core.bundles import RolloutBody, RolloutStatus
 from killswitch.core.events import ProcessExited
 from killswitch.core.intent import KnownOrder, Severity
@@ -25,6 +25,7 @@ _demand = floors.demand
 _how_it_ended = step.how_it_ended
 _on_query_result = permits.on_query_result
 _outcome = rollouts.outcome
+_refusal = sink.refusal
 _rolled_back = rollout.rolled_back
 
 
@@ -66,6 +67,14 @@ def said_is_said(state: Sidecar, result: QueryResult) -> None:
     state.answered.update(kept)
 
 
+def numbers_alone(state: Sink, message: Apply, now_ns: int) -> str:
+    """Tokens are numbered."""
+    fence = state.fences.get(message.agent, NO_TOKEN)
+    if state.kind == SinkClass.FENCED and message.key not in state.applied and message.token.counter >= fence.counter:
+        return ""
+    return _refusal(state, message, now_ns)
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -79,4 +88,6 @@ BUGS = (
                ("more-rollouts-than-are-kept",), "easy"),
     PlantedBug("B255", "what did not take place, and is done again, is answered with the doubt of before",
                {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
+    PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
+               ("two-starts-of-one-number",), "medium"),
 )  # fmt: skip
