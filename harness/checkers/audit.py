@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import CLOSED, Token, gate_of, token_of
+from harness.checkers.words import CLOSED, STOP, Token, gate_of, token_of
 from harness.shared.history import Fact
 
 PERMITS_A_RECORD = 64  # protocol 5: admissions share a record, but never more of them than this
@@ -21,7 +21,7 @@ class _Book:
     """What one start of a node has shown, and what of it is on record.
 
     ``shown``, ``logged``: the gate, by its changes and by their records. ``unrecorded``, ``surplus``: changes without a record, and the
-    reverse, by gate. ``stops``: stops without their record: (index, when).
+    reverse, by gate. ``stops``: stops without their record: (index, when); ``owed``: proofs without one, by order and token: likewise.
     """
 
     shown: int = CLOSED
@@ -31,6 +31,7 @@ class _Book:
     proofs: dict[Proof, int] = field(default_factory=dict)
     recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
+    owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     rulings: dict[tuple[str, bool], int] = field(default_factory=dict)  # request, and whether several people ask
     permits: int = 0
     root: bytes = NO_PERMITS
@@ -41,8 +42,10 @@ class AuditComplete(InvariantChecker):
     """S15 (D8). Folding a node's durable records gives its durable state, and the hash chain verifies. By the end of the run every change of a
     gate has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one
     before; every proof that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a
-    node. Admissions share records: each counts exactly those since the one before, by number and by the hash over their keys, and never
-    more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof, a ruling told, or a record of admissions.
+    node. A start that comes to nothing because its token is opened under an order to stop has a record of a proof under that token, for each such
+    order, in the step that opens it: else a replica that had promised it would wait for how it ends. Admissions share records: each counts exactly those since the one before, by number and by the hash over their keys, and never
+    more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof, given or due, a ruling told, or a record of
+    admissions.
 
     A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), that of a stop in the
     midst of whose step it comes, and that of the admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a
@@ -54,7 +57,7 @@ class AuditComplete(InvariantChecker):
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
-        "order-status",
+        "order-status", "token-opened",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -78,6 +81,7 @@ class AuditComplete(InvariantChecker):
             "permits-recorded": self._permits_recorded,
             "decision": self._ruling,
             "order-status": self._told,
+            "token-opened": self._opened,
         }
 
     def see(self, index: int, fact: Fact) -> None:
@@ -101,6 +105,7 @@ class AuditComplete(InvariantChecker):
         book = self._books.pop(fact.node, None)
         if book is not None:
             book.stops = {stop: (index, at_ns) for stop, (index, at_ns) in book.stops.items() if at_ns < fact.at_ns}
+            book.owed = {proof: (index, at_ns) for proof, (index, at_ns) in book.owed.items() if at_ns < fact.at_ns}
             self._close(fact.node, book, forgiven=1)
 
     def _close(self, node: str, book: _Book, forgiven: int) -> None:
@@ -112,6 +117,8 @@ class AuditComplete(InvariantChecker):
             self.blame(f"{node} changed its gate and never recorded it", missing[0])
         for (what, _), (index, _) in book.stops.items():
             self.blame(f"{node} never recorded {what} of its agent's process", index)
+        for (order, token), (index, _) in book.owed.items():
+            self.blame(f"{node} opened token {token} under order {order[:12]}, and never proved that nothing runs under it", index)
 
     def _judge_fold(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -151,6 +158,14 @@ class AuditComplete(InvariantChecker):
         if proof in book.proofs:
             self.blame(f"{fact.node} recorded its proof of {proof[1]} twice", book.proofs[proof], index)
         book.proofs[proof] = index
+        book.owed.pop((proof[0], proof[2]), None)
+
+    def _opened(self, index: int, fact: Fact) -> None:
+        book, token = self._book(fact.node), token_of(fact.body["token"])
+        for order, _ in self.run.in_force(self.run.node(fact.node), fact.body["agent"]):
+            if order.life >= STOP:
+                self.examined += 1
+                book.owed[order.order, token] = (index, fact.at_ns)
 
     def _proof_sent(self, index: int, fact: Fact) -> None:
         self.examined += 1

@@ -75,6 +75,25 @@ def numbers_alone(state: Sink, message: Apply, now_ns: int) -> str:
     return _refusal(state, message, now_ns)
 
 
+def a_checkpoint_is_there(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
+    """It knows of the last effect of this start, so it is good enough, whoever saved it."""
+    seen, state.checkpoint = state.checkpoint, state.checkpoint - 1
+    ended = _how_it_ended(state, event)
+    state.checkpoint = seen
+    return ended
+
+
+def each_stage_once(state: Sidecar, at_gate: Gate, now_ns: int) -> None:
+    """A stage that is reached stays reached, whichever start it is."""
+    if state.disk_failed:
+        return
+    for known in intent.view(state.intent, state.identity).uncovered:
+        reached = proof.stage(state, known.severity, at_gate)
+        if reached and state.evidence_told.get(known.id) != reached:
+            state.evidence_told[known.id] = reached
+            proof.prove(state, known.id, reached, now_ns)
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -88,6 +107,10 @@ BUGS = (
                ("more-rollouts-than-are-kept",), "easy"),
     PlantedBug("B255", "what did not take place, and is done again, is answered with the doubt of before",
                {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
+    PlantedBug("B257", "a checkpoint of an earlier start makes a stop clean", {"sidecar.step:how_it_ended": a_checkpoint_is_there}, ("S10",),
+               ("leaves-before-it-has-saved",), "easy"),
+    PlantedBug("B258", "a stop is not proven again under the token of a start that came to nothing", {"sidecar.proof:gather": each_stage_once},
+               ("S15",), ("ordered-before-its-token-is-durable",), "easy"),
     PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
                ("two-starts-of-one-number",), "medium"),
 )  # fmt: skip
