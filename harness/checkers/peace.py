@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
+from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica
+from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica, token_of
 from harness.shared.history import Fact
 
 
@@ -285,23 +285,39 @@ class NoFalseStop(InvariantChecker):
 
 class Resume(InvariantChecker):
     """L6. An agent all of whose orders are covered by certificates that working replicas hold runs again by max(heal, last news, last start
-    or resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. An instance is such an agent at the end, its sidecar, its sinks
-    and q replicas working; where the end of the run comes before that bound it is not counted.
+    or resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. And it runs to some purpose: a start that a sink refuses by a fence, which
+    never falls, is asked to stop, to make room for one that is let in, within the bound of propagation from that event, and from when it was first
+    refused. An instance is such an agent at the end, its sidecar, its sinks and q replicas
+    working; where the end of the run comes before that bound it is not counted.
     """
 
     invariant = "L6"
     title = "Resume: an agent whose orders are all covered runs again"
-    kinds = frozenset({"gate-changed", "node-started"})
+    kinds = frozenset({"gate-changed", "node-started", "effect-rejected", "process-started", "process-termed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._modes: dict[str, tuple[str, int]] = {}
+        self._refused: dict[str, list[tuple[int, int]]] = {}  # agent -> when a fence shut its latest start out: the first time, and the last
+        self._leaving: set[str] = set()  # agents whose latest start was asked to stop
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "gate-changed":
+        if fact.kind == "effect-rejected":
+            self._rejected(index, fact)
+        elif fact.kind in ("process-started", "process-termed"):
+            self._refused.pop(fact.body["agent"], None)
+            (self._leaving.add if fact.kind == "process-termed" else self._leaving.discard)(fact.body["agent"])
+        elif fact.kind == "gate-changed":
             self._modes[fact.body["agent"]] = (fact.body["mode"], index)
         elif fact.node.startswith("sidecar/"):
             self._modes[agent_of(fact.node)] = ("BOOT", index)
+
+    def _rejected(self, index: int, fact: Fact) -> None:
+        agent = fact.body["agent"]
+        process = self.run.processes.get(agent)
+        latest = process is not None and process.token == token_of(fact.body["token"]) and agent not in self._leaving
+        if latest and fact.body["why"] == "REJECTED_FENCED":
+            self._refused[agent] = [*self._refused.get(agent, ())[:1], (fact.at_ns, index)]
 
     def settle(self) -> None:
         run = self.run
@@ -312,6 +328,13 @@ class Resume(InvariantChecker):
             covered = run.covered_by(each for node in replicas for each in node.certificates if each not in run.forged and not run.is_void(each))
             if orders and due_ns is not None and due_ns <= run.end_ns and all(order.order in covered for order in orders):
                 self._judge(agent, orders)
+                self._judge_purpose(agent, due_ns - run.bounds.restart_ns)
+
+    def _judge_purpose(self, agent: str, since_ns: int) -> None:
+        refused = self._refused.get(agent, [(0, 0)])
+        (first_ns, first), (last_ns, last) = refused[0], refused[-1]
+        if last_ns - max(first_ns, since_ns) > self.run.bounds.propagation_ns:
+            self.blame(f"{agent} runs on under a token that a fence shuts out, though every order for it is covered", first, last)
 
     def _judge(self, agent: str, orders: list[Order]) -> None:
         self.examined += 1

@@ -9,9 +9,9 @@ from msgspec import structs
 from harness.planted.bug import PlantedBug
 from killswitch.core import checkpoints, federation, intent, rollout, sink, trust
 from killswitch.core.bundles import RolloutBody, RolloutStatus
-from killswitch.core.events import ProcessExited
+from killswitch.core.events import ProcessExited, Send
 from killswitch.core.intent import KnownOrder, Severity
-from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Gate, QueryResult, SinkClass
+from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Fence, Gate, QueryResult, SinkClass
 from killswitch.core.outlet import observe, record
 from killswitch.core.policy import Request
 from killswitch.core.replica import dispatch, orders, rollouts
@@ -23,6 +23,7 @@ from killswitch.core.sink import Sink
 
 _demand = floors.demand
 _how_it_ended = step.how_it_ended
+_on_apply_result = permits.on_apply_result
 _on_query_result = permits.on_query_result
 _outcome = rollouts.outcome
 _refusal = sink.refusal
@@ -94,6 +95,13 @@ def each_stage_once(state: Sidecar, at_gate: Gate, now_ns: int) -> None:
             proof.prove(state, known.id, reached, now_ns)
 
 
+def refused_is_refused(state: Sidecar, result: ApplyResult) -> None:
+    """The agent is told, and asks again; what stands at the sink is the sink's affair."""
+    _on_apply_result(state, result)
+    if result.status == "REJECTED_FENCED":
+        state.effects = [effect for effect in state.effects if not (isinstance(effect, Send) and isinstance(effect.message, Fence))]
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -111,6 +119,8 @@ BUGS = (
                ("leaves-before-it-has-saved",), "easy"),
     PlantedBug("B258", "a stop is not proven again under the token of a start that came to nothing", {"sidecar.proof:gather": each_stage_once},
                ("S15",), ("ordered-before-its-token-is-durable",), "easy"),
+    PlantedBug("B259", "who is refused by a fence does not ask where it stands", {"sidecar.permits:on_apply_result": refused_is_refused},
+               ("L6",), ("lifted-before-it-was-heard",), "easy"),
     PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
                ("two-starts-of-one-number",), "medium"),
 )  # fmt: skip

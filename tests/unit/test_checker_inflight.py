@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, LEDGER, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, LEDGER, SECOND_START, SIDECAR, Story
 
 NODE = f"agent/{AGENT}"
 
@@ -202,6 +202,23 @@ def test_a_crash_may_take_the_record_of_the_last_change(unrecorded: int, verdict
         story.gate(gate)
     story.crash(SIDECAR)
     assert story.judged("S15").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("severity", "proven", "then", "sound"),
+    [("SOFT", True, "", True), ("SOFT", False, "", False), ("ISOLATE", False, "", True), ("SOFT", False, "crash", True), ("SOFT", False, "later", False)],
+)
+def test_a_start_that_an_order_overtook_is_proven_over_under_its_own_token(severity: str, proven: bool, then: str, sound: bool) -> None:
+    story = Story()
+    story.learn(SIDECAR, "o1", severity)
+    story.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="STOPPED_FORCED")
+    opened = story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST)
+    if proven:
+        story.say("evidence-recorded", SIDECAR, agent=AGENT, token=SECOND_START, order="o1", stage="STOPPED_FORCED")
+    if then:
+        story.at(story.at_ns + (then == "later")).crash(SIDECAR)
+    finding = story.judged("S15")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if sound else (Verdict.INVALID, (opened,)))
 
 
 def test_a_failed_disk_excuses_missing_records() -> None:

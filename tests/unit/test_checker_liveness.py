@@ -361,6 +361,33 @@ def test_one_uncovered_order_is_reason_enough_not_to_run() -> None:
     assert resumed(BOUNDS.restart_ns, runs=False, covered=False).judged("L6").examined == 0
 
 
+@pytest.mark.parametrize(
+    ("lasts_ns", "termed", "token", "why", "sound"),
+    [
+        (BOUNDS.propagation_ns + 1, False, FIRST, "REJECTED_FENCED", False),
+        (BOUNDS.propagation_ns, False, FIRST, "REJECTED_FENCED", True),
+        (BOUNDS.propagation_ns + 1, True, FIRST, "REJECTED_FENCED", True),
+        (BOUNDS.propagation_ns + 1, False, SECOND_START, "REJECTED_FENCED", True),
+        (BOUNDS.propagation_ns + 1, False, FIRST, "REJECTED_CHALLENGE", True),
+    ],
+)
+def test_who_is_refused_by_a_fence_is_asked_to_stop(lasts_ns: int, termed: bool, token: list[Any], why: str, sound: bool) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.spawn()
+    story.certify("replica/1", "c1", "o1")
+    story.gate("OPEN", "RUNNING")
+    story.heal()
+    refusal: dict[str, Any] = {"sink": LEDGER, "agent": AGENT, "token": token, "key": "k1", "why": why}
+    first = story.say("effect-rejected", LEDGER, **refusal)
+    if termed:
+        story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    last = story.at(lasts_ns).say("effect-rejected", LEDGER, **refusal)
+    finding = story.at(BOUNDS.restart_ns).end().judged("L6")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if sound else (Verdict.INVALID, (first, last)))
+
+
 def doubtful(sink: str = LEDGER, *, gate: str = "OPEN", known: str = "", until_ns: int = 90 * SECOND) -> Finding:
     story = Story()
     story.work("task-submitted", steps=1, sink=sink)
