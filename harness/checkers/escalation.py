@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.checkers.bounds import stretch
+from harness.checkers.bounds import MILLION, stretch
 from harness.checkers.countdowns import Countdowns
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
-from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, token_of
+from harness.checkers.words import KILL, LINK_FAULTS, NO_TOKEN, STOP, STOPPED, WALL_FAULTS, Token, token_of
 from harness.shared.history import Fact
 
 
@@ -16,9 +16,10 @@ class Escalate(Countdowns):
     who was asked to stop, stops. Asked for another reason, a prohibition that it could not read or a fence above its token, it has the stop timeout
     from then on, or what an order that its sidecar had read gave it, if that was longer.
 
-    And a replica that no fault touched issues the child order of a soft order, or knows one of KILL for the agent, within (G + slack)/(1-rho) + 1 s
-    of learning it; so does one that was touched, from when it was healed, with everybody or with a core alone, or last started or resumed. It owes
-    that if it had promised the agent a token by then, unless the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
+    And a replica that no fault touched, but of links, issues the child order of a soft order, or knows one of KILL for the agent, within (G +
+    slack)/(1-rho) + 1 s of learning it; so does one that was touched, from when it was healed, with everybody or with a core alone, or last started
+    or resumed. It owes that if it had promised the agent a token by then, or before that is due answers it under one that it only heard of, unless
+    the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
     That child is an order of KILL, and reaches the agent: its tenant's, whoever gave the soft order.
 
@@ -35,16 +36,18 @@ class Escalate(Countdowns):
     invariant = "L3"
     title = "Escalate: a soft stop that does not complete in time becomes a hard one"
     kinds = Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed", "evidence-taken",
-                                 "start-proposed", "lease-requested"}  # fmt: skip
+                                 "start-proposed", "lease-requested", "lease-denied", "fault-on"}  # fmt: skip
     outcome = "killed or reaped"
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._children: dict[tuple[str, str], int] = {}
         self._promised_ns: dict[tuple[str, str], int] = {}
+        self._heard_ns: dict[tuple[str, str], int] = {}  # replica, agent -> when this start of it first denied a lease under a token of the agent's
         self._tokens: dict[str, Token] = {}  # of each agent's latest start
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
+        self._struck: set[str] = set()  # who was, by more than a fault of links: what a replica does alone needs none
         self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
         self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
         self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
@@ -60,14 +63,18 @@ class Escalate(Countdowns):
             for replica in fact.body.get("members", self.run.replicas):
                 self._healed.setdefault(replica, (index, fact.at_ns))
             return
+        if fact.kind == "fault-on":
+            if fact.body["what"] not in LINK_FAULTS | WALL_FAULTS:
+                self._struck.update([target] if isinstance(target := fact.body["target"], str) else target)
+            return
         if fact.kind == "escalated":
             self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
             self._judge_child(index, fact)
             return
-        if fact.kind == "token-promised":
-            self._promised_ns.setdefault((fact.node, fact.body["agent"]), fact.at_ns)
-            return
         agent = fact.body.get("agent", "")
+        if fact.kind in ("token-promised", "lease-denied"):
+            (self._promised_ns if fact.kind == "token-promised" else self._heard_ns).setdefault((fact.node, agent), fact.at_ns)
+            return
         if fact.kind in ("start-proposed", "lease-requested"):
             self._note_asked(fact)
             return
@@ -75,8 +82,11 @@ class Escalate(Countdowns):
             proof = (fact.body["stage"], token_of(fact.body["token"]), index)
             self._taken.setdefault(fact.node, {})[fact.body["order"], agent] = proof
             return
+        if fact.kind in ("node-crashed", "node-paused"):
+            self._struck.add(fact.node)
         if fact.kind == "node-crashed":
             self._taken.pop(fact.node, None)  # what of it was durable, nobody tells
+            self._heard_ns = {key: at_ns for key, at_ns in self._heard_ns.items() if key[0] != fact.node}
         if fact.kind == "process-termed":
             self._asked.add(agent)
             self._asks(index, agent, fact.at_ns)
@@ -139,10 +149,10 @@ class Escalate(Countdowns):
         """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed, if nothing did since.
         None: never. What it held may have been taken from it (A2), and a clock that was broken measures no grace (T5).
         """
-        node, touched = self.run.node(replica), self.run.touched.get(replica)
+        node = self.run.node(replica)
         if not node.works or replica in self.run.custody or replica in self.run.clock_suspects:
             return None
-        if touched is None:
+        if replica not in self._struck:
             return 0
         index, at_ns = self._healed.get(replica, (-1, 0))
         return None if index < 0 else max(at_ns, node.since_ns)
@@ -152,9 +162,11 @@ class Escalate(Countdowns):
         covered = self.run.covered.get(order.order)
         if due_ns > self.run.end_ns or (covered is not None and covered.at_ns <= due_ns):
             return
-        known = self.run.node(replica).known
+        known, bounds = self.run.node(replica).known, self.run.bounds
+        soonest_ns = learned.at_ns + (order.grace_ns + bounds.slack_ns) * MILLION // (MILLION + bounds.drift_ppm)
         for agent in sorted(order.agents):
-            if self._promised_ns.get((replica, agent), learned.at_ns) >= learned.at_ns or self._stopped_ns.get(agent, due_ns + 1) <= due_ns:
+            promised = self._promised_ns.get((replica, agent), learned.at_ns) < learned.at_ns
+            if not (promised or self._heard_ns.get((replica, agent), soonest_ns) < soonest_ns) or self._stopped_ns.get(agent, due_ns + 1) <= due_ns:
                 continue
             if self._proven_ns.get((order.order, agent), due_ns + 1) <= due_ns:
                 continue

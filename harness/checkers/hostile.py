@@ -9,6 +9,7 @@ from harness.checkers.words import CLOSED, NEW, agent_of, gate_of, life_of
 from harness.shared.history import Fact
 
 UNSIGNED = ("order without a signature", "order by a signature of something else")
+UNREAD = "unread, of "  # and whoever said it: the reason of a floor
 READINGS_MAX = 3  # once unsuspecting, and twice with a mark on record that tells of it (protocol 3.7)
 
 
@@ -21,6 +22,7 @@ class Version(InvariantChecker):
     And what a sidecar enforces beside the orders that it has read (``floor-held``) is at least what it said before of the same reason, until that is
     over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life. What it says
     at the instant at which an unreadable order came is at least that order, with the gate at CLOSED (V3).
+    It is over only when each order that came so from that sender is learned by then, or lifted, or no more known to who said it.
     Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it.
 
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
@@ -36,6 +38,7 @@ class Version(InvariantChecker):
         self._floors: dict[str, dict[str, tuple[int, int, int]]] = {}  # agent -> {reason: gate, life, index of that fact}
         self._quarantined: dict[tuple[str, str], int] = {}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
+        self._unread: dict[tuple[str, str], dict[str, int]] = {}  # agent, replica -> {order: index of its arrival}
         self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
     def see(self, index: int, fact: Fact) -> None:
@@ -45,6 +48,8 @@ class Version(InvariantChecker):
                 self.examined += 1
                 unread = fact.body["how"] != "under a new key"
                 self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
+                if unread:
+                    self._unread.setdefault((agent, fact.body["sender"]), {})[order.order] = index
                 life, at_ns, _ = self._came.get(agent, (0, -1, 0))
                 if unread and (at_ns != fact.at_ns or order.life > life):
                     self._came[agent] = (order.life, fact.at_ns, index)
@@ -52,6 +57,8 @@ class Version(InvariantChecker):
             if fact.node.startswith("sidecar/"):
                 self._floors.pop(agent_of(fact.node), None)
                 self._pending.pop(agent_of(fact.node), None)
+                for key in [key for key in self._unread if key[0] == agent_of(fact.node)]:
+                    del self._unread[key]
         elif fact.kind == "floor-held":
             self._floor(index, fact)
         elif fact.kind == "floor-dropped":
@@ -80,6 +87,11 @@ class Version(InvariantChecker):
 
     def _released(self, index: int, fact: Fact) -> None:
         agent, order = fact.body["agent"], self.run.orders.get(fact.body["reason"])
+        sender = fact.body["reason"].removeprefix(UNREAD)
+        for identity, arrival in self._unread.pop((agent, sender), {}).items():
+            known = identity in self.run.sidecar(agent).known or identity not in self.run.node(sender).known
+            if not known and not self.run.lifted(self.run.orders[identity], agent):
+                self.blame(f"{fact.node} took {sender} to have said all, and never read {identity[:12]}, which had come from there", arrival, index)
         quarantined = self._quarantined.get((fact.node, fact.body["reason"]))
         if order is None or quarantined is None:
             return

@@ -102,6 +102,28 @@ def refused_is_refused(state: Sidecar, result: ApplyResult) -> None:
         state.effects = [effect for effect in state.effects if not (isinstance(effect, Send) and isinstance(effect.message, Fence))]
 
 
+def since_it_first_said_so(state: Sidecar, reason: str, severity: Severity, origin: str, why: str, now_ns: int) -> None:
+    """It is the same reason, and no graver, so it holds since when it held."""
+    before = state.floors.held.get(reason)
+    _demand(state, reason, severity, origin, why, now_ns)
+    held = state.floors.held[reason]
+    state.floors.held[reason] = Floor(held.severity, origin, before.since_ns if before else now_ns)
+
+
+def what_it_promised_itself(state: Replica, parent: KnownOrder, now_ns: int) -> None:
+    """Who was promised no token has never started."""
+    for agent in concerned(state, parent):
+        if is_stopped(state, agent, parent.id) or state.promised.get(agent, NO_TOKEN) == NO_TOKEN:
+            continue
+        order = trust.sign_order(state.trust, state.node, orders.child_of(state, parent, agent))
+        child = learn_order(state, order, state.node, now_ns)
+        if child:
+            record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
+            observe(state, "escalated", parent=parent.id, child=child, agent=agent)
+            dispatch.spread(state, (order,))
+            orders.after_accept(state, child, now_ns)
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -121,6 +143,10 @@ BUGS = (
                ("S15",), ("ordered-before-its-token-is-durable",), "easy"),
     PlantedBug("B259", "who is refused by a fence does not ask where it stands", {"sidecar.permits:on_apply_result": refused_is_refused},
                ("L6",), ("lifted-before-it-was-heard",), "easy"),
+    PlantedBug("B260", "what could not be read holds since its sender first said such a thing", {"sidecar.floors:demand": since_it_first_said_so},
+               ("S22",), ("answered-before-it-spoke-again",), "medium"),
+    PlantedBug("B261", "an agent whose start this replica did not promise is not escalated for", {"replica.orders:escalate": what_it_promised_itself},
+               ("L3",), ("escalated-by-who-missed-the-start",), "medium"),
     PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
                ("two-starts-of-one-number",), "medium"),
 )  # fmt: skip

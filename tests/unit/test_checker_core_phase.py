@@ -86,11 +86,11 @@ def test_who_is_ordered_to_wait_or_may_have_read_that_he_is_owes_nothing() -> No
 
 
 def escalating(after_ns: int | None, *, healed: bool = True) -> Story:
-    """A replica that a fault touched knows of a soft stop, is healed with the core, and escalates so much later, if at all."""
+    """A replica whose disk a fault struck knows of a soft stop, is healed with the core, and escalates so much later, if at all."""
     story = Story()
     story.start_all()
     story.say("token-promised", "replica/1", agent=AGENT, token=[1, 1, "a"])
-    story.at(SECOND).fault("partition", "replica/1")
+    story.at(SECOND).fault("disk-slow", "replica/1")
     story.learn("replica/1", "o1", "SOFT", grace_ns=SECOND)
     story.at(HEALED_NS)
     if healed:

@@ -322,13 +322,36 @@ def test_no_replica_escalates_before_the_grace_and_the_slack_are_over_by_its_own
     assert verdict is Verdict.VALID or finding.witness == (learned, child)
 
 
+def test_a_fault_of_links_excuses_nothing_that_a_replica_does_alone() -> None:
+    story = escalation(None)
+    story.fault("partition", "replica/1", SIDECAR)
+    assert story.at(60 * SECOND).end().judged("L3").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("heard_ns", "crashes", "owed"), [(1, False, True), (1, True, False), (GRACE_NS + SLACK_NS, False, False), (None, False, False)])
+def test_a_replica_escalates_for_a_start_that_it_only_heard_of(heard_ns: int | None, crashes: bool, owed: bool) -> None:
+    """In time, and since it started: who has forgotten that an agent ever started owes nothing for it."""
+    story = Story()
+    story.start_all()
+    learned = story.learn("replica/1", "o1", "SOFT", grace_ns=GRACE_NS)
+    if heard_ns is not None:
+        story.at(heard_ns).say("lease-denied", "replica/1", agent=AGENT, nonce="n1", replica="replica/1", token=FIRST, why="ordered")
+    if crashes:
+        story.keep("replica/1", "o1")
+        story.crash("replica/1")
+        story.start("replica/1", boot="boot-2")
+        story.recover("replica/1", ["o1"])
+    finding = story.at(60 * SECOND).end().judged("L3")
+    assert (finding.verdict, finding.witness) == ((Verdict.INVALID, (learned,)) if owed else (Verdict.VALID, ()))
+
+
 @pytest.mark.parametrize("excuse", ["stopped", "touched", "covered", "killed", "too early to say"])
 def test_no_escalation_is_owed(excuse: str) -> None:
     story = escalation(None)
     if excuse == "stopped":
         story.prove("o1", "STOPPED_CLEAN")
     elif excuse == "touched":
-        story.fault("partition", "replica/1")
+        story.fault("slow-node", "replica/1")
     elif excuse == "covered":
         story.certify("replica/2", "c1", "o1")
     elif excuse == "killed":

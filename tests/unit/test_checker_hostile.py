@@ -73,6 +73,34 @@ def test_s22_what_nobody_could_read_is_released_by_a_certificate_that_may_speak_
     assert lifts == "o1" or finding.witness == (quarantined, dropped)
 
 
+@pytest.mark.parametrize(
+    ("how", "by", "end", "sound"),
+    [
+        ("unknown major version 2", "replica/1", "", False),
+        ("unknown major version 2", "replica/1", "learned", True),
+        ("unknown major version 2", "replica/1", "lifted", True),
+        ("unknown major version 2", "replica/1", "started", True),
+        ("unknown major version 2", "replica/2", "", True),  # there it is not yet over
+        ("unknown major version 2", "replica/3", "", True),  # which knows of no such order, or no more
+        ("under a new key", "replica/1", "", True),
+    ],
+)
+def test_s22_nobody_has_said_all_who_said_what_is_not_read_yet(how: str, by: str, end: str, sound: bool) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    arrival = story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/3" if by == "replica/3" else "replica/1", how=how)
+    if end == "learned":
+        story.learn(SIDECAR, "o1")
+    elif end == "lifted":
+        story.certify("replica/1", "c1", "o1")
+    elif end:
+        story.start(SIDECAR, boot="boot-2")
+    dropped = story.say("floor-dropped", SIDECAR, agent=AGENT, reason=f"unread, of {by}")
+    finding = story.judged("S22")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if sound else (Verdict.INVALID, (arrival, dropped)))
+
+
 @pytest.mark.parametrize("end", ["learned", "lifted", "crashed", "forgotten"])
 def test_s22_ends_where_others_judge(end: str) -> None:
     story, _ = arrived()
