@@ -39,13 +39,13 @@ class _Book:
 
 
 class AuditComplete(InvariantChecker):
-    """S15 (D8). Folding a node's durable records gives its durable state, and the hash chain verifies. By the end of the run every change of a
-    gate has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one
-    before; every proof that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a
-    node. A start that comes to nothing because its token is opened under an order to stop has a record of a proof under that token, for each such
-    order, in the step that opens it: else a replica that had promised it would wait for how it ends. Admissions share records: each counts exactly those since the one before, by number and by the hash over their keys, and never
-    more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof, given or due, a ruling told, or a record of
-    admissions.
+    """S15 (D8). Folding a node's durable records gives its durable state, and the hash chain verifies. By the end of the run every change of a gate
+    has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one before; every proof
+    that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a node. A start that comes to
+    nothing because its token is opened under an order to stop has a record of a proof under that token, for each such order, in the step that opens
+    it: else a replica that had promised it would wait for how it ends. Admissions share records: each counts exactly those since the one before, by
+    number and by the hash over their keys, and never more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof,
+    given or due, a ruling told, or a record of admissions.
 
     A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), that of a stop in the
     midst of whose step it comes, and that of the admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS, stretch
+from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
@@ -284,11 +284,11 @@ class NoFalseStop(InvariantChecker):
 
 
 class Resume(InvariantChecker):
-    """L6. An agent all of whose orders are covered by certificates that working replicas hold runs again by max(heal, last news, last start
-    or resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. And it runs to some purpose: a start that a sink refuses by a fence, which
+    """L6. An agent all of whose orders are covered by certificates that working replicas hold runs again by max(heal, last news, last start or
+    resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. And it runs to some purpose: a start that a sink refuses by a fence, which
     never falls, is asked to stop, to make room for one that is let in, within the bound of propagation from that event, and from when it was first
-    refused. An instance is such an agent at the end, its sidecar, its sinks and q replicas
-    working; where the end of the run comes before that bound it is not counted.
+    refused. An instance is such an agent at the end, its sidecar, its sinks and q replicas working; where the end of the run comes before that bound
+    it is not counted.
     """
 
     invariant = "L6"

@@ -29,10 +29,11 @@ class _Rollout:
     parent: str = ""
     request: str = ""
 
-    @property
-    def left(self) -> tuple[str, str]:
-        """What a step back from here leaves stable, and stable before the last promotion: a trial ends, else a promotion is undone."""
-        return (self.stable, self.former) if self.canary else (self.former, "")
+    def leads_to(self, stage: str, stable: str) -> tuple[str, str]:
+        """What is stable after a step to ``stage`` from here, and what was before the last promotion: a step back ends a trial, or else undoes that."""
+        if stage == "STABLE":
+            return (stable, self.stable)
+        return (self.former, "") if stage == ROLLED_BACK and not self.canary else (self.stable, self.former)
 
 
 NO_ROLLOUT = _Rollout()
@@ -210,16 +211,14 @@ class Policy(InvariantChecker):
         """Durable for the first time: where somebody asked for it, or at the replica whose guard it was. What is not authentic is S13's."""
         body, request = fact.body, fact.body["request"]
         former = body.get("former", "")  # histories of earlier versions do not tell
-        new = _Rollout(
-            body["seq"], body["stage"], body["guard"], body["stable"], body["canary"], former, body["parent"], request.partition("/")[2]
-        )
+        new = _Rollout(body["seq"], body["stage"], body["guard"], body["stable"], body["canary"], former, body["parent"], request.partition("/")[2])
         if request == GUARD:
             stops = self._stops(fact.node, before.seq, before.canary)
             if len(stops) <= before.guard:
                 why = f"{fact.node} rolled canary {before.seq} back, which by itself had made {len(stops)} stops of {before.guard} that it may"
                 self.blame(why, *stops, index)
         if before is not NO_ROLLOUT and body["authentic"] and "former" in body:
-            due = before.left if new.stage == ROLLED_BACK else (new.stable, before.stable) if new.stage == "STABLE" else (before.stable, before.former)
+            due = before.leads_to(new.stage, new.stable)
             if (new.stable, new.former) != due:
                 what = f"rollout {new.seq} to {new.stage} has {new.stable[:12]} stable and {new.former[:12] or 'nothing'} before that"
                 self.blame(f"{what}; number {before.seq} leads to {due[0][:12]} and {due[1][:12] or 'nothing'}", index)

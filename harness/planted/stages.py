@@ -7,18 +7,18 @@ from hashlib import sha256
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import checkpoints, federation, intent, rollout, sink, trust
+from killswitch.core import federation, intent, rollout, sink, trust
 from killswitch.core.bundles import RolloutBody, RolloutStatus
 from killswitch.core.events import ProcessExited, Send
 from killswitch.core.intent import KnownOrder, Severity
-from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, Apply, ApplyResult, Fence, Gate, QueryResult, SinkClass
+from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Fence, Gate, OrderPush, QueryResult, SinkClass
 from killswitch.core.outlet import observe, record
 from killswitch.core.policy import Request
 from killswitch.core.replica import dispatch, orders, rollouts
 from killswitch.core.replica.state import Replica, concerned, is_stopped, learn_order
 from killswitch.core.rollout import Asker, KnownRollout, Policies, Snapshot
 from killswitch.core.sidecar import floors, permits, proof, step
-from killswitch.core.sidecar.state import Floor, Sidecar
+from killswitch.core.sidecar.state import Floor, Sidecar, send_replicas
 from killswitch.core.sink import Sink
 
 _demand = floors.demand
@@ -124,6 +124,13 @@ def what_it_promised_itself(state: Replica, parent: KnownOrder, now_ns: int) -> 
             orders.after_accept(state, child, now_ns)
 
 
+def told_at_once(state: Sidecar) -> None:
+    """It is a stop, so it does not wait."""
+    own = tuple(known.order for known in intent.view(state.intent, state.identity).uncovered if known.order.signer == state.config.node)
+    if own and not state.disk_failed:
+        send_replicas(state, OrderPush(own, ()))
+
+
 BUGS = (
     PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
                ("rollouts-made-apart",), "easy"),
@@ -137,6 +144,8 @@ BUGS = (
                ("more-rollouts-than-are-kept",), "easy"),
     PlantedBug("B255", "what did not take place, and is done again, is answered with the doubt of before",
                {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
+    PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
+               ("two-starts-of-one-number",), "medium"),
     PlantedBug("B257", "a checkpoint of an earlier start makes a stop clean", {"sidecar.step:how_it_ended": a_checkpoint_is_there}, ("S10",),
                ("leaves-before-it-has-saved",), "easy"),
     PlantedBug("B258", "a stop is not proven again under the token of a start that came to nothing", {"sidecar.proof:gather": each_stage_once},
@@ -147,6 +156,6 @@ BUGS = (
                ("S22",), ("answered-before-it-spoke-again",), "medium"),
     PlantedBug("B261", "an agent whose start this replica did not promise is not escalated for", {"replica.orders:escalate": what_it_promised_itself},
                ("L3",), ("escalated-by-who-missed-the-start",), "medium"),
-    PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
-               ("two-starts-of-one-number",), "medium"),
+    PlantedBug("B262", "a sidecar's own order is told before it is on its log", {"sidecar.standby:tell": told_at_once}, ("S11",),
+               ("standby-again-after-a-resume",), "easy"),
 )  # fmt: skip

@@ -176,8 +176,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "vouched": (("what", "about"),
                 "a node's word left it that rests on a record of its own, once for each of its starts: read off the wire. what, and about what: a "
                 "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "
-                "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start. A sink's effect, "
-                "by its key; fence: agent token. A token is written epoch.number.instance"),
+                "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start; its own order. A "
+                "sink's effect, by its key; fence: agent token. A token is written epoch.number.instance"),
     "question-asked": (("agent", "sink", "key", "nonce"),
                        "a sidecar asked a sink what became of an effect: read off the wire, once for each time that its agent asks, however often "
                        "the sink is asked"),

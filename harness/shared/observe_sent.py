@@ -29,6 +29,7 @@ from killswitch.core.messages import (
     Gossip,
     LeaseReply,
     LeaseRequest,
+    OrderPush,
     Query,
     QueryResult,
     StartReply,
@@ -157,6 +158,13 @@ def on_gossip(node: Sending, effect: Send, message: Gossip) -> None:
                 vouch(node, effect, what, order)
 
 
+def on_order_push(node: Sending, effect: Send, message: OrderPush) -> None:
+    """What somebody else signed is his word; what a sidecar signed itself is on its own log."""
+    for order in message.orders if node.agent else ():
+        if order.signer == node.node:
+            vouch(node, effect, "own order", hashlib.sha256(order.raw).hexdigest())
+
+
 def on_policy_news(node: Sending, effect: Send, message: PolicyNews) -> None:
     for signed in message.records:
         vouch(node, effect, "rollout", hashlib.sha256(signed.raw).hexdigest())
@@ -230,6 +238,7 @@ SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
     Query: on_query,
     ApplyResult: on_effect_told,
     QueryResult: on_effect_told,
+    OrderPush: on_order_push,
     PolicyNews: on_policy_news,
     RolloutStatus: on_rollout_status,
     ResumeStatus: on_resume_status,

@@ -124,6 +124,7 @@ def test_a_gate_that_stays_open_or_opens_over_a_failed_disk_is_a_violation() -> 
 DURABLE: dict[str, dict[str, Any]] = {
     "copy": {"order": "o1"},
     "wait": {"order": "o1"},
+    "own order": {"order": "o1"},
     "certificate": {"certificate": "o1", "covers": []},
     "rollout": {"record": "o1", "seq": 2},
     "request": {"record": "r2", "seq": 2, "request": "alice/trial"},
@@ -139,7 +140,7 @@ ABOUT = {"request": "2/trial", "promise": f"{AGENT} 1.1.a", "fence": f"{AGENT} 1
 
 def settle(story: Story, what: str, node: str = "replica/1") -> None:
     """What a word of that kind rests on becomes durable."""
-    if what in ("copy", "wait"):
+    if what in ("copy", "wait", "own order"):
         story.learn(node, "o1")
         story.keep(node, "o1")
         return

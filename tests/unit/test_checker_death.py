@@ -328,7 +328,9 @@ def test_a_fault_of_links_excuses_nothing_that_a_replica_does_alone() -> None:
     assert story.at(60 * SECOND).end().judged("L3").verdict is Verdict.INVALID
 
 
-@pytest.mark.parametrize(("heard_ns", "crashes", "owed"), [(1, False, True), (1, True, False), (GRACE_NS + SLACK_NS, False, False), (None, False, False)])
+@pytest.mark.parametrize(
+    ("heard_ns", "crashes", "owed"), [(1, False, True), (1, True, False), (GRACE_NS + SLACK_NS, False, False), (None, False, False)]
+)
 def test_a_replica_escalates_for_a_start_that_it_only_heard_of(heard_ns: int | None, crashes: bool, owed: bool) -> None:
     """In time, and since it started: who has forgotten that an agent ever started owes nothing for it."""
     story = Story()

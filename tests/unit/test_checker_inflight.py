@@ -206,7 +206,13 @@ def test_a_crash_may_take_the_record_of_the_last_change(unrecorded: int, verdict
 
 @pytest.mark.parametrize(
     ("severity", "proven", "then", "sound"),
-    [("SOFT", True, "", True), ("SOFT", False, "", False), ("ISOLATE", False, "", True), ("SOFT", False, "crash", True), ("SOFT", False, "later", False)],
+    [
+        ("SOFT", True, "", True),
+        ("SOFT", False, "", False),
+        ("ISOLATE", False, "", True),
+        ("SOFT", False, "crash", True),
+        ("SOFT", False, "later", False),
+    ],
 )
 def test_a_start_that_an_order_overtook_is_proven_over_under_its_own_token(severity: str, proven: bool, then: str, sound: bool) -> None:
     story = Story()
