@@ -103,8 +103,8 @@ class RolloutStatus(Struct, frozen=True, tag=True):
 
     ACCEPTED    durable at the replica that answers
     EFFECTIVE   in force there, and durable at k replicas: no resume is decided without it any more
-    SUPERSEDED  another rollout took its place, perhaps before anybody decided by this one; after EFFECTIVE: one made apart from it, which it does
-                not lead to
+    SUPERSEDED  another rollout took its place, perhaps before anybody decided by this one; after EFFECTIVE: one that was made apart from it,
+                on top of another of its number
     REFUSED     there is none, and will not be
     """
 

@@ -127,10 +127,11 @@ def tell_askers(state: Replica) -> None:
 
 
 def outcome(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
-    """What there is to tell of a rollout: k replicas hold it; or, before that, another took its place. Once it was effective it may be followed by
-    others, but for one that was made apart from it, on top of another of its number."""
+    """What there is to tell of a rollout: that k replicas hold it, or that another took its place. Once it was effective others may follow it, and
+    only what was made apart from it, on top of another of its number, takes its place."""
     now = state.policies.in_force
-    if not rollout.follows(state.policies, known) if asker.is_effective else now.record != known.id:
+    gone = not rollout.follows(state.policies, known) if asker.is_effective else now.record != known.id
+    if gone:
         return RolloutStatus(asker.request, "SUPERSEDED", known.body.seq, f"rollout {now.seq} to {now.stage} took its place")
     if not asker.is_effective and len(holders(state)) >= federation.own(state.config).kill_quorum:
         return RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
