@@ -30,7 +30,7 @@ class _Rollout:
     request: str = ""
 
     def leads_to(self, stage: str, stable: str) -> tuple[str, str]:
-        """What is stable after a step to ``stage`` from here, and what was before the last promotion: a step back ends a trial, or else undoes that."""
+        """What is stable after a step to ``stage`` from here, and what was before the last promotion: a step back ends a trial or undoes that."""
         if stage == "STABLE":
             return (stable, self.stable)
         return (self.former, "") if stage == ROLLED_BACK and not self.canary else (self.stable, self.former)
