@@ -45,7 +45,7 @@ PROMISES: dict[str, Promise] = {
     "L1": Promise("Delivery", "After the faults, every living sidecar learns every order in time."),
     "L2": Promise("Death", "A process that has to die is dead in time, or its failure to die is known and fenced."),
     "L3": Promise("Escalate", "A soft stop that runs out of its grace becomes a hard one in time."),
-    "L4": Promise("CleanSoft", "Undisturbed, a soft stop ends clean: no work is forced to stop that could have finished."),
+    "L4": Promise("CleanSoft", "Undisturbed, a soft stop is clean: no work is cut short that could have finished, nobody killed who could leave."),
     "L5": Promise("NoFalseStop", "Without an order, and with its clocks and links in bounds, no agent stops."),
     "L6": Promise("Resume", "An approved resume has the agents running again in time."),
     "L7": Promise("AuditSync", "After the faults, every record is at every replica and cosigned in time."),

@@ -83,7 +83,8 @@ class CleanSoft(InvariantChecker):
                 if fact.node.startswith("sidecar/"):
                     self._learned(index, fact, agent_of(fact.node))
             case "lease-lost":
-                self._spoil(fact.body["agent"])
+                if fact.body["agent"] in self._drains and self._drains[fact.body["agent"]].order.drains:  # behind a closed gate there is none to keep
+                    self._spoil(fact.body["agent"])
             case "node-crashed":
                 if fact.node.startswith("sidecar/"):
                     self._spoil(agent_of(fact.node))
@@ -103,8 +104,9 @@ class CleanSoft(InvariantChecker):
         quiet = self.run.undisturbed_since(fact.at_ns - self.run.bounds.hard_ns - BACKOFF_CAP_NS)
         if agent in self._drains or not alone:
             self._spoil(agent)
-        elif order.drains and quiet and process is not None and process.alive and not any(task.in_doubt for task in self._known(agent)):
-            tasks = [(task, task.left) for task in self._known(agent) if task.begun_ns is not None and task.ended_ns is None]
+        elif order.life == STOP and quiet and process is not None and process.alive and not any(task.in_doubt for task in self._known(agent)):
+            begun = (task for task in self._known(agent) if task.begun_ns is not None and task.ended_ns is None)
+            tasks = [(task, task.left if order.drains else 1) for task in begun]
             self._drains[agent] = _Drain(order, index, fact.at_ns, fact.clock_ns, tasks)
 
     def _spoil(self, agent: str) -> None:
@@ -121,10 +123,13 @@ class CleanSoft(InvariantChecker):
         drain = self._drains.get(agent)
         if drain is None or not self._undisturbed(agent, drain):
             return
-        early_ns = drain.clock_ns + drain.order.grace_ns - fact.clock_ns
+        early_ns = drain.clock_ns + drain.order.time_to_stop_ns(self.run.bounds) - fact.clock_ns
         if early_ns > 0:
             self.examined += 1
-            self.blame(f"{agent} was killed {early_ns} ns before the end of its grace by nothing but that soft order", drain.index, index)
+            self.blame(f"{agent} was killed {early_ns} ns before the end of its time to stop by nothing but that order", drain.index, index)
+        elif not drain.order.drains and self._fits(drain):
+            self.examined += 1
+            self.blame(f"{agent} had to be killed, though it had nothing left to do but to leave", drain.index, index)
 
     def _proven(self, index: int, fact: Fact) -> None:
         agent, stage = fact.body["agent"], fact.body["stage"]
@@ -135,14 +140,14 @@ class CleanSoft(InvariantChecker):
         doubtful = any(task.in_doubt and self.run.sinks.get(task.sink) != "F" for task in self._known(agent))
         if self._undisturbed(agent, drain) and self._fits(drain) and not doubtful:
             self.examined += 1
-            if stage == "STOPPED_FORCED":
+            if stage == "STOPPED_FORCED" and drain.order.drains:
                 self.blame(f"{agent} was stopped by force although its work in flight fitted into the grace", drain.index, index)
 
     def _known(self, agent: str) -> Iterable[_Task]:
         return self._tasks.get(agent, {}).values()
 
     def _fits(self, drain: _Drain) -> bool:
-        grace_ns = drain.order.grace_ns * (MILLION - self.run.bounds.drift_ppm) // MILLION - SECOND_NS
+        grace_ns = drain.order.time_to_stop_ns(self.run.bounds) * (MILLION - self.run.bounds.drift_ppm) // MILLION - SECOND_NS
         needed_ns = 0
         for task, left in drain.tasks:
             if task.ended_ns is not None and task.ended_ns - drain.at_ns <= grace_ns:

@@ -13,6 +13,7 @@ from killswitch.core.outlet import record
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar.state import Permit, Sidecar
 
+_begin_leaving = agents.begin_leaving
 _intend = agents.intend
 _on_resolve_request = permits.on_resolve_request
 _on_resolve_result = agents.on_resolve_result
@@ -92,6 +93,11 @@ def one_nonce_for_each_start(state: Sidecar, request: ResolveRequest, now_ns: in
         state.effects[-1] = Send(question.sink, Query(state.config.agent, request.key, question.nonce))
 
 
+def leave_after_a_drain(state: Agent, now_ns: int) -> None:
+    if state.drain:
+        _begin_leaving(state, now_ns)
+
+
 def wait_for_an_answer(state: Sidecar, permit: Permit, now_ns: int) -> None:
     """Whatever was lost on its way."""
 
@@ -123,4 +129,6 @@ BUGS = (
                "medium"),
     PlantedBug("B285", "an agent waits for the answer to what it never asked", {"agent:ask": think_and_say_nothing}, ("L14",),
                ("total-control-plane-loss", "swarm-storm"), "easy"),
+    PlantedBug("B286", "who is to stop at once waits to be killed", {"agent:begin_leaving": leave_after_a_drain},
+               ("L4",), ("quiesce-in-peace",), "easy"),
 )  # fmt: skip

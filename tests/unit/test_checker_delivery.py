@@ -1,0 +1,174 @@
+"""L1 and L10 on hand-made histories: what every sidecar has to learn, what those who ask have to be told, and that all come to agree."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from harness.checkers.bounds import Bounds
+from harness.verdict import Verdict
+from tests.unit.histories import PARAMETERS, SECOND, SIDECAR, Story
+
+BOUNDS = Bounds.of(PARAMETERS)
+HEALED_NS = 10 * SECOND
+DUE_NS = HEALED_NS + BOUNDS.propagation_ns
+
+
+def delivered(at_ns: int | None, end_ns: int) -> Story:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(HEALED_NS).heal()
+    if at_ns is not None:
+        story.at(at_ns).learn(SIDECAR, "o1")
+    return story.at(end_ns).end()
+
+
+@pytest.mark.parametrize(
+    ("at_ns", "end_ns", "verdict"),
+    [
+        (DUE_NS, DUE_NS, Verdict.VALID),
+        (DUE_NS + 1, DUE_NS + 1, Verdict.INVALID),
+        (None, DUE_NS, Verdict.INVALID),
+        (None, DUE_NS - 1, Verdict.UNKNOWN),
+    ],
+)
+def test_a_live_sidecar_learns_every_order_in_time(at_ns: int | None, end_ns: int, verdict: Verdict) -> None:
+    finding = delivered(at_ns, end_ns).judged("L1")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    if at_ns == DUE_NS:
+        assert (finding.observed_ns, finding.bound_ns) == (BOUNDS.propagation_ns, BOUNDS.propagation_ns)
+
+
+def test_without_a_heal_nothing_is_due() -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(600 * SECOND).end()
+    assert story.judged("L1").verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("excuse", ["crashed", "paused", "covered", "never started", "source gone"])
+def test_nothing_is_owed_to_who_cannot_learn(excuse: str) -> None:
+    story = Story()
+    story.start("replica/1", "replica/2", "replica/3")
+    if excuse != "never started":
+        story.start(SIDECAR)
+    story.effective("o1")
+    if excuse == "crashed":
+        story.crash(SIDECAR)
+    elif excuse == "paused":
+        story.say("node-paused", SIDECAR)
+    elif excuse == "covered":
+        story.certify("replica/1", "c1", "o1")
+    elif excuse == "source gone":
+        story.crash("replica/1")
+        story.crash("replica/2")
+    story.heal()
+    story.at(600 * SECOND).end()
+    assert (story.judged("L1").verdict, story.judged("L1").examined) == (Verdict.VALID, 0)
+
+
+# -- L10
+
+
+def converged(orders: dict[str, list[str]], end_ns: int = DUE_NS) -> Story:
+    story = Story()
+    story.start_all()
+    for node, held in orders.items():
+        for order in held:
+            story.learn(node, order)
+        story.intent(node, held)
+    story.at(HEALED_NS).heal()
+    return story.at(end_ns).end()
+
+
+EQUAL = {"replica/1": ["o1"], "replica/2": ["o1"], "replica/3": ["o1"], SIDECAR: ["o1"]}
+
+
+def test_all_hold_the_same_in_the_end() -> None:
+    finding = converged(EQUAL).judged("L10")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID, 4)
+
+
+@pytest.mark.parametrize("behind", ["replica/2", "replica/3", SIDECAR])
+@pytest.mark.parametrize(("end_ns", "verdict"), [(DUE_NS, Verdict.INVALID), (DUE_NS - 1, Verdict.UNKNOWN)])
+def test_who_stays_behind_is_a_violation_once_it_was_due(behind: str, end_ns: int, verdict: Verdict) -> None:
+    assert converged({**EQUAL, behind: []}, end_ns).judged("L10").verdict is verdict
+
+
+def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> None:
+    story = converged({**EQUAL, "replica/2": [], SIDECAR: ["o1", "local"]})
+    story.facts.insert(-1, structs.replace(story.facts[-1], kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
+    assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
+
+
+def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 0) -> Story:
+    """Before the heal a person asks for a stop, or a rollout, and is told ``stage`` of it; ``broken``: so many replicas are down in the end."""
+    story = Story()
+    story.start_all()
+    story.at(HEALED_NS - SECOND)
+    if what == "order":
+        story.ask_stop("req")
+    elif what == "resume":
+        story.say("resume-requested", "operator", request="req", principal="alice", tenant="acme", scope=["tenant", "acme"])
+    else:
+        story.say("rollout-requested", "operator", request="req", principal="paula", stage="STABLE")
+    if stage and what == "order":
+        story.say("order-status", "operator", request="req", order="o1", stage=stage, copies=1, keys=0)
+    elif stage == "DRAFTED":
+        story.say("draft-sent", "replica/1", request="req", covers=["o1"], certificate="c1", heard=[])
+    elif stage and what == "resume":
+        story.say("resume-status", "operator", request="req", certificate="", stage=stage)
+    elif stage:
+        story.say("rollout-status", "operator", request="req", stage=stage, seq=2)
+    for number in range(broken):
+        story.crash(f"replica/{number + 1}")
+    if forgotten:
+        story.start("operator", boot="boot-2")
+    story.at(HEALED_NS).heal()
+    return story
+
+
+ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
+
+
+@pytest.mark.parametrize("what", ["order", "rollout"])
+@pytest.mark.parametrize(
+    ("stage", "end_ns", "verdict"),
+    [
+        ("", ASKED_DUE_NS, Verdict.INVALID),
+        ("", ASKED_DUE_NS - 1, Verdict.UNKNOWN),
+        ("ACCEPTED", ASKED_DUE_NS, Verdict.INVALID),
+        ("EFFECTIVE", ASKED_DUE_NS, Verdict.VALID),
+        ("REFUSED", ASKED_DUE_NS, Verdict.VALID),
+    ],
+)
+def test_who_asks_is_told_whether_it_is_effective(what: str, stage: str, end_ns: int, verdict: Verdict) -> None:
+    finding = asked(what, stage).at(end_ns).end().judged("L1")
+    assert finding.verdict is verdict
+    assert finding.why.startswith("who asked for req was never told the end of it") is (verdict is not Verdict.VALID)
+
+
+@pytest.mark.parametrize(
+    ("stage", "verdict"),
+    [
+        ("", Verdict.INVALID),
+        ("NEEDS_CONTEXT", Verdict.INVALID),
+        ("ASK_ANOTHER", Verdict.INVALID),
+        ("DRAFTED", Verdict.VALID),
+        ("ACCEPTED", Verdict.VALID),
+        ("NOTHING_TO_COVER", Verdict.VALID),
+    ],
+)
+def test_who_asks_for_a_resume_is_told_the_end_of_it(stage: str, verdict: Verdict) -> None:
+    assert asked("resume", stage).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
+
+
+@pytest.mark.parametrize(("broken", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])
+def test_nobody_is_told_of_what_too_few_replicas_could_hold(broken: int, verdict: Verdict) -> None:
+    assert asked("order", "ACCEPTED", broken=broken).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
+
+
+def test_a_client_that_starts_again_has_forgotten_what_it_asked_for() -> None:
+    assert asked("order", "ACCEPTED", forgotten=True).at(ASKED_DUE_NS).end().judged("L1").verdict is Verdict.VALID
