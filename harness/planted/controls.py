@@ -20,7 +20,7 @@ from killswitch.core.traffic import BACKOFF_CAP_NS
 until, period_ns, take_next = leases.until, publication.period_ns, agent.take_next
 
 
-def push_nothing(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
+def push_nothing(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], after_lsn: int = 0) -> None:
     """What a push would have brought comes with the next lease reply."""
 
 

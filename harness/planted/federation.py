@@ -29,7 +29,7 @@ def own_cell_heard(state: Replica, draft: Draft) -> bool:
     return not state.joining and sum(replica in draft.heard for replica in own.replicas) > len(own.replicas) - own.kill_quorum
 
 
-def all_of_it_to_each(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
+def all_of_it_to_each(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], after_lsn: int = 0) -> None:
     """One message says it all, and everybody looks for his own."""
     agents: set[str] = set()
     for order in orders:
@@ -39,7 +39,7 @@ def all_of_it_to_each(state: Replica, orders: tuple[Order, ...], certificates: t
             if covered in state.intent.orders:
                 agents.update(concerned(state, state.intent.orders[covered]))
     for agent in sorted(agents):
-        send(state, sidecar_of(agent), OrderPush(orders, certificates))
+        send(state, sidecar_of(agent), OrderPush(orders, certificates), after_lsn)
 
 
 BUGS = (

@@ -209,3 +209,18 @@ def test_approvers_who_took_too_long_are_asked_again_and_approve_the_new_draft()
     assert "EXPIRED" in stages
     assert stages.count("ACCEPTED") >= 1
     assert mode(link)[1] == "RUNNING"
+
+
+def test_a_resume_is_handed_on_once_the_replica_that_let_it_in_holds_it() -> None:
+    """What a crash can take back, the decision with it, has lifted nothing elsewhere."""
+    link = plane()
+    certificate = drafted(link)
+    link[ONE].disk = "stuck"
+    hand_in(link, certificate)
+    link.run(2 * SECOND)
+    assert not link[TWO].state.intent.certificates
+    assert not link[THREE].state.intent.certificates
+    link[ONE].disk = "prompt"
+    link.sync(ONE)
+    link.settle()
+    assert [len(link[node].state.intent.in_force) for node in REPLICAS] == [1, 1, 1]

@@ -24,14 +24,15 @@ BODIES_MAX = 256
 ORDERS_MAX = 1024  # of one reply: they have to fit into a frame
 
 
-def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> None:
-    """Hand news to every peer and to the sidecars concerned, at once: for an order even before it is durable here, which is harmless."""
+def spread(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = (), after_lsn: int = 0) -> None:
+    """Hand news to every peer and to the sidecars concerned, at once: an order even before it is durable here, which is harmless. A certificate waits
+    for its record, ``after_lsn``, and so for the decision before that: what a crash can take back has permitted nothing anywhere (D5)."""
     for peer in state.others:
-        send(state, peer, gossip(state, orders=orders, certificates=certificates))
-    push(state, orders, certificates)
+        send(state, peer, gossip(state, orders=orders, certificates=certificates), after_lsn)
+    push(state, orders, certificates, after_lsn)
 
 
-def push(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...]) -> None:
+def push(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], after_lsn: int = 0) -> None:
     """Best effort to sidecars; what is lost comes with the next lease reply. Each is told what concerns its agent, and nothing else: what came in one
     message may be of several tenants (S14)."""
     news: dict[str, tuple[list[Order], list[ResumeCertificate]]] = {}
@@ -44,7 +45,7 @@ def push(state: Replica, orders: tuple[Order, ...], certificates: tuple[ResumeCe
             if reaches(state, known, identity):
                 news.setdefault(agent, ([], []))[1].append(certificate)
     for agent, (stops, resumes) in sorted(news.items()):
-        send(state, sidecar_of(agent), OrderPush(tuple(stops), tuple(resumes)))
+        send(state, sidecar_of(agent), OrderPush(tuple(stops), tuple(resumes)), after_lsn)
 
 
 def gossip(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = (), *, ids: bool = False) -> Gossip:

@@ -148,7 +148,7 @@ def on_submit(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) ->
         rollouts.record_decision(state, submit.request, asked, answer, now_ns, certificate_id)
     lsn = learn_certificate(state, certificate, sender, now_ns) or (0 if certificate_id in state.intent.in_force else state.chain.seq)
     if lsn:
-        dispatch.spread(state, certificates=(certificate,))
+        dispatch.spread(state, certificates=(certificate,), after_lsn=lsn)
     send(state, sender, ResumeStatus(submit.request, certificate_id, "ACCEPTED"), after_lsn=lsn)
 
 
