@@ -20,7 +20,7 @@ def _name(token: Token) -> str:
 
 # kind of a durable record -> what may be vouched for once it is there
 _RECORDS: dict[str, Callable[[Body], tuple[tuple[str, str], ...]]] = {
-    "order-durable": lambda body: (("copy", body["order"]), ("wait", body["order"]), ("own order", body["order"])),
+    "order-durable": lambda body: tuple((what, body["order"]) for what in ("copy", "wait", "accepted", "own order")),
     "certificate-durable": lambda body: (("certificate", body["certificate"]),),
     "rollout-durable": lambda body: (("rollout", body["record"]), ("request", f"{body['seq']}/{body['request'].partition('/')[2]}")),
     "evidence-durable": lambda body: (("proof", f"{body['order']} {body['stage']} {token_of(body['token'])[1]}"),),
@@ -46,9 +46,10 @@ class AckDurable(InvariantChecker):
     carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
 
     And no word leaves a node before what it rests on is durable there: a promise of a token, to whom it was made or to a peer that learns, and a
-    lease under it, before the promise; what a replica says of copies and waits before the order; news of a rollout, and the answer to who asked for
-    it, before the rollout; the acceptance of a resume before the certificate; a sidecar's proof, or an order of its own, before its record; what a
-    sink says of an effect or a fence before that. What a crash can take back has told others a lie (S8 judges that promises are kept).
+    lease under it, before the promise; what a replica says of copies and waits, and that it has accepted an order, before the order; news of a
+    rollout, and the answer to who asked for it, before the rollout; the acceptance of a resume, and the resume itself, before the certificate; a
+    sidecar's proof, or an order of its own, before its record; what a sink says of an effect or a fence before that. What a crash can take back has
+    told others a lie (S8 judges that promises are kept).
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
     after an acknowledgement, a word that rests on something, or a disk that failed or was full. Cannot see: which replicas a status counted; so it

@@ -5,13 +5,13 @@ from __future__ import annotations
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import intent, sink, trust
+from killswitch.core import federation, intent, sink, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import DiskFailed, Durable, Send
 from killswitch.core.intent import View
-from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, LeaseRequest, Order, Query, StartRequest
+from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Order, Query, StartRequest
 from killswitch.core.outlet import record, send
-from killswitch.core.replica import grants, orders, rollouts
+from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Replica, concerned
 from killswitch.core.sidecar import permits
@@ -27,6 +27,7 @@ _on_apply = sink.on_apply
 _on_durable = sidecar_step.on_durable
 _on_query = sink.on_query
 _reply = grants.reply
+_spread = dispatch.spread
 
 
 def acknowledge_before_sync(state: Replica, order: str, now_ns: int) -> None:
@@ -127,6 +128,45 @@ def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> N
             orders.declare(state, order, agent, now_ns)
 
 
+def whatever_is_known(state: Replica, message: Gossip, sender: str) -> None:
+    """A certificate proves itself, whoever holds it."""
+    if message.digest != intent.digest(state.intent):
+        state.tries.pop(sender, None)
+    if message.order_ids is None or message.certificate_ids is None:
+        if message.digest != intent.digest(state.intent) and not message.orders and not message.certificates:
+            send(state, sender, dispatch.gossip(state, ids=True))
+        return
+    theirs, their_certificates = set(message.order_ids), set(message.certificate_ids)
+    known = tuple(each.order for id_, each in sorted(state.intent.orders.items()) if id_ not in theirs)[: dispatch.BODIES_MAX]
+    certificates = tuple(
+        each.certificate for id_, each in sorted(state.intent.certificates.items()) if id_ not in their_certificates
+    )[: dispatch.BODIES_MAX]  # fmt: skip
+    lacking = not theirs <= state.intent.orders.keys() or not their_certificates <= state.intent.certificates.keys()
+    wanting = lacking and not (message.orders or message.certificates)
+    if known or certificates or wanting:
+        send(state, sender, dispatch.gossip(state, known, certificates, ids=wanting))
+
+
+def held_somewhere(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """A copy is a copy."""
+    holders = state.durable.setdefault(order, set())
+    if replica in holders:
+        return
+    holders.add(replica)
+    here = federation.own(state.config)
+    if order in state.intent.orders and orders.copies(state, order, here) >= here.kill_quorum and order not in state.effective:
+        state.effective.add(order)
+        record(state, "ORDER_EFFECTIVE", {"order": order, "holders": sorted(holders)}, now_ns)
+    orders.tell_order(state, order)
+    if replica == state.node and order in state.intent.orders:
+        orders.note_own_wait(state, state.intent.orders[order], now_ns)
+
+
+def spread_at_once(state: Replica, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = (), after_lsn: int = 0) -> None:
+    """Whoever hears of it sooner runs sooner."""
+    _spread(state, orders, certificates)
+
+
 BUGS = (
     PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync}, ("S20", "S11"),
                ("replica-power-loss", "swarm-storm"), "easy"),
@@ -150,4 +190,10 @@ BUGS = (
                ("resume-on-a-slow-disk",), "easy"),
     PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
                {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B267", "a replica hands certificates on before its disk holds them", {"replica.dispatch:answer_gossip": whatever_is_known},
+               ("S11",), ("resume-on-a-slow-disk",), "easy"),
+    PlantedBug("B268", "an order is told to be accepted for a copy that somebody else holds", {"replica.orders:note_durable": held_somewhere},
+               ("S11",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B270", "a resume is handed on while the replica that let it in has yet to hold it", {"replica.dispatch:spread": spread_at_once},
+               ("S11",), ("resume-race",), "easy"),
 )  # fmt: skip

@@ -99,6 +99,9 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "rollout-requested": (("request", "principal", "stage"), "the operator's client sent it"),
     "rollout-status": (("request", "stage", "seq"), "what the operator's client was told of rollout seq; REFUSED: there is none"),
     "rollout-told": (("request", "stage", "seq"), "a replica told somebody what has become of the rollout that he asked it for: read off the wire"),
+    "rollout-asked-after": (("request", "replica", "accepted"),
+                            "the operator's client asked a replica about a rollout for the first time since another one, or the same, told it that "
+                            "it has accepted that: read off the wire"),
     "policy-installed": (("policy", "parent", "tests", "author", "authentic"),
                          "a replica took a policy in. policy: SHA-256 of its text; parent: what was stable then; authentic: a replica signed exactly "
                          "this, by a key that the node's keyset had not revoked"),
@@ -123,6 +126,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                           "at Boot: nobody outlived reading the order, so it is not read again; the agent stands by until a certificate lists it"),
     "prohibition-arrived": (("order", "sender", "how"),
                             "a replica's word of an order reached a sidecar in a version, or under a key, that it may not know"),
+    "order-handed-on": (("order", "sender", "how"), "a replica's word of an order reached another under a key that this may not know"),
     "floor-held": (("agent", "reason", "gate", "life", "all"),
                    "the sidecar's own view: for this reason it enforces so much beside the orders that it has read. all: [gate, life] of all "
                    "reasons together"),
@@ -175,9 +179,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                       "a replica said that nothing of an earlier start can act any more, once for each start of the replica: read off the wire"),
     "vouched": (("what", "about"),
                 "a node's word left it that rests on a record of its own, once for each of its starts: read off the wire. what, and about what: a "
-                "replica's copy, or wait (that it has outwaited all leases), of an order; rollout, by its record; request: its seq/the request for "
-                "it; certificate; promise, to a peer that learns: agent token. A sidecar's proof: order stage number of the start; its own order. A "
-                "sink's effect, by its key; fence: agent token. A token is written epoch.number.instance"),
+                "replica's copy, or wait (that it has outwaited all leases), of an order; accepted: an order, to who asked for it; rollout, "
+                "by its record; request: its seq/the request for it; certificate, to who handed it in or whom it is handed on to; promise, to a "
+                "peer that learns: agent token. A sidecar's proof: order stage number of the start; its own order. A sink's effect, by its key; "
+                "fence: agent token. A token is written epoch.number.instance"),
     "question-asked": (("agent", "sink", "key", "nonce"),
                        "a sidecar asked a sink what became of an effect: read off the wire, once for each time that its agent asks, however often "
                        "the sink is asked"),

@@ -62,7 +62,7 @@ class Observer:
 
     __slots__ = (
         "_appended", "_at", "_begun", "_dead", "_heads", "_inputs", "_news", "_process", "_record", "_records", "_rulings", "_sends", "_slots",
-        "_witnessed", "agent", "claims", "clock_ns", "durable", "grown", "heard", "judge", "node", "revoked", "round", "said", "signed",
+        "_witnessed", "accepted", "agent", "claims", "clock_ns", "durable", "grown", "heard", "judge", "node", "revoked", "round", "said", "signed",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -77,6 +77,7 @@ class Observer:
         self._process: tuple[int, int, str] | None = None
         self.round = ""
         self.said: dict[object, int] = {}  # what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size
+        self.accepted: dict[str, str] = {}  # request for a rollout -> who said that it has accepted it, until that is asked after
         self.claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
@@ -152,6 +153,7 @@ class Observer:
         self._records, self._sends = [], []
         self.signed, self._news, self.grown = 0, len(event.records), False
         self.said.clear()
+        self.accepted.clear()
         self._heads.clear()
         self.heard = Heard(self.agent)
         self.claims = ((), ())
@@ -205,6 +207,8 @@ class Observer:
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
         elif isinstance(message, RolloutStatus):
             self.emit("rollout-status", {"request": message.request, "stage": message.stage, "seq": message.seq})
+            if message.stage == "ACCEPTED":
+                self.accepted[message.request] = event.sender
 
     def on_peer_receive(self, event: Receive) -> None:
         """What others cosigned is there to be held against what is shown here."""
@@ -263,6 +267,8 @@ class Observer:
     def on_observe(self, effect: Observe) -> None:
         if effect.kind == "token-opened":
             self.heard.open(effect.fields["token"])
+        elif effect.kind == "rollout-requested":
+            self.accepted.pop(str(effect.fields["request"]), "")  # a person asks, whatever became of it before
         if effect.kind == "checkpoint-recovered":
             self.on_recovered(effect.fields)
         elif effect.kind in VOCABULARY:

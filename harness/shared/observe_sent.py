@@ -14,7 +14,8 @@ import msgspec
 
 from harness.shared.observe_heard import Heard
 from harness.shared.observe_records import Observing
-from killswitch.core.bundles import PolicyNews, RolloutStatus
+from killswitch.core.bundles import PolicyNews, RolloutRequest, RolloutStatus
+from killswitch.core.cells import CellStatus
 from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
 from killswitch.core.events import Send
 from killswitch.core.heads import Cosigned, HeadNotice
@@ -27,9 +28,11 @@ from killswitch.core.messages import (
     Fence,
     FenceAck,
     Gossip,
+    IntentReply,
     LeaseReply,
     LeaseRequest,
     OrderPush,
+    OrderStatus,
     Query,
     QueryResult,
     StartReply,
@@ -44,7 +47,8 @@ class Sending(Observing, Protocol):
 
     ``said``: what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size. ``claims``: what its latest gossip says
     of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``: whether it
-    has grown since. ``heard``: what a sidecar was told.
+    has grown since. ``heard``: what a sidecar was told. ``accepted``: request for a rollout -> who said that it has accepted it, until
+    that is asked after.
     """
 
     clock_ns: int
@@ -55,6 +59,7 @@ class Sending(Observing, Protocol):
     signed: int
     grown: bool
     heard: Heard
+    accepted: dict[str, str]
 
 
 def on_head_notice(node: Sending, _effect: Send, message: HeadNotice) -> None:
@@ -83,7 +88,9 @@ def on_lease_request(node: Sending, effect: Send, message: LeaseRequest) -> None
         node.emit("lease-requested", {"agent": message.agent, "nonce": message.nonce, "token": parts(message.token), "instance": instance})
 
 
-def on_lease_reply(node: Sending, _effect: Send, message: LeaseReply) -> None:
+def on_lease_reply(node: Sending, effect: Send, message: LeaseReply) -> None:
+    if message.certificates:
+        hand_on(node, effect, message)
     common = {"agent": message.agent, "nonce": message.nonce, "replica": node.node, "token": parts(message.token)}
     if message.len_ns > 0:
         node.emit("lease-granted", {**common, "len_ns": message.len_ns})
@@ -130,6 +137,8 @@ def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None
 
 def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:
     """One fact for each promise, not one for each time that it is asked for again."""
+    if message.certificates:
+        hand_on(node, effect, message)
     promise = (message.agent, message.token)
     if message.granted and promise not in node.said:
         node.said[promise] = 0
@@ -149,7 +158,15 @@ def vouch(node: Sending, effect: Send, what: str, about: str) -> None:
         node.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
 
 
+def hand_on(node: Sending, effect: Send, message: Gossip | IntentReply | LeaseReply | OrderPush | StartReply) -> None:
+    """Whoever hands a resume on has let it in, or has it from somebody who did."""
+    for certificate in message.certificates:
+        vouch(node, effect, "certificate", hashlib.sha256(certificate.raw).hexdigest())
+
+
 def on_gossip(node: Sending, effect: Send, message: Gossip) -> None:
+    if message.certificates:
+        hand_on(node, effect, message)
     claims = (message.durable, message.waited)
     if claims != node.claims:
         node.claims = claims
@@ -163,6 +180,7 @@ def on_order_push(node: Sending, effect: Send, message: OrderPush) -> None:
     for order in message.orders if node.agent else ():
         if order.signer == node.node:
             vouch(node, effect, "own order", hashlib.sha256(order.raw).hexdigest())
+    hand_on(node, effect, message)
 
 
 def on_policy_news(node: Sending, effect: Send, message: PolicyNews) -> None:
@@ -192,6 +210,16 @@ def on_fence_ack(node: Sending, effect: Send, message: FenceAck) -> None:
 def on_effect_told(node: Sending, effect: Send, message: ApplyResult | QueryResult) -> None:
     if message.status == "APPLIED":
         vouch(node, effect, "effect", message.key)
+
+
+def on_order_status(node: Sending, effect: Send, message: OrderStatus | CellStatus) -> None:
+    if message.stage == "ACCEPTED":
+        vouch(node, effect, "accepted", message.order)
+
+
+def on_rollout_request(node: Sending, effect: Send, message: RolloutRequest) -> None:
+    if accepted := node.accepted.pop(message.request, ""):
+        node.emit("rollout-asked-after", {"request": message.request, "replica": effect.to, "accepted": accepted})
 
 
 def on_rollout_status(node: Sending, effect: Send, message: RolloutStatus) -> None:
@@ -240,6 +268,10 @@ SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
     QueryResult: on_effect_told,
     OrderPush: on_order_push,
     PolicyNews: on_policy_news,
+    IntentReply: hand_on,
+    OrderStatus: on_order_status,
+    CellStatus: on_order_status,
+    RolloutRequest: on_rollout_request,
     RolloutStatus: on_rollout_status,
     ResumeStatus: on_resume_status,
     HeadNotice: on_head_notice,

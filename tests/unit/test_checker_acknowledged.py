@@ -172,3 +172,15 @@ def test_what_was_durable_before_a_restart_may_be_said_after_it() -> None:
     story.start("replica/1", instance="b")
     story.say("vouched", "replica/1", what="copy", about="o1")
     assert story.judged("S11").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("what", ["accepted", "copy", "wait"])
+@pytest.mark.parametrize("holder", ["replica/1", "replica/2"])
+def test_what_is_said_of_an_order_rests_on_ones_own_copy(what: str, holder: str) -> None:
+    story = Story()
+    story.start_all()
+    story.learn(holder, "o1")
+    story.keep(holder, "o1")
+    said = story.say("vouched", "replica/1", what=what, about="o1")
+    finding = story.judged("S11")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if holder == "replica/1" else (Verdict.INVALID, (said,)))

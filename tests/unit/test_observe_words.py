@@ -1,0 +1,51 @@
+"""What a node vouches for by what it says, and whom a client asks: read off the wire."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from msgspec.structs import replace
+
+from killswitch.core.bundles import RolloutRequest, RolloutStatus
+from killswitch.core.certificates import ResumeCertificate
+from killswitch.core.events import Durable, Observe, Receive, Send
+from killswitch.core.messages import Gossip, IntentReply, Message, OrderPush, OrderStatus, StartReply
+from tests.unit.pair import AGENT
+from tests.unit.test_observe import GRANT, TOKEN, Bench, boot
+
+CERTIFICATE = ResumeCertificate(b"lifted", ())
+HANDED_ON = [
+    Gossip("", (), (), certificates=(CERTIFICATE,)), OrderPush((), (CERTIFICATE,)), replace(GRANT, len_ns=0, certificates=(CERTIFICATE,)),
+    StartReply(AGENT, TOKEN, "replica/1", False, False, "", TOKEN, "", True, (), (CERTIFICATE,)), IntentReply("n", (), (CERTIFICATE,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", HANDED_ON, ids=lambda message: type(message).__name__)
+def test_whoever_hands_a_resume_on_vouches_for_it(message: Message) -> None:
+    bench = Bench("replica/1")
+    bench.step(boot())
+    assert "vouched" not in bench.tick(Send("replica/2", message, 1)), "it waits for its record"
+    assert bench.step(Durable(1)) == ["vouched"]
+    assert bench.last.body == {"what": "certificate", "about": hashlib.sha256(b"lifted").hexdigest()}
+
+
+def test_who_says_that_an_order_is_accepted_vouches_for_it_and_who_says_more_speaks_of_others() -> None:
+    bench = Bench("replica/1")
+    bench.step(boot())
+    assert bench.tick(Send("operator", OrderStatus("r", "o1", "EFFECTIVE", 2)), Send("operator", OrderStatus("r", "o2", "REFUSED", 0))) == []
+    assert bench.tick(Send("operator", OrderStatus("r", "o1", "ACCEPTED", 1))) == ["vouched"]
+    assert bench.last.body == {"what": "accepted", "about": "o1"}
+
+
+def test_whom_a_client_asks_after_a_rollout_that_was_accepted_is_told_once_for_each_answer() -> None:
+    bench = Bench("operator")
+    bench.step(boot())
+    asks = Send("replica/2", RolloutRequest("r", "alice", "STABLE"))
+    assert bench.tick(asks) == [], "nobody has accepted it"
+    bench.step(Receive("replica/1", RolloutStatus("r", "ACCEPTED", 2)))
+    assert bench.tick(asks, asks) == ["rollout-asked-after"]
+    assert bench.last.body == {"request": "r", "replica": "replica/2", "accepted": "replica/1"}
+    bench.step(Receive("replica/1", RolloutStatus("r", "ACCEPTED", 2)))
+    requested = Observe("rollout-requested", {"request": "r", "principal": "alice", "stage": "STABLE"})
+    assert bench.tick(requested, asks) == ["rollout-requested"], "a person asks anew, wherever"
