@@ -56,6 +56,8 @@ class Policy(InvariantChecker):
       A replica tells him the former only of what is in force there, and the latter also after that, where what is in force there at the end does not
       lead back to it. One of the two it has told when liveness is due, unless it started again since, or has heard of so many rollouts since that it
       need not remember.
+    - Who asks after a rollout that one replica has accepted asks that one first: another might not have heard of it, and make a second one.
+    - A replica that may have forgotten, and vouches again, decides by no earlier rollout than those that taught it held durably before it asked.
     - What comes into force at a replica is durable there, and in the end nothing newer is; of two rollouts of one number, made apart, it is the one
       that goes back.
     - A rollout takes over from the one that it follows what is stable, and what was before the last promotion; a step back ends a trial, and where
@@ -68,7 +70,7 @@ class Policy(InvariantChecker):
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
     kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "rollout-status", "rollout-told", "resume-requested", "order-learned",
-                       "node-started", "certificate-learned", "hostile-input"})  # fmt: skip
+                       "node-started", "certificate-learned", "hostile-input", "rollout-asked-after", "replica-joined"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -88,6 +90,7 @@ class Policy(InvariantChecker):
         self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
         self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
         self._learned: set[str] = set()  # certificates that any replica took in
+        self._then: dict[str, dict[str, tuple[int, int]]] = {}  # replica -> what was durable at each when it started
         self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up
 
     def see(self, index: int, fact: Fact) -> None:
@@ -102,6 +105,8 @@ class Policy(InvariantChecker):
                 self._in_force.pop(fact.node, None)
                 self._durable.pop(fact.node, None)
                 self._held.pop(fact.node, None)
+            if is_replica(fact.node):
+                self._then[fact.node] = dict(self._durable)
         elif fact.kind == "certificate-learned":
             self._certificate(index, fact)
         elif fact.kind == "hostile-input":
@@ -109,7 +114,8 @@ class Policy(InvariantChecker):
         else:
             self.examined += 1
             {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed,
-             "rollout-status": self._rollout_status, "rollout-told": self._rollout_told}[fact.kind](index, fact)  # fmt: skip
+             "rollout-status": self._rollout_status, "rollout-told": self._rollout_told, "rollout-asked-after": self._asked_after,
+             "replica-joined": self._joined}[fact.kind](index, fact)  # fmt: skip
 
     # -- decisions
 
@@ -245,6 +251,19 @@ class Policy(InvariantChecker):
             self.blame(f"told that rollout {seq} is effective, which {len(holders)} held durably, and it takes {wanted}", index)
         elif stage == "SUPERSEDED" and not any(other[0] >= seq and other != (seq, request) for other in self._ever_held):
             self.blame(f"told that another took the place of rollout {seq}, and there was none", index)
+
+    def _asked_after(self, index: int, fact: Fact) -> None:
+        asked, accepted = fact.body["replica"], fact.body["accepted"]
+        if asked != accepted:
+            self.blame(f"{asked} was asked after rollout request {fact.body['request']}, which {accepted} had accepted", index)
+
+    def _joined(self, index: int, fact: Fact) -> None:
+        """What a teacher lost itself it could not tell."""
+        own = self._durable.get(fact.node, (FIRST_SEQ, 0))[0]
+        for teacher in fact.body["teachers"]:
+            seq, durable_index = self._then.get(fact.node, {}).get(teacher, (FIRST_SEQ, 0))
+            if teacher not in self.run.custody and own < seq:
+                self.blame(f"{fact.node} vouches again under rollout {own}, and {teacher}, which taught it, held {seq}", durable_index, index)
 
     def _rollout_changed(self, index: int, fact: Fact) -> None:
         body, node = fact.body, fact.node

@@ -75,6 +75,12 @@ def teach_before_sync(state: Replica, nonce: str, sender: str) -> None:
     send(state, sender, Lesson(nonce, tuple(promised)))
 
 
+def taught_is_taught(state: Replica) -> bool:
+    """Policies come with gossip, to this replica as to any other."""
+    wanted = len(state.config.replicas) - min(state.config.kill_quorum, state.config.quorum) + 1
+    return len(state.lessons.teachers) >= min(wanted, len(state.peers))
+
+
 BUGS = (
     PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
                ("poisoned-order",), "easy"),
@@ -94,4 +100,6 @@ BUGS = (
                {"replica.joining:listens": never_too_late_to_learn}, ("S11",), ("taught-while-others-start",), "medium"),
     PlantedBug("B220", "a replica teaches promises before its disk holds them", {"replica.joining:tell_promises": teach_before_sync}, ("S11",),
                ("taught-while-others-start",), "easy"),
+    PlantedBug("B273", "a replica that was taught vouches again before it decides by its teachers' policy",
+               {"replica.joining:enough": taught_is_taught}, ("S21",), ("taught-under-a-later-policy",), "easy"),
 )  # fmt: skip

@@ -171,6 +171,38 @@ def test_a_step_back_without_a_trial_undoes_the_promotion(stable: str, sound: bo
     assert story.judged("S21").verdict is (Verdict.VALID if sound else Verdict.INVALID)
 
 
+@pytest.mark.parametrize("asked", [ONE, TWO])
+def test_what_one_replica_has_accepted_is_asked_after_there(asked: str) -> None:
+    story = Policies()
+    index = story.say("rollout-asked-after", "operator", request="x", replica=asked, accepted=ONE)
+    if asked == ONE:
+        assert (story.judged("S21").verdict, story.judged("S21").examined) == (Verdict.VALID, 1)
+    else:
+        story.blamed("which replica/1 had accepted", index)
+
+
+@pytest.mark.parametrize(("learned", "late", "verdict"), [(3, False, Verdict.VALID), (2, False, Verdict.INVALID), (2, True, Verdict.VALID)])
+def test_who_vouches_again_decides_by_what_its_teachers_held_when_it_asked(learned: int, late: bool, verdict: Verdict) -> None:
+    story = Policies()
+    story.start_all()
+    story.roll(ONE, 2)
+    story.roll(TWO, 2)
+    held = 0 if late else story.roll(TWO, 3, parent="r2", former="p") - 1
+    story.fault("disk-lost", ONE)
+    story.crash(ONE, power=True)
+    story.start(ONE, boot="boot-2", instance="b")
+    if late:
+        story.roll(TWO, 3, parent="r2", former="p")
+    story.roll(ONE, 2)
+    if learned > 2:
+        story.roll(ONE, 3, parent="r2", former="p")
+    joined = story.say("replica-joined", ONE, teachers=[TWO])
+    if verdict is Verdict.VALID:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("held 3", held, joined)
+
+
 def test_a_replay_that_disagrees() -> None:
     story = Policies()
     story.blamed("a replay disagrees: the ruling was wrong", story.decide(replayed=False, why="the ruling was wrong"))
