@@ -25,13 +25,16 @@ class Version(InvariantChecker):
     It is over only when each order that came so from that sender is learned by then, or lifted, or no more known to who said it.
     Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it.
 
+    And a replica to which a peer has handed an order under a key that this may not know grants nothing against it until it has taken the order in, or
+    put it off for a mark (3.7), or its process ends: also not when the keyset comes that it waits for.
+
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
 
     invariant = "S22"
     title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
     kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed", "node-started", "floor-held", "floor-dropped",
-                       "order-quarantined"})  # fmt: skip
+                       "order-quarantined", "order-handed-on", "lease-granted", "order-deferred"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -39,21 +42,22 @@ class Version(InvariantChecker):
         self._quarantined: dict[tuple[str, str], int] = {}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
         self._unread: dict[tuple[str, str], dict[str, int]] = {}  # agent, replica -> {order: index of its arrival}
+        self._waiting: dict[str, dict[str, int]] = {}  # replica -> {order that a peer handed on: index}, until it has taken that in
         self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "prohibition-arrived":
-            agent, order = agent_of(fact.node), self.run.orders.get(fact.body["order"])
-            if order is not None and agent in order.agents:
-                self.examined += 1
-                unread = fact.body["how"] != "under a new key"
-                self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
-                if unread:
-                    self._unread.setdefault((agent, fact.body["sender"]), {})[order.order] = index
-                life, at_ns, _ = self._came.get(agent, (0, -1, 0))
-                if unread and (at_ns != fact.at_ns or order.life > life):
-                    self._came[agent] = (order.life, fact.at_ns, index)
+            self._arrived(index, fact)
+        elif fact.kind == "order-handed-on":
+            self.examined += 1
+            self._waiting.setdefault(fact.node, {}).setdefault(fact.body["order"], index)
+        elif fact.kind == "order-deferred":
+            self._waiting.get(fact.node, {}).pop(fact.body["order"], None)
+        elif fact.kind == "lease-granted":
+            if self._waiting.get(fact.node):
+                self._judge_grant(index, fact, self._waiting[fact.node])
         elif fact.kind in ("node-crashed", "node-started"):
+            self._waiting.pop(fact.node, None)
             if fact.node.startswith("sidecar/"):
                 self._floors.pop(agent_of(fact.node), None)
                 self._pending.pop(agent_of(fact.node), None)
@@ -68,6 +72,18 @@ class Version(InvariantChecker):
             self._quarantined.setdefault((fact.node, fact.body["order"]), index)
         elif fact.body["agent"] in self._pending:
             self._judge(index, fact, self._pending[fact.body["agent"]])
+
+    def _arrived(self, index: int, fact: Fact) -> None:
+        agent, order = agent_of(fact.node), self.run.orders.get(fact.body["order"])
+        if order is not None and agent in order.agents:
+            self.examined += 1
+            unread = fact.body["how"] != "under a new key"
+            self._pending.setdefault(agent, {}).setdefault(order.order, (index, unread))
+            if unread:
+                self._unread.setdefault((agent, fact.body["sender"]), {})[order.order] = index
+            life, at_ns, _ = self._came.get(agent, (0, -1, 0))
+            if unread and (at_ns != fact.at_ns or order.life > life):
+                self._came[agent] = (order.life, fact.at_ns, index)
 
     def _floor(self, index: int, fact: Fact) -> None:
         self.examined += 1
@@ -113,9 +129,22 @@ class Version(InvariantChecker):
                     f"{what} although {order.severity} {identity[:12]} had reached its sidecar in a form that it could not read", arrival, index
                 )
 
+    def _judge_grant(self, index: int, fact: Fact, waiting: dict[str, int]) -> None:
+        agent, known = fact.body["agent"], self.run.node(fact.node).known
+        for identity in [identity for identity in waiting if identity in known]:
+            del waiting[identity]
+        for identity, handed in waiting.items():
+            order = self.run.orders.get(identity)
+            if order is not None and agent in order.agents and self._is_known(order) and not self.run.lifted(order, agent):
+                self.blame(f"{fact.node} granted {agent} a lease, and had been handed {order.severity} {identity[:12]}", handed, index)
+
     def _is_over(self, order: Order, agent: str) -> bool:
         learned = order.order in self.run.sidecar(agent).known or self.run.lifted(order, agent)
-        return learned or not any(order.order in self.run.node(replica).known for replica in self.run.replicas)
+        return learned or not self._is_known(order)
+
+    def _is_known(self, order: Order) -> bool:
+        """Whether any replica knows it still."""
+        return any(order.order in self.run.node(replica).known for replica in self.run.replicas)
 
 
 class FailureIsolation(InvariantChecker):

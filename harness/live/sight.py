@@ -17,7 +17,7 @@ from harness.shared.doubles import COPY, watching
 from harness.shared.history import Fact
 from harness.shared.judge import Judge
 from harness.shared.observe import Observer
-from harness.shared.signals import orders_of
+from harness.shared.signals import ARRIVED, orders_of
 from killswitch.core.events import Boot, ProcessExited, Receive, Send
 from killswitch.core.keys import SUCCESSOR
 from killswitch.live.trace import Entry, Raised, Released, Started, Step, TraceReader
@@ -118,14 +118,14 @@ class Sight:
         for sight in self._nodes.values():
             sight.reader.close()
 
-    def _note_arrivals(self, at_ns: int, sidecar: str, event: Receive, clock_ns: int) -> None:
-        """An order under a key that is new: the sidecar may not have heard of it, and has to obey all the same (D7). Once for each start of it."""
+    def _note_arrivals(self, at_ns: int, node: str, event: Receive, clock_ns: int) -> None:
+        """An order under a key that is new: the node may not have heard of it, and has to obey all the same (D7). Once for each start of it."""
         for order in orders_of(event.message):
-            mark = (sidecar, len(self._nodes[sidecar].lives), order.raw)
+            mark = (node, len(self._nodes[node].lives), order.raw)
             if SUCCESSOR in order.signer and event.sender.startswith("replica/") and mark not in self._arrivals:
                 self._arrivals.add(mark)
                 body = {"order": hashlib.sha256(order.raw).hexdigest(), "sender": event.sender, "how": "under a new key"}
-                self._record(Fact(at_ns, "prohibition-arrived", sidecar, clock_ns, body))
+                self._record(Fact(at_ns, ARRIVED[node.partition("/")[0]], node, clock_ns, body))
 
     def _agent_ended(self, agent: str, at_ns: int) -> None:
         """Its sidecar has reaped it. What the agent wrote before comes first, though its trace may not have been read as far."""
@@ -142,7 +142,7 @@ class Sight:
                 sight.pid, sight.containment = entry.pid, entry.containment
             case Step():
                 sight.see(entry)
-                if isinstance(entry.event, Receive) and node.startswith("sidecar/"):
+                if isinstance(entry.event, Receive) and node.partition("/")[0] in ARRIVED:
                     self._note_arrivals(at_ns, node, entry.event, entry.clock_ns)
                 sight.observer.step(at_ns, entry.clock_ns, entry.event, entry.effects)
                 if isinstance(entry.event, ProcessExited):

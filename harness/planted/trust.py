@@ -12,6 +12,8 @@ from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import KeyChange, KeysetNews, SignedChange
 from killswitch.core.keys import Keyset
 from killswitch.core.messages import Order, OrderBody
+from killswitch.core.outlet import send
+from killswitch.core.replica.state import Replica
 from killswitch.core.trust import Trust
 
 _authorised = keys.authorised
@@ -90,6 +92,22 @@ def sidecars_are_sidecars(keyset: Keyset, key: str, agent: str) -> bool:
     return any(grant.role == keys.SIDECAR and grant.agent == agent for grant in keyset.grants.get(key, ()))
 
 
+def peers_will_say_it_again(state: Replica, message: KeysetNews, sender: str, now_ns: int) -> None:
+    """Whoever believes an order hands it on with the next digest."""
+    before = state.trust.keyset.version
+    if keysets.learn(state, message, now_ns):
+        for peer in state.others:
+            send(state, peer, keysets.since(state, before))
+        state.withheld = {}
+
+
+def roots_name_roots(trust: Trust, signed: SignedChange, change: KeyChange) -> bool:
+    """It is for the old roots to say who comes after them."""
+    threshold = change.threshold or trust.keyset.threshold
+    enough = len(keysets.root_signers(trust, signed).intersection(trust.keyset.roots)) >= trust.keyset.threshold
+    return enough and 0 < threshold <= len(change.roots or trust.keyset.roots)
+
+
 BUGS = (
     PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
@@ -113,4 +131,8 @@ BUGS = (
                ("S13",), ("rollout-under-a-revoked-key",), "easy"),
     PlantedBug("B233", "a sidecar whose key was revoked goes on proving stops", {"keys:speaks_for": sidecars_are_sidecars}, ("S13",),
                ("sidecar-key-revoked-under-a-kill",), "easy"),
+    PlantedBug("B266", "orders that waited for a keyset are dropped when it comes to a replica",
+               {"replica.step:on_keyset_news": peers_will_say_it_again}, ("S22",), ("order-that-waited-for-its-key",), "easy"),
+    PlantedBug("B269", "new root keys need not sign that they are", {"keysets:signed_by_roots": roots_name_roots}, ("S13",),
+               ("forged-and-malformed-storm",), "easy"),
 )  # fmt: skip

@@ -120,6 +120,13 @@ def keyset_of_one_root(ring: Signer, aim: Aim, number: int) -> Message:
     return KeysetNews((keysets.sign_change(ring, change, ("root/1", "root/1")),))
 
 
+def keyset_of_roots_unheard(ring: Signer, aim: Aim, number: int) -> Message:
+    """Enough of the root keys, for others to come after them that did not sign, or of whom too few did."""
+    roots, signed = ((("mallory",), ()), (("root/1", "mallory"), ("root/1",)))[number % 2]
+    change = KeyChange(2, "", revokes=("bob", "carol"), roots=roots, threshold=len(roots))
+    return KeysetNews((keysets.sign_change(ring, change, tuple(dict.fromkeys(("root/1", "root/2", *signed)))),))
+
+
 def proof_by_another(ring: Signer, aim: Aim, number: int) -> Message:
     """Somebody else's sidecar proves that an agent has stopped."""
     evidence = Evidence(aim.agent, Token(1, 1 + number, "x"), (*aim.orders, "0" * 64)[0], "STOPPED_CLEAN", 1, ())
@@ -190,6 +197,7 @@ FORGERIES: dict[str, Callable[[Signer, Aim, int], Message]] = {
     "certificate of its requester": certificate_of_its_requester,
     "certificate in another's name": certificate_in_her_name,
     "keyset of one root, twice": keyset_of_one_root,
+    "keyset of roots that never signed": keyset_of_roots_unheard,
     "proof by another's sidecar": proof_by_another,
     "proof of a fork that was none": fork_of_nobody,
 }

@@ -26,6 +26,7 @@ OPERATORS = frozenset(MAY_ASK)
 APPROVERS = frozenset({"bob", "carol", "dave"})
 ROOTS = frozenset({"root/1", "root/2", "root/3"})
 ROOTS_NEEDED = 2
+NOBODY: frozenset[str] = frozenset()
 
 
 class Judge:
@@ -41,6 +42,7 @@ class Judge:
         self._order_keys = set(replicas)
         self._people: dict[str, str] = {}  # key that a rotation brought -> whose it is
         self._approvals = approvals
+        self._roots: dict[int, tuple[frozenset[str], int]] = {1: (ROOTS, ROOTS_NEEDED)}  # version -> who signs the next, how many
 
     def order(self, raw: bytes, signer: str, signature: bytes) -> bool:
         return (signer in self._order_keys or _stops_its_own(raw, signer)) and self._signer.verify(signer, "order", raw, signature)
@@ -53,14 +55,17 @@ class Judge:
         return self._signer.verify(head.origin, "sth", transparency.note(head).encode(), head.signature)
 
     def keyset(self, raw: bytes, signatures: list[tuple[str, bytes]]) -> bool:
-        """Whether enough root keys signed this change; if so, the order keys that it brings count from now on."""
+        """Whether enough root keys signed this change, of those before it and of those that it names; if so, what it brings counts from now on."""
         try:
             change = msgspec.msgpack.decode(raw, type=KeyChange)
         except (msgspec.DecodeError, ValueError):
             return False
-        valid = {root for root, signature in signatures if root in ROOTS and self._signer.verify(root, "keyset", raw, signature)}
-        if len(valid) < ROOTS_NEEDED:
+        valid = {root for root, signature in signatures if self._signer.verify(root, "keyset", raw, signature)}
+        before = self._roots.get(change.version - 1, (NOBODY, ROOTS_NEEDED))
+        after = (frozenset(change.roots) or before[0], change.threshold or before[1])
+        if any(len(valid & roots) < max(needed, 1) for roots, needed in (before, after)):
             return False
+        self._roots[change.version] = after
         self._order_keys.update(key for who, key in change.rotates.items() if who in self._replicas)
         self._people.update((key, who) for who, key in change.rotates.items() if who in OPERATORS | APPROVERS)
         return True

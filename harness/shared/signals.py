@@ -5,8 +5,13 @@ Owns this one reading for both drivers, so that "duplicate the order" hits the s
 
 from __future__ import annotations
 
+from typing import Final
+
 from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.messages import Gossip, IntentReply, LeaseReply, Message, Order, OrderPush, StartReply
+
+# role -> the fact that a replica's word of an order has come to such a node, which may be unable to read or verify it
+ARRIVED: Final = {"sidecar": "prohibition-arrived", "replica": "order-handed-on"}
 
 
 def carries(message: Message, what: str) -> bool:

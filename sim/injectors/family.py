@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+from harness.shared.signals import ARRIVED
 from killswitch.core.messages import Message, Order
 from scenarios.schedule import Fault
 from sim.node import Node
@@ -34,13 +35,13 @@ class Family:
         self.world.before_delivery = both
 
     def note_arrival(self, source: str, target: str, order: Order, how: str) -> None:
-        """A replica's word of an order arrives at a sidecar that may be unable to read or verify it: once for each start of the sidecar."""
+        """A replica's word of an order arrives at a sidecar, or a peer, that may be unable to read or verify it: once for each start of that."""
         node = self.world.nodes[target]
-        mark = (target, node.start, order.raw)
-        if not (source.startswith("replica/") and target.startswith("sidecar/") and node.running) or mark in self.world.arrivals:
+        mark, kind = (target, node.start, order.raw), ARRIVED.get(node.config.role)
+        if kind is None or not (source.startswith("replica/") and node.running) or mark in self.world.arrivals:
             return
         self.world.arrivals.add(mark)
-        self.world.fact("prohibition-arrived", node, {"order": hashlib.sha256(order.raw).hexdigest(), "sender": source, "how": how})
+        self.world.fact(kind, node, {"order": hashlib.sha256(order.raw).hexdigest(), "sender": source, "how": how})
 
     def targets(self, fault: Fault) -> list[Node]:
         return [self.world.nodes[target] for target in fault.targets]

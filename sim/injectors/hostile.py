@@ -201,6 +201,6 @@ class Versions(Family):
 
     def _look(self, source: str, target: str, message: Message) -> None:
         """Orders arrive at somebody who cannot read them, and has to obey them all the same (V3)."""
-        if isinstance(message, UnknownProhibition) and id(message) in self._unread:
+        if isinstance(message, UnknownProhibition) and id(message) in self._unread and target.startswith("sidecar/"):
             for order in self._unread[id(message)][1]:
                 self.note_arrival(source, target, order, message.why)

@@ -51,6 +51,26 @@ def test_s22_no_gate_opens_to_what_arrived(severity: str, how: str, gate: str, v
     assert verdict is Verdict.VALID or finding.witness == (arrival, opened)
 
 
+@pytest.mark.parametrize("meanwhile", ["", "learned", "put off", "died", "elsewhere", "lifted"])
+def test_s22_a_replica_grants_nothing_against_what_it_was_handed_under_a_key_that_it_lacks(meanwhile: str) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    handed = story.say("order-handed-on", "replica/3", order="o1", sender="replica/1", how="under a new key")
+    if meanwhile == "learned":
+        story.learn("replica/3", "o1")
+    elif meanwhile == "put off":
+        story.say("order-deferred", "replica/3", agent="", order="o1")
+    elif meanwhile == "died":
+        story.crash("replica/3")
+    elif meanwhile == "lifted":
+        story.certify("replica/1", "c1", "o1")
+    granted = story.grant("replica/2" if meanwhile == "elsewhere" else "replica/3")
+    finding = story.judged("S22")
+    assert (finding.verdict, finding.examined) == (Verdict.VALID if meanwhile else Verdict.INVALID, 1)
+    assert finding.witness == (() if meanwhile else (handed, granted))
+
+
 def test_s22_is_silent_without_an_admission_and_before_the_arrival() -> None:
     story = Story()
     story.start_all()
