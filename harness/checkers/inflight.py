@@ -13,7 +13,8 @@ from harness.shared.history import Fact
 @dataclass(slots=True)
 class _Journal:
     """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
-    ``meant``: {key: (task, step)}; ``standing``: {task: {step that took place and is not undone: index}}.
+    ``meant``: {key: (task, step)}; ``steps``: {task: how many it has}; ``whole``: {task: index of its last step's result}; ``standing``:
+    {task: {step that took place and is not undone: index}}.
     """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -22,6 +23,8 @@ class _Journal:
     rolled_back: dict[str, int] = field(default_factory=dict)
     started: set[Token] = field(default_factory=set)
     meant: dict[str, tuple[str, int]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    whole: dict[str, int] = field(default_factory=dict)
     standing: dict[str, dict[int, int]] = field(default_factory=dict)
     let_out: set[str] = field(default_factory=set)
     last_intent: int = -1
@@ -31,19 +34,19 @@ class _Journal:
 
 
 class InFlight(InvariantChecker):
-    """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled
-    back, nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none
-    takes place until it is taken up again; steps are undone the last first; upstream is told only what is durably done; and
-    STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
-    younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be taken for one to
-    the second, which asks about what may have happened since.
+    """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled back,
+    nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none takes place
+    until it is taken up again; steps are undone the last first, and none of a task of which the last one took place; upstream is told only what
+    is durably done; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last
+    checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be
+    taken for one to the second, which asks about what may have happened since.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
     what it let out itself.
 
-    Of an agent that a fault makes lie, only intents count of which an effect was let out: nobody but it knows of others, and they come to nothing.
-    An instance is an admission, an end of a task, an acknowledgement, STOPPED_CLEAN evidence, or a question. A crash of the agent takes the intents
-    that were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
+    Of an agent that a fault makes lie, only intents count of which an effect was let out: nobody but it knows of others, and they come to nothing. An
+    instance is an admission, an end of a task or of its way forward, an acknowledgement, STOPPED_CLEAN evidence, or a question. A crash of the
+    agent takes the intents that were not durable. Cannot see: results that a crash takes, so an intent once answered stays answered here.
     """
 
     invariant = "S10"
@@ -51,7 +54,7 @@ class InFlight(InvariantChecker):
     kinds = frozenset({
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
         "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
-        "process-started", "node-crashed", "question-asked",
+        "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -84,8 +87,10 @@ class InFlight(InvariantChecker):
                 journal.rolled_back.pop(fact.body["task"], None)
             case "task-intent-durable":
                 journal.intended.setdefault(fact.body["key"], index)
+            case "task-submitted":
+                journal.steps[fact.body["task"]] = int(fact.body["steps"])
             case "task-result":
-                journal.open.pop(fact.body["key"], None)
+                self._answered(index, fact, journal)
             case "checkpoint-begun" | "checkpoint-durable" | "checkpoint-found":
                 self._saved(index, fact, journal)
             case "effect-applied":
@@ -156,6 +161,12 @@ class InFlight(InvariantChecker):
         if task in journal.rolled_back:
             self.blame(f"an effect of task {task} of {fact.body['agent']} took place after it had ended", journal.rolled_back[task], index)
 
+    @staticmethod
+    def _answered(index: int, fact: Fact, journal: _Journal) -> None:
+        journal.open.pop(fact.body["key"], None)
+        if int(fact.body["step"]) == journal.steps.get(fact.body["task"], 0) - 1:
+            journal.whole.setdefault(fact.body["task"], index)
+
     def _judge_end(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
         agent, task = fact.body["agent"], fact.body["task"]
@@ -171,6 +182,10 @@ class InFlight(InvariantChecker):
                 self.blame(f"task {task} of {agent} was rolled back or compensated, and its step {step} stands", effect_index, index)
             journal.rolled_back[task] = index
             self._close(journal, task)
+        elif fact.kind == "task-undoing":
+            forgotten = any(sink in self.run.custody for sink in self.run.agents[agent]["sinks"])  # then it may tell another result
+            if task in journal.whole and not forgotten:
+                self.blame(f"{agent} began to undo task {task}, all of whose steps had taken place", journal.whole[task], index)
         elif task not in journal.done:
             self.blame(f"upstream was told that task {task} of {agent} is done before that was durable", index)
 

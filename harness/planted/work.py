@@ -98,6 +98,11 @@ def leave_after_a_drain(state: Agent, now_ns: int) -> None:
         _begin_leaving(state, now_ns)
 
 
+def until_it_has_ended(state: Agent, current: OpenTask) -> bool:
+    """Whatever took place can be undone."""
+    return state.stopping and state.drain and state.compensate and current.task.undo and not current.undoing and current.done > 0
+
+
 def wait_for_an_answer(state: Sidecar, permit: Permit, now_ns: int) -> None:
     """Whatever was lost on its way."""
 
@@ -125,6 +130,8 @@ BUGS = (
                ("in-doubt-until-the-sink-is-back",), "easy"),
     PlantedBug("B218", "all questions of one start have one nonce", {"sidecar.permits:on_resolve_request": one_nonce_for_each_start}, ("S10",),
                ("in-doubt-until-the-sink-is-back", "swarm-storm"), "easy"),
+    PlantedBug("B272", "a task whose last step took place is undone, if its end is not on record", {"agent:is_to_be_undone": until_it_has_ended},
+               ("S10",), ("end-lost-with-the-power",), "easy"),
     PlantedBug("B284", "an effect that was lost is never tried again", {"sidecar.permits:retry": wait_for_an_answer}, ("L14",), ("swarm-storm",),
                "medium"),
     PlantedBug("B285", "an agent waits for the answer to what it never asked", {"agent:ask": think_and_say_nothing}, ("L14",),

@@ -45,6 +45,30 @@ def test_upstream_is_told_what_is_durably_done() -> None:
     assert story.judged("S10").verdict is Verdict.VALID
 
 
+def stepped(last: int) -> tuple[Story, int]:
+    """A task of three steps, of which those up to ``last`` took place."""
+    story = Story()
+    story.work("task-submitted", steps=3, sink=LEDGER)
+    return story, [story.work("task-result", step=step, key=f"k{step}", status="APPLIED") for step in range(last + 1)][-1]
+
+
+def test_what_is_in_the_middle_may_be_undone() -> None:
+    story, _ = stepped(1)
+    story.work("task-undoing")
+    assert (story.judged("S10").verdict, story.judged("S10").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize("forgetful", ["", LEDGER])
+def test_what_had_its_last_result_is_not_undone_whatever_a_crash_took(forgetful: str) -> None:
+    story, result = stepped(2)
+    if forgetful:
+        story.fault("disk-lie", forgetful)
+    story.crash(NODE, power=True)
+    undoing = story.work("task-undoing")
+    finding = story.judged("S10")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if forgetful else (Verdict.INVALID, (result, undoing)))
+
+
 def test_a_task_ends_once() -> None:
     undone, redone, resumed = Story(), Story(), Story()
     done = undone.work("task-done-durable")
