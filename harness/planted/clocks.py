@@ -9,7 +9,7 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import drift, intent, trust
-from killswitch.core.drift import ROUNDING, Sight
+from killswitch.core.drift import ROUNDING, Monitor, Sight, Watch
 from killswitch.core.intent import View
 from killswitch.core.leases import PPM
 from killswitch.core.messages import LeaseRequest, Order, OrderBody
@@ -22,6 +22,7 @@ from killswitch.core.trust import Trust
 RETENTION_MS = 3_600_000
 VALID_MS = 180_000
 
+_compare = drift.compare
 _doubt = drift.doubt
 _learn_order = sidecar_step.learn_order
 _lease = grants.lease
@@ -100,6 +101,16 @@ B16 = PlantedBug("B16", "a kill is valid for three minutes of wall time",
                   "sidecar.step:learn_order": an_order_that_is_no_longer_valid_is_ignored},
                  ("S24", "L1", "S1"), ("kill-while-clocks-are-off", "wall-clock-jumps-in-a-drain"), "easy")  # fmt: skip
 
+
+def a_clock_is_a_clock(monitor: Monitor, peer: str, sight: Sight, drift_ppm: int, window_ns: int) -> None:
+    """It is the same host, and its clock."""
+    watch = monitor.watches.get(peer)
+    if watch is None:
+        monitor.watches[peer] = Watch(sight)
+        return
+    _compare(monitor, peer, structs.replace(sight, boot=watch.first.boot), drift_ppm, window_ns)
+
+
 BUGS = (
     B14, B15, B16,
     PlantedBug("B42", "leases are measured on a clock that sleeps with its host", {}, ("S1", "S19"), ("lease-believed-after-a-suspend",), "easy",
@@ -111,4 +122,6 @@ BUGS = (
                ("clocks-that-run-away",), "easy"),
     PlantedBug("B208", "a doubt of one's clock ends with that of the first who disagreed", {"drift:doubt": as_long_as_all_of_them}, ("L12",),
                ("clock-suspected", "waits-begun-anew-after-a-doubt"), "easy"),
+    PlantedBug("B275", "clocks are compared over a boot of the peer's host", {"drift:compare": a_clock_is_a_clock}, ("L5",),
+               ("total-control-plane-loss",), "easy"),
 )  # fmt: skip

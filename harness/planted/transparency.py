@@ -15,10 +15,11 @@ from killswitch.core.heads import Cosignature, Cosigned, ForkProof, HeadNotice, 
 from killswitch.core.hlc import COUNTER_BITS
 from killswitch.core.outlet import record, send
 from killswitch.core.publication import Writer
-from killswitch.core.replica import grants
-from killswitch.core.replica.state import Replica
+from killswitch.core.replica import grants, witness
+from killswitch.core.replica.state import SEEN_MAX, Replica
 from killswitch.core.sidecar.state import Sidecar
 
+_compare = witness.compare
 _recover = audit.recover
 _show = publication.show
 _unfit = grants.unfit
@@ -95,6 +96,17 @@ def fork_believed(state: Writer, proof: ForkProof, now_ns: int) -> bool:
     return True
 
 
+def the_first_ones_are_kept(state: Replica, head: Sth, now_ns: int) -> bool:
+    """There is room for so many."""
+    kept = dict(state.witnessed.seen.get(head.origin, {}))
+    answer = _compare(state, head, now_ns)
+    if len(kept) == SEEN_MAX and head.size not in kept:
+        kept[head.size] = head
+        del kept[max(kept)]
+        state.witnessed.seen[head.origin] = kept
+    return answer
+
+
 BUGS = (
     PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
                ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
@@ -121,4 +133,6 @@ BUGS = (
                ("two-logs-at-two-witnesses",), "easy"),
     PlantedBug("B211", "a proof of a fork is believed of whoever shows it", {"publication:learn_fork": fork_believed}, ("S16",),
                ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+    PlantedBug("B274", "of the heads that a witness keeps to compare the newest is dropped", {"replica.witness:compare": the_first_ones_are_kept},
+               ("S16",), ("two-logs-at-two-witnesses",), "easy"),
 )  # fmt: skip

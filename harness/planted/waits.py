@@ -10,6 +10,7 @@ from killswitch.core.messages import NO_TOKEN, Token
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica, concerned, greatest_token, residue_ns
 
+_restart_waits = orders.restart_waits
 _declare = orders.declare
 
 
@@ -52,6 +53,13 @@ def heard_since_the_restart(state: Replica, agent: str) -> Token:
     return state.heard_token.get(agent, NO_TOKEN)
 
 
+def what_was_promised_stays(state: Replica, now_ns: int) -> None:
+    """Waits under orders begin anew; when a token was promised does not change by a doubt."""
+    promised_ns = state.promised_ns
+    _restart_waits(state, now_ns)
+    state.promised_ns = promised_ns
+
+
 BUGS = (
     PlantedBug("B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike", {"leases:residue_ns": waits_one_lease},
                ("S20", "S8"), ("presumed-too-early", "clock-extremes", "swarm-storm"), "hard"),
@@ -68,4 +76,6 @@ BUGS = (
     PlantedBug("B186", "a replica that restarted speaks of the starts that it has heard of since, not of those that it promised",
                {"replica.orders:greatest_token": heard_since_the_restart, "replica.dispatch:greatest_token": heard_since_the_restart}, ("S20", "L3"),
                ("wait-restarted-with-its-replica", "half-a-cell-escalates"), "easy"),
+    PlantedBug("B265", "a doubted clock goes on measuring how long ago a token was promised",
+               {"replica.orders:restart_waits": what_was_promised_stays}, ("S8",), ("promised-before-a-doubt",), "easy"),
 )  # fmt: skip

@@ -172,6 +172,20 @@ def test_a_drain_that_is_cut_short_still_ends(phase: str) -> None:
     assert link[AGENT_NODE].machine is None
 
 
+def test_a_drain_that_is_over_does_not_come_back() -> None:
+    """A request that was overtaken, while the agent waits for a checkpoint: the gate has been shut since."""
+    link = asking_the_second_step()
+    seat = link[AGENT_NODE]
+    seat.disk = "stuck"
+    work.write_checkpoint(seat.state, link.now)
+    answered = len(seat.sent(EffectRequest))
+    for drain in (False, True):
+        link.tell(AGENT_NODE, StopRequest(drain), SIDECAR)
+    link.run(1_000)
+    assert not seat.state.drain
+    assert len(seat.sent(EffectRequest)) == answered, "nothing more is asked for"
+
+
 def test_a_drain_finishes_what_is_begun_and_begins_nothing() -> None:
     link = asking_the_second_step()
     link.hand_over(Task("later", LEDGER, 1, 1_000))
