@@ -47,6 +47,11 @@ class Progress(InvariantChecker):
         elif fact.kind in OVER or (fact.kind == "task-in-doubt" and self.run.sinks.get(self._open.get(agent, {}).get(fact.body["task"], "")) == "U"):
             self._open.get(agent, {}).pop(fact.body["task"], None)
 
+    def see_twin(self, _index: int, fact: Fact) -> None:
+        """Upstream hands a task to whoever goes by the name: what the other host has ended is over."""
+        if fact.kind in OVER:
+            self._open.get(fact.body["agent"], {}).pop(fact.body["task"], None)
+
     def settle(self) -> None:
         healed_ns = self.run.healed_ns
         for agent, tasks in self._open.items():

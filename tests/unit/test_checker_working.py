@@ -84,3 +84,14 @@ def test_nobody_can_ever_say_what_became_of_an_effect_at_a_sink_without_keys(sin
     story.heal()
     story.work("task-in-doubt", key="k1")
     assert judged(story).verdict is verdict
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_another_host_of_the_name_has_ended_is_over(ended: bool) -> None:
+    """Seed 1 of promised-before-a-doubt: upstream handed the copy what the original had been handed before, and was told that it is done."""
+    story = at_work()
+    story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=7)
+    if ended:
+        story.say("task-done", f"agent/{AGENT}~2", agent=AGENT, task="t1")
+    story.heal()
+    assert judged(story).verdict is (Verdict.VALID if ended else Verdict.INVALID)
