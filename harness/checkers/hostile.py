@@ -23,7 +23,8 @@ class Version(InvariantChecker):
     over, and at least all reasons together: a predicate on the variable, for a gate that is closed hides what was forgotten of a life. What it says
     at the instant at which an unreadable order came is at least that order, with the gate at CLOSED (V3).
     It is over only when each order that came so from that sender is learned by then, or lifted, or no more known to who said it.
-    Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it.
+    Where the reason is an order that nobody outlived reading, it is over only with a certificate that lists the order and may speak of it; and it is
+    held from the instant at which the sidecar says that it reads that order no more, unless such a certificate is there.
 
     And a replica to which a peer has handed an order under a key that this may not know grants nothing against it until it has taken the order in, or
     put it off for a mark (3.7), or its process ends: also not when the keyset comes that it waits for.
@@ -40,12 +41,15 @@ class Version(InvariantChecker):
         super().__init__(run)
         self._floors: dict[str, dict[str, tuple[int, int, int]]] = {}  # agent -> {reason: gate, life, index of that fact}
         self._quarantined: dict[tuple[str, str], int] = {}
+        self._unenforced: dict[str, dict[str, tuple[int, int]]] = {}  # sidecar -> {order in quarantine, with nothing held for it: when, and the fact}
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
         self._unread: dict[tuple[str, str], dict[str, int]] = {}  # agent, replica -> {order: index of its arrival}
         self._waiting: dict[str, dict[str, int]] = {}  # replica -> {order that a peer handed on: index}, until it has taken that in
         self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
     def see(self, index: int, fact: Fact) -> None:
+        if self._unenforced.get(fact.node):
+            self._judge_unenforced(fact.node, fact.at_ns)
         if fact.kind == "prohibition-arrived":
             self._arrived(index, fact)
         elif fact.kind == "order-handed-on":
@@ -64,14 +68,31 @@ class Version(InvariantChecker):
                 for key in [key for key in self._unread if key[0] == agent_of(fact.node)]:
                     del self._unread[key]
         elif fact.kind == "floor-held":
+            self._unenforced.get(fact.node, {}).pop(fact.body["reason"], None)
             self._floor(index, fact)
         elif fact.kind == "floor-dropped":
             self._floors.get(fact.body["agent"], {}).pop(fact.body["reason"], None)
             self._released(index, fact)
         elif fact.kind == "order-quarantined":
             self._quarantined.setdefault((fact.node, fact.body["order"]), index)
+            if fact.node.startswith("sidecar/"):
+                self._unenforced.setdefault(fact.node, {})[fact.body["order"]] = (fact.at_ns, index)
         elif fact.body["agent"] in self._pending:
             self._judge(index, fact, self._pending[fact.body["agent"]])
+
+    def settle(self) -> None:
+        for sidecar in self._unenforced:
+            self._judge_unenforced(sidecar, self.run.end_ns + 1)
+
+    def _judge_unenforced(self, sidecar: str, now_ns: int) -> None:
+        """What it said before this instant that it reads no more, it holds something for by now."""
+        agent, unenforced = agent_of(sidecar), self._unenforced[sidecar]
+        for identity, (at_ns, index) in list(unenforced.items()):
+            if at_ns < now_ns:
+                del unenforced[identity]
+                order = self.run.orders.get(identity)
+                if order is None or not self.run.lifted(order, agent):
+                    self.blame(f"{sidecar} reads {identity[:12]} no more, and holds nothing for it", index)
 
     def _arrived(self, index: int, fact: Fact) -> None:
         agent, order = agent_of(fact.node), self.run.orders.get(fact.body["order"])

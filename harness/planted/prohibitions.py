@@ -105,6 +105,10 @@ def unread_is_isolated(state: Sidecar, message: UnknownProhibition, sender: str,
     floors.demand(state, f"unread, of {sender}", intent.ISOLATE, sender, message.why, now_ns)
 
 
+def out_of_the_way(state: Sidecar, order: str, now_ns: int) -> None:
+    """Nobody reads it any more, and so nobody dies of it."""
+
+
 BUGS = (
     PlantedBug("B08", "severities are a chain: SOFT after ISOLATE opens the gate to what is in flight", {"intent:join": chain_of_severities},
                ("S3", "S1", "S5"), ("isolate-then-soft", "swarm-storm"), "easy"),
@@ -130,4 +134,6 @@ BUGS = (
                ("poisoned-order",), "easy"),
     PlantedBug("B180", "a prohibition that a sidecar cannot read isolates, whatever its header says",
                {"sidecar.floors:on_unknown": unread_is_isolated}, ("S22",), ("control-plane-ahead-of-its-sidecars",), "easy"),
+    PlantedBug("B287", "an order that nobody outlived reading demands nothing", {"sidecar.floors:quarantine": out_of_the_way}, ("S22",),
+               ("poisoned-order",), "easy"),
 )  # fmt: skip

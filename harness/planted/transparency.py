@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import msgspec
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import audit, publication
+from killswitch.core import audit, publication, transparency
 from killswitch.core.audit import Body, Chain, Recovery
 from killswitch.core.events import Record
 from killswitch.core.heads import Cosignature, Cosigned, ForkProof, HeadNotice, Sth
 from killswitch.core.hlc import COUNTER_BITS
+from killswitch.core.keys import Signer
 from killswitch.core.outlet import record, send
 from killswitch.core.publication import Writer
 from killswitch.core.replica import grants, witness
@@ -21,6 +22,7 @@ from killswitch.core.sidecar.state import Sidecar
 
 _compare = witness.compare
 _recover = audit.recover
+_proves_fork = transparency.proves_fork
 _show = publication.show
 _unfit = grants.unfit
 
@@ -107,6 +109,13 @@ def the_first_ones_are_kept(state: Replica, head: Sth, now_ns: int) -> bool:
     return answer
 
 
+def two_heads_of_one_size(signer: Signer, proof: ForkProof) -> bool:
+    """Both are its word, and there is one log of a size: why look at what they say."""
+    first, second = proof.first, proof.second
+    believed = first.origin == second.origin and all(transparency.believes_head(signer, head) for head in (first, second))
+    return (believed and first.size == second.size) or _proves_fork(signer, proof)
+
+
 BUGS = (
     PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
                ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
@@ -135,4 +144,6 @@ BUGS = (
                ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
     PlantedBug("B274", "of the heads that a witness keeps to compare the newest is dropped", {"replica.witness:compare": the_first_ones_are_kept},
                ("S16",), ("two-logs-at-two-witnesses",), "easy"),
+    PlantedBug("B288", "a head that is shown twice proves a fork", {"transparency:proves_fork": two_heads_of_one_size}, ("S16",),
+               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
 )  # fmt: skip

@@ -140,14 +140,17 @@ def foreign_certificate(ring: Signer, aim: Aim, number: int) -> Message:
 
 
 def fork_of_nobody(ring: Signer, aim: Aim, number: int) -> Message:
-    """Two heads for one size of a replica's log, and it signed neither."""
-    first, second = (_head_of_nobody(ring, f"replica/{1 + number % 3}", 1 + number % 9, bytes([root]) * merkle.HASH_SIZE) for root in (1, 2))
+    """Two heads for one size of a replica's log, and it signed neither; or one that it did sign, twice."""
+    if number % 3 == 2:
+        head = _head(ring, "replica/1", 1 + number % 9, bytes(merkle.HASH_SIZE), signer="replica/1")
+        return ForkProof(head, head)
+    first, second = (_head(ring, f"replica/{1 + number % 3}", 1 + number % 9, bytes([root]) * merkle.HASH_SIZE, signer="mallory") for root in (1, 2))
     return ForkProof(first, second)
 
 
-def _head_of_nobody(ring: Signer, origin: str, size: int, root: bytes) -> Sth:
+def _head(ring: Signer, origin: str, size: int, root: bytes, *, signer: str) -> Sth:
     head = Sth(origin, size, root, 0)
-    return msgspec.structs.replace(head, signature=ring.sign("mallory", keys.STH, transparency.note(head).encode()))
+    return msgspec.structs.replace(head, signature=ring.sign(signer, keys.STH, transparency.note(head).encode()))
 
 
 # -- what replicas alone take in -----------------------------------------------------------------------------------------------------------

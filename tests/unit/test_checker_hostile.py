@@ -80,6 +80,16 @@ def test_s22_is_silent_without_an_admission_and_before_the_arrival() -> None:
     assert story.judged("S22").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize(("late_ns", "reason", "verdict"), [(0, "o1", Verdict.VALID), (0, "o2", Verdict.INVALID), (1, "o1", Verdict.INVALID)])
+def test_s22_what_nobody_outlived_reading_is_enforced_at_once(late_ns: int, reason: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1")
+    story.at(SECOND).say("order-quarantined", SIDECAR, order="o1")
+    story.at(SECOND + late_ns).say("floor-held", SIDECAR, agent=AGENT, reason=reason, gate="CLOSED", life="ALIVE", all=["CLOSED", "ALIVE"])
+    assert story.at(2 * SECOND).end().judged("S22").verdict is verdict
+
+
 @pytest.mark.parametrize("lifts", ["o1", "another"])
 def test_s22_what_nobody_could_read_is_released_by_a_certificate_that_may_speak_of_it(lifts: str) -> None:
     story = Story()
