@@ -3,6 +3,7 @@ stops that take two keys."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from msgspec import structs
@@ -165,6 +166,12 @@ def whoever_can_be_told(state: Replica) -> list[str]:
     return [state.node, *state.peers]
 
 
+def entities_without_a_tenant(request: Request) -> str:
+    """A policy that speaks of a tenant speaks of nothing within it."""
+    cell, tenant = {"type": "Cell", "id": policy.CELL}, {"type": "Tenant", "id": request.tenant}
+    return json.dumps([{"uid": uid, "attrs": {}, "parents": above} for uid, above in ((cell, []), (tenant, [cell]))])
+
+
 BUGS = (
     PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",), ("policy-that-fails",), "easy"),
     PlantedBug("B31", "a decision reads the policy twice, and a rollout comes between", {"replica.rollouts:decide": read_twice}, ("S21",),
@@ -208,4 +215,6 @@ BUGS = (
                ("resume-approved-under-a-later-policy",), "easy"),
     PlantedBug("B230", "a rollout is called effective before k replicas hold it", {"replica.rollouts:holders": whoever_can_be_told}, ("S21",),
                ("policy-storm",), "easy"),
+    PlantedBug("B289", "a rule about a tenant says nothing of its agents", {"policy:_cedar_entities": entities_without_a_tenant}, ("S21",),
+               ("each-tenant-has-its-rules",), "easy"),
 )  # fmt: skip
