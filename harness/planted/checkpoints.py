@@ -8,9 +8,13 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import checkpoints
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import Checkpoint
-from killswitch.core.events import Exit, WriteCheckpoint
+from killswitch.core.events import Exit, ProcessExited, WriteCheckpoint
 from killswitch.core.messages import StopAck
 from killswitch.core.outlet import send
+from killswitch.core.sidecar import step as sidecar_step
+from killswitch.core.sidecar.state import Sidecar
+
+_how_it_ended = sidecar_step.how_it_ended
 
 
 def leave_without_checkpoint(state: Agent, now_ns: int) -> None:
@@ -52,6 +56,14 @@ def one_more(last: int, whole_slot: int | None) -> int:
     return last + 1
 
 
+def a_checkpoint_is_there(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
+    """It knows of the last effect of this start, so it is good enough, whoever saved it."""
+    seen, state.checkpoint = state.checkpoint, state.checkpoint - 1
+    ended = _how_it_ended(state, event)
+    state.checkpoint = seen
+    return ended
+
+
 BUGS = (
     PlantedBug("B24", "a final checkpoint is spoken of before it exists", {"agent:begin_leaving": leave_without_checkpoint}, ("S12", "S10"),
                ("soft-in-peace", "swarm-storm"), "easy"),
@@ -64,4 +76,6 @@ BUGS = (
                ("S12",), ("checkpoint-ahead-of-its-journal",), "easy"),
     PlantedBug("B216", "after a slot went bad the next checkpoint goes over the only whole one", {"checkpoints:next_generation": one_more}, ("S12",),
                ("disk-that-lies", "bit-rot"), "medium"),
+    PlantedBug("B257", "a checkpoint of an earlier start makes a stop clean", {"sidecar.step:how_it_ended": a_checkpoint_is_there}, ("S10",),
+               ("leaves-before-it-has-saved",), "easy"),
 )  # fmt: skip

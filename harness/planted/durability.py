@@ -9,14 +9,14 @@ from killswitch.core import federation, intent, sink, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import DiskFailed, Durable, Send
 from killswitch.core.intent import View
-from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Order, Query, StartRequest
+from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Order, OrderPush, Query, StartRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Replica, concerned
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar import step as sidecar_step
-from killswitch.core.sidecar.state import Sidecar
+from killswitch.core.sidecar.state import Sidecar, send_replicas
 from killswitch.core.sink import Sink
 
 _after_accept = orders.after_accept
@@ -128,6 +128,13 @@ def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> N
             orders.declare(state, order, agent, now_ns)
 
 
+def told_at_once(state: Sidecar) -> None:
+    """It is a stop, so it does not wait."""
+    own = tuple(known.order for known in intent.view(state.intent, state.identity).uncovered if known.order.signer == state.config.node)
+    if own and not state.disk_failed:
+        send_replicas(state, OrderPush(own, ()))
+
+
 def whatever_is_known(state: Replica, message: Gossip, sender: str) -> None:
     """A certificate proves itself, whoever holds it."""
     if message.digest != intent.digest(state.intent):
@@ -190,6 +197,8 @@ BUGS = (
                ("resume-on-a-slow-disk",), "easy"),
     PlantedBug("B195", "a replica says that it has waited under an order that its disk does not hold yet",
                {"replica.orders:note_waited": waited_is_waited}, ("S11",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B262", "a sidecar's own order is told before it is on its log", {"sidecar.standby:tell": told_at_once}, ("S11",),
+               ("standby-again-after-a-resume",), "easy"),
     PlantedBug("B267", "a replica hands certificates on before its disk holds them", {"replica.dispatch:answer_gossip": whatever_is_known},
                ("S11",), ("resume-on-a-slow-disk",), "easy"),
     PlantedBug("B268", "an order is told to be accepted for a copy that somebody else holds", {"replica.orders:note_durable": held_somewhere},

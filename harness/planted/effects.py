@@ -1,10 +1,10 @@
-"""Planted bugs of effects on their way out: what a sink lets in, which challenge still counts, and what is sent a second time."""
+"""Planted bugs of effects on their way out: what a sink lets in, which challenge still counts, and what is sent or answered a second time."""
 
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import sink
-from killswitch.core.messages import Apply, Challenge, ChallengeRequest, Query, SinkClass
+from killswitch.core.messages import NO_TOKEN, Apply, Challenge, ChallengeRequest, Query, QueryResult, SinkClass
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar.state import Permit, Sidecar
@@ -12,6 +12,7 @@ from killswitch.core.sink import Sink
 
 _challenge = sink.on_challenge_request
 _on_query = sink.on_query
+_on_query_result = permits.on_query_result
 _refusal = sink.refusal
 _retry = permits.retry
 
@@ -58,6 +59,21 @@ def numbered_anew(state: Sink, message: ChallengeRequest, sender: str, now_ns: i
     state.instance = instance
 
 
+def said_is_said(state: Sidecar, result: QueryResult) -> None:
+    """An effect has one answer, and whoever asks again is given that."""
+    kept = dict(state.answered)
+    _on_query_result(state, result)
+    state.answered.update(kept)
+
+
+def numbers_alone(state: Sink, message: Apply, now_ns: int) -> str:
+    """Tokens are numbered."""
+    fence = state.fences.get(message.agent, NO_TOKEN)
+    if state.kind == SinkClass.FENCED and message.key not in state.applied and message.token.counter >= fence.counter:
+        return ""
+    return _refusal(state, message, now_ns)
+
+
 BUGS = (
     PlantedBug("B21", "nothing stands between the check and the act: sinks let everything in", {"sink:refusal": lets_everything_in}, ("S2",),
                ("paused-across-its-lease", "swarm-storm"), "medium"),
@@ -71,4 +87,8 @@ BUGS = (
                ("challenge-answered-late",), "easy"),
     PlantedBug("B243", "challenges are numbered anew with each start of a sink", {"sink:on_challenge_request": numbered_anew}, ("S2",),
                ("in-doubt-until-the-sink-is-back",), "easy"),
+    PlantedBug("B255", "what did not take place, and is done again, is answered with the doubt of before",
+               {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
+    PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
+               ("two-starts-of-one-number",), "medium"),
 )  # fmt: skip

@@ -1,16 +1,18 @@
-"""Planted bugs of fences: those that are never sent, that go too early, or that are taken for more than a sink has answered."""
+"""Planted bugs of fences: those that are never sent or asked after, that go too early, or that are taken for more than a sink has answered."""
 
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import trust
-from killswitch.core.messages import NO_TOKEN, Evidence, FenceAck, Token
+from killswitch.core.events import Send
+from killswitch.core.messages import NO_TOKEN, ApplyResult, Evidence, Fence, FenceAck, Token
 from killswitch.core.outlet import parts, record
 from killswitch.core.replica import dispatch, orders
 from killswitch.core.replica.state import Replica
-from killswitch.core.sidecar import starts
+from killswitch.core.sidecar import permits, starts
 from killswitch.core.sidecar.state import Sidecar
 
+_on_apply_result = permits.on_apply_result
 _on_fence_ack = dispatch.on_fence_ack
 _open_token = starts.open_token
 
@@ -65,6 +67,13 @@ def answered(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
     return _on_fence_ack(state, ack, sender, now_ns)
 
 
+def refused_is_refused(state: Sidecar, result: ApplyResult) -> None:
+    """The agent is told, and asks again; what stands at the sink is the sink's affair."""
+    _on_apply_result(state, result)
+    if result.status == "REJECTED_FENCED":
+        state.effects = [effect for effect in state.effects if not (isinstance(effect, Send) and isinstance(effect.message, Fence))]
+
+
 BUGS = (
     PlantedBug("B60", "a hard kill sends no fence to the sinks", {"replica.dispatch:fence": never_fence}, ("S2",),
                ("kill-with-effects-in-flight",), "easy"),
@@ -80,4 +89,6 @@ BUGS = (
                ("L2",), ("stop-that-nothing-carries-out",), "easy"),
     PlantedBug("B201", "whatever a sink answers counts for the fence that is wanted", {"replica.dispatch:on_fence_ack": answered}, ("S20",),
                ("fence-answered-late",), "easy"),
+    PlantedBug("B259", "who is refused by a fence does not ask where it stands", {"sidecar.permits:on_apply_result": refused_is_refused},
+               ("L6",), ("lifted-before-it-was-heard",), "easy"),
 )  # fmt: skip

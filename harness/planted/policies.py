@@ -1,16 +1,17 @@
 """Planted bugs of policies: rules that fail and are skipped, decisions mixed of two rollouts, trials that weaken or never end, numbers that fall,
-stops that take two keys."""
+what is told and kept of rollouts, stops that take two keys."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from hashlib import sha256
 
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import codec, intent, keys, policy, rollout, trust
-from killswitch.core.bundles import RolloutBody, RolloutRecord, Stage
+from killswitch.core import codec, federation, intent, keys, policy, rollout, trust
+from killswitch.core.bundles import RolloutBody, RolloutRecord, RolloutStatus, Stage
 from killswitch.core.countersigns import Countersignature
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Gate, Life, OrderRequest
@@ -18,12 +19,13 @@ from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
 from killswitch.core.replica import orders, rollouts
 from killswitch.core.replica.state import Draft, Replica
-from killswitch.core.rollout import Answer, KnownRollout, Policies, Snapshot
+from killswitch.core.rollout import Answer, Asker, KnownRollout, Policies, Snapshot
 from killswitch.core.trust import Trust, may_countersign
 
 _join = rollout.join
 _learn_rollout = rollouts.learn_rollout
 _order_before = orders.order_before
+_outcome = rollouts.outcome
 _resume_ruling = policy.resume_ruling
 _rolled_back = rollout.rolled_back
 _stop_ruling = policy.stop_ruling
@@ -166,6 +168,37 @@ def whoever_can_be_told(state: Replica) -> list[str]:
     return [state.node, *state.peers]
 
 
+def held_is_effective(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
+    """k replicas hold it, and that is all that it takes."""
+    if asker.is_effective or len(rollouts.holders(state)) >= federation.own(state.config).kill_quorum:
+        return None if asker.is_effective else RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
+    return _outcome(state, known, asker)
+
+
+def effective_for_good(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
+    """Effective is the last word: k replicas hold it."""
+    return None if asker.is_effective else _outcome(state, known, asker)
+
+
+def back_to_where_it_was(now: Snapshot, request: str) -> RolloutBody | str:
+    """What is rolled back has nothing before it."""
+    body = _rolled_back(now, request)
+    return body if isinstance(body, str) else structs.replace(body, former="")
+
+
+def up_to_and_including(snapshot: Snapshot, request: Request) -> bool:
+    """So many percent, counted from zero."""
+    words = f"{snapshot.salt}\0{request.tenant}\0{request.scope_kind}\0{request.scope_value}"
+    return int.from_bytes(sha256(words.encode("utf-8", "surrogatepass")).digest()[:8]) % 100 <= snapshot.percent
+
+
+def forget_the_rest(policies: Policies) -> None:
+    """So many are kept, and no more."""
+    for known in sorted(policies.rollouts.values(), key=rollout.rank)[rollout.KEPT_MAX :]:
+        del policies.rollouts[known.id]
+        policies.durable.discard(known.id)
+
+
 def entities_without_a_tenant(request: Request) -> str:
     """A policy that speaks of a tenant speaks of nothing within it."""
     cell, tenant = {"type": "Cell", "id": policy.CELL}, {"type": "Tenant", "id": request.tenant}
@@ -215,6 +248,16 @@ BUGS = (
                ("resume-approved-under-a-later-policy",), "easy"),
     PlantedBug("B230", "a rollout is called effective before k replicas hold it", {"replica.rollouts:holders": whoever_can_be_told}, ("S21",),
                ("policy-storm",), "easy"),
+    PlantedBug("B250", "a rollout whose place another took is called effective", {"replica.rollouts:outcome": held_is_effective}, ("S21",),
+               ("rollouts-made-apart",), "easy"),
+    PlantedBug("B251", "that another rollout took its place is not told of one that was effective", {"replica.rollouts:outcome": effective_for_good},
+               ("S21",), ("rollouts-made-apart",), "easy"),
+    PlantedBug("B252", "to roll a trial back forgets what was stable before the last promotion", {"rollout:rolled_back": back_to_where_it_was},
+               ("S21",), ("trial-ended-after-a-promotion",), "easy"),
+    PlantedBug("B253", "a canary decides one scope in a hundred too many", {"rollout:is_chosen": up_to_and_including}, ("S21",),
+               ("canary-for-a-share",), "easy"),
+    PlantedBug("B254", "of too many rollouts the oldest are kept", {"rollout:forget_old": forget_the_rest}, ("S21",),
+               ("more-rollouts-than-are-kept",), "easy"),
     PlantedBug("B289", "a rule about a tenant says nothing of its agents", {"policy:_cedar_entities": entities_without_a_tenant}, ("S21",),
                ("each-tenant-has-its-rules",), "easy"),
 )  # fmt: skip

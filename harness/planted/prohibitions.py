@@ -20,6 +20,7 @@ from killswitch.core.sidecar.state import Floor, Sidecar
 REMEMBERED = 8
 
 _add_order = intent.add_order
+_demand = floors.demand
 _lacking = grants.lacking
 _members: WeakKeyDictionary[Replica, dict[str, frozenset[str]]] = WeakKeyDictionary()
 
@@ -105,6 +106,14 @@ def unread_is_isolated(state: Sidecar, message: UnknownProhibition, sender: str,
     floors.demand(state, f"unread, of {sender}", intent.ISOLATE, sender, message.why, now_ns)
 
 
+def since_it_first_said_so(state: Sidecar, reason: str, severity: Severity, origin: str, why: str, now_ns: int) -> None:
+    """It is the same reason, and no graver, so it holds since when it held."""
+    before = state.floors.held.get(reason)
+    _demand(state, reason, severity, origin, why, now_ns)
+    held = state.floors.held[reason]
+    state.floors.held[reason] = Floor(held.severity, origin, before.since_ns if before else now_ns)
+
+
 def out_of_the_way(state: Sidecar, order: str, now_ns: int) -> None:
     """Nobody reads it any more, and so nobody dies of it."""
 
@@ -134,6 +143,8 @@ BUGS = (
                ("poisoned-order",), "easy"),
     PlantedBug("B180", "a prohibition that a sidecar cannot read isolates, whatever its header says",
                {"sidecar.floors:on_unknown": unread_is_isolated}, ("S22",), ("control-plane-ahead-of-its-sidecars",), "easy"),
+    PlantedBug("B260", "what could not be read holds since its sender first said such a thing", {"sidecar.floors:demand": since_it_first_said_so},
+               ("S22",), ("answered-before-it-spoke-again",), "medium"),
     PlantedBug("B287", "an order that nobody outlived reading demands nothing", {"sidecar.floors:quarantine": out_of_the_way}, ("S22",),
                ("poisoned-order",), "easy"),
 )  # fmt: skip

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import trust
+from killswitch.core import intent, trust
 from killswitch.core.intent import Severity
-from killswitch.core.messages import NO_TOKEN, Evidence, OrderStatus, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, OrderStatus, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
@@ -59,6 +59,17 @@ def told_is_told(state: Replica, now_ns: int) -> None:
     """It was said, after all."""
 
 
+def each_stage_once(state: Sidecar, at_gate: Gate, now_ns: int) -> None:
+    """A stage that is reached stays reached, whichever start it is."""
+    if state.disk_failed:
+        return
+    for known in intent.view(state.intent, state.identity).uncovered:
+        reached = proof.stage(state, known.severity, at_gate)
+        if reached and state.evidence_told.get(known.id) != reached:
+            state.evidence_told[known.id] = reached
+            proof.prove(state, known.id, reached, now_ns)
+
+
 def all_but(unsaid: str) -> Callable[[Sidecar, Severity, Any], str]:
     """Proofs, but for those of one stage."""
 
@@ -82,6 +93,8 @@ BUGS = (
                {"replica.orders:tell_agent": told_of_the_order}, ("S20",), ("challenge-answered-late", "swarm-storm")),
     PlantedBug("B207", "what has become of an agent is told once, whether it arrives or not", {"replica.orders:tell_again": told_is_told}, ("S20",),
                ("policy-storm", "swarm-storm"), "medium"),
+    PlantedBug("B258", "a stop is not proven again under the token of a start that came to nothing", {"sidecar.proof:gather": each_stage_once},
+               ("S15",), ("ordered-before-its-token-is-durable",), "easy"),
     PlantedBug("B281", "nobody is told that an agent drains", {"sidecar.proof:stage": all_but("DRAINING")}, ("L13",),
                ("runaway-trader", "swarm-storm"), "easy"),
     PlantedBug("B282", "nobody is told that an agent is shut off", {"sidecar.proof:stage": all_but("GATE_CLOSED")}, ("L13",),

@@ -8,9 +8,10 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import intent, trust
 from killswitch.core.events import Record, Signal, SignalKind
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import Gate, Life, Order, OrderBody
-from killswitch.core.replica import orders
-from killswitch.core.replica.state import Replica
+from killswitch.core.messages import NO_TOKEN, Gate, Life, Order, OrderBody
+from killswitch.core.outlet import observe, record
+from killswitch.core.replica import dispatch, orders
+from killswitch.core.replica.state import Replica, concerned, is_stopped, learn_order
 from killswitch.core.sidecar import recover, standby
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
@@ -117,6 +118,20 @@ def ask_and_wait(state: Sidecar, now_ns: int) -> None:
     state.stop_by_ns = bound_ns
 
 
+def what_it_promised_itself(state: Replica, parent: KnownOrder, now_ns: int) -> None:
+    """Who was promised no token has never started."""
+    for agent in concerned(state, parent):
+        if is_stopped(state, agent, parent.id) or state.promised.get(agent, NO_TOKEN) == NO_TOKEN:
+            continue
+        order = trust.sign_order(state.trust, state.node, orders.child_of(state, parent, agent))
+        child = learn_order(state, order, state.node, now_ns)
+        if child:
+            record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
+            observe(state, "escalated", parent=parent.id, child=child, agent=agent)
+            dispatch.spread(state, (order,))
+            orders.after_accept(state, child, now_ns)
+
+
 BUGS = (
     PlantedBug("B06", "hearing of a soft order again starts its grace again", {"sidecar.step:start_grace": grace_starts_again}, ("S18",),
                ("duplicated-and-reordered-signals", "swarm-storm"), "easy"),
@@ -146,4 +161,6 @@ BUGS = (
                ("L3",), ("soft-in-peace",), "easy"),
     PlantedBug("B242", "a stop that no order bounds has no end", {"sidecar.step:ask_to_stop": ask_and_wait}, ("L3",),
                ("unread-stop-of-a-deaf-agent",), "easy"),
+    PlantedBug("B261", "an agent whose start this replica did not promise is not escalated for", {"replica.orders:escalate": what_it_promised_itself},
+               ("L3",), ("escalated-by-who-missed-the-start",), "medium"),
 )  # fmt: skip
