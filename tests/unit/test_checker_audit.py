@@ -1,0 +1,204 @@
+"""S15 on hand-made histories."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from harness.verdict import Verdict
+from tests.unit.histories import AGENT, FIRST, SECOND_START, SIDECAR, Story
+
+
+def folded(story: Story, folded_digest: str = "d", *, chain_ok: bool = True) -> int:
+    return story.say("log-folded", "replica/1", records=7, live="d", folded=folded_digest, chain_ok=chain_ok)
+
+
+def test_a_log_folds_to_the_state_it_had() -> None:
+    story = Story()
+    folded(story)
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 1)
+
+
+@pytest.mark.parametrize(("digest", "chain_ok"), [("e", True), ("d", False)])
+def test_a_log_that_folds_otherwise_or_is_broken_is_a_violation(digest: str, chain_ok: bool) -> None:
+    story = Story()
+    fold = folded(story, digest, chain_ok=chain_ok)
+    assert story.judged("S15").witness == (fold,)
+
+
+def recorded(story: Story, gate: str) -> int:
+    return story.say("gate-recorded", SIDECAR, agent=AGENT, gate=gate, mode="RUNNING")
+
+
+def test_every_gate_change_has_its_record_before_or_after_it() -> None:
+    story = Story()
+    recorded(story, "OPEN")
+    story.gate("OPEN")
+    story.gate("CLOSED", "STANDBY")
+    recorded(story, "CLOSED")
+    recorded(story, "OPEN")  # overtaken by an order before it opened anything
+    recorded(story, "CLOSED")
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 2)
+
+
+def test_a_gate_change_without_a_record_is_a_violation() -> None:
+    story = Story()
+    story.gate("OPEN")
+    recorded(story, "OPEN")
+    changed = story.gate("CLOSED", "STANDBY")
+    story.gate("OPEN")
+    recorded(story, "OPEN")
+    assert story.judged("S15").witness == (changed,)
+
+
+@pytest.mark.parametrize(("unrecorded", "verdict"), [(1, Verdict.VALID), (2, Verdict.INVALID)])
+def test_a_crash_may_take_the_record_of_the_last_change(unrecorded: int, verdict: Verdict) -> None:
+    story = Story()
+    for gate in ("OPEN", "CLOSED")[:unrecorded]:
+        story.gate(gate)
+    story.crash(SIDECAR)
+    assert story.judged("S15").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("severity", "proven", "then", "sound"),
+    [
+        ("SOFT", True, "", True),
+        ("SOFT", False, "", False),
+        ("ISOLATE", False, "", True),
+        ("SOFT", False, "crash", True),
+        ("SOFT", False, "later", False),
+    ],
+)
+def test_a_start_that_an_order_overtook_is_proven_over_under_its_own_token(severity: str, proven: bool, then: str, sound: bool) -> None:
+    story = Story()
+    story.learn(SIDECAR, "o1", severity)
+    story.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="STOPPED_FORCED")
+    opened = story.say("token-opened", SIDECAR, agent=AGENT, token=SECOND_START, predecessor=FIRST)
+    if proven:
+        story.say("evidence-recorded", SIDECAR, agent=AGENT, token=SECOND_START, order="o1", stage="STOPPED_FORCED")
+    if then:
+        story.at(story.at_ns + (then == "later")).crash(SIDECAR)
+    finding = story.judged("S15")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if sound else (Verdict.INVALID, (opened,)))
+
+
+def test_a_failed_disk_excuses_missing_records() -> None:
+    story = Story()
+    story.say("disk-failed", SIDECAR, lsn=4)
+    story.gate("OPEN")
+    assert story.judged("S15").verdict is Verdict.VALID
+
+
+def recorded_stop(story: Story, what: str, token: list[object] | None = None) -> int:
+    return story.say("process-recorded", SIDECAR, agent=AGENT, token=token or FIRST, what=what)
+
+
+def a_recorded_life(story: Story) -> None:
+    recorded_stop(story, "START")
+    story.spawn()
+    story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    recorded_stop(story, "TERM")
+    recorded_stop(story, "KILL")
+    story.kill()
+    story.kill()
+    story.reap()
+    recorded_stop(story, "REAPED")
+
+
+def test_a_process_has_one_record_of_each_thing_that_befell_it() -> None:
+    story = Story()
+    a_recorded_life(story)
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 5)
+    twin = recorded_stop(story, "KILL")
+    assert twin in story.judged("S15").witness
+
+
+def test_a_stop_or_a_start_without_its_record_is_a_violation() -> None:
+    unstarted, unrecorded = Story(), Story()
+    started = unstarted.spawn()
+    recorded_stop(unstarted, "START")
+    assert unstarted.judged("S15").witness == (started,)
+    recorded_stop(unrecorded, "START")
+    unrecorded.spawn()
+    killed = unrecorded.kill()
+    assert unrecorded.judged("S15").witness == (killed,)
+
+
+@pytest.mark.parametrize(("later_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_a_crash_in_the_step_of_a_stop_takes_its_record(later_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    recorded_stop(story, "START")
+    story.spawn()
+    story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    story.at(later_ns).crash(SIDECAR)
+    assert story.judged("S15").verdict is verdict
+
+
+def test_a_boot_may_end_what_an_earlier_sidecar_left() -> None:
+    story = Story()
+    story.start(SIDECAR)
+    story.kill()
+    story.reap()
+    recorded_stop(story, "REAPED")
+    assert story.judged("S15").verdict is Verdict.VALID
+
+
+def test_a_proof_that_leaves_is_on_record_once() -> None:
+    silent, told = Story(), Story()
+    sent = silent.prove("o1", "GATE_CLOSED")
+    assert silent.judged("S15").witness == (sent,)
+    first = told.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="GATE_CLOSED")
+    told.prove("o1", "GATE_CLOSED")
+    assert told.judged("S15").verdict is Verdict.VALID
+    twin = told.say("evidence-recorded", SIDECAR, agent=AGENT, token=FIRST, order="o1", stage="GATE_CLOSED")
+    assert told.judged("S15").witness == (first, twin)
+
+
+def permits(story: Story, *keys: str, count: int | None = None) -> int:
+    root = bytes(32)
+    for key in keys:
+        root = sha256(root + key.encode()).digest()
+    return story.say("permits-recorded", SIDECAR, agent=AGENT, token=FIRST, count=len(keys) if count is None else count, root=root.hex())
+
+
+def test_admissions_share_records_that_count_each_of_them() -> None:
+    story = Story()
+    for key in ("k1", "k2"):
+        story.admit(key=key)
+    permits(story, "k1", "k2")
+    story.admit(key="k3")
+    permits(story, "k3")
+    assert (story.judged("S15").verdict, story.judged("S15").examined) == (Verdict.VALID, 2)
+
+
+@pytest.mark.parametrize(("keys", "count"), [(("k1",), None), (("k1", "k3"), None), (("k1", "k2"), 3), (("k2", "k1"), None)])
+def test_a_record_of_other_admissions_is_a_violation(keys: tuple[str, ...], count: int | None) -> None:
+    story = Story()
+    for key in ("k1", "k2"):
+        story.admit(key=key)
+    assert story.judged("S15").verdict is Verdict.VALID, "the record may still come"
+    wrong = permits(story, *keys, count=count)
+    assert story.judged("S15").witness == (wrong,)
+
+
+@pytest.mark.parametrize(("admissions", "verdict"), [(64, Verdict.VALID), (65, Verdict.INVALID)])
+def test_no_more_than_64_admissions_go_without_a_record(admissions: int, verdict: Verdict) -> None:
+    story = Story()
+    for number in range(admissions):
+        story.admit(key=f"k{number}")
+    assert story.judged("S15").verdict is verdict
+
+
+def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
+    story = Story()
+    ruled = story.decide("replica/1", request="r1")
+    story.decide("replica/2", request="r1")
+    story.say("order-status", "operator", request="r1", order="o1", stage="ACCEPTED", copies=1, keys=0)
+    assert story.judged("S15").verdict is Verdict.VALID
+    twin = story.decide("replica/1", request="r1")
+    assert story.judged("S15").witness == (ruled, twin)
+    unruled = Story()
+    told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
+    assert unruled.judged("S15").witness == (told,)
