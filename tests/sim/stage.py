@@ -16,7 +16,7 @@ from killswitch.core.audit import Chain
 from killswitch.core.events import Append, Boot, Effect, Input
 from killswitch.core.keys import KeyedHash
 from killswitch.core.machine import Machine, NodeConfig, Parameters
-from killswitch.core.messages import Message
+from killswitch.core.messages import Message, StopAck
 from scenarios.schedule import DiskSpec, Schedule
 from scenarios.schedule import Tape as TapeSpec
 from sim.clock import Clock
@@ -28,6 +28,7 @@ from tests.live.schedules import short
 
 MS = 1_000_000
 SYNC_NS = 10 * MS
+ASK = StopAck(1, ())
 BENIGN = ("disk.sync/sidecar/acme/1", "timer.lag/sidecar/acme/1", "process/sidecar/acme/1")
 
 Step = Callable[[Input, int], list[Effect]]
@@ -88,6 +89,16 @@ class Stage:
 
     # -- what a script says
 
+    def follow(self, **answers: Any) -> None:
+        """``answers``: {name of an input: the effects it brings about, or a function that makes them}."""
+
+        def script(event: Input, now_ns: int) -> list[Effect]:
+            answer = answers.get(type(event).__name__, [])
+            effects: list[Effect] = answer(event) if callable(answer) else answer
+            return effects
+
+        self.script = script
+
     def append(self) -> Append:
         """The next record of the log."""
         return self.chain.append("NOTE", {}, 0)
@@ -117,6 +128,10 @@ class Stage:
         """Everything that left, so far."""
         self.queue.play(until)
         return self.did
+
+    def sends(self) -> list[tuple[int, str]]:
+        """When something was sent, and to whom."""
+        return [(at, what[0]) for at, kind, *what in self.did if kind == "send"]
 
     def taken(self, kind: type) -> list[int]:
         """When the machines took inputs of a kind."""

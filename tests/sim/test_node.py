@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from harness.shared.history import VOCABULARY
@@ -25,33 +23,16 @@ from killswitch.core.events import (
     Submit,
     Timer,
 )
-from killswitch.core.messages import StopAck, Task, Token
+from killswitch.core.messages import Task, Token
 from scenarios import load
 from scenarios.draw import draw
 from scenarios.schedule import Tape as TapeSpec
 from sim.driver import play
-from sim.node import INBOX_MAX, TIMER_LAG_NS
+from sim.node import TIMER_LAG_NS
 from sim.processes import KILL_NS, SPAWN_NS
-from tests.sim.stage import BENIGN, MS, SYNC_NS, Stage
+from tests.sim.stage import ASK, BENIGN, MS, SYNC_NS, Stage
 
-ASK = StopAck(1, ())
 TOKEN = Token(1, 1, "a")
-
-
-def scripted(stage: Stage, **answers: Any) -> Stage:
-    """``answers``: {name of an input: the effects it brings about, or a function that makes them}."""
-
-    def script(event: Input, now_ns: int) -> list[Effect]:
-        answer = answers.get(type(event).__name__, [])
-        effects: list[Effect] = answer(event) if callable(answer) else answer
-        return effects
-
-    stage.script = script
-    return stage
-
-
-def sends(stage: Stage) -> list[tuple[int, str]]:
-    return [(at, what[0]) for at, kind, *what in stage.did if kind == "send"]
 
 
 # -- durability
@@ -59,41 +40,41 @@ def sends(stage: Stage) -> list[tuple[int, str]]:
 
 def test_a_send_waits_for_its_record_and_no_longer() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [Send("later", ASK, 1), Send("now", ASK), stage.append(), Send("last", ASK, 2), stage.append()])
+    stage.follow(Boot=lambda _: [Send("later", ASK, 1), Send("now", ASK), stage.append(), Send("last", ASK, 2), stage.append()])
     stage.node.boot_up()
     stage.play(100 * MS)
-    assert sends(stage) == [(0, "now"), (SYNC_NS, "later"), (2 * SYNC_NS, "last")]
+    assert stage.sends() == [(0, "now"), (SYNC_NS, "later"), (2 * SYNC_NS, "last")]
 
 
 def test_what_waited_leaves_before_what_the_news_of_durability_brings_about() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
+    stage.follow(Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
     stage.node.boot_up()
     stage.play(100 * MS)
     assert stage.taken(Durable) == [SYNC_NS]
-    assert sends(stage) == [(SYNC_NS, "waited"), (SYNC_NS, "answer")]
+    assert stage.sends() == [(SYNC_NS, "waited"), (SYNC_NS, "answer")]
 
 
 def test_nothing_leaves_a_process_after_its_exit() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), Send("goodbye", ASK, 1), Exit(0, 1), Send("ghost", ASK, 1)], Durable=[Send("ghost", ASK)])
+    stage.follow(Boot=lambda _: [stage.append(), Send("goodbye", ASK, 1), Exit(0, 1), Send("ghost", ASK, 1)], Durable=[Send("ghost", ASK)])
     stage.agent.boot_up()
     stage.play(100 * MS)
-    assert [what for _, what in sends(stage)] == ["goodbye"]
+    assert [what for _, what in stage.sends()] == ["goodbye"]
 
 
 def test_a_send_does_not_wait_for_an_earlier_one_that_waits_for_more() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), stage.append(), Send("two", ASK, 2), Send("one", ASK, 1)])
+    stage.follow(Boot=lambda _: [stage.append(), stage.append(), Send("two", ASK, 2), Send("one", ASK, 1)])
     stage.node.boot_up()
     stage.play(100 * MS)
-    assert sends(stage) == [(SYNC_NS, "one"), (2 * SYNC_NS, "two")]
+    assert stage.sends() == [(SYNC_NS, "one"), (2 * SYNC_NS, "two")]
 
 
 @pytest.mark.parametrize("power", [False, True])
 def test_what_waits_dies_with_the_process(power: bool) -> None:
     stage = Stage(tape=TapeSpec(seed="7", benign=(*BENIGN, "disk.survives/sidecar/acme/1")))  # the record itself outlives the power loss
-    scripted(stage, Boot=lambda event: [] if event.records else [stage.append(), Send("never", ASK, 1), AcknowledgeTask("task", 1), Exit(0, 1)])
+    stage.follow(Boot=lambda event: [] if event.records else [stage.append(), Send("never", ASK, 1), AcknowledgeTask("task", 1), Exit(0, 1)])
     stage.node.boot_up()
     stage.play(5 * MS)
     stage.node.die(power=power)
@@ -104,7 +85,7 @@ def test_what_waits_dies_with_the_process(power: bool) -> None:
 
 def test_acknowledgements_and_exits_wait_like_sends() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), AcknowledgeTask("task", 1), Exit(3, 1)])
+    stage.follow(Boot=lambda _: [stage.append(), AcknowledgeTask("task", 1), Exit(3, 1)])
     stage.agent.boot_up()
     stage.play(9 * MS)
     assert stage.did == []
@@ -115,7 +96,7 @@ def test_acknowledgements_and_exits_wait_like_sends() -> None:
 
 def test_nothing_is_durable_after_a_failed_sync() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), Send("never", ASK, 1)], Receive=lambda _: [stage.append(), Send("nor this", ASK, 2)])
+    stage.follow(Boot=lambda _: [stage.append(), Send("never", ASK, 1)], Receive=lambda _: [stage.append(), Send("nor this", ASK, 2)])
     stage.node.disk.failing |= {"f"}
     stage.node.boot_up()
     stage.play(20 * MS)
@@ -129,7 +110,7 @@ def test_nothing_is_durable_after_a_failed_sync() -> None:
 
 def test_a_boot_comes_first_with_exactly_what_survived() -> None:
     stage = Stage(tape=TapeSpec(seed="7", benign=BENIGN, fixed={"disk.survives/sidecar/acme/1": {"0": 1}}))
-    scripted(stage, Boot=lambda event: [] if event.records else [stage.append(), stage.append(), stage.append()])
+    stage.follow(Boot=lambda event: [] if event.records else [stage.append(), stage.append(), stage.append()])
     stage.node.boot_up()
     stage.play(SYNC_NS + 1)
     written = tuple(stage.node.disk.records)
@@ -170,10 +151,10 @@ def test_a_message_to_nobody_is_lost() -> None:
 
 def test_effects_are_carried_out_before_the_next_input() -> None:
     stage = Stage()
-    scripted(stage, Boot=[Send("first", ASK), Send("second", ASK)], Receive=[Send("third", ASK)])
+    stage.follow(Boot=[Send("first", ASK), Send("second", ASK)], Receive=[Send("third", ASK)])
     stage.node.boot_up()
     stage.node.receive(Receive("x", ASK))
-    assert [what for _, what in sends(stage)] == ["first", "second", "third"]
+    assert [what for _, what in stage.sends()] == ["first", "second", "third"]
 
 
 # -- timers
@@ -181,7 +162,7 @@ def test_effects_are_carried_out_before_the_next_input() -> None:
 
 def test_a_timer_comes_at_its_time_on_the_nodes_own_clock() -> None:
     stage = Stage(drift_ppm=250_000)
-    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.follow(Boot=[SetTimer("t", 100 * MS)])
     stage.node.boot_up()
     stage.play(1000 * MS)
     assert stage.taken(Timer) == [80 * MS]
@@ -189,7 +170,7 @@ def test_a_timer_comes_at_its_time_on_the_nodes_own_clock() -> None:
 
 def test_a_timer_may_be_late_by_its_lag_and_never_early() -> None:
     stage = Stage(tape=TapeSpec(seed="7"))
-    scripted(stage, Boot=[SetTimer(str(number), number * MS) for number in range(100)])
+    stage.follow(Boot=[SetTimer(str(number), number * MS) for number in range(100)])
     stage.node.boot_up()
     stage.play(1000 * MS)
     late = [at - int(event.name) * MS for at, event in stage.inputs if isinstance(event, Timer)]
@@ -202,7 +183,7 @@ def test_a_timer_may_be_late_by_its_lag_and_never_early() -> None:
 def test_a_clock_that_changes_its_rate_never_makes_a_timer_early(drift_ppm: int, expected: int) -> None:
     """Half of the time passes at the old rate. A slower clock is waited for; a faster one is noticed late, which a timer may be."""
     stage = Stage()
-    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.follow(Boot=[SetTimer("t", 100 * MS)])
     stage.node.boot_up()
     stage.queue.at(50 * MS, lambda _: stage.node.clock.set_drift(50 * MS, drift_ppm))
     stage.play(1000 * MS)
@@ -212,7 +193,7 @@ def test_a_clock_that_changes_its_rate_never_makes_a_timer_early(drift_ppm: int,
 
 def test_a_step_back_of_the_clock_makes_a_timer_wait() -> None:
     stage = Stage()
-    scripted(stage, Boot=[SetTimer("t", 100 * MS)])
+    stage.follow(Boot=[SetTimer("t", 100 * MS)])
     stage.node.boot_up()
     stage.queue.at(50 * MS, lambda _: stage.node.clock.step(50 * MS, -30 * MS))
     stage.play(1000 * MS)
@@ -222,7 +203,7 @@ def test_a_step_back_of_the_clock_makes_a_timer_wait() -> None:
 def test_setting_a_timer_again_replaces_it_and_none_cancels_it() -> None:
     stage = Stage()
     effects = [SetTimer("t", 10 * MS), SetTimer("t", 30 * MS), SetTimer("u", 10 * MS), SetTimer("u", None), SetTimer("v", None)]
-    scripted(stage, Boot=effects)
+    stage.follow(Boot=effects)
     stage.node.boot_up()
     stage.play(1000 * MS)
     assert [(at, event) for at, event in stage.inputs[1:]] == [(30 * MS, Timer("t"))]
@@ -230,119 +211,12 @@ def test_setting_a_timer_again_replaces_it_and_none_cancels_it() -> None:
 
 def test_timers_die_with_the_process() -> None:
     stage = Stage()
-    scripted(stage, Boot=lambda event: [SetTimer("t", 10 * MS)] if event.instance == "1.1" else [])
+    stage.follow(Boot=lambda event: [SetTimer("t", 10 * MS)] if event.instance == "1.1" else [])
     stage.node.boot_up()
     stage.node.die(power=False)
     stage.node.boot_up()
     stage.play(100 * MS)
     assert stage.taken(Timer) == []
-
-
-# -- standing still
-
-
-def test_a_paused_process_takes_its_inputs_in_order_when_it_goes_on() -> None:
-    stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), SetTimer("t", 20 * MS)])
-    stage.node.boot_up()
-    stage.node.pause("p")
-    stage.queue.at(15 * MS, lambda _: stage.node.receive(Receive("x", ASK)))
-    stage.queue.at(25 * MS, lambda _: stage.node.receive(Submit(Task("t", "s", 1, 1))))
-    stage.play(40 * MS)
-    assert len(stage.inputs) == 1
-    stage.node.resume("p")
-    assert [type(event) for _, event in stage.inputs] == [Boot, Durable, Receive, Timer, Submit]
-    assert {at for at, _ in stage.inputs[1:]} == {40 * MS}
-    assert [kind for _, kind, _ in stage.facts] == ["node-paused", "node-resumed"]
-
-
-def test_a_timer_that_was_due_in_a_pause_can_still_be_cancelled_by_what_came_before_it() -> None:
-    stage = Stage()
-    scripted(stage, Boot=[SetTimer("t", 20 * MS)], Receive=[SetTimer("t", None)])
-    stage.node.boot_up()
-    stage.node.pause("p")
-    stage.queue.at(10 * MS, lambda _: stage.node.receive(Receive("x", ASK)))
-    stage.play(30 * MS)
-    stage.node.resume("p")
-    stage.play(100 * MS)
-    assert stage.taken(Timer) == []
-
-
-def test_a_pause_in_the_middle_of_a_step_holds_back_its_effects_and_nothing_else() -> None:
-    stage = Stage()
-    scripted(stage, Boot=lambda _: [], Receive=lambda _: [stage.append(), Send("held", ASK), Send("later", ASK, 1)])
-    stage.node.boot_up()
-    stage.node.pause_soon("p")
-    assert not stage.node.stands_still()
-    stage.node.receive(Receive("x", ASK))
-    assert stage.node.stands_still()
-    assert stage.play(50 * MS) == []
-    assert len(stage.taken(Receive)) == 1
-    stage.node.resume("p")
-    assert sends(stage) == [(50 * MS, "held")]
-    stage.play(100 * MS)
-    assert sends(stage) == [(50 * MS, "held"), (60 * MS, "later")]
-
-
-def test_a_pause_in_the_step_that_hears_of_durability_holds_back_what_waited_for_it() -> None:
-    stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), Send("waited", ASK, 1)], Durable=[Send("answer", ASK)])
-    stage.node.boot_up()
-    stage.queue.at(5 * MS, lambda _: stage.node.pause_soon("p"))
-    assert stage.play(50 * MS) == []
-    stage.node.resume("p")
-    assert sends(stage) == [(50 * MS, "waited"), (50 * MS, "answer")]
-
-
-def test_a_process_goes_on_when_the_last_of_its_pauses_is_over_and_each_counts_once() -> None:
-    stage = Stage()
-    stage.node.boot_up()
-    stage.node.pause("one")
-    stage.node.pause("two")
-    stage.node.resume("one")
-    stage.node.resume("one")
-    assert stage.node.stands_still()
-    stage.node.resume("two")
-    assert not stage.node.stands_still()
-    stage.node.resume("two")
-    assert [kind for _, kind, _ in stage.facts] == ["node-paused", "node-resumed"]
-
-
-def test_a_pause_does_not_outlive_the_process_nor_end_one_that_began_later() -> None:
-    stage = Stage()
-    stage.node.boot_up()
-    stage.node.pause("old")
-    stage.node.die(power=False)
-    stage.node.pause("of nothing")
-    stage.node.boot_up()
-    assert not stage.node.stands_still()
-    stage.node.pause("new")
-    stage.node.resume("old")
-    assert stage.node.stands_still()
-
-
-def test_a_pause_that_is_over_before_its_step_never_was() -> None:
-    stage = Stage()
-    scripted(stage, Receive=[Send("out", ASK)])
-    stage.node.boot_up()
-    stage.node.pause_soon("p")
-    stage.node.resume("p")
-    stage.node.receive(Receive("x", ASK))
-    assert sends(stage) == [(0, "out")]
-    assert stage.facts == []
-
-
-def test_a_process_that_never_reads_loses_messages_but_no_timer_and_no_word_of_its_disk() -> None:
-    stage = Stage()
-    scripted(stage, Boot=lambda _: [stage.append(), SetTimer("t", 20 * MS)])
-    stage.node.boot_up()
-    stage.node.pause("p")
-    for _ in range(INBOX_MAX + 10):
-        stage.node.receive(Receive("x", ASK))
-    stage.play(30 * MS)
-    stage.node.resume("p")
-    assert len(stage.taken(Receive)) == INBOX_MAX
-    assert len(stage.taken(Timer)) == len(stage.taken(Durable)) == 1
 
 
 # -- its agent's process
@@ -350,7 +224,7 @@ def test_a_process_that_never_reads_loses_messages_but_no_timer_and_no_word_of_i
 
 def test_a_spawned_agent_starts_under_its_token_and_is_handed_its_tasks() -> None:
     stage = Stage()
-    scripted(stage, Receive=[Spawn(TOKEN)])
+    stage.follow(Receive=[Spawn(TOKEN)])
     stage.node.boot_up()
     stage.node.receive(Receive("x", ASK))
     stage.play(100 * MS)
@@ -363,7 +237,7 @@ def test_a_spawned_agent_starts_under_its_token_and_is_handed_its_tasks() -> Non
 
 def test_a_sidecar_that_dies_before_its_agent_is_up_starts_none() -> None:
     stage = Stage()
-    scripted(stage, Receive=[Spawn(TOKEN)])
+    stage.follow(Receive=[Spawn(TOKEN)])
     stage.node.boot_up()
     stage.node.receive(Receive("x", ASK))
     stage.node.die(power=False)
@@ -376,7 +250,7 @@ def test_a_sidecar_that_dies_before_its_agent_is_up_starts_none() -> None:
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_kill_ends_the_agent_and_is_answered_whether_or_not_there_was_one(kind: SignalKind, alive: bool) -> None:
     stage = Stage()
-    scripted(stage, Receive=[Signal(kind)])
+    stage.follow(Receive=[Signal(kind)])
     stage.node.boot_up()
     if alive:
         stage.agent.boot_up()
@@ -389,7 +263,7 @@ def test_a_kill_ends_the_agent_and_is_answered_whether_or_not_there_was_one(kind
 @pytest.mark.parametrize("kind", [SignalKind.CONT, SignalKind.TERM])
 def test_only_a_continue_wakes_a_stopped_agent(kind: SignalKind) -> None:
     stage = Stage()
-    scripted(stage, Submit=[Signal(kind)])
+    stage.follow(Submit=[Signal(kind)])
     stage.node.boot_up()
     stage.agent.boot_up()
     stage.agent.pause("one")
@@ -408,7 +282,7 @@ def test_a_step_that_raises_is_a_fact_and_the_end_of_its_process() -> None:
     def fail(_: Input) -> list[Effect]:
         raise KeyError("mine")
 
-    scripted(stage, Boot=[SetTimer("t", 10 * MS)], Receive=fail)
+    stage.follow(Boot=[SetTimer("t", 10 * MS)], Receive=fail)
     stage.node.boot_up()
     stage.node.receive(Receive("x", ASK))
     stage.play(100 * MS)
