@@ -408,9 +408,10 @@ def test_every_policy_has_its_cases() -> None:
 
 @pytest.mark.parametrize(("name", "case"), cases())
 def test_a_policy_of_the_library_rules_as_its_author_expects(name: str, case: dict[str, Any]) -> None:
-    scope = {"agent": AGENT, "tenant": "acme", "global": ""}[case["scope"]]
+    tenant = case.get("tenant", "acme")
+    scope = {"agent": AGENT, "tenant": tenant, "global": ""}[case["scope"]]
     asked = policy.Request(
-        principal="alice", action=case["action"], authorised=case.get("authorised", True), tenant="acme", scope_kind=case["scope"], scope_value=scope,
+        principal="alice", action=case["action"], authorised=case.get("authorised", True), tenant=tenant, scope_kind=case["scope"], scope_value=scope,
         gate=case.get("gate", 0), life=case.get("life", 0), grace_ns=4 * SECOND, grace_max_ns=4 * SECOND, approvals=2,
         asking=case.get("asking", 1),
     )  # fmt: skip
