@@ -42,7 +42,7 @@ PROMISES: dict[str, Promise] = {
     "S26": Promise("FailureIsolation", "A poisonous input harms nothing but its own outcome."),
     "S27": Promise("Determinism", "The same seed gives the same run, and no state machine raises."),
     "S28": Promise("SideEffectIdem", "A signal that comes twice acts once."),
-    "L1": Promise("Delivery", "After the faults, every living sidecar learns every order in time."),
+    "L1": Promise("Delivery", "After the faults, every living sidecar learns every order in time, and whoever asked is answered."),
     "L2": Promise("Death", "A process that has to die is dead in time, or its failure to die is known and fenced."),
     "L3": Promise("Escalate", "A soft stop that runs out of its grace becomes a hard one in time."),
     "L4": Promise("CleanSoft", "Undisturbed, a soft stop is clean: no work is cut short that could have finished, nobody killed who could leave."),

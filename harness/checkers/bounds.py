@@ -54,16 +54,17 @@ class Bounds:
     stop_timeout_ns: int
     standby_max_ns: int
     approval_ns: int
+    longest_step_ns: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Bounds:
         """Raises `KeyError` for a missing parameter, `ValueError` for a drift of 100 % or more, under which nothing is bounded.
 
-        A history that does not tell how often replicas gossip, or how long a stop, a standby or an approval may take, is judged by the slowest that
-        is allowed.
+        A history that does not tell how often replicas gossip, or how long a stop, a standby, an approval or a step of work may take, is judged by
+        the slowest that is allowed.
         """
         slowest = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"]}
-        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, **parameters}
+        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, "longest_step_ns": UNLIMITED_NS, **parameters}
         bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
         if not 0 <= bounds.drift_ppm < MILLION:
             raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")
@@ -134,6 +135,10 @@ class Bounds:
     def doubt_ns(self) -> int:
         """L9: the longest pause between two questions, two of them, four renewals in which the sidecar asks the sink, and propagation."""
         return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns
+
+    def progress_ns(self, in_doubt: bool) -> int:
+        """L14: the longest step of work, and what it takes to try an effect again that was lost, or to find out about one that is in doubt."""
+        return stretch(self.longest_step_ns, self.drift_ppm) + (self.doubt_ns if in_doubt else self.propagation_ns)
 
     def escalation_ns(self, grace_ns: int) -> int:
         """L3 at a replica: (G + slack) / (1 - rho) and one second of lag."""

@@ -16,7 +16,7 @@ from harness.shared.history import Fact
 ENDS = {
     "order-requested": ("EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED"),
     "resume-requested": ("DRAFTED", "ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),  # those who approve a draft may take their time
-    "rollout-requested": ("EFFECTIVE", "SUPERSEDED", "REFUSED"),
+    "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
 }
 ANSWERS = ("order-status", "draft-sent", "resume-status", "rollout-status")
 
@@ -35,9 +35,9 @@ class Delivery(InvariantChecker):
     A working node is started, up, not paused, and its disk has not failed since. The observed time runs from the heal. An order that killed
     whoever read it, and is openly not read again, is S26's affair.
 
-    Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order or a rollout is
-    effective, or that it comes to nothing, and has a draft of what it wants to resume; by max(heal, asking) + a round of all replicas, if enough of
-    them work. An instance is such a request; a client that starts again has forgotten it.
+    Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order is effective, a
+    rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; by max(heal, asking) + a round of all replicas, if
+    enough of them work. An instance is such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"

@@ -62,6 +62,7 @@ class Version(InvariantChecker):
                 self._judge_grant(index, fact, self._waiting[fact.node])
         elif fact.kind in ("node-crashed", "node-started"):
             self._waiting.pop(fact.node, None)
+            self._unenforced.pop(fact.node, None)
             if fact.node.startswith("sidecar/"):
                 self._floors.pop(agent_of(fact.node), None)
                 self._pending.pop(agent_of(fact.node), None)

@@ -36,9 +36,9 @@ class _Journal:
 class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled back,
     nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none takes place
-    until it is taken up again; steps are undone the last first, and none of a task of which the last one took place; upstream is told only what
-    is durably done; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last
-    checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be
+    until it is taken up again; steps are undone the last first, only where an order asks for it, and none of a task of which the last one took
+    place; upstream is told only what is durably done; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
+    in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be
     taken for one to the second, which asks about what may have happened since.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
@@ -186,6 +186,8 @@ class InFlight(InvariantChecker):
             forgotten = any(sink in self.run.custody for sink in self.run.agents[agent]["sinks"])  # then it may tell another result
             if task in journal.whole and not forgotten:
                 self.blame(f"{agent} began to undo task {task}, all of whose steps had taken place", journal.whole[task], index)
+            if not any(order.undoes for order in self.run.orders_of[agent]):
+                self.blame(f"{agent} began to undo task {task}, and no order that concerns it asks for that", index)
         elif task not in journal.done:
             self.blame(f"upstream was told that task {task} of {agent} is done before that was durable", index)
 

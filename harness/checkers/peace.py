@@ -32,7 +32,7 @@ class _Task:
 @dataclass(slots=True)
 class _Drain:
     """A soft stop of one agent that began in peace. ``tasks``: what was at work, and how many steps were left of it then. ``spoiled``: something else
-    stepped in, so that it proves nothing."""
+    stepped in, so that it proves nothing. ``saves``: the agent has begun a checkpoint since."""
 
     order: Order
     index: int
@@ -40,6 +40,7 @@ class _Drain:
     clock_ns: int
     tasks: list[tuple[_Task, int]] = field(default_factory=list)
     spoiled: bool = False
+    saves: bool = False
     forced: tuple[int, int] | None = None
 
 
@@ -59,17 +60,20 @@ class CleanSoft(InvariantChecker):
     """L4 (anti-overkill). A soft stop that nothing disturbs ends in STOPPED_CLEAN: nobody kills before the sidecar's own clock reached the
     drain deadline, and nobody kills or reports STOPPED_FORCED at all if the work in flight could finish within G.
 
-    Undisturbed: no fault, crash or pause from T1's bound and a backoff before the order was learned until the stop, no lease lost, no
-    other order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or twice its
-    remaining steps at its longest step so far (at least one seen), and a second, fit into G; and none was in doubt before, nor is at a sink
-    that is not fenced, where a lost answer leaves it so. An instance is an undisturbed soft stop.
+    Behind a closed gate nothing can be finished, and a stop is by force as a rule. But nor is such an agent killed before its time to stop is over;
+    and by then, if twice its longest step so far and a second fit into that, it has begun to save what it leaves.
+
+    Undisturbed: no fault, crash or pause from T1's bound and a backoff before the order was learned until the stop, no lease lost while the gate is
+    at DRAIN, no other order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or
+    twice its remaining steps at its longest step so far (at least one seen), and a second, fit into G; and none was in doubt before, nor is at a
+    sink that is not fenced, where a lost answer leaves it so. An instance is an undisturbed stop.
     """
 
     invariant = "L4"
-    title = "CleanSoft: without faults, work that fits into the grace is finished and the stop is clean"
+    title = "CleanSoft: without faults, what fits into the grace is finished and the stop clean, and who is to stop at once leaves"
     kinds = frozenset({
         "order-learned", "process-killed", "evidence-sent", "lease-lost", "task-submitted", "task-intent", "task-result", "task-done",
-        "task-rolled-back", "task-compensated", "task-in-doubt", "node-crashed",
+        "task-rolled-back", "task-compensated", "task-in-doubt", "node-crashed", "checkpoint-begun",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -88,6 +92,9 @@ class CleanSoft(InvariantChecker):
             case "node-crashed":
                 if fact.node.startswith("sidecar/"):
                     self._spoil(agent_of(fact.node))
+            case "checkpoint-begun":
+                if fact.body["agent"] in self._drains:
+                    self._drains[fact.body["agent"]].saves = True
             case "process-killed":
                 self._killed(index, fact)
             case "evidence-sent":
@@ -127,9 +134,11 @@ class CleanSoft(InvariantChecker):
         if early_ns > 0:
             self.examined += 1
             self.blame(f"{agent} was killed {early_ns} ns before the end of its time to stop by nothing but that order", drain.index, index)
-        elif not drain.order.drains and self._fits(drain):
+        elif not drain.order.drains and not drain.saves and self._fits(drain):
             self.examined += 1
-            self.blame(f"{agent} had to be killed, though it had nothing left to do but to leave", drain.index, index)
+            self.blame(
+                f"{agent} had to be killed, though it had nothing left to do but to save and to leave, and did not begin to", drain.index, index
+            )
 
     def _proven(self, index: int, fact: Fact) -> None:
         agent, stage = fact.body["agent"], fact.body["stage"]

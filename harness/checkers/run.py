@@ -25,6 +25,7 @@ from harness.checkers.words import (
     CUSTODY_FAULTS,
     DRAIN,
     NEVER_NS,
+    UNDOES,
     WALL_FAULTS,
     agent_of,
     gate_of,
@@ -191,7 +192,7 @@ class Run:
         order = Order(
             order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=life_of(body["life"]),
             grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
-            first_index=index, first_ns=fact.at_ns,
+            first_index=index, first_ns=fact.at_ns, undoes=body.get("cleanup", UNDOES) == UNDOES,  # earlier versions do not tell
         )  # fmt: skip
         if len(self.cells) > 1:
             wide = kind != "agent" or value not in self._home

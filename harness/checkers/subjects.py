@@ -48,6 +48,7 @@ class Order:
     agents: frozenset[str]
     first_index: int
     first_ns: int
+    undoes: bool = False  # what is begun, where it can be
     holders: dict[str, int] = field(default_factory=dict)
     cells: tuple[int, ...] = (0,)
     effective: dict[int, tuple[int, int]] = field(default_factory=dict)

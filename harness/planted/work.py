@@ -8,10 +8,10 @@ from killswitch.core import journal
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import AcknowledgeTask, ProcessExited, Send
-from killswitch.core.messages import Query, ResolveRequest, ResolveResult
-from killswitch.core.outlet import record
+from killswitch.core.messages import Query, ResolveRequest, ResolveResult, StopRequest
+from killswitch.core.outlet import record, send
 from killswitch.core.sidecar import permits
-from killswitch.core.sidecar.state import Permit, Sidecar
+from killswitch.core.sidecar.state import Permit, Sidecar, agent_node
 
 _begin_leaving = agents.begin_leaving
 _intend = agents.intend
@@ -103,6 +103,10 @@ def until_it_has_ended(state: Agent, current: OpenTask) -> bool:
     return state.stopping and state.drain and state.compensate and current.task.undo and not current.undoing and current.done > 0
 
 
+def undo_whatever_drains(state: Sidecar) -> None:
+    send(state, agent_node(state), StopRequest(state.stop_drain, state.stop_drain))
+
+
 def wait_for_an_answer(state: Sidecar, permit: Permit, now_ns: int) -> None:
     """Whatever was lost on its way."""
 
@@ -138,4 +142,6 @@ BUGS = (
                ("total-control-plane-loss", "swarm-storm"), "easy"),
     PlantedBug("B286", "who is to stop at once waits to be killed", {"agent:begin_leaving": leave_after_a_drain},
                ("L4",), ("quiesce-in-peace",), "easy"),
+    PlantedBug("B290", "every drain undoes what is begun, whatever its order says", {"sidecar.step:request_stop": undo_whatever_drains}, ("S10",),
+               ("finished-and-not-undone",), "easy"),
 )  # fmt: skip

@@ -41,7 +41,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                  "second fact. core: who is healed first, if not all at once; cells: [{replicas, quorum, kill_quorum, agents}] if there are several; "
                  "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
                  "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns, "
-                 "approval_ns}"),
+                 "approval_ns, longest_step_ns}, the last of the work"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
     "core-healed": (("members",), "these nodes, and the links among them, are free of faults from here on, and everybody else is cut off, down or "
@@ -65,7 +65,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
     "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
-    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "issuer", "signer", "parent", "authentic"),
+    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "cleanup", "issuer", "signer", "parent", "authentic"),
                       "a replica or sidecar took the order into its intent. scope: [kind, value]. authentic: the signature verifies and "
                       "the signer may give orders for that scope, by the world's own keyring"),
     "order-durable": (("order",), "the record of the order became durable at this node. The k-th replica's is t0 (EFFECTIVE)"),

@@ -51,7 +51,7 @@ def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     authentic = node.judge.order(body["raw"], body["signer"], body["signature"])
     scope = [content.scope.kind, content.scope.value]
     fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
-    who = {"issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
+    who = {"cleanup": content.cleanup, "issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
     node.emit("order-learned", {**fields, **who})
     node.once_durable(lsn, "order-durable", {"order": order})
 

@@ -77,5 +77,5 @@ def topology_fact(schedule: Schedule) -> dict[str, Any]:
         ],
         "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
         "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
-        "parameters": structs.asdict(schedule.parameters),
+        "parameters": {**structs.asdict(schedule.parameters), "longest_step_ns": max((work.step_ns for work in schedule.work), default=0)},
     }

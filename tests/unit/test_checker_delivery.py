@@ -139,12 +139,14 @@ ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
     [
         ("", ASKED_DUE_NS, Verdict.INVALID),
         ("", ASKED_DUE_NS - 1, Verdict.UNKNOWN),
-        ("ACCEPTED", ASKED_DUE_NS, Verdict.INVALID),
+        ("ACCEPTED", ASKED_DUE_NS, None),
         ("EFFECTIVE", ASKED_DUE_NS, Verdict.VALID),
         ("REFUSED", ASKED_DUE_NS, Verdict.VALID),
     ],
 )
-def test_who_asks_is_told_whether_it_is_effective(what: str, stage: str, end_ns: int, verdict: Verdict) -> None:
+def test_who_asks_is_told_the_end_of_it(what: str, stage: str, end_ns: int, verdict: Verdict | None) -> None:
+    """None: of a rollout only whoever accepted it is asked what became of it."""
+    verdict = verdict or (Verdict.INVALID if what == "order" else Verdict.VALID)
     finding = asked(what, stage).at(end_ns).end().judged("L1")
     assert finding.verdict is verdict
     assert finding.why.startswith("who asked for req was never told the end of it") is (verdict is not Verdict.VALID)

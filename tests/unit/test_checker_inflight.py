@@ -43,17 +43,19 @@ def test_upstream_is_told_what_is_durably_done() -> None:
     assert story.judged("S10").verdict is Verdict.VALID
 
 
-def stepped(last: int) -> tuple[Story, int]:
-    """A task of three steps, of which those up to ``last`` took place."""
+def stepped(last: int, cleanup: str = "compensate") -> tuple[Story, int]:
+    """A task of three steps, of which those up to ``last`` took place, under a soft order."""
     story = Story()
+    story.learn(SIDECAR, "o1", "SOFT", cleanup=cleanup)
     story.work("task-submitted", steps=3, sink=LEDGER)
     return story, [story.work("task-result", step=step, key=f"k{step}", status="APPLIED") for step in range(last + 1)][-1]
 
 
-def test_what_is_in_the_middle_may_be_undone() -> None:
-    story, _ = stepped(1)
+@pytest.mark.parametrize(("cleanup", "verdict"), [("compensate", Verdict.VALID), ("none", Verdict.INVALID)])
+def test_what_is_in_the_middle_may_be_undone_where_an_order_asks_for_it(cleanup: str, verdict: Verdict) -> None:
+    story, _ = stepped(1, cleanup)
     story.work("task-undoing")
-    assert (story.judged("S10").verdict, story.judged("S10").examined) == (Verdict.VALID, 1)
+    assert (story.judged("S10").verdict, story.judged("S10").examined) == (verdict, 1)
 
 
 @pytest.mark.parametrize("forgetful", ["", LEDGER])

@@ -66,7 +66,7 @@ STOP_NS = 10 * SECOND  # the stop timeout
     ("step_ns", "killed_ns", "verdict", "examined"),
     [
         (SECOND, STOP_NS - 1, Verdict.INVALID, 1),  # too soon, whatever it was at
-        (SECOND, STOP_NS, Verdict.INVALID, 1),  # it had time to leave
+        (SECOND, STOP_NS, Verdict.INVALID, 1),  # it had time to begin to leave
         (9 * SECOND, STOP_NS, Verdict.VALID, 0),  # its step may have taken as long
         (SECOND, None, Verdict.VALID, 1),
     ],
@@ -84,6 +84,15 @@ def test_who_is_to_stop_at_once_leaves_by_itself(step_ns: int, killed_ns: int | 
         story.at(60 * SECOND + killed_ns).kill()
     finding = story.judged("L4")
     assert (finding.verdict, finding.examined) == (verdict, examined)
+
+
+def test_who_saves_when_its_time_is_over_had_to_be_killed() -> None:
+    story = Story()
+    story.spawn()
+    story.at(60 * SECOND).learn(SIDECAR, "o1", "QUIESCE")
+    story.say("checkpoint-begun", f"agent/{AGENT}", agent=AGENT, generation=1, lsn=1)
+    story.at(60 * SECOND + STOP_NS).kill()
+    assert story.judged("L4").verdict is Verdict.VALID
 
 
 def overfull() -> Story:

@@ -140,7 +140,7 @@ def stopped_itself(*, lifted: bool) -> Story:
     story.start_all()
     who: dict[str, Any] = {"tenant": "acme", "scope": ["agent", AGENT], "issuer": SIDECAR, "signer": SIDECAR, "parent": "", "authentic": True}
     for number in (1, 2):
-        story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, **who)
+        story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, cleanup="none", **who)
         if lifted:
             story.certify(SIDECAR, f"c{number}", f"o{number}")
     return story

@@ -10,12 +10,14 @@ from tests.unit.histories import AGENT, LEDGER, PARAMETERS, SECOND, SIDECAR, Sto
 
 MAIL = "sink/acme/mail"
 HEALED_NS = 10 * SECOND
-DUE_NS = HEALED_NS + Bounds.of(PARAMETERS).doubt_ns
+STEP_NS = 2 * SECOND
+BOUNDS = Bounds.of({**PARAMETERS, "longest_step_ns": STEP_NS})
+DUE_NS = HEALED_NS + BOUNDS.progress_ns(in_doubt=False)
 
 
 def at_work(sink: str = LEDGER) -> Story:
     """An agent with its gate open was handed a task before the heal."""
-    story = Story(sinks={LEDGER: "F", MAIL: "U"})
+    story = Story(sinks={LEDGER: "F", MAIL: "U"}, longest_step_ns=STEP_NS)
     story.start_all()
     story.start(f"agent/{AGENT}", MAIL)
     story.spawn()
@@ -46,7 +48,7 @@ def test_a_task_that_is_over_is_left_alone(kind: str) -> None:
     story = at_work()
     story.heal()
     story.work(kind)
-    assert judged(story).examined == 0
+    assert (judged(story).verdict, judged(story).examined) == (Verdict.VALID, 1)
 
 
 @pytest.mark.parametrize("what", ["opened later", "word of its journal"])
@@ -78,12 +80,41 @@ def test_nothing_is_due_of_who_may_not_or_cannot(excuse: str) -> None:
     assert judged(story).examined == 0
 
 
+@pytest.mark.parametrize(("busy", "verdict"), [(True, Verdict.INVALID), (False, Verdict.VALID)])
+def test_what_is_handed_over_keeps_no_other_task_from_falling_due(busy: bool, verdict: Verdict) -> None:
+    story = at_work()
+    if not busy:
+        story.work("task-done")
+    story.heal()
+    story.at(HEALED_NS + SECOND).work("task-submitted", "t2", steps=1, sink=LEDGER)
+    assert judged(story).verdict is verdict
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_what_is_in_doubt_takes_longer(late_ns: int, verdict: Verdict) -> None:
+    story = at_work()
+    story.heal()
+    story.work("task-in-doubt", key="k1")
+    assert judged(story, HEALED_NS + BOUNDS.progress_ns(in_doubt=True) + late_ns).verdict is verdict
+
+
+def test_nothing_is_due_of_steps_that_may_take_for_ever() -> None:
+    """As in a history of an earlier version."""
+    story = Story()
+    story.start_all()
+    story.start(f"agent/{AGENT}")
+    story.gate("OPEN")
+    story.work("task-submitted", steps=1, sink=LEDGER)
+    story.at(HEALED_NS).heal()
+    assert judged(story, 600 * SECOND).verdict is Verdict.VALID
+
+
 @pytest.mark.parametrize(("sink", "verdict"), [(MAIL, Verdict.VALID), (LEDGER, Verdict.INVALID)])
 def test_nobody_can_ever_say_what_became_of_an_effect_at_a_sink_without_keys(sink: str, verdict: Verdict) -> None:
     story = at_work(sink)
     story.heal()
     story.work("task-in-doubt", key="k1")
-    assert judged(story).verdict is verdict
+    assert judged(story, HEALED_NS + BOUNDS.progress_ns(in_doubt=True) + 1).verdict is verdict
 
 
 @pytest.mark.parametrize("ended", [True, False])
