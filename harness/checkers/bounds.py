@@ -136,6 +136,11 @@ class Bounds:
         """L9: the longest pause between two questions, two of them, four renewals in which the sidecar asks the sink, and propagation."""
         return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns
 
+    @property
+    def kill_again_ns(self) -> int:
+        """L2: the longest pause between two kills of one process tree, on the sidecar's clock."""
+        return stretch(self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)
+
     def progress_ns(self, in_doubt: bool) -> int:
         """L14: the longest step of work, and what it takes to try an effect again that was lost, or to find out about one that is in doubt."""
         return stretch(self.longest_step_ns, self.drift_ppm) + (self.doubt_ns if in_doubt else self.propagation_ns)

@@ -36,6 +36,9 @@ class Death(Countdowns):
     every class F sink of the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by
     then.
 
+    And whoever has begun to kill goes on: while the process tree lives, no more than a kill retry and a second pass without another SIGKILL, by a
+    sidecar that no fault touched.
+
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
@@ -47,11 +50,13 @@ class Death(Countdowns):
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
     kinds = Countdowns.kinds | {
         "fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned",
+        "process-killed",
     }  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._undying: set[str] = set()
+        self._kills: dict[str, tuple[int, int]] = {}  # agent -> when its live process was last sent SIGKILL, and the fact
         self._failed: dict[tuple[str, str], tuple[Token, int, int]] = {}
         self._fences: dict[tuple[str, str], Token] = {}
         self._promised: dict[tuple[str, str], list[tuple[Token, int]]] = {}  # replica, agent -> its durable promises
@@ -85,14 +90,24 @@ class Death(Countdowns):
             self._judge_shutting(fact.at_ns)
         elif fact.kind == "certificate-learned":
             self._judge_shutting(fact.at_ns)
+        elif fact.kind == "process-killed":
+            self._judge_kills(fact.body["agent"], fact.at_ns)
+            self._kills[fact.body["agent"]] = (fact.at_ns, index)
         else:
             if fact.kind in ("node-crashed", "node-paused"):
                 self._stops_short(fact)
             elif fact.kind == "order-learned" and self._early:
                 self._hears_why(fact)
-            if fact.kind == "process-reaped":
+            elif fact.kind == "process-reaped":
+                self._judge_kills(fact.body["agent"], fact.at_ns)
                 self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
             super().see(index, fact)
+
+    def _judge_kills(self, agent: str, at_ns: int) -> None:
+        """It was killed again, is gone, or nobody is there to kill it: was anybody at it until then?"""
+        last_ns, index = self._kills.pop(agent, (at_ns, 0))
+        if at_ns - last_ns > self.run.bounds.kill_again_ns and f"sidecar/{agent}" not in self.run.touched:
+            self.blame(f"sidecar/{agent} did not kill {agent} again for {at_ns - last_ns} ns, and it lived", index)
 
     def _said(self, index: int, fact: Fact, agent: str) -> None:
         """It is an excuse only for who had one; nobody else's countdown stops by it."""
@@ -121,6 +136,8 @@ class Death(Countdowns):
         self._shutting += [replace(each, due_ns=fact.at_ns + self.run.bounds.fencing_ns) for each in heard]
 
     def _stops_short(self, fact: Fact) -> None:
+        if fact.node.startswith(("agent/", "sidecar/")):
+            self._judge_kills(agent_of(fact.node), fact.at_ns)
         self._judge_shutting(fact.at_ns)
         self._shutting = [each for each in self._shutting if each.replica != fact.node]
         self._early = [each for each in self._early if each.replica != fact.node]
@@ -145,6 +162,8 @@ class Death(Countdowns):
     def settle(self) -> None:
         super().settle()
         self._judge_shutting(self.run.end_ns)
+        for agent in list(self._kills):
+            self._judge_kills(agent, self.run.end_ns)
         for (agent, order), (token, at_ns, index) in self._failed.items():
             due_ns = max(at_ns, self.run.healed_ns or 0) + self.run.bounds.propagation_ns + FENCE_ARRIVES_NS
             if due_ns > self.run.end_ns or order in self.run.covered:

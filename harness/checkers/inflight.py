@@ -38,8 +38,8 @@ class InFlight(InvariantChecker):
     nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none takes place
     until it is taken up again; steps are undone the last first, only where an order asks for it, and none of a task of which the last one took
     place; upstream is told only what is durably done; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
-    in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an answer to the first could be
-    taken for one to the second, which asks about what may have happened since.
+    in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an
+    answer to the first could be taken for one to the second, which asks about what may have happened since.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
     what it let out itself.

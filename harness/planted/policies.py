@@ -170,14 +170,14 @@ def whoever_can_be_told(state: Replica) -> list[str]:
 
 def held_is_effective(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
     """k replicas hold it, and that is all that it takes."""
-    if asker.is_effective or len(rollouts.holders(state)) >= federation.own(state.config).kill_quorum:
-        return None if asker.is_effective else RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
+    if asker.told_effective or len(rollouts.holders(state)) >= federation.own(state.config).kill_quorum:
+        return None if asker.told_effective else RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
     return _outcome(state, known, asker)
 
 
 def effective_for_good(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus | None:
     """Effective is the last word: k replicas hold it."""
-    return None if asker.is_effective else _outcome(state, known, asker)
+    return None if asker.told_effective else _outcome(state, known, asker)
 
 
 def back_to_where_it_was(now: Snapshot, request: str) -> RolloutBody | str:

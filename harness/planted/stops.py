@@ -24,6 +24,7 @@ _escalate = orders.escalate
 _fold_order = recover._fold_order
 _follow = standby.follow
 _gate = sidecar_state.gate
+_kill = sidecar_step.kill
 _local_stop = standby.local_stop
 
 
@@ -132,6 +133,12 @@ def what_it_promised_itself(state: Replica, parent: KnownOrder, now_ns: int) -> 
             orders.after_accept(state, child, now_ns)
 
 
+def kill_once(state: Sidecar, now_ns: int) -> None:
+    """Nothing survives SIGKILL."""
+    if not state.killing:
+        _kill(state, now_ns)
+
+
 BUGS = (
     PlantedBug("B06", "hearing of a soft order again starts its grace again", {"sidecar.step:start_grace": grace_starts_again}, ("S18",),
                ("duplicated-and-reordered-signals", "swarm-storm"), "easy"),
@@ -163,4 +170,5 @@ BUGS = (
                ("unread-stop-of-a-deaf-agent",), "easy"),
     PlantedBug("B261", "an agent whose start this replica did not promise is not escalated for", {"replica.orders:escalate": what_it_promised_itself},
                ("L3",), ("escalated-by-who-missed-the-start",), "medium"),
+    PlantedBug("B291", "SIGKILL is sent once", {"sidecar.step:kill": kill_once}, ("L2",), ("stop-that-nothing-carries-out",), "easy"),
 )  # fmt: skip

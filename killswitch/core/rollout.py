@@ -64,7 +64,7 @@ class Asker(NamedTuple):
 
     request: str
     operator: str
-    is_effective: bool = False
+    told_effective: bool = False
 
 
 class Policies:

@@ -360,3 +360,28 @@ def test_no_escalation_is_owed(excuse: str) -> None:
         story.learn("replica/1", "o3", "HARD")
     story.at(ESCALATION_NS if excuse == "too early to say" else 60 * SECOND).end()
     assert (story.judged("L3").verdict, story.judged("L3").examined) == (Verdict.VALID, 0)
+
+
+@pytest.mark.parametrize(
+    ("pause_ns", "end", "verdict"),
+    [
+        (BOUNDS.kill_again_ns, "killed", Verdict.VALID),
+        (BOUNDS.kill_again_ns + 1, "killed", Verdict.INVALID),
+        (BOUNDS.kill_again_ns + 1, "reaped", Verdict.INVALID),
+        (BOUNDS.kill_again_ns + 1, "nothing", Verdict.INVALID),
+        (BOUNDS.kill_again_ns + 1, "faulty", Verdict.VALID),
+    ],
+)
+def test_whoever_kills_kills_again_until_it_is_reaped(pause_ns: int, end: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    if end == "faulty":
+        story.fault("slow-node", SIDECAR)
+    story.at(SECOND).kill()
+    story.at(SECOND + pause_ns)
+    if end == "killed":
+        story.kill()
+    if end != "nothing":
+        story.reap()
+    assert story.end().judged("L2").verdict is verdict

@@ -121,7 +121,7 @@ def tell_askers(state: Replica) -> None:
             del asked[id_]  # too old to be remembered
         elif id_ in state.policies.durable and (status := outcome(state, known, asker)) is not None:
             send(state, asker.operator, status)
-            asked[id_] = asker._replace(is_effective=True)
+            asked[id_] = asker._replace(told_effective=True)
             if status.stage == "SUPERSEDED":
                 del asked[id_]
 
@@ -130,10 +130,10 @@ def outcome(state: Replica, known: KnownRollout, asker: Asker) -> RolloutStatus 
     """What there is to tell of a rollout: that k replicas hold it, or that another took its place. Once it was effective others may follow it, and
     only what was made apart from it, on top of another of its number, takes its place."""
     now = state.policies.in_force
-    gone = not rollout.follows(state.policies, known) if asker.is_effective else now.record != known.id
+    gone = not rollout.follows(state.policies, known) if asker.told_effective else now.record != known.id
     if gone:
         return RolloutStatus(asker.request, "SUPERSEDED", known.body.seq, f"rollout {now.seq} to {now.stage} took its place")
-    if not asker.is_effective and len(holders(state)) >= federation.own(state.config).kill_quorum:
+    if not asker.told_effective and len(holders(state)) >= federation.own(state.config).kill_quorum:
         return RolloutStatus(asker.request, "EFFECTIVE", known.body.seq)
     return None
 
