@@ -142,7 +142,8 @@ def longest_grace(scenario: Scenario) -> int:
 
 
 def settle_ns(scenario: Scenario) -> int:
-    """Fault-free time after the heal, unless the file says: long enough for every bounded liveness property to fall due.
+    """Fault-free time after the heal, unless the file says: long enough for every bounded liveness property to fall due, but for doubts about effects
+    (L9) and a client's round of all replicas (L1), which fall due where a scenario asks for more by `settle`, or heals a core first.
 
     First everything that is known has to reach everyone: a lease, four rounds of renewal and of gossip, the transport's longest pause
     between two tries, and the slack. Then either a stop that was only now learned runs its course (the grace and its escalation, or the stop

@@ -21,6 +21,8 @@ class Proof(InvariantChecker):
     - GATE_CLOSED, of one that closes, once the gate is CLOSED with the process alive; and of one that lets the process live, once it is gone;
     - STOPPED_CLEAN or STOPPED_FORCED, of one that stops, once the process tree of a start is gone.
 
+    While an order of KILL is known as well, and the process lives, nothing is owed: there is one proof of a kill, that it came about.
+
     What says more is a proof of it as well: a stop, or that the process would not die. An instance is an order, stage and start. Sidecars that a
     fault ever touched, which started again, or have a double, owe nothing here: what they prove after that, others judge (S20, L3).
     """
