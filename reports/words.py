@@ -212,7 +212,7 @@ def short(value: object) -> str:
     if isinstance(value, list | tuple):
         if len(value) == 3 and isinstance(value[0], int) and isinstance(value[1], int):
             return f"{value[0]}.{value[1]}"
-        if len(value) == 2 and value[0] in {"agent", "label", "tenant", "global"}:
+        if len(value) == 2 and isinstance(value[0], str) and value[0] in {"agent", "label", "tenant", "global"}:
             return f"{value[0]} {plain(value[1])}".strip()
         return ", ".join(short(item) for item in value) or "nothing"
     return "nothing" if value is None else plain(value)

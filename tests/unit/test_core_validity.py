@@ -70,12 +70,23 @@ def test_the_answer_to_a_draft_says_when_it_was_given() -> None:
     assert link[TWO].sent(IntentReply)[-1].read == Reading(TWO, "boot-1", link.now)
 
 
+def test_two_people_may_call_what_they_ask_for_the_same() -> None:
+    link = alone()
+    accept(link, STOP)
+    for person in ("alice", "erin"):
+        link.tell(ONE, draft(by=person), "operator")
+    for asked in link[ONE].sent(IntentRead)[::2]:
+        link.tell(ONE, IntentReply(asked.nonce, (), (), True, 1, Reading(TWO, "boot-1", link.now)), TWO)
+    assert [body_of(ResumeCertificate(each.raw, ())).requester for each in drafts(link)] == ["alice", "erin"]
+
+
 @pytest.mark.parametrize("read", [NO_READING, Reading(ONE, "boot-1", 1 << 40), Reading(THREE, "boot-1", 1 << 40)])
 def test_nobody_answers_for_another_clock_and_an_earlier_version_for_none(read: Reading) -> None:
     link = alone()
     accept(link, STOP)
     link.tell(ONE, draft(), "operator")
-    link.tell(ONE, IntentReply("d", (), (), True, 1, read), TWO)
+    asked = link[ONE].sent(IntentRead)[-1].nonce
+    link.tell(ONE, IntentReply(asked, (), (), True, 1, read), TWO)
     (end,) = body_of(ResumeCertificate(drafts(link)[-1].raw, ())).ends
     assert (end.replica, end.clock_ns) == (ONE, link.now + PARAMETERS.approval_ns * (PPM - PARAMETERS.drift_ppm) // PPM)
 

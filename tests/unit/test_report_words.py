@@ -63,6 +63,7 @@ def test_identifiers_are_cut_and_tokens_are_read() -> None:
     assert words.short([1, 4, "instance"]) == "1.4"
     assert words.short(["tenant", "acme"]) == "tenant acme"
     assert words.short([]) == "nothing"
+    assert words.short([["replica/1", "boot", 5], ["replica/2", "boot", 6]]) == "replica/1, boot, 5, replica/2, boot, 6"
 
 
 def test_invariants_sort_as_people_count() -> None:

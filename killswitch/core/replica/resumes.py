@@ -24,10 +24,11 @@ def on_draft_request(state: Replica, request: ResumeDraftRequest, sender: str, n
         return
     while len(state.drafts) >= DRAFTS_MAX:
         del state.drafts[next(iter(state.drafts))]
-    state.drafts[request.request] = Draft(sender, request, state.node)
+    name = f"{request.principal}/{request.request}"  # people choose their names for what they ask, and may choose the same
+    state.drafts[name] = Draft(sender, request, state.node)
     for peer in state.others:
-        send(state, peer, IntentRead(request.request))
-    finish_draft(state, request.request, now_ns)
+        send(state, peer, IntentRead(name))
+    finish_draft(state, name, now_ns)
 
 
 def question(state: Replica, request: ResumeDraftRequest) -> policy.Request:
@@ -59,17 +60,18 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
 
 def go_on_drafting(state: Replica, now_ns: int) -> None:
     """Another policy is in force here: drafts that waited for it need wait no longer."""
-    for request in list(state.drafts):
-        finish_draft(state, request, now_ns)
+    for name in list(state.drafts):
+        finish_draft(state, name, now_ns)
 
 
-def finish_draft(state: Replica, request: str, now_ns: int) -> None:
+def finish_draft(state: Replica, name: str, now_ns: int) -> None:
     """Rule on the resume, and show approvers everything that it would lift."""
-    draft = state.drafts[request]
+    draft = state.drafts[name]
     if not heard_enough(state, draft) or is_behind(state, draft):
         return
-    del state.drafts[request]
+    del state.drafts[name]
     asked = draft.request
+    request = asked.request
     covers = tuple(sorted(known.id for known in uncovered(state) if intent.includes(asked.tenant, asked.scope, known.body)))
     if not covers:
         send(state, draft.operator, ResumeDraft(request, "NOTHING_TO_COVER", b"", 0))

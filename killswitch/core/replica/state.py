@@ -135,7 +135,7 @@ class Replica:
         self.telling: dict[tuple[str, str, bool], tuple[AgentStatus, Tries]] = {}  # order, agent, whether it is proven -> what is said again
         self.attempts = Attempts()
         self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
-        self.drafts: dict[str, Draft] = {}
+        self.drafts: dict[str, Draft] = {}  # by who asks, and his name for it
         self.waiting_timer_ns: int | None = None
         self.clock = drift.Monitor()  # while this replica's own is suspected, it grants and declares nothing
         self.heard_clocks: dict[str, tuple[str, int]] = {}  # peer -> (its boot, the latest of its clock)
