@@ -20,6 +20,7 @@ MS = SECOND_NS // 1000
 BACKOFF_NS = 2 * SECOND_NS
 HOST_LAG_NS = SECOND_NS
 SWARM_GRACE_FACTOR = 2
+CORE_ONE_IN = 3  # seeds of a swarm, where the file does not say
 SHARE, GUARD = Span(MILLION, MILLION), Span(3, 3)  # of a canary, where the file does not say
 
 ROUNDS = frozenset({"federated"})
@@ -134,11 +135,18 @@ def renewal_limit(form: ParametersForm) -> int:
 
 
 def longest_grace(scenario: Scenario) -> int:
-    """The longest grace that any soft order of the scenario, its swarm's included, may have."""
-    given = [form.grace.high for entry in scenario.timeline for _, form in entry.actions() if isinstance(form, OperationForm) and form.grace]
+    """The longest grace that any soft order of the scenario, its swarm's included, may have, be it one that the file does not ask for."""
+    return min(max(scenario.parameters.grace, asked_grace(scenario)), scenario.parameters.grace_max)
+
+
+def asked_grace(scenario: Scenario) -> int:
+    """The longest grace that a soft order of the file, its swarm's included, will carry; the parameters' if it asks for none."""
+    form = scenario.parameters
+    soft = [each for entry in scenario.timeline for verb, each in entry.actions() if isinstance(each, OperationForm) and verb == "soft"]
+    given = [form.grace if each.grace is None else each.grace.high for each in soft]
     if scenario.swarm is not None and "soft" in scenario.swarm.operations:
-        given.append(SWARM_GRACE_FACTOR * scenario.parameters.grace)
-    return min(max([scenario.parameters.grace, *given]), scenario.parameters.grace_max)
+        given.append(SWARM_GRACE_FACTOR * form.grace)
+    return min(max(given, default=form.grace), form.grace_max)
 
 
 def settle_ns(scenario: Scenario) -> int:
@@ -157,6 +165,17 @@ def settle_ns(scenario: Scenario) -> int:
     hard = bounds(form).hard_ns
     started = 2 * slowest(hard, form.drift) + hard
     return told + max(stopped, started) + HOST_LAG_NS
+
+
+def has_core(scenario: Scenario) -> bool:
+    """Whether a core may be healed before the rest: in every seed of ``core: drawn``, in some of a swarm. Several cells have none."""
+    return not scenario.topology.cells and (scenario.core == "drawn" or (scenario.core is None and scenario.swarm is not None))
+
+
+def core_ns(scenario: Scenario) -> int:
+    """How long a core is healed before the rest is: what operators try again gets through first, and only then falls due."""
+    settle = settle_ns(scenario)
+    return settle + settle // 2
 
 
 def approvers(form: OperationForm, approvals: int) -> tuple[str, ...]:

@@ -42,7 +42,6 @@ def draw(scenario: Scenario, seed: int, version: str) -> Schedule:
     dice = Dice(scenario.scenario, seed)
     topology = derive.topology(scenario.topology)
     roster = Roster(topology)
-    settle = derive.settle_ns(scenario)
     core = _core(scenario, dice, topology)
     return Schedule(
         scenario=scenario.scenario,
@@ -50,9 +49,9 @@ def draw(scenario: Scenario, seed: int, version: str) -> Schedule:
         version=version,
         seed=seed,
         duration_ns=scenario.duration,
-        settle_ns=settle,
+        settle_ns=derive.settle_ns(scenario),
         core=core,
-        core_ns=settle + settle // 2 if core else 0,  # what operators try again gets through first, and only then falls due
+        core_ns=derive.core_ns(scenario) if core else 0,
         topology=topology,
         parameters=derive.parameters(scenario.parameters),
         link=_link(scenario, dice),
@@ -81,8 +80,7 @@ def _link(scenario: Scenario, dice: Dice) -> LinkSpec:
 def _core(scenario: Scenario, dice: Dice, topology: Topology) -> tuple[str, ...]:
     """As many replicas as any quorum takes, some agents with everything that they need, and the operator."""
     stream = dice.stream("core")
-    wanted = scenario.core == "drawn" or (scenario.core is None and scenario.swarm is not None and stream.below(3) == 0)
-    if not wanted or topology.cells or not topology.agents:
+    if not derive.has_core(scenario) or (scenario.core is None and stream.below(derive.CORE_ONE_IN) > 0):
         return ()
     replicas = stream.some([f"replica/{number}" for number in range(1, topology.replicas + 1)], max(topology.quorum, topology.kill_quorum))
     agents = stream.some(topology.agents, 1 + stream.below(len(topology.agents)))

@@ -6,16 +6,17 @@ Owns the wording. Computes nothing of its own: bounds come from ``derive``, conc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from scenarios import derive
-from scenarios.faults import FAULTS, NEVER, Aim, Setting, Unit, writer
+from scenarios.faults import FAULTS, LIVE, NEVER, Aim, Setting, Unit, writer
 from scenarios.forms import Form
 from scenarios.model import EntryForm, FaultForm, OperationForm, PolicyForm, Scenario
-from scenarios.schedule import Entry, Fault, Operation, Schedule, Trigger
+from scenarios.schedule import AgentSpec, Entry, Fault, Operation, Schedule, Trigger
 from scenarios.targets import Word
 from scenarios.triggers import FactMatch, Moment, State
 from scenarios.units import Span, duration_text, percent_text, rate_text, span_text
@@ -28,6 +29,11 @@ SEVERITY = {
     "isolate": "close the gate, let the process live",
     "quiesce": "close the gate, checkpoint and stop",
     "resume": "may go on",
+}
+CLOCK_RATES = {
+    "none": "all run true",
+    "within": "each node's runs at a rate of its own, up to {} fast or slow (drawn per seed)",
+    "extremal": "each node's runs {} fast or slow, or all are fast, or all slow, or the replicas' one and the rest the other (drawn per seed)",
 }
 ROLLOUT = {
     "policy-shadow": "decides nothing, and what it would decide is noted",
@@ -51,20 +57,44 @@ def explain(scenario: Scenario, schedule: Schedule | None = None) -> str:
 
 def _fleet(scenario: Scenario) -> Iterator[str]:
     topology = derive.topology(scenario.topology)
+    several = bool(scenario.topology.cells)
     for number, cell in enumerate(scenario.topology.federation(), start=1):
         n, k, q = cell.replicas, cell.order_quorum(), cell.lease_quorum()
-        name = f"cell {number}: " if scenario.topology.cells else ""
+        name = f"cell {number}: " if several else ""
         yield f"  {name}{n} replica{'s' * (n > 1)}: an order is effective when {k} hold{'s' * (k == 1)} it durably, a lease needs {q} to grant it"
     for tenant, form in scenario.topology.tenants.items():
         agents = [agent for agent in topology.agents if agent.tenant == tenant]
-        kinds = {agent.kind for agent in agents}
-        names = f"{agents[0].agent} to {agents[-1].agent}" if len(agents) > 1 else "".join(agent.agent for agent in agents) or "no agents"
+        alike = groupby(agents, lambda agent: _traits(agent, cells=several))
+        names = ", ".join(f"{_range([each.agent for each in group])} ({traits})" for traits, group in alike)
         sinks = ", ".join(f"{sink.name} (class {sink.class_})" for sink in form.sinks) or "none"
-        yield f"  tenant {tenant}: {names} ({', '.join(sorted(kinds)) or 'empty'}); sinks: {sinks}"
-        for kind in sorted(kinds):
-            period, steps, think = derive.profile(scenario, kind)
-            work = f"{span_text(steps, str)} steps after {span_text(think, duration_text)} of thought each" if period else "no tasks"
-            yield f"    each {kind}: {rate_text(period)} tasks of {work}" if period else f"    each {kind}: {work}"
+        yield from _wrapped(f"tenant {tenant}: {names or 'no agents'}; sinks: {sinks}")
+        yield from (f"    each {kind}: {_work(scenario, kind)}" for kind in sorted({agent.kind for agent in agents}))
+    rate, offset = CLOCK_RATES[scenario.clocks.drift].format(percent_text(scenario.parameters.drift)), scenario.clocks.offset
+    yield f"  clocks: {rate}; each node's begins at {_drawn_span(offset, duration_text)}"
+
+
+def _traits(agent: AgentSpec, *, cells: bool) -> str:
+    """What tells agents of a tenant apart: kind, labels and, where there are several cells, which is its home."""
+    return ", ".join((agent.kind, *agent.labels, *((f"cell {agent.cell}",) if cells else ())))
+
+
+def _range(names: list[str]) -> str:
+    """Names that follow each other, as a person says them."""
+    return names[0] if len(names) == 1 else f"{names[0]} {'and' if len(names) == 2 else 'to'} {names[-1]}"
+
+
+def _work(scenario: Scenario, kind: str) -> str:
+    period, steps, think = derive.profile(scenario, kind)
+    if not period:
+        return "no tasks"
+    cost = derive.cost(scenario, kind)
+    costs = f", each effect for {cost} cents" if cost else ""
+    undo = ", and what is done can be undone" if derive.undoable(scenario, kind) else ""
+    return f"{rate_text(period)} tasks of {span_text(steps, str)} steps after {span_text(think, duration_text)} of thought each{costs}{undo}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _timeline(scenario: Scenario) -> Iterator[str]:
@@ -74,18 +104,37 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         yield f"  {number}. {_when(scenario, entry)}, {entry_id}: {_what(scenario, entry)}"
     if (swarm := scenario.swarm) is not None:
         window = span_text(swarm.between, duration_text)
-        yield from wrap(
+        yield from _wrapped(
             f"Swarm, {window}: per seed {span_text(swarm.count, str)} faults of those kinds that the seed enables out of "
-            f"{', '.join(swarm.faults) or 'none'}, each for {span_text(swarm.duration, duration_text)}",
-            WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False,
-        )  # fmt: skip
+            f"{', '.join(swarm.faults) or 'none'}, each for {span_text(swarm.duration, duration_text)}"
+        )
         if swarm.operations:
             yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
-    settle = duration_text(derive.settle_ns(scenario), PLACES)
-    if scenario.core == "drawn" or (scenario.core is None and scenario.swarm is not None):
-        share = "" if scenario.core else " in a third of the seeds"
-        yield f"  First{share} only a quorum and some agents are healed; what is owed among them must come true while the rest is broken"
-    yield f"  At {duration_text(scenario.duration)} all faults are healed; then {settle} without faults, in which everything owed must come true"
+    yield from _recovery(scenario)
+
+
+def _recovery(scenario: Scenario) -> Iterator[str]:
+    """When whom is healed, and what follows."""
+    heal_ns, settle_ns = scenario.duration, derive.settle_ns(scenario)
+    if not derive.has_core(scenario):
+        yield f"  At {_healed(heal_ns, settle_ns)}"
+        return
+    core_ns, every = derive.core_ns(scenario), scenario.core == "drawn"
+    where = "At" if every else f"In one of {derive.CORE_ONE_IN} seeds, at"
+    yield from _wrapped(
+        f"{where} {duration_text(heal_ns)} only a core is healed, drawn per seed: a quorum of replicas, some agents with their sinks, and the "
+        f"operator; then {duration_text(core_ns, PLACES)} with everybody else cut off, down or stopped, in which what is owed among the core must "
+        "come true"
+    )
+    yield f"  {'At' if every else 'There, at'} {_healed(heal_ns + core_ns, settle_ns)}"
+    if not every:
+        live = ", and live" if LIVE in derive.drivers(scenario) else ""
+        yield f"  In the other seeds{live}, at {_healed(heal_ns, settle_ns)}"
+
+
+def _healed(at_ns: int, settle_ns: int) -> str:
+    at, settle, end = (duration_text(each, PLACES) for each in (at_ns, settle_ns, at_ns + settle_ns))
+    return f"{at} all faults are healed; then {settle} without faults, in which everything owed must come true, to the end at {end}"
 
 
 def _when(scenario: Scenario, entry: EntryForm) -> str:
@@ -191,7 +240,7 @@ def _drawn_span(value: Span, write: Any) -> str:
 
 def _bounds(scenario: Scenario) -> Iterator[str]:
     form = scenario.parameters
-    longest = derive.longest_grace(scenario)
+    longest = derive.asked_grace(scenario)
     bounds = derive.bounds(form, longest)
     drift, lease = percent_text(form.drift), duration_text(form.lease)
     yield f"  HARD, ISOLATE, QUIESCE: nothing is admitted later than {duration_text(bounds.hard_ns, PLACES)} (lease {lease} / (1 - {drift}))"
@@ -253,6 +302,20 @@ def _drawn(schedule: Schedule) -> Iterator[str]:
     yield f"  clocks that drift by {' to '.join(percent_text(drift) for drift in (drifts[0], drifts[-1])[: len(drifts)])}"
     for entry in sorted(schedule.timeline, key=lambda entry: (entry.trigger.at_ns is None, entry.trigger.at_ns or 0)):
         yield f"  {_drawn_trigger(entry.trigger)} {entry.id}: {_drawn_action(entry)}"
+    heal_ns = schedule.duration_ns
+    if schedule.core:
+        yield from _wrapped(f"{duration_text(heal_ns, PLACES):>8} only the core is healed: {_core(schedule)}")
+        heal_ns += schedule.core_ns
+    yield f"  {duration_text(heal_ns, PLACES):>8} all is healed"
+    yield f"  {duration_text(heal_ns + schedule.settle_ns, PLACES):>8} the end"
+
+
+def _core(schedule: Schedule) -> str:
+    """Who is in the core, an agent and its sidecar as one."""
+    members = frozenset(schedule.core)
+    agents = [agent.agent for agent in schedule.topology.agents if f"agent/{agent.agent}" in members]
+    others = [node for node in schedule.core if not node.startswith(("agent/", "sidecar/"))]
+    return ", ".join((*others, *agents)) + f" with {'its sidecar' if len(agents) == 1 else 'their sidecars'}"
 
 
 def _drawn_trigger(trigger: Trigger) -> str:

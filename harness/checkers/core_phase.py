@@ -17,7 +17,7 @@ from harness.checkers.run import Run
 from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
-DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")  # L3 is not among them: its checker takes the heal of the core for one by itself
+DUE_IN_CORE = ("L1", "L5", "L6", "L9", "L10")  # not L3: its checker itself counts from when a replica was healed, be it in a core
 
 
 class CorePhase:

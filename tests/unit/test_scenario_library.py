@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from scenarios import derive, load
@@ -77,6 +79,92 @@ def test_an_explanation_names_the_defaults_and_the_bounds_of_the_protocol() -> N
         "  playable by: sim, live",
     ):
         assert expected in lines, expected
+
+
+TWO_PHASES = """\
+scenario: a
+hypothesis: b.
+topology: {replicas: 5, tenants: {acme: {workers: 3}}}
+duration: 10s
+settle: 4s
+core: drawn
+"""
+CORE = (
+    "  At 10s only a core is healed, drawn per seed: a quorum of replicas, some agents with their sinks, and the operator; then 6s with "
+    "everybody else cut off, down or stopped, in which what is owed among the core must come true"
+)
+
+
+def unfolded(told: str) -> list[str]:
+    """The lines of an explanation, those that run on as one."""
+    return re.sub(r"\n {4}(?!each)(?=\w)", " ", told).splitlines()
+
+
+def test_an_explanation_tells_both_phases_of_a_recovery_and_who_is_healed_first() -> None:
+    scenario = load.parse(TWO_PHASES)
+    schedule = draw(scenario, 1, "0")
+    lines = unfolded(explain(scenario, schedule))
+    heal_ns = schedule.duration_ns + schedule.core_ns
+    assert (heal_ns, heal_ns + schedule.settle_ns) == (16 * SECOND_NS, 20 * SECOND_NS)
+    assert CORE in lines
+    assert "  At 16s all faults are healed; then 4s without faults, in which everything owed must come true, to the end at 20s" in lines
+    (core,) = (line for line in lines if line.startswith("       10s only the core is healed: "))
+    assert set(re.findall(r"replica/\d", core)) == {node for node in schedule.core if node.startswith("replica/")}
+    assert set(re.findall(r"acme/\d", core)) == {node.partition("/")[2] for node in schedule.core if node.startswith("agent/")}
+    assert lines[lines.index(core) + 1 :] == ["       16s all is healed", "       20s the end"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_an_explanation_of_a_swarm_tells_of_both_ways_to_recover(live: bool) -> None:
+    fault = "crash" if live else "disk-torn"
+    scenario = load.parse(TWO_PHASES.replace("core: drawn", f"swarm: {{between: 1s..5s, faults: [{fault}]}}"))
+    lines = unfolded(explain(scenario))
+    assert CORE.replace("At 10s", "In one of 3 seeds, at 10s") in lines
+    assert "  There, at 16s all faults are healed; then 4s without faults, in which everything owed must come true, to the end at 20s" in lines
+    others = f"  In the other seeds{', and live' if live else ''}, at 10s all faults are healed; then 4s without faults"
+    assert f"{others}, in which everything owed must come true, to the end at 14s" in lines
+
+
+@pytest.mark.parametrize("more", ["core: none", "swarm: {between: 1s..5s}\ncore: none"])
+def test_an_explanation_tells_of_no_core_where_there_is_none(more: str) -> None:
+    scenario = load.parse(TWO_PHASES.replace("core: drawn", more))
+    lines = explain(scenario, draw(scenario, 1, "0")).splitlines()
+    assert "  At 10s all faults are healed; then 4s without faults, in which everything owed must come true, to the end at 14s" in lines
+    assert lines[-2:] == ["       10s all is healed", "       14s the end"]
+    assert not any("a core is healed" in line for line in lines)
+
+
+def test_an_explanation_tells_agents_apart_and_what_their_work_costs() -> None:
+    groups = "[{kind: tool-calling, labels: {tier: gold}}, {count: 2}, {count: 3, cell: 2}]"
+    scenario = load.parse(
+        f"scenario: a\nhypothesis: b.\ntopology: {{cells: [{{}}, {{}}], tenants: {{acme: {{agents: {groups}}}}}}}\n"
+        "workload: {cost: 5, kinds: {worker: {undo: true}}}\nclocks: {drift: extremal, offset: 1s}\n"
+    )
+    lines = unfolded(explain(scenario))
+    for expected in (
+        "  tenant acme: acme/1 (tool-calling, tier=gold, cell 1), acme/2 and acme/3 (worker, cell 1), acme/4 to acme/6 (worker, cell 2); "
+        "sinks: ledger (class F)",
+        "    each tool-calling: 1/s tasks of 2..6 steps after 100ms..400ms of thought each, each effect for 5 cents",
+        "    each worker: 2/s tasks of 1..4 steps after 20ms..80ms of thought each, each effect for 5 cents, and what is done can be undone",
+        "  clocks: each node's runs 1% fast or slow, or all are fast, or all slow, or the replicas' one and the rest the other (drawn per seed); "
+        "each node's begins at 1s",
+    ):
+        assert expected in lines, expected
+
+
+@pytest.mark.parametrize(
+    ("timeline", "told"),
+    [("[{at: 1s, soft: {scope: tenant acme, grace: 2s}}]", "5.051s (the longer of lease and grace 2s, / (1 - 1%))"),
+     ("[{at: 1s, soft: {scope: tenant acme, grace: 9s}}, {at: 2s, soft: {scope: agent acme/1, grace: 6s..8s}}]",
+      "9.091s (the longer of lease and grace 9s, / (1 - 1%))"),
+     ("[{at: 1s, soft: {scope: tenant acme, grace: 9s}}, {at: 2s, soft: {scope: agent acme/1}}]",
+      "30.304s (the longer of lease and grace 30s, / (1 - 1%))"),
+     ("[{at: 1s, soft: {scope: tenant acme, grace: 400s}}]", "303.031s (the longer of lease and grace 300s, / (1 - 1%))"),
+     ("[]", "30.304s (the longer of lease and grace 30s, / (1 - 1%))")],
+)  # fmt: skip
+def test_the_bound_of_a_soft_stop_is_that_of_the_longest_grace_that_the_file_asks_for(timeline: str, told: str) -> None:
+    scenario = load.parse(f"scenario: a\nhypothesis: b.\ntopology: {{tenants: {{acme: {{workers: 2}}}}}}\ntimeline: {timeline}\n")
+    assert f"  SOFT: nothing at all later than {told}" in explain(scenario).splitlines()
 
 
 def test_a_file_is_found_by_name_or_path() -> None:
