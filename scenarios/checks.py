@@ -122,12 +122,13 @@ def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
     for key in ("lease", "renew", "challenge", "kill-retry", "gossip", "stop-timeout", "standby-max", "approval"):
         if (value := getattr(form, key.replace("-", "_"))) < volume.LEAST_NS:
             problem = f"less than {duration_text(volume.LEAST_NS)}, the least that there is" if value else "must be more than nothing"
-            yield Complaint(("parameters", key), problem, "write for example 500ms", duration_text(value))
+            yield Complaint(("parameters", key), problem, "write for example 500ms")
     if form.grace > form.grace_max and not {"parameters.grace", "parameters.grace-max"} & skipped:
-        yield Complaint(("parameters", "grace"), f"longer than grace-max, {duration_text(form.grace_max)}", "lower it, or raise grace-max",
-                        duration_text(form.grace))  # fmt: skip
+        problem, got = f"longer than grace-max, {duration_text(form.grace_max)}", duration_text(form.grace)
+        written = "grace" in form.model_fields_set
+        yield Complaint(("parameters", "grace"), problem, "lower it, or raise grace-max", None if written else got)
     if form.drift > DRIFT_LIMIT_PPM:
-        yield Complaint(("parameters", "drift"), "no clock is promised to be that bad", "use at most 50%", percent_text(form.drift))
+        yield Complaint(("parameters", "drift"), "no clock is promised to be that bad", "use at most 50%")
     elif not {"parameters.lease", "parameters.renew", "parameters.drift", "network.latency", "network.jitter"} & skipped:
         yield from _availability(scenario)
 
@@ -147,16 +148,18 @@ def _availability(scenario: Scenario) -> Iterator[Complaint]:
 
 def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
     if not 0 < scenario.duration <= RUN_LIMIT_NS:
-        yield Complaint(("duration",), "must be more than nothing and at most 1h", "write for example 30s", duration_text(scenario.duration))
+        yield Complaint(("duration",), "must be more than nothing and at most 1h", "write for example 30s")
+    if scenario.core == "drawn" and scenario.topology.cells:
+        yield Complaint(("core",), "several cells are healed all at once", "remove it, or make one cell of them")
     if scenario.settle is not None and scenario.settle > RUN_LIMIT_NS:
-        yield Complaint(("settle",), "longer than 1h", "leave it out: the default follows from the parameters", duration_text(scenario.settle))
+        yield Complaint(("settle",), "longer than 1h", "leave it out: the default follows from the parameters")
     if scenario.seeds.high > SEED_MAX:
         yield Complaint(("seeds",), f"a seed above {SEED_MAX}, which no token can carry", "use lower numbers", str(scenario.seeds.high))
     elif not 1 <= scenario.seeds.high - scenario.seeds.low + 1 <= SEEDS_LIMIT or scenario.seeds.high == 0:
         yield Complaint(("seeds",), f"must be 1 to {SEEDS_LIMIT} seeds", "write for example 20, or 100..199")
     for key in ("loss", "duplicate", "reorder"):
-        if (chance := getattr(scenario.network, key)).high > MILLION:
-            yield Complaint(("network", key), "a chance above 100%", "use at most 100%", percent_text(chance.high))
+        if getattr(scenario.network, key).high > MILLION:
+            yield Complaint(("network", key), "a chance above 100%", "use at most 100%")
     if "live" in scenario.requires and "timeline" not in skipped and "live" not in derive.drivers(scenario):
         yield Complaint(("requires",), "it requires the live driver, which does not have all of its faults as they are set",
                         "see the fault reference in docs/scenarios.md for what live has")  # fmt: skip

@@ -30,10 +30,9 @@ from scenarios.schedule import (
     Work,
 )
 from scenarios.targets import Roster, role
-from scenarios.units import SECOND_NS, Span
+from scenarios.units import PERCENT_PPM, SECOND_NS, Span
 
 WALLS_APART = Span(0, 60 * SECOND_NS)  # far more than a message takes, or stamps would look right by luck
-PERCENT_PPM = 10_000
 CLOCK_PATTERNS = ("each", "all fast", "all slow", "replicas fast", "replicas slow")
 
 
@@ -213,12 +212,12 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, request: str,
 
 
 def _rollout(scenario: Scenario, verb: str, form: PolicyForm, request: str, dice: Dice, entry_id: str) -> Operation:
-    share, guard = form.share or derive.SHARE, form.guard or derive.GUARD
+    share, guard = Span(*(ppm // PERCENT_PPM for ppm in form.share or derive.SHARE)), form.guard or derive.GUARD
     canary = verb == "policy-canary"
     return Operation(
         verb=verb, tenant="", scope=("global", ""), principal=form.principal, reason=form.reason, request=request,
         replica=_replica(scenario, form, dice, entry_id), policy=form.policy or "",
-        percent=dice.once(f"entry/{entry_id}/share", share) // PERCENT_PPM if canary else 0,
+        percent=dice.once(f"entry/{entry_id}/share", share) if canary else 0,
         guard=dice.once(f"entry/{entry_id}/guard", guard) if canary else 0,
     )  # fmt: skip
 

@@ -9,19 +9,20 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from scenarios import targets, triggers, units
 from scenarios.faults import DAY, DRIVERS, FAULTS, MECHANISMS
 from scenarios.problems import known_or_meant
 from scenarios.triggers import FactMatch, Moment, State
-from scenarios.units import Span, UnitError
+from scenarios.units import PERCENT_PPM, Span, UnitError
 
 T = TypeVar("T")
 
 ABOVE_LIMIT = 10**9
 REQUIREMENTS = (*DRIVERS, *MECHANISMS)
+WHOLE_PERCENT_PATTERN = r"[0-9]{1,6}(\.0{1,4})?%"
 PERCENTILE_PATTERN = "p(50|90|95|99|100)"
 
 
@@ -104,36 +105,49 @@ def scope(value: object) -> tuple[str, str]:
     return kind, rest
 
 
-def invariants(value: object) -> tuple[str, ...]:
-    """``all`` as nothing, or a list of ids such as S1. Raises `UnitError`."""
-    if value == "all":
-        return ()
-    if not isinstance(value, tuple) or not value:
-        raise UnitError("not a list of invariants", "write all, or a list such as [S1, S6, L1]")
-    for each in value:
-        if each not in INVARIANTS:
-            raise UnitError(f"unknown invariant {each!r}", known_or_meant(each, INVARIANTS))
-    return tuple(str(each) for each in value)
+def whole_percent(value: object) -> int:
+    """``50%`` as parts per million. Raises `UnitError`."""
+    ppm = units.percent(value)
+    if ppm % PERCENT_PPM:
+        raise UnitError("finer than a whole percent", f"write {ppm // PERCENT_PPM}% or {ppm // PERCENT_PPM + 1}%")
+    return ppm
 
 
-def fault_names(value: object) -> tuple[str, ...]:
-    """A list of names of the fault reference. Raises `UnitError`."""
-    if not isinstance(value, tuple):
-        raise UnitError("not a list of faults", "write a list such as [partition, crash]")
-    for each in value:
-        if each not in FAULTS:
-            raise UnitError(f"unknown fault {each!r}", known_or_meant(each, FAULTS))
-    return tuple(str(each) for each in value)
+def invariant(value: object) -> str:
+    """An id such as S1 that runs of a scenario are judged by. Raises `UnitError`."""
+    if value in OF_TWINS:
+        raise UnitError(f"{value} is about two runs, and no run of its own shows it", "leave it out: `haltproof run --twins` judges it")
+    return _known(value, INVARIANTS, "unknown invariant", "docs/invariants.md")
 
 
-def requirements(value: object) -> tuple[str, ...]:
-    """A list of drivers and mechanisms. Raises `UnitError`."""
-    if not isinstance(value, tuple):
-        raise UnitError("not a list of requirements", "write a list such as [live, cgroup]")
-    for each in value:
-        if each not in REQUIREMENTS:
-            raise UnitError(f"nothing that a host or a driver could have is called {each!r}", known_or_meant(each, REQUIREMENTS))
-    return tuple(str(each) for each in value)
+def fault_name(value: object) -> str:
+    """A name of the fault reference. Raises `UnitError`."""
+    return _known(value, tuple(FAULTS), "unknown fault")
+
+
+def requirement(value: object) -> str:
+    """A driver or a mechanism. Raises `UnitError`."""
+    return _known(value, REQUIREMENTS, "nothing that a host or a driver could have is called so")
+
+
+def _known(value: object, known: tuple[str, ...], problem: str, listed: str = "docs/scenarios.md") -> str:
+    if value not in known:
+        raise UnitError(problem, known_or_meant(value, known, listed))
+    return str(value)
+
+
+def listing(problem: str, remedy: str, everything: str = "") -> BeforeValidator:
+    """Before a list of words, each of which is judged by itself, so that all that is wrong in it is told at once. ``everything``: the word, if there
+    is one, that stands for the empty list, which is then not written otherwise."""
+
+    def validate(value: Any) -> Any:
+        if everything and value == everything:
+            return ()
+        if not isinstance(value, tuple) or (everything and not value):
+            raise custom_error(problem, remedy)
+        return value
+
+    return BeforeValidator(validate)
 
 
 def seeds(value: object) -> Span:
@@ -144,7 +158,8 @@ def seeds(value: object) -> Span:
 
 LABEL_PATTERN = r"[a-z][a-z0-9-]{0,31}=[A-Za-z0-9._-]{1,63}"
 SCOPE_PATTERN = rf"agent {targets.AGENT_PATTERN}|tenant {targets.NAME_PATTERN}|label {LABEL_PATTERN}|global"
-INVARIANTS = (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 11)))
+OF_TWINS = ("S24",)
+INVARIANTS = tuple(each for each in (*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 15))) if each not in OF_TWINS)
 
 Duration = Annotated[int, reading(duration), _text(units.DURATION_PATTERN, "250ms", "5s")]
 DurationSpan = Annotated[Span, ranged(duration), _text(_range_of(units.DURATION_PATTERN), "5s", "10s..20s")]
@@ -152,6 +167,7 @@ SignedDurationSpan = Annotated[Span, ranged(units.signed_duration), _text(_range
 DurationOrNone = Annotated[Span | None, reading(duration_or_none), _text(f"none|{_range_of(units.DURATION_PATTERN)}", "1s", "none")]
 Percent = Annotated[int, reading(units.percent), _text(units.PERCENT_PATTERN, "1%")]
 PercentSpan = Annotated[Span, ranged(units.percent), _text(_range_of(units.PERCENT_PATTERN), "5%", "0%..20%")]
+WholePercentSpan = Annotated[Span, ranged(whole_percent), _text(_range_of(WHOLE_PERCENT_PATTERN), "50%", "10%..20%")]
 SignedPercentSpan = Annotated[Span, ranged(units.signed_percent), _text(_range_of(f"[+-]?{units.PERCENT_PATTERN}"), "-10%", "-30%..30%")]
 Rate = Annotated[int, reading(units.rate), _text(units.RATE_PATTERN, "2/s", "30/min")]
 FrequencySpan = Annotated[Span, ranged(units.frequency), _text(_range_of(units.FREQUENCY_PATTERN), "200/s", "50/s..200/s")]
@@ -172,12 +188,20 @@ After = Annotated[Moment | FactMatch, reading(triggers.after), _text(triggers.AF
 When = Annotated[State, reading(triggers.when), _text(triggers.WHEN_PATTERN, "lease.left(acme/1) < 5%", "mode(acme/1) is DRAINING")]
 FactKind = Annotated[FactMatch, reading(triggers.fact), _text(triggers.FACT_PATTERN, "lease-lost", "gate-changed(mode=DRAINING)")]
 Invariants = Annotated[
-    tuple[str, ...],
-    reading(invariants),
+    tuple[Annotated[str, reading(invariant)], ...],
+    listing("not a list of invariants", "write all, or a list such as [S1, S6, L1]", everything="all"),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "minItems": 1, "items": {"enum": list(INVARIANTS)}}]}),
 ]
-Requirements = Annotated[tuple[str, ...], reading(requirements), WithJsonSchema({"type": "array", "items": {"enum": list(REQUIREMENTS)}})]
-FaultNames = Annotated[tuple[str, ...], reading(fault_names), WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}})]
+Requirements = Annotated[
+    tuple[Annotated[str, reading(requirement)], ...],
+    listing("not a list of requirements", "write a list such as [live, cgroup]"),
+    WithJsonSchema({"type": "array", "items": {"enum": list(REQUIREMENTS)}}),
+]
+FaultNames = Annotated[
+    tuple[Annotated[str, reading(fault_name)], ...],
+    listing("not a list of faults", "write a list such as [partition, crash]"),
+    WithJsonSchema({"type": "array", "items": {"enum": list(FAULTS)}}),
+]
 Name = Annotated[str, Field(pattern=f"^{targets.NAME_PATTERN}$")]
 EntryId = Annotated[str, Field(pattern=f"^{triggers.ID_PATTERN}$")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]

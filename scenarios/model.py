@@ -201,7 +201,7 @@ class PolicyForm(Form):
     policy: Annotated[str, Field(json_schema_extra={"enum": list(bundles.NAMES)})] | None = Field(
         default=None, description="for shadow and canary: one of those in scenarios/policies; a canary without one is of what is on trial"
     )
-    share: forms.PercentSpan | None = Field(default=None, description="for canary: of all scopes, in whole percent; the default is 100%")
+    share: forms.WholePercentSpan | None = Field(default=None, description="for canary: of all scopes, in whole percent; the default is 100%")
     guard: forms.CountSpan | None = Field(
         default=None, description="for canary: stops that it alone may make before it is rolled back; the default is 3"
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 NS_PER_UNIT = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 SECOND_NS, MS_NS = NS_PER_UNIT["s"], NS_PER_UNIT["ms"]
 MILLION = 1_000_000
+PERCENT_PPM = MILLION // 100
 BYTES_PER_UNIT = {"B": 1, "kB": 1_000, "MB": MILLION}
 
 DURATION_PATTERN = r"[0-9]{1,12}(\.[0-9]{1,9})?(ns|us|ms|s|min|h)"
@@ -89,7 +90,7 @@ def signed_percent(value: object) -> int:
     sign, whole, decimals, unit = _parts(value, remedy, "not a percentage")
     if unit != "%":
         raise UnitError("a percentage without its sign" if unit == "" else f"not a percentage, but a number of {unit!r}", remedy)
-    return sign * _scaled(whole, decimals, MILLION // 100, "a percentage finer than one in a million")
+    return sign * _scaled(whole, decimals, PERCENT_PPM, "a percentage finer than one in a million")
 
 
 def rate(value: object) -> int:
@@ -150,7 +151,7 @@ def duration_text(ns: int, places: int = 9) -> str:
 
 def percent_text(ppm: int) -> str:
     sign, size = ("-", -ppm) if ppm < 0 else ("", ppm)
-    return f"{sign}{_decimal(size, MILLION // 100, 4)}%"
+    return f"{sign}{_decimal(size, PERCENT_PPM, 4)}%"
 
 
 def frequency_text(per_s: int) -> str:

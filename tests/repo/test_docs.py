@@ -9,6 +9,7 @@ import pytest
 
 from harness.checkers import CHECKERS
 from harness.twins import TWINS
+from scenarios import forms
 from scripts import module_map
 from tests.repo.modules import ROOT, modules
 
@@ -30,6 +31,11 @@ def test_the_map_of_modules_is_current() -> None:
 def test_the_list_of_invariants_is_whole() -> None:
     listed = [identity for identity, _ in ROW.findall(INVARIANTS)]
     assert listed == [*(f"S{number}" for number in range(1, 29)), *(f"L{number}" for number in range(1, 15))]
+
+
+def test_a_scenario_may_name_exactly_those_that_a_run_is_judged_by() -> None:
+    assert set(forms.INVARIANTS) == set(CHECKERS)
+    assert set(forms.OF_TWINS) == set(TWINS) - set(CHECKERS)
 
 
 def test_exactly_the_invariants_with_a_checker_are_marked() -> None:

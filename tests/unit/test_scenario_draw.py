@@ -158,6 +158,13 @@ def test_work_is_the_agents_kind_of_work() -> None:
     assert {(work.agent, work.steps) for work in federated} == {("acme/3", 2)}
 
 
+def test_the_share_of_a_canary_is_drawn_in_whole_percents_with_both_ends() -> None:
+    trial = "  - {at: 1s, policy-canary: {policy: too-lax, share: 50%..52%}}\n"
+    drawn = Counter(getattr(entry(trial, seed).action, "percent", None) for seed in range(60))
+    assert set(drawn) == {50, 51, 52}
+    assert min(drawn.values()) > 10
+
+
 def test_extremal_clocks_stand_at_the_ends_and_hosts_share_theirs() -> None:
     patterns = set()
     for seed in range(40):

@@ -6,6 +6,7 @@ import pytest
 
 from scenarios import load, schedule_checks
 from scenarios.draw import draw
+from scenarios.faults import FAULTS
 from scenarios.problems import Place, Problem, ScenarioInvalid, ScenarioNotFound, known_or_meant, shown
 from tests.unit.scenario_texts import FLEET, HEAD, SOUND, problems
 
@@ -52,7 +53,7 @@ seeds: 3
         "12:47: timeline[1].partition.shape: not one of its values (got 'blak'); did you mean 'blackhole'?",
         "13:5: timeline[2]: must be a mapping (got 3); write key: value pairs",
         "14:11: timeline[3].soft.scope: missing; add it",
-        "15:22: expect.invariants: unknown invariant 'S99' (got [S99]); did you mean 'S9'?",
+        "15:23: expect.invariants[0]: unknown invariant (got 'S99'); did you mean 'S9'?",
         "15:39: expect.reached[0]: unknown field 'foo' of this fact (got 'lease-lost(foo=1)'); use one of agent, token, node",
         "15:71: expect.stop-time.p98: not a percentile (got 'p98'); use p50, p90, p95, p99 or p100",
         "16:1: stop-when: must be a mapping (got nothing); write key: value pairs",
@@ -98,6 +99,11 @@ def test_each_cell_has_quorums_of_its_own(topology: str, told: str) -> None:
     assert any(told in line for line in found), found
 
 
+def test_several_cells_have_no_core() -> None:
+    found = problems(f"{HEAD}topology: {{cells: [{{}}, {{}}], tenants: {{acme: {{workers: 2}}}}}}\ncore: drawn\n")
+    assert found == ["4:7: core: several cells are healed all at once (got 'drawn'); remove it, or make one cell of them"]
+
+
 def test_an_agents_home_is_a_cell_that_there_is() -> None:
     found = problems(f"{HEAD}topology: {{cells: [{{}}, {{}}], tenants: {{acme: {{agents: [{{count: 1, cell: 3}}]}}}}}}\n")
     assert any("there are only 2 cells (got 3); use a lower number" in line for line in found), found
@@ -108,11 +114,11 @@ SINGLE = {
         "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6ms) must be under "
         "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 1.027s"
     ],
-    "parameters: {renew: 0s}\n": ["4:21: parameters.renew: must be more than nothing (got 0s); write for example 500ms"],
-    "parameters: {renew: 1ns}\n": ["4:21: parameters.renew: less than 1ms, the least that there is (got 1ns); write for example 500ms"],
-    "parameters: {gossip: 999us}\n": ["4:22: parameters.gossip: less than 1ms, the least that there is (got 999us); write for example 500ms"],
-    "parameters: {kill-retry: 1ns}\n": ["4:26: parameters.kill-retry: less than 1ms, the least that there is (got 1ns); write for example 500ms"],
-    "parameters: {approval: 0s}\n": ["4:24: parameters.approval: must be more than nothing (got 0s); write for example 500ms"],
+    "parameters: {renew: 0s}\n": ["4:21: parameters.renew: must be more than nothing (got '0s'); write for example 500ms"],
+    "parameters: {renew: 1ns}\n": ["4:21: parameters.renew: less than 1ms, the least that there is (got '1ns'); write for example 500ms"],
+    "parameters: {gossip: 999us}\n": ["4:22: parameters.gossip: less than 1ms, the least that there is (got '999us'); write for example 500ms"],
+    "parameters: {kill-retry: 1ns}\n": ["4:26: parameters.kill-retry: less than 1ms, the least that there is (got '1ns'); write for example 500ms"],
+    "parameters: {approval: 0s}\n": ["4:24: parameters.approval: must be more than nothing (got '0s'); write for example 500ms"],
     "parameters: {slack: 25h}\n": ["4:21: parameters.slack: longer than a day (got '25h'); use at most 24h"],
     "network: {latency: 999999999h}\n": ["4:20: network.latency: longer than a day (got '999999999h'); use at most 24h"],
     "parameters: {grace: 24h, grace-max: 24h}\n": [
@@ -132,16 +138,43 @@ SINGLE = {
     "stop-when: {facts: above 9999999999}\n": [
         "4:20: stop-when.facts: a limit that is never reached (got 'above 9999999999'); use at most 1000000000"
     ],
-    "parameters: {grace: 10min}\n": ["4:21: parameters.grace: longer than grace-max, 300s (got 600s); lower it, or raise grace-max"],
-    "parameters: {drift: 60%}\n": ["4:21: parameters.drift: no clock is promised to be that bad (got 60%); use at most 50%"],
+    "parameters: {grace: 10min}\n": ["4:21: parameters.grace: longer than grace-max, 300s (got '10min'); lower it, or raise grace-max"],
+    "parameters: {grace-max: 10s}\n": ["4:13: parameters.grace: longer than grace-max, 10s (got 30s); lower it, or raise grace-max"],
+    "settle: 90min\n": ["4:9: settle: longer than 1h (got '90min'); leave it out: the default follows from the parameters"],
+    "parameters: {drift: 60%}\n": ["4:21: parameters.drift: no clock is promised to be that bad (got '60%'); use at most 50%"],
     "parameters: {leese: 4s}\n": ["4:14: parameters.leese: unknown key (got 'leese'); did you mean 'lease'?"],
-    "network: {loss: 120%}\n": ["4:17: network.loss: a chance above 100% (got 120%); use at most 100%"],
+    "network: {loss: 120%}\n": ["4:17: network.loss: a chance above 100% (got '120%'); use at most 100%"],
     "workload: {tasks: 2}\n": ["4:19: workload.tasks: not a rate (got 2); write how many in which time, for example 2/s, 0.5/s or 30/min"],
     "workload: {steps: 0..2}\n": ["4:11: workload: tasks of 0 to 2 steps (got {steps: ...}); use 1 to 100 steps"],
     "workload: {tasks: 9999/s}\n": ["4:11: workload: more than 50000 tasks in one run (got about 599940); lower the rate, the fleet or the duration"],
-    "duration: 2h\n": ["4:11: duration: must be more than nothing and at most 1h (got 7200s); write for example 30s"],
+    "duration: 2h\n": ["4:11: duration: must be more than nothing and at most 1h (got '2h'); write for example 30s"],
     "swarm: {between: 5s..40s}\n": ["4:18: swarm.between: ends later than the run (got 40s); use at most 30s, or raise duration"],
-    "swarm: {between: 5s..9s, faults: [pertition]}\n": ["4:34: swarm.faults: unknown fault 'pertition' (got [pertition]); did you mean 'partition'?"],
+    "swarm: {between: 5s..9s, faults: [pertition]}\n": ["4:35: swarm.faults[0]: unknown fault (got 'pertition'); did you mean 'partition'?"],
+    "swarm: {between: 5s..9s, faults: [{crash: 1}, cras, pause]}\n": [
+        f"4:35: swarm.faults[0]: unknown fault (got {{crash: ...}}); docs/scenarios.md lists the {len(FAULTS)} that are known",
+        "4:47: swarm.faults[1]: unknown fault (got 'cras'); did you mean 'crash'?",
+    ],
+    "swarm: {between: 5s..9s, faults: crash}\n": ["4:34: swarm.faults: not a list of faults (got 'crash'); write a list such as [partition, crash]"],
+    "requires: [lve, live, cgrup]\n": [
+        "4:12: requires[0]: nothing that a host or a driver could have is called so (got 'lve'); did you mean 'live'?",
+        "4:23: requires[2]: nothing that a host or a driver could have is called so (got 'cgrup'); did you mean 'cgroup'?",
+    ],
+    "requires: live\n": ["4:11: requires: not a list of requirements (got 'live'); write a list such as [live, cgroup]"],
+    "expect: {invariants: [S1, S29, L14, L15]}\n": [
+        "4:27: expect.invariants[1]: unknown invariant (got 'S29'); did you mean 'S9'?",
+        "4:37: expect.invariants[3]: unknown invariant (got 'L15'); did you mean 'L5'?",
+    ],
+    "expect: {invariants: [S24]}\n": [
+        "4:23: expect.invariants[0]: S24 is about two runs, and no run of its own shows it (got 'S24'); "
+        "leave it out: `haltproof run --twins` judges it"
+    ],
+    "expect: {invariants: []}\n": ["4:22: expect.invariants: not a list of invariants (got a list of 0); write all, or a list such as [S1, S6, L1]"],
+    "timeline: [{at: 1s, policy-canary: {policy: too-lax, share: 50.5%}}]\n": [
+        "4:61: timeline[0].policy-canary.share: finer than a whole percent (got '50.5%'); write 50% or 51%"
+    ],
+    "timeline: [{at: 1s, policy-canary: {policy: too-lax, share: 10%..20.25%}}]\n": [
+        "4:61: timeline[0].policy-canary.share: finer than a whole percent (got '10%..20.25%'); write 20% or 21%"
+    ],
     "swarm: {between: 5s..9s, orders: 2}\n": [
         "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
     ],
