@@ -23,6 +23,8 @@ from msgspec.structs import replace
 from harness import twice
 from harness.quiet import with_and_without
 from harness.shared.history import Fact
+from harness.shared.implementation import ImplementationUnknown
+from harness.shared.implementation import load as load_implementation
 from harness.verdict import Finding, Verdict
 from killswitch.core import audit
 from killswitch.core.certificates import Approval, ResumeCertificate
@@ -131,6 +133,11 @@ def _tenant(schedule: Schedule, implementation: Implementation, played: Played) 
 
 
 def _process(schedule: Schedule, implementation: Implementation, played: Played) -> Finding:
+    try:
+        load_implementation(implementation.name)
+    except ImplementationUnknown:
+        why = f"another process cannot load {implementation.name!r}: give the object the name by which it is loaded, module:object"
+        return Finding(invariant="S27", verdict=Verdict.UNKNOWN, why=why)
     with TemporaryDirectory(prefix="haltproof-twin-") as scratch:
         other = twice.elsewhere(schedule, implementation.name, Path(scratch))
     here = twice.footprint_of(played)

@@ -50,6 +50,16 @@ def test_another_process_plays_the_same() -> None:
     assert finding.examined > 1000
 
 
+def test_what_another_process_cannot_load_is_undecided() -> None:
+    class Nameless(Killswitch):
+        name = "something else"
+
+    finding = found(Nameless(), drawn("isolate-then-soft"), "S27")
+    assert finding is not None
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "by which it is loaded, module:object" in finding.why
+
+
 def test_a_scenario_of_one_tenant_has_no_neighbour_to_lose() -> None:
     assert found(Killswitch(), drawn("isolate-then-soft"), "S14") is None
 
