@@ -274,7 +274,9 @@ def _bounded(bound: dict[str, Any] | None) -> str:
         return ""
     left_ms = bound["nothing_applied_in_ms"]
     sure = "" if bound["guaranteed_at_every_sink"] else " (but for sinks of class U, which promise nothing)"
-    return f"; no effect can take place any more{sure}" if left_ms == 0 else f"; bounded: no effect later than {left_ms / 1000:.1f} s from now{sure}"
+    if left_ms == 0:
+        return f"; no effect can take place any more{sure}"
+    return f"; bounded: no effect later than {-(-left_ms // 100) / 10:.1f} s from now{sure}"  # a promise rounds up
 
 
 # -- Common --------------------------------------------------------------------------------------------------------------------------
