@@ -119,6 +119,7 @@ def status(remote: Remote, tenant: str, replica: str, *, lifted: bool, as_json: 
         share = f" at {now['percent']} %" if now["stage"] == "CANARY" else ""  # of a shadow there is none: it decides for nobody
         trial = f", {now['stage']} {now['canary'][:12]}{share}" if now["canary"] else ""
         print(f"  policy {now['stable'][:12]}, rollout {now['rollout']}{trial}")
+        _show_forked(shown.get("forked", []))  # a replica of an earlier version does not say
         for agent in shown["agents"]:
             free = agent["in_force"] == "RUN"
             start = f"latest start {agent['start']}" if agent["start"] else "never started"
@@ -248,6 +249,12 @@ def _checked(look: Callable[[], T]) -> T:
 
 
 # -- In words ------------------------------------------------------------------------------------------------------------------------
+
+
+def _show_forked(nodes: list[str]) -> None:
+    for node in nodes:
+        then = "; its grants count no more" if node.startswith("replica/") else ""
+        print(f"  caught keeping two logs: {node}{then} (killswitch audit verify says more)")
 
 
 def _show_orders(orders: list[dict[str, Any]]) -> None:

@@ -208,6 +208,7 @@ class ControlPlane(Node):
             "cell": self._deployment.cell,
             "policy": view.policy(state),
             "vouches": not state.disk_failed,  # a replica whose disk failed forwards and denies, and is no witness of anything
+            "forked": view.forked(state, tenants),
             "orders": view.orders(state, tenants, self._watched.effective_ns, now_ns, lifted=lifted),
             "agents": view.agents(state, tenants),
         }
@@ -239,6 +240,7 @@ class ControlPlane(Node):
             "stops_unconfirmed": view.unconfirmed(state),
             "fences_missing": len(state.fences),
             "disk_failed": int(state.disk_failed),
+            "forks_proven": len(state.forks),
             "log_records_total": self._watched.appended,
             "frames_sent_total": counters.sent,
             "frames_received_total": counters.received,

@@ -134,6 +134,12 @@ def agents(state: Replica, tenants: frozenset[str]) -> list[dict[str, Any]]:
     ]
 
 
+def forked(state: Replica, tenants: frozenset[str]) -> list[str]:
+    """Who is proven to keep two logs: replicas, whose grants count no more, concern everybody; of the rest, those that ``tenants`` may see."""
+    roles = ((node, *node.partition("/")[::2]) for node in sorted(state.forks))
+    return [node for node, role, rest in roles if role == "replica" or may_see(tenants, rest.partition("/")[0])]
+
+
 def policy(state: Replica) -> dict[str, Any]:
     """What decides here now: the number of the rollout, the policy that is stable, and the one that is on trial, by their hashes."""
     now = state.policies.in_force

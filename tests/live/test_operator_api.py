@@ -128,7 +128,12 @@ def test_a_body_without_end_is_not_taken_in(running: Cell) -> None:
 
 def test_metrics_are_for_people_of_the_cell_too(running: Cell) -> None:
     code, text = ask(running, "GET", "/metrics")
-    assert code == 200 and "killswitch_stops_unconfirmed " in text and "# TYPE killswitch_frames_sent_total counter" in text
+    assert (
+        code == 200
+        and "killswitch_stops_unconfirmed " in text
+        and "killswitch_forks_proven 0" in text
+        and "# TYPE killswitch_frames_sent_total counter" in text
+    )
 
 
 def test_a_fuzzer_of_the_openapi_finds_no_server_error(running: Cell, tmp_path: Path) -> None:
