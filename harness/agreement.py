@@ -88,6 +88,8 @@ def _scenario(said: ScenarioSummary, runs: Sequence[RunResult]) -> Problems:
         if said.invariants.get(invariant) != counted.get(invariant):
             yield from _differs(f"{name}: {invariant} (valid, invalid, unknown)", said.invariants.get(invariant), counted.get(invariant))
             break  # the first of them: a run that is missing is missing from all
+    yield from _differs(f"{name}: skipped", said.skipped, summary.skip_counts(runs))
+    yield from _differs(f"{name}: not_judged", said.not_judged, summary.not_judged(runs))
     yield from _differs(f"{name}: spent", said.spent, sum(run.spent for run in runs))
     for entry in said.never_came_about:
         if any(entry not in run.not_played for run in runs if run.ended == summary.COMPLETE):

@@ -65,7 +65,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 class RunResult(Struct, frozen=True, kw_only=True):
     """One run. ``reached``: how often each kind of fact occurred; ``rarities``: how often each rare state that was possible did. ``faults``: {what:
     [armed, on, fired]}. ``spent``: cents, for effects that took place. ``simulated``: of a live run, the same schedule in the simulator; ``earlier``:
-    its plays before this one, first one first. ``not_played``: entries of the timeline that never came about."""
+    its plays before this one, first one first. ``not_played``: entries of the timeline that never came about; ``not_judged``: invariants
+    for want of twins."""
 
     scenario: str
     seed: int
@@ -89,11 +90,13 @@ class RunResult(Struct, frozen=True, kw_only=True):
     simulated: Simulated | None = None
     earlier: tuple[Attempt, ...] = ()
     not_played: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
     """All runs of one scenario. ``invariants``: {id: [valid, invalid, unknown]}. ``never_reached``: demanded, or possible, and not seen.
     ``spent``: cents, in all runs. ``never_came_about``: {entry of the timeline that did so in no run: what it waits for}.
+    ``skipped``: {id: [runs, instances]} that leaned on something broken; ``not_judged``: invariants that no run was judged by, for want of twins.
 
     ``missing``: capabilities that the scenario requires and the driver lacks; it was then not played.
     """
@@ -112,6 +115,8 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     why: str = ""
     never_came_about: dict[str, str] = {}
+    skipped: dict[str, tuple[int, int]] = {}
+    not_judged: tuple[str, ...] = ()
 
 
 class Failure(Struct, frozen=True, kw_only=True):

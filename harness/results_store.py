@@ -41,7 +41,8 @@ _COLUMNS = {
     "driver": "VARCHAR",
     "implementation": "VARCHAR",
     "verdict": "VARCHAR",
-    "findings": "STRUCT(invariant VARCHAR, verdict VARCHAR, why VARCHAR, witness BIGINT[], examined BIGINT, observed_ns BIGINT, bound_ns BIGINT)[]",
+    "findings": "STRUCT(invariant VARCHAR, verdict VARCHAR, why VARCHAR, witness BIGINT[], examined BIGINT, observed_ns BIGINT, bound_ns BIGINT, "
+    "skipped BIGINT)[]",
     "digest": "VARCHAR",
     "token": "VARCHAR",
     "reached": "MAP(VARCHAR, BIGINT)",
@@ -60,6 +61,7 @@ _COLUMNS = {
     'figures STRUCT(what VARCHAR, "of" VARCHAR, live BIGINT, simulated BIGINT)[])',
     "earlier": "STRUCT(why VARCHAR, ended VARCHAR, wall_s DOUBLE, kept VARCHAR)[]",
     "not_played": "VARCHAR[]",
+    "not_judged": "VARCHAR[]",
 }
 
 _Document = TypeVar("_Document")

@@ -76,7 +76,7 @@ def result_of(
         digest=digest, token=str(token_of(schedule, implementation)), reached=reached(schedule, history),
         faults=fault_counts(schedule, history, fired or {}), stop_times=stop_times(history), wall_s=wall_s, simulated_ns=simulated_ns,
         facts=len(history), ended=ended, why=why, spent=spent(schedule, history), rarities=rarities.recognised(schedule, history),
-        not_played=not_played(schedule, history),
+        not_played=not_played(schedule, history), not_judged=twins.not_judged(schedule.expect.invariants, findings),
     )  # fmt: skip
     return Judged(result=result, schedule=schedule, history=history)
 

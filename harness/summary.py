@@ -90,7 +90,7 @@ def summarise_scenario(scenario: Scenario, runs: Sequence[RunResult], cut_short:
         reached=dict(sorted(reached.items())), never_reached=(*vacuous, *unseen),
         demanded=demanded, faults={what: (armed, on, fired) for what, (armed, on, fired) in sorted(faults.items())},
         service_levels=tuple(levels), spent=sum(run.spent for run in runs), missing=missing, why=why,
-        never_came_about=idle,
+        never_came_about=idle, skipped=skip_counts(runs), not_judged=not_judged(runs),
     )  # fmt: skip
 
 
@@ -136,6 +136,22 @@ def invariant_counts(runs: Sequence[RunResult]) -> dict[str, tuple[int, int, int
         for finding in run.findings:
             counts.setdefault(finding.invariant, Counter())[finding.verdict] += 1
     return {id_: (each[Verdict.VALID], each[Verdict.INVALID], each[Verdict.UNKNOWN]) for id_, each in counts.items()}
+
+
+def skip_counts(runs: Iterable[RunResult]) -> dict[str, tuple[int, int]]:
+    """{invariant: (runs in which instances of it were skipped, such instances)}."""
+    counts: dict[str, tuple[int, int]] = {}
+    for run in runs:
+        for finding in run.findings:
+            if finding.skipped:
+                times, instances = counts.get(finding.invariant, (0, 0))
+                counts[finding.invariant] = (times + 1, instances + finding.skipped)
+    return counts
+
+
+def not_judged(runs: Sequence[RunResult]) -> tuple[str, ...]:
+    """What every run lacked the twins for."""
+    return tuple(name for name in (runs[0].not_judged if runs else ()) if all(name in run.not_judged for run in runs))
 
 
 def service_levels(scenario: Scenario, runs: Sequence[RunResult]) -> list[str]:

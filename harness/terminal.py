@@ -21,7 +21,7 @@ from harness.planted.bug import PlantedBug
 from harness.results import Campaign, RunResult
 from harness.verdict import Verdict
 from reports import beside, calibration
-from reports.words import count, readable
+from reports.words import WHY_SKIPPED, count, readable, unjudged
 from scenarios.units import MS_NS
 
 STYLES = {Verdict.VALID: "green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -77,9 +77,14 @@ def show_campaign(campaign: Campaign) -> None:
     for summary in campaign.scenarios:
         bad = [invariant for invariant, (_, invalid, unknown) in summary.invariants.items() if invalid or unknown]
         fired = sum(counts[2] for counts in summary.faults.values())
-        held = f"{len(summary.invariants) - len(bad)} held" + (f", not: {', '.join(bad)}" if bad else "")
+        partly = sum(name not in bad for name in summary.skipped)
+        held = f"{len(summary.invariants) - len(bad)} held" + f" ({partly} in part)" * bool(partly) + (f", not: {', '.join(bad)}" if bad else "")
         table.add_row(summary.scenario, verdict(summary.verdict), str(summary.runs), held, str(fired), escape(summary.why))
     out.print(table)
+    if any(summary.skipped for summary in campaign.scenarios):
+        out.print(f"in part: instances were skipped, {WHY_SKIPPED}; the report counts them")
+    if missing := unjudged(sorted({name for summary in campaign.scenarios for name in summary.not_judged}), campaign.driver):
+        out.print(missing)
     for failure in campaign.failures[:FAILURES_SHOWN]:
         out.print(f"\n{verdict(failure.verdict)} {failure.invariant} in {failure.scenario}, seed {failure.seed}: {escape(readable(failure.why))}")
         out.print(f"  replay: {escape(failure.replay)}", soft_wrap=True)
@@ -166,8 +171,14 @@ def show_run(run: RunResult) -> None:
             witness = ", ".join(map(str, finding.witness))
             out.print(f"{verdict(finding.verdict)} {finding.invariant}: {escape(readable(finding.why))}; witness: facts {witness}")
     held = sum(finding.verdict is Verdict.VALID for finding in run.findings)
-    counts = f"{held} of {len(run.findings)} invariants hold, {run.facts} facts, ended: {run.ended}"
+    of = len(run.findings) + len(run.not_judged)
+    counts = f"{held} of {of} invariants hold, {run.facts} facts, ended: {run.ended}"
     out.print(f"{verdict(run.verdict)}: {run.scenario}, seed {run.seed}, played by {escape(run.implementation)}: {counts}")
+    skips = [f"{finding.invariant} {finding.skipped}" for finding in run.findings if finding.skipped]
+    if skips:
+        out.print(f"instances skipped, {WHY_SKIPPED}: {', '.join(skips)}")
+    if run.not_judged:
+        out.print(unjudged(run.not_judged, run.driver))
     out.print(f"digest: {run.digest}")
 
 

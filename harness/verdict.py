@@ -28,7 +28,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """What one checker says of one history.
 
     ``witness``: indices into the history of the facts that prove a violation. ``examined``: how many instances of the
-    property were looked at (0: it held vacuously). ``observed_ns`` and ``bound_ns``: the tightest instance of a timed bound, if timed.
+    property were looked at (0: it held vacuously); ``skipped``: how many were not, for what they lean on was broken.
+    ``observed_ns`` and ``bound_ns``: the tightest instance of a timed bound, if timed.
     """
 
     invariant: str
@@ -38,3 +39,4 @@ class Finding(Struct, frozen=True, kw_only=True):
     examined: int = 0
     observed_ns: int | None = None
     bound_ns: int | None = None
+    skipped: int = 0

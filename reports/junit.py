@@ -1,8 +1,8 @@
 """JUnit XML from a view: a suite is a scenario under a driver, a case is an invariant.
 
 Owns the mapping of verdicts: invalid is a failure, unknown an error (it is never a pass), and a scenario that the driver cannot play
-is skipped with the capability that it lacks. What is no invariant (a demanded fact that was never reached, a suite that could not be
-decided) is a case named ``expectations``.
+is skipped with the capability that it lacks, as is an invariant that could not be judged, with the reason. What is no invariant (a
+demanded fact that was never reached, a suite that could not be decided) is a case named ``expectations``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from harness.verdict import Verdict
 from reports import invariants
 from reports.view import Cell, ScenarioView, View
 from reports.violations import FailureView
+from reports.words import WHY_SKIPPED
 
 
 def junit(view: View) -> bytes:
@@ -50,6 +51,10 @@ def _new_case(suite: Xml.Element, view: View, scenario: ScenarioView, name: str)
 
 def _case(suite: Xml.Element, view: View, scenario: ScenarioView, cell: Cell, failure: FailureView | None) -> None:
     case = _new_case(suite, view, scenario, f"{cell.invariant} {invariants.promise(cell.invariant).name}".strip())
+    if cell.state == "unjudged":
+        Xml.SubElement(case, "skipped", message=view.unjudged)
+    elif cell.state == "skipped":
+        Xml.SubElement(case, "skipped", message=f"instances skipped: {cell.skipped:,}, and there were no others, {WHY_SKIPPED}")
     if cell.state not in {"invalid", "unknown"}:
         return
     runs = f"{cell.valid} valid, {cell.invalid} invalid, {cell.unknown} unknown"

@@ -10,7 +10,7 @@ import re
 
 from reports.view import GLYPHS, ScenarioView, View
 from reports.violations import FailureView
-from reports.words import count, duration, ratio
+from reports.words import WHY_SKIPPED, count, duration, ratio
 
 # Services refuse comments past 65,536 characters; this many failures with their facts stay far below.
 _FAILURES_MOST = 5
@@ -54,16 +54,20 @@ def code(text: str) -> str:
 
 
 def _scenarios(view: View) -> list[str]:
-    lines = ["| | scenario | runs | broken or undecided |", "|---|---|--:|---|"]
+    lines = ["| | scenario | runs | broken, undecided or skipped |", "|---|---|--:|---|"]
     lines += [_scenario(scenario) for scenario in view.scenarios[:_SCENARIOS_MOST]]
     if len(view.scenarios) > _SCENARIOS_MOST:
         lines.append(f"| | {len(view.scenarios) - _SCENARIOS_MOST} more | | |")
+    if any(scenario.skipped for scenario in view.scenarios):
+        lines += ["", f"◐ held where it could be judged, ⊘ never could be; in brackets, how many instances were skipped, {WHY_SKIPPED}."]
+    if view.unjudged:
+        lines += ["", escape(view.unjudged)]
     return [*lines, ""]
 
 
 def _scenario(scenario: ScenarioView) -> str:
     notes = [*(f"✕ {invariant}" for invariant in scenario.broken), *(f"? {invariant}" for invariant in scenario.undecided)]
-    notes += scenario.notes
+    notes += [*scenario.skipped, *scenario.notes]
     return f"| {scenario.glyph} {scenario.word} | {escape(scenario.name)} | {scenario.runs:,} | {escape('; '.join(notes)) or '–'} |"
 
 

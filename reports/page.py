@@ -30,7 +30,9 @@ def html(view: View) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(duration=words.duration, ratio=words.ratio, count=words.count, promise=invariants.promise, glyphs=GLYPHS)
+    environment.globals.update(
+        duration=words.duration, ratio=words.ratio, count=words.count, promise=invariants.promise, glyphs=GLYPHS, why_skipped=words.WHY_SKIPPED
+    )
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         view=view,
@@ -42,14 +44,16 @@ def html(view: View) -> str:
     )
 
 
-def _totals(view: View) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Runs of each invariant over all scenarios: valid, invalid, unknown."""
+def _totals(view: View) -> tuple[Counter[str], Counter[str], Counter[str], Counter[str]]:
+    """Runs of each invariant over all scenarios: valid, invalid, unknown; and its instances that were skipped."""
     valid: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for scenario in view.scenarios:
         for cell in scenario.cells:
             valid[cell.invariant] += cell.valid
             invalid[cell.invariant] += cell.invalid
             unknown[cell.invariant] += cell.unknown
-    return valid, invalid, unknown
+            skipped[cell.invariant] += cell.skipped
+    return valid, invalid, unknown, skipped

@@ -15,9 +15,10 @@ from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.shared.history import VOCABULARY
 from harness.verdict import Verdict
 from reports import beside, calibration, invariants, stop_times, violations
-from reports.words import count, duration, plain, readable
+from reports.words import count, duration, plain, readable, unjudged
 
 GLYPHS = {Verdict.VALID: "✓", Verdict.INVALID: "✕", Verdict.UNKNOWN: "?"}
+SKIPS = {"partial": "◐", "skipped": "⊘"}
 _TITLES = {Verdict.VALID: "Valid", Verdict.INVALID: "Invalid", Verdict.UNKNOWN: "Unknown"}
 
 
@@ -36,7 +37,8 @@ class Headline:
 class Cell:
     """One invariant in one scenario: runs by verdict. ``vacuous``: it was valid only because nothing was there to examine.
 
-    ``state`` is valid, invalid, unknown, vacuous or absent; ``mark`` says the same in a character or two.
+    ``state`` is valid, partial (some instances were skipped), skipped (all were), vacuous, invalid, unknown, unjudged or absent; ``mark`` says the
+    same in a character or two. ``skipped``: instances that lean on what was broken.
     """
 
     invariant: str
@@ -44,6 +46,7 @@ class Cell:
     invalid: int
     unknown: int
     examined: int
+    skipped: int
     state: str
     mark: str
 
@@ -111,14 +114,22 @@ class ScenarioView:
     def undecided(self) -> tuple[str, ...]:
         return tuple(cell.invariant for cell in self.cells if cell.unknown)
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What held as far as it could be judged, with how many instances were skipped; that of which there was nothing else comes first."""
+        skips = sorted((cell for cell in self.cells if cell.state in ("partial", "skipped")), key=lambda cell: cell.state != "skipped")
+        return tuple(f"{SKIPS[cell.state]} {cell.invariant} ({cell.skipped:,})" for cell in skips)
+
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything that a report shows. ``scenarios``: violated ones first, then undecided ones."""
+    """Everything that a report shows. ``scenarios``: violated ones first, then undecided ones. ``unjudged``: what no run was judged by, and what that
+    needs, as a sentence."""
 
     headline: Headline
     driver: str
     invariants: tuple[str, ...]
+    unjudged: str
     scenarios: tuple[ScenarioView, ...]
     faults: tuple[FaultRow, ...]
     never_reached: tuple[str, ...]
@@ -135,7 +146,8 @@ def build(results_dir: Path) -> View:
     """Everything a report shows of the results in ``results_dir``. Raises `ValueError` naming a file that is missing or broken."""
     results = results_store.load(results_dir)
     campaign = results.campaign
-    ordered = tuple(sorted({invariant for summary in campaign.scenarios for invariant in summary.invariants}, key=invariants.rank))
+    listed = {invariant for summary in campaign.scenarios for invariant in (*summary.invariants, *summary.not_judged)}
+    ordered = tuple(sorted(listed, key=invariants.rank))
     examined: Counter[tuple[str, str]] = Counter()
     verdicts: Counter[tuple[str, Verdict]] = Counter()
     wall_s: dict[str, float] = defaultdict(float)
@@ -150,11 +162,14 @@ def build(results_dir: Path) -> View:
     for number, summary in enumerate(worst_first, start=1):
         by_verdict = {verdict: verdicts[summary.scenario, verdict] for verdict in Verdict}
         scenarios.append(_scenario(number, summary, ordered, examined, by_verdict, wall_s[summary.scenario], driver))
+    lacking = campaign.scenarios or results.runs  # a run that was replayed stands alone
+    not_judged = tuple(sorted({name for each in lacking for name in each.not_judged}, key=invariants.rank))
     failures = violations.view(results_dir, results)
     return View(
-        headline=_headline(campaign),
+        headline=_headline(campaign, not_judged),
         driver=driver,
         invariants=tuple(plain(invariant) for invariant in ordered),
+        unjudged=unjudged(not_judged, driver),
         scenarios=tuple(scenarios),
         faults=_faults(_added(campaign.scenarios)),
         never_reached=_never_reached(results.runs),
@@ -168,7 +183,7 @@ def build(results_dir: Path) -> View:
     )
 
 
-def _headline(campaign: Campaign) -> Headline:
+def _headline(campaign: Campaign, not_judged: tuple[str, ...]) -> Headline:
     scenarios = count(len(campaign.scenarios), "scenario")
     runs = count(campaign.runs, "run")
     failed = [summary for summary in campaign.scenarios if summary.verdict is Verdict.INVALID]
@@ -182,7 +197,9 @@ def _headline(campaign: Campaign) -> Headline:
         sentence = f"{len(undecided)} of {scenarios} could not be decided. Unknown is not a pass." if undecided else "Nothing was decided."
     else:
         of = f" of {scenarios}" if campaign.scenarios else ""  # a run that was replayed stands alone
-        sentence = f"Every invariant held in {'its only run' if campaign.runs == 1 else f'all {runs}'}{of}."
+        but = f" but {', '.join(map(plain, not_judged))}" if not_judged else ""
+        sentence = f"Every invariant{but} held in {'its only run' if campaign.runs == 1 else f'all {runs}'}{of}."
+        sentence += f" {unjudged(not_judged, campaign.driver)}" if not_judged else ""
     if campaign.vacuous and not undecided and not failed:
         sentence = f"No run reached {', '.join(plain(name) for name in campaign.vacuous)}: too little was tried to say that all is well."
     if campaign.verdict is Verdict.INVALID and undecided:
@@ -219,7 +236,7 @@ def _scenario(
         runs=summary.runs,
         by_verdict=by_verdict,
         wall_s=wall_s,
-        cells=tuple(_cell(invariant, summary.invariants.get(invariant), examined[summary.scenario, invariant]) for invariant in ordered),
+        cells=tuple(_cell(invariant, summary, examined[summary.scenario, invariant]) for invariant in ordered),
         reach=_reach(summary),
         faults=_faults(summary.faults),
         service_levels=tuple(plain(level) for level in summary.service_levels),
@@ -245,17 +262,21 @@ def _missed(summary: ScenarioSummary) -> tuple[str, ...]:
     return tuple(plain(fact) for fact in summary.demanded if not summary.reached.get(fact))
 
 
-def _cell(invariant: str, counts: tuple[int, int, int] | None, examined: int) -> Cell:
-    valid, invalid, unknown = counts or (0, 0, 0)
+def _cell(invariant: str, summary: ScenarioSummary, examined: int) -> Cell:
+    valid, invalid, unknown = summary.invariants.get(invariant, (0, 0, 0))
+    runs, skipped = summary.skipped.get(invariant, (0, 0))
     if invalid:
         state, mark = "invalid", f"✕{invalid}"
     elif unknown:
         state, mark = "unknown", f"?{unknown}"
     elif not valid:
-        state, mark = "absent", ""
+        state, mark = ("unjudged", "–") if invariant in summary.not_judged else ("absent", "")
+    elif skipped:
+        state = "partial" if examined else "skipped"
+        mark = f"{SKIPS[state]}{runs}"
     else:
         state, mark = ("valid", "✓") if examined else ("vacuous", "○")
-    return Cell(plain(invariant), valid, invalid, unknown, examined, state, mark)
+    return Cell(plain(invariant), valid, invalid, unknown, examined, skipped, state, mark)
 
 
 def _reach(summary: ScenarioSummary) -> Reach:

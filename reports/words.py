@@ -8,7 +8,7 @@ reverse a line or break an XML file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.shared.history import SEVERITIES, Fact
@@ -153,6 +153,9 @@ SENTENCES: dict[str, str] = {
 }  # fmt: skip
 
 
+WHY_SKIPPED = "for what they lean on was broken (A1, A2; T5)"  # instances of an invariant
+
+
 def plain(text: object) -> str:
     """``text`` with every character that could mislead or break a reader replaced by its visible escape, such as ``\\u202e``."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", str(text))
@@ -188,6 +191,12 @@ def ratio(share: float) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 run``, ``12,000 runs``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def unjudged(names: Sequence[str], driver: str) -> str:
+    """Which invariants no run was judged by, and what they need: a sentence, or nothing."""
+    needs = "needs --twins (seeds 1, 11, 21, ...)" if driver == "sim" else "needs --twins, which are simulated only"
+    return f"Not judged: {', '.join(map(plain, names))}, {needs}." if names else ""
 
 
 def gate_word(gate: object) -> str:

@@ -79,7 +79,7 @@ class InvariantChecker(ABC):
         observed_ns, bound_ns = self._tightest if self._tightest is not None else (None, None)
         return Finding(
             invariant=self.invariant, verdict=verdict, why=why, witness=self._witness, examined=self.examined,
-            observed_ns=observed_ns, bound_ns=bound_ns,
+            observed_ns=observed_ns, bound_ns=bound_ns, skipped=self.skipped,
         )  # fmt: skip
 
     def blame(self, why: str, *witness: int) -> None:

@@ -64,5 +64,5 @@ def joined(whole: Finding, part: Finding | None, where: str) -> Finding:
         return whole
     worse = part.verdict is Verdict.INVALID or (part.verdict is Verdict.UNKNOWN and whole.verdict is Verdict.VALID)
     if whole.verdict is Verdict.INVALID or not worse:
-        return replace(whole, examined=whole.examined + part.examined)
-    return replace(part, why=f"{where}: {part.why}", examined=part.examined + whole.examined)
+        return replace(whole, examined=whole.examined + part.examined, skipped=whole.skipped + part.skipped)
+    return replace(part, why=f"{where}: {part.why}", examined=part.examined + whole.examined, skipped=part.skipped + whole.skipped)
