@@ -67,7 +67,7 @@ def _scenarios(view: View) -> list[str]:
 
 def _scenario(scenario: ScenarioView) -> str:
     notes = [*(f"✕ {invariant}" for invariant in scenario.broken), *(f"? {invariant}" for invariant in scenario.undecided)]
-    notes += [*scenario.skipped, *scenario.notes]
+    notes += [*scenario.notes, *scenario.skipped]
     return f"| {scenario.glyph} {scenario.word} | {escape(scenario.name)} | {scenario.runs:,} | {escape('; '.join(notes)) or '–'} |"
 
 

@@ -60,6 +60,7 @@ class StopBound(InvariantChecker):
 
     def settle(self) -> None:
         self.skipped = len(self._exempt)
+        self.examined -= self.skipped
 
     def _watch(self, order: Order, cell: int, effective_ns: int) -> None:
         bounds = self.run.bounds

@@ -90,11 +90,12 @@ class StandbyLimit(InvariantChecker):
         self._waiting[fact.node] = _Waiting(standby=waiting.standby, ordered=True)
 
     def _judge(self, node: str, waiting: _Waiting, stood_ns: int, *witness: int) -> None:
-        self.examined += 1
         bounds = self.run.bounds
         if not self._counts(node):
             self.skipped += 1
-        elif stood_ns > bounds.standby_max_ns + bounds.slack_ns:
+            return
+        self.examined += 1
+        if stood_ns > bounds.standby_max_ns + bounds.slack_ns:
             self.blame(f"{agent_of(node)} stood by for {stood_ns} ns without an order, and its sidecar did not stop it", waiting.index, *witness)
 
     def _counts(self, node: str) -> bool:

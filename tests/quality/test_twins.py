@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness import twins
+from harness.checkers import CHECKERS
 from harness.planted.bug import PlantedBug
 from harness.shared.implementation import Killswitch
 from harness.single import simulate
@@ -41,6 +42,15 @@ def test_the_clean_core_is_the_same_whatever_must_not_matter(invariant: str, nam
     assert finding is not None
     assert (finding.verdict, finding.why) == (Verdict.VALID, "")
     assert finding.examined > 1
+
+
+def test_what_no_single_run_shows_is_named_where_no_twin_was_played() -> None:
+    assert set(twins.ALONE) == twins.TWINS.keys() - CHECKERS.keys()
+    schedule = drawn("isolate-then-soft")
+    assert simulate(schedule, Killswitch()).result.not_judged == ("S24",)
+    assert simulate(schedule, Killswitch(), ("S24",)).result.not_judged == ()
+    narrow = replace(schedule, expect=replace(schedule.expect, invariants=("S1",)))
+    assert simulate(narrow, Killswitch()).result.not_judged == ()
 
 
 def test_another_process_plays_the_same() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from harness import results_store
 from harness.results import Campaign, Failure, RunResult, ScenarioSummary, StopTime
 from harness.shared.history import Fact, History
@@ -19,6 +21,7 @@ from scenarios.schedule import DiskSpec, Expectations, LinkSpec, Schedule, Tape,
 MS = 1_000_000
 BOUND_NS = 5_050_505_051
 ORDER = "5c1f" * 16
+HELD = "soft-overtaken-by-hard"
 HOSTILE = "<script>alert(1)</script>|`@all`\u202e\x1b[2J"
 HOSTILE_SHOWN = r"<script>alert(1)</script>|`@all`\u202e\u001b[2J"
 
@@ -173,6 +176,21 @@ def write(out: Path) -> Path:
         run(HOSTILE, 3, Verdict.UNKNOWN, crashed, reached={"order-durable": 1}, faults={"disk-fail": (2, 0, 0)}),
     ]
     results_store.save(out, campaign(), runs)
+    return out
+
+
+def with_gaps(out: Path) -> Path:
+    """Two runs that held, of which some instances were skipped of S1 and all of L12, and for S24 of which no twin was played."""
+    s1 = Finding(invariant="S1", verdict=Verdict.VALID, examined=2, skipped=1200)
+    l12 = Finding(invariant="L12", verdict=Verdict.VALID, skipped=2)
+    whole = Finding(invariant="S1", verdict=Verdict.VALID, examined=2)
+    runs = [run(HELD, 1, Verdict.VALID, s1, l12, not_judged=("S24",)), run(HELD, 2, Verdict.VALID, whole, l12, not_judged=("S24",))]
+    summary = ScenarioSummary(
+        scenario=HELD, hypothesis="What is broken by the schedule is nobody's fault.", verdict=Verdict.VALID, runs=2,
+        invariants={"S1": (2, 0, 0), "L12": (2, 0, 0)}, reached={}, never_reached=(), demanded=(), faults={},
+        skipped={"S1": (1, 1200), "L12": (2, 4)}, not_judged=("S24",),
+    )  # fmt: skip
+    results_store.save(out, structs.replace(campaign(), verdict=Verdict.VALID, runs=2, scenarios=(summary,), failures=()), runs)
     return out
 
 

@@ -64,6 +64,14 @@ EDITS: dict[str, tuple[Callable[[Lines], Any], str]] = {
         lambda lines: lines[0].update(token="hp1:soft-overtaken-by-hard:9:000000-000000"),
         "line 1: its token is of 'soft-overtaken-by-hard', seed 9, and it says 'soft-overtaken-by-hard', seed 1",
     ),
+    "a skip": (
+        lambda lines: lines[0]["findings"][0].update(skipped=3),
+        "'soft-overtaken-by-hard': skipped: campaign.json says {}, and the lines of runs.jsonl make {'S1': (1, 3)}",
+    ),
+    "what was not judged": (
+        lambda lines: [line.update(not_judged=["S24"]) for line in lines[:2]],
+        "'soft-overtaken-by-hard': not_judged: campaign.json says (), and the lines of runs.jsonl make ('S24',)",
+    ),
     "money": (lambda lines: lines[0].update(spent=1), "'soft-overtaken-by-hard': spent: campaign.json says 0, and the lines of runs.jsonl make 1"),
 }
 

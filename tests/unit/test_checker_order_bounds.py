@@ -94,6 +94,7 @@ def test_a_broken_clock_of_the_sidecar_takes_the_pair_out_and_says_so() -> None:
     story.at(60 * SECOND).admit()
     finding = story.judged("S1")
     assert finding.verdict is Verdict.VALID
+    assert (finding.examined, finding.skipped) == (0, 1)
     assert "1 skipped" in finding.why
 
 

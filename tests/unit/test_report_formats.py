@@ -110,6 +110,21 @@ def test_junit_names_the_missing_capability(out: Path) -> None:
     assert "Not played: sim lacks clock-drift" in (out / COMMENT).read_text()
 
 
+def test_every_format_tells_what_was_skipped_and_what_nobody_judged(tmp_path: Path) -> None:
+    page = render(campaigns.with_gaps(tmp_path)).read_text()
+    why, needs = "for what they lean on was broken (A1, A2; T5)", "Not judged: S24, needs --twins (seeds 1, 11, 21, ...)."
+    assert f"Instances skipped, {why}: ⊘ L12 (4), ◐ S1 (1,200)" in page
+    assert "4 instances examined, 1200 skipped" in page
+    assert f"– {needs}" in page
+    comment = (tmp_path / COMMENT).read_text()
+    assert "| ⊘ L12 (4); ◐ S1 (1,200) |" in comment
+    assert f"skipped, {why}." in comment and needs in comment
+    suites = ElementTree.parse(tmp_path / JUNIT).getroot()
+    assert (suites.get("tests"), suites.get("skipped"), suites.get("failures"), suites.get("errors")) == ("3", "2", "0", "0")
+    told = {case.get("name"): skipped.get("message") for case in suites.iter("testcase") for skipped in case.iter("skipped")}
+    assert told == {"S24 WallNI": needs, "L12 Doubt": f"instances skipped: 4, and there were no others, {why}"}
+
+
 def test_junit_never_passes_a_scenario_that_is_not_valid(out: Path) -> None:
     results = results_store.load(out)
     level = structs.replace(results.campaign.scenarios[0], verdict=Verdict.INVALID, why="p99 of 14 s is not under 12 s")

@@ -40,6 +40,29 @@ def test_the_matrix_tells_held_from_vacuous_and_absent(shown: view.View) -> None
     assert (shown.scenarios[0].broken, shown.scenarios[1].undecided) == (("S1",), ("S10",))
 
 
+def test_what_was_skipped_or_not_judged_is_not_shown_as_held(tmp_path: Path) -> None:
+    shown = view.build(campaigns.with_gaps(tmp_path))
+    assert shown.invariants == ("S1", "S24", "L12")
+    (scenario,) = shown.scenarios
+    assert [(cell.state, cell.mark, cell.skipped) for cell in scenario.cells] == [("partial", "◐1", 1200), ("unjudged", "–", 0), ("skipped", "⊘2", 4)]
+    assert scenario.skipped == ("⊘ L12 (4)", "◐ S1 (1,200)")
+    needs = "Not judged: S24, needs --twins (seeds 1, 11, 21, ...)."
+    assert shown.unjudged == needs
+    assert shown.headline.sentence == f"Every invariant but S24 held in all 2 runs of 1 scenario. {needs}"
+
+
+def test_a_violation_hides_no_skip_and_a_replayed_run_says_what_it_was_not_judged_by(tmp_path: Path) -> None:
+    campaigns.with_gaps(tmp_path)
+    results = results_store.load(tmp_path)
+    broken = structs.replace(results.campaign.scenarios[0], invariants={"S1": (1, 1, 0)})
+    results_store.save(tmp_path, structs.replace(results.campaign, scenarios=(broken,)), results.runs)
+    cell = view.build(tmp_path).scenarios[0].cells[0]
+    assert (cell.state, cell.mark, cell.skipped) == ("invalid", "✕1", 1200)
+    results_store.save(tmp_path, structs.replace(results.campaign, scenarios=(), runs=1, driver="live"), results.runs[:1])
+    sentence = view.build(tmp_path).headline.sentence
+    assert sentence == "Every invariant but S24 held in its only run. Not judged: S24, needs --twins, which are simulated only."
+
+
 def test_demanded_facts_that_were_missed_stand_out(shown: view.View) -> None:
     reach = shown.scenarios[0].reach
     assert reach.demanded == (("order-durable", 12), ("lease-lost", 0))

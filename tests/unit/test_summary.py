@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness import terminal
 from harness.ranks import percentile
 from harness.results import Campaign, RunResult
 from harness.summary import FAILURES_MAX, failures_of, invariant_counts, summarise, summarise_scenario
@@ -136,6 +137,28 @@ def test_a_flood_of_failures_is_bounded_and_every_run_still_counts() -> None:
     made = campaign(*(ended(INVALID, seed) for seed in range(FAILURES_MAX + 20)))
     assert len(made.failures) == FAILURES_MAX
     assert made.scenarios[0].invariants["S1"] == (0, FAILURES_MAX + 20, 0)
+
+
+def test_skips_add_up_and_what_one_run_was_judged_by_was_judged() -> None:
+    def skips(seed: int, number: int, *not_judged: str) -> RunResult:
+        return run(NAME, seed, VALID, Finding(invariant="L12", verdict=VALID, skipped=number), not_judged=not_judged)
+
+    (without,) = campaign(skips(1, 2, "S24"), skips(2, 0, "S24"), skips(3, 5, "S24")).scenarios
+    assert (without.skipped, without.not_judged) == ({"L12": (2, 7)}, ("S24",))
+    (one_in_ten,) = campaign(skips(1, 0), skips(2, 0, "S24")).scenarios
+    assert (one_in_ten.skipped, one_in_ten.not_judged) == ({}, ())
+
+
+def test_the_terminal_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = run(NAME, 1, VALID, Finding(invariant="L12", verdict=VALID, skipped=2), finding(VALID), not_judged=("S24",))
+    terminal.show_campaign(campaign(skipped))
+    told = capsys.readouterr().out
+    assert "2 held (1 in part)" in told and "in part: instances were skipped, " in told
+    assert "Not judged: S24, needs --twins (seeds 1, 11, 21, ...)." in told
+    terminal.show_run(skipped)
+    told = capsys.readouterr().out
+    assert "2 of 3 invariants hold" in told and "instances skipped, for what they lean on was broken (A1, A2; T5): L12 2\n" in told
+    assert "Not judged: S24" in told
 
 
 def test_speed_and_stop_times_of_the_whole() -> None:
