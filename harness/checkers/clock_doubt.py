@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from harness.checkers.bounds import MILLION
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import agent_of, is_replica
+from harness.checkers.words import CLOCK_FAULTS, agent_of, is_replica
 from harness.shared.history import Fact
 
 DRIFT = "clock-drift"
-CLOCKS = "clock-"  # what faults of the protocol's own clock are called
 # How much further than the promise allows a rate has to be off to be judged: what a round trip beside a lease may hide.
 CLEAR = 5, 4
 
@@ -95,7 +94,7 @@ class Doubt(InvariantChecker):
             self._drifting[fact.body["fault"]] = nodes
         else:
             self._others.add(fact.body["fault"])
-            if fact.body["what"].startswith(CLOCKS):
+            if fact.body["what"] in CLOCK_FAULTS:
                 self._leaping |= nodes
 
     def _look(self, index: int, fact: Fact) -> None:

@@ -48,7 +48,7 @@ class Escalate(Countdowns):
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
         self._struck: set[str] = set()  # who was, by more than a fault of links: what a replica does alone needs none
-        self._healed: dict[str, tuple[int, int]] = {}  # replica -> (index, when)
+        self._healed_ns: dict[str, int] = {}  # replica -> when, with everybody or with a core
         self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
         self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
 
@@ -61,7 +61,7 @@ class Escalate(Countdowns):
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in ("core-healed", "healed"):
             for replica in fact.body.get("members", self.run.replicas):
-                self._healed.setdefault(replica, (index, fact.at_ns))
+                self._healed_ns.setdefault(replica, fact.at_ns)
             return
         if fact.kind == "fault-on":
             if fact.body["what"] not in LINK_FAULTS | WALL_FAULTS:
@@ -146,7 +146,7 @@ class Escalate(Countdowns):
                     self._judge_replica(order, replica, known[order.order], max(well_ns or 0, known[order.order].at_ns))
 
     def _well_since_ns(self, replica: str) -> int | None:
-        """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed, if nothing did since.
+        """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed.
         None: never. What it held may have been taken from it (A2), and a clock that was broken measures no grace (T5).
         """
         node = self.run.node(replica)
@@ -154,8 +154,8 @@ class Escalate(Countdowns):
             return None
         if replica not in self._struck:
             return 0
-        index, at_ns = self._healed.get(replica, (-1, 0))
-        return None if index < 0 else max(at_ns, node.since_ns)
+        healed_ns = self._healed_ns.get(replica)
+        return None if healed_ns is None else max(healed_ns, node.since_ns)
 
     def _judge_replica(self, order: Order, replica: str, learned: Learned, since_ns: int) -> None:
         due_ns = since_ns + self.run.bounds.escalation_ns(order.grace_ns)

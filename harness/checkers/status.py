@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
-from harness.checkers.words import ALIVE, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
+from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
 from harness.shared.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
@@ -290,7 +290,7 @@ class HonestStatus(InvariantChecker):
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
         for (order, agent), (stage, replica, at_ns, index) in self._untold.items():
-            excused = self._struck & {replica, "operator"} or replica in self.run.touched or replica in self.run.custody
+            excused = self._struck & {replica, CLIENT} or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
                 continue
             self.examined += 1

@@ -13,7 +13,7 @@ from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gos
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
-from killswitch.core.replica.state import Replica, concerned
+from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import permits
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar, send_replicas
@@ -23,6 +23,7 @@ _after_accept = orders.after_accept
 _learn_certificate = replica_state.learn_certificate
 _learn_certificate_here = sidecar_step.learn_certificate
 _lease = grants.lease
+_note_waited = orders.note_waited
 _on_apply = sink.on_apply
 _on_durable = sidecar_step.on_durable
 _on_query = sink.on_query
@@ -118,14 +119,9 @@ def granted_before_sync(state: Replica, request: LeaseRequest, view: View, now_n
 
 def waited_is_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
     """Nothing was granted for so long, wherever the order is by now."""
-    waiters = state.waited.setdefault(order, set())
-    if replica in waiters:
-        return
-    waiters.add(replica)
-    known = state.intent.orders.get(order)
-    if known is not None and len(waiters) >= state.config.kill_quorum and order not in state.intent.lifted:
-        for agent in concerned(state, known):
-            orders.declare(state, order, agent, now_ns)
+    durable, state.durable = state.durable, {order: {state.node}}
+    _note_waited(state, order, replica, now_ns)
+    state.durable = durable
 
 
 def told_at_once(state: Sidecar) -> None:

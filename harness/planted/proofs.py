@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import intent, trust
+from killswitch.core import intent
 from killswitch.core.intent import Severity
 from killswitch.core.messages import NO_TOKEN, Evidence, Gate, OrderStatus, Token
-from killswitch.core.outlet import parts, record, send
+from killswitch.core.outlet import send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import proof
-from killswitch.core.sidecar.state import Sidecar, send_replicas
+from killswitch.core.sidecar.state import Sidecar
 
+_prove = proof.prove
 _stage = proof.stage
 _tell_agent = orders.tell_agent
 
@@ -34,13 +35,11 @@ def stopped_once_is_stopped(state: Replica, agent: str, order: str) -> bool:
 
 
 def prove_by_the_last_stop(state: Sidecar, order: str, reached: str, now_ns: int) -> None:
-    token, _, checkpoint, in_doubt = state.last_stop
-    evidence = Evidence(state.config.agent, token, order, reached, checkpoint, in_doubt)
-    body = {"order": order, "stage": reached, "token": parts(token), "checkpoint": checkpoint, "in_doubt": in_doubt}
-    lsn = record(state, "EVIDENCE", body, now_ns)
-    signed = trust.sign_evidence(state.trust, state.config.node, evidence)
-    state.awaiting[lsn] = ("evidence", signed)
-    send_replicas(state, signed, after_lsn=lsn)
+    """As if nothing ran any more."""
+    runs = state.process, state.reaping
+    state.process = state.reaping = False
+    _prove(state, order, reached, now_ns)
+    state.process, state.reaping = runs
 
 
 def the_latest_to_arrive(old: Evidence, proof: Evidence) -> bool:

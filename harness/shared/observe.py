@@ -58,7 +58,8 @@ _decode = msgspec.msgpack.Decoder().decode  # made once: every record comes by h
 
 
 class Observer:
-    """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty."""
+    """Watches one node across its restarts. ``agent`` is the agent that a sidecar guards or an agent is, else empty. What it keeps for what is sent,
+    `observe_sent.Sending` explains."""
 
     __slots__ = (
         "_appended", "_at", "_begun", "_dead", "_heads", "_inputs", "_news", "_process", "_record", "_records", "_rulings", "_sends", "_slots",
@@ -76,9 +77,9 @@ class Observer:
         self.durable = 0
         self._process: tuple[int, int, str] | None = None
         self.round = ""
-        self.said: dict[object, int] = {}  # what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size
-        self.accepted: dict[str, str] = {}  # request for a rollout -> who said that it has accepted it, until that is asked after
-        self.claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # what this start's latest gossip says of copies and of waits
+        self.said: dict[object, int] = {}
+        self.accepted: dict[str, str] = {}
+        self.claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
         self._slots: tuple[bytes, ...] = ()
         self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of

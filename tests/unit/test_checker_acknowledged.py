@@ -124,6 +124,7 @@ def test_a_gate_that_stays_open_or_opens_over_a_failed_disk_is_a_violation() -> 
 DURABLE: dict[str, dict[str, Any]] = {
     "copy": {"order": "o1"},
     "wait": {"order": "o1"},
+    "accepted": {"order": "o1"},
     "own order": {"order": "o1"},
     "certificate": {"certificate": "o1", "covers": []},
     "rollout": {"record": "o1", "seq": 2},
@@ -140,7 +141,7 @@ ABOUT = {"request": "2/trial", "promise": f"{AGENT} 1.1.a", "fence": f"{AGENT} 1
 
 def settle(story: Story, what: str, node: str = "replica/1") -> None:
     """What a word of that kind rests on becomes durable."""
-    if what in ("copy", "wait", "own order"):
+    if what in ("copy", "wait", "accepted", "own order"):
         story.learn(node, "o1")
         story.keep(node, "o1")
         return
@@ -172,15 +173,3 @@ def test_what_was_durable_before_a_restart_may_be_said_after_it() -> None:
     story.start("replica/1", instance="b")
     story.say("vouched", "replica/1", what="copy", about="o1")
     assert story.judged("S11").verdict is Verdict.VALID
-
-
-@pytest.mark.parametrize("what", ["accepted", "copy", "wait"])
-@pytest.mark.parametrize("holder", ["replica/1", "replica/2"])
-def test_what_is_said_of_an_order_rests_on_ones_own_copy(what: str, holder: str) -> None:
-    story = Story()
-    story.start_all()
-    story.learn(holder, "o1")
-    story.keep(holder, "o1")
-    said = story.say("vouched", "replica/1", what=what, about="o1")
-    finding = story.judged("S11")
-    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if holder == "replica/1" else (Verdict.INVALID, (said,)))
