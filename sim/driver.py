@@ -44,7 +44,6 @@ class Played(Struct, kw_only=True):
     ended: str
     cut_short: bool
     simulated_ns: int
-    messages: int
     fired: dict[str, int]
     logs: dict[str, tuple[list[Record], dict[int, int]]]
     secret: bytes
@@ -71,7 +70,7 @@ def play(schedule: Schedule, implementation: Implementation, watch: Callable[[Fa
         facts, world.facts = world.facts, []
     return Played(
         history=History(facts), trace=world.trace.steps(), digest=digest, ended=ended, cut_short=cut_short,
-        simulated_ns=world.queue.now, messages=world.network.sent, fired=dict(world.fault_counts),
+        simulated_ns=world.queue.now, fired=dict(world.fault_counts),
         logs={node.address: (node.disk.records, dict(enumerate(node.stamps, start=1))) for node in world.nodes.values()}, secret=world.secret,
     )  # fmt: skip
 

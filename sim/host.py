@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from sim.network import Link
 from sim.node import Node
-from sim.tape import STILL
 
 
 def share_host(sidecar: Node, agent: Node) -> None:
     """They speak through a pipe each way that no network fault touches, and that keeps order."""
     for node, mate in ((sidecar, agent), (agent, sidecar)):
-        node.mate, node.pipe = mate, Link(node.address, mate.address, STILL, None)
+        node.mate, node.pipe = mate, Link(node.address, mate.address, [])
     agent.wall = sidecar.wall
 
 

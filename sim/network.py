@@ -19,18 +19,22 @@ Each link draws from streams of its own, so that what goes over one shifts nothi
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappush
 
 from killswitch.core import codec
 from killswitch.core.messages import Message
 from scenarios.schedule import LinkSpec
 from sim.lanes import SECOND_NS, Lanes
-from sim.queue import Event, Lane, Queue
-from sim.tape import BITS, Stream, Tape, happens
+from sim.queue import Event, Queue, too_many
+from sim.tape import BITS, INCREMENT, LOWER_BITS, MASK, MULTIPLIER, Stream, Tape
 
 STALLED_MAX = 10_000
 RESEND_NS = 200_000_000  # what TCP waits for an acknowledgement on a short path; twice as long each further time
 RESENDS_MAX = 6  # after which it is through: a connection that waits longer has been given up and opened anew
 HANDSHAKE_BYTES = 1400  # each way, of mutual TLS with the deployment's certificates
+
+
+Spoils = Callable[[str, str, Message], Message | None]
 
 
 class Impairment:
@@ -56,7 +60,7 @@ class Impairment:
         piece_bytes: int = 0,
         pause_ns: int = 0,
         cut_bytes: int = 0,
-        spoils: Callable[[str, str, Message], Message | None] | None = None,
+        spoils: Spoils | None = None,
     ) -> None:
         self.fault = fault
         self.spoils = spoils
@@ -100,13 +104,15 @@ class Luck:
 class Trouble:
     """What faults make of a link. ``blocks``: {fault: shape} of the partitions on it; ``impairments``: what else is wrong with it.
 
+    ``jitter``: what the link draws from in place of its own stream, if a schedule made that benign or fixed some of its draws.
     ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them by which a message takes its time
     on the wire. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "landed", "luck", "narrow", "stalled", "waiting", "wrong")
+    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "narrow", "stalled", "waiting", "wrong")
 
-    def __init__(self, wrong: tuple[Impairment, ...]) -> None:
+    def __init__(self, wrong: tuple[Impairment, ...], jitter: Stream | None = None) -> None:
+        self.jitter = jitter
         self.luck: Luck | None = None
         self.blocks: dict[str, str] = {}
         self.impairments: dict[str, Impairment] = {}
@@ -117,38 +123,61 @@ class Trouble:
         self.waiting: Lanes | None = None  # for their turn, while the link is narrow
 
 
-class Link(Lane):
-    """One direction. ``jitter`` draws `BITS` bits. ``trouble``: None until something is wrong with it, for a fleet has very many links."""
+class Link(Stream):
+    """One direction, which keeps order, and the stream of its jitter. A fleet has very many of them.
 
-    __slots__ = ("jitter", "source", "target", "trouble")
+    ``trouble``: None until something is wrong with it; ``arrivals``: the callback of what arrives, a list that all links to its target share.
+    """
 
-    def __init__(self, source: str, target: str, jitter: Stream, trouble: Trouble | None) -> None:
-        super().__init__()
+    __slots__ = ("arrivals", "last_at", "source", "target", "trouble")
+
+    def __init__(self, source: str, target: str, arrivals: Arrivals) -> None:
+        self.state = 0
+        self.last_at = 0
         self.source = source
         self.target = target
-        self.jitter = jitter
-        self.trouble = trouble
+        self.trouble: Trouble | None = None
+        self.arrivals = arrivals
 
 
-class Links(dict[tuple[str, str], Link]):
-    """Every link by its ends, made when it is first asked for. ``wrong``: what is wrong with all of them, if anything."""
+class Links:
+    """Every link, made when it is first asked for. ``wrong``: what is wrong with all of them, if anything; ``made``: those that are, by their ends.
 
-    def __init__(self, tape: Tape, wrong: tuple[Impairment, ...]) -> None:
-        super().__init__()
+    ``deliver`` is handed what arrives at a node, until a link to it is blocked for the first time: from then on ``look`` is, which sees to that.
+    """
+
+    def __init__(self, tape: Tape, wrong: tuple[Impairment, ...], deliver: Deliver, look: Deliver) -> None:
+        self.made: dict[tuple[str, str], Link] = {}
         self._tape = tape
         self._wrong = wrong
+        self._deliver, self._look = deliver, look
+        self._arrivals: dict[str, Arrivals] = {}  # by target
 
-    def __missing__(self, ends: tuple[str, str]) -> Link:
-        jitter = self._tape.light("network.jitter", stream_of(*ends))
-        link = self[ends] = Link(*ends, jitter, Trouble(self._wrong) if self._wrong else None)
+    def make(self, source: str, target: str) -> Link:
+        """A link that there was not yet."""
+        jitter = self._tape.light("network.jitter", stream_of(source, target))
+        arrivals = self._arrivals.setdefault(target, [self._deliver])
+        link = self.made[source, target] = Link(source, target, arrivals)
+        if type(jitter) is Stream:
+            link.state = jitter.state
+            link.trouble = Trouble(self._wrong) if self._wrong else None
+        else:
+            link.trouble = Trouble(self._wrong, jitter)
         return link
 
     def trouble(self, source: str, target: str) -> Trouble:
         """What is wrong with a link, to be made worse or better."""
-        link = self[source, target]
+        link = self.made.get((source, target)) or self.make(source, target)
         if link.trouble is None:
             link.trouble = Trouble(self._wrong)
         return link.trouble
+
+    def block(self, source: str, target: str, fault: str, shape: str) -> Trouble:
+        """A partition on a link, whatever is under way on it."""
+        trouble = self.trouble(source, target)
+        trouble.blocks[fault] = shape
+        self._arrivals[target][0] = self._look
+        return trouble
 
     def impair(self, source: str, target: str, fault: str, impairment: Impairment | None) -> None:
         """What a fault makes of a link: None mends it."""
@@ -177,6 +206,7 @@ class Delivery(Event):
 
 
 Deliver = Callable[[Delivery], None]
+Arrivals = list[Deliver]  # of one
 
 
 def size_of(delivery: Delivery) -> int:
@@ -195,75 +225,104 @@ class Network:
         self._tape = tape
         self._jitter_ways = spec.jitter_ns + 1
         own = Impairment("", loss_ppm=spec.loss_ppm, duplicate_ppm=spec.duplicate_ppm, reorder_ppm=spec.reorder_ppm, reorder_ns=spec.reorder_ns)
-        self._links = Links(tape, (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ())
-        self._arrivals = (self._arrive,)
-        self.sent = 0
+        wrong = (own,) if spec.loss_ppm or spec.duplicate_ppm or spec.reorder_ppm else ()
+        self._links = Links(tape, wrong, deliver, self._look)
+        self._made = self._links.made
 
     def send(self, source: str, target: str, message: Message, stamp: int = 0) -> None:
-        """Put a message on its way."""
-        self.sent += 1
-        link = self._links[source, target]
-        delivery = Delivery(self._arrivals, link, message, stamp)
-        trouble = link.trouble
-        if trouble is not None and (trouble.blocks or trouble.wrong):
-            self._troubled(delivery, trouble)
+        """Put a message on its way. Raises `TooMuch`."""
+        try:
+            link = self._made[source, target]
+        except KeyError:
+            link = self._links.make(source, target)
+        delivery = Delivery(link.arrivals, link, message, stamp)
+        after_ns = self._latency_ns
+        if link.trouble is not None:
+            extra_ns = self._troubled(delivery, link.trouble)
+            if extra_ns is None:
+                return
+            after_ns += extra_ns
+        # What `_carry` does, without its calls of `Stream.draw` and `Queue.follow`: nearly every message comes by here.
+        queue = self._queue
+        link.state = state = link.state * MULTIPLIER + INCREMENT & MASK
+        time = queue.now + after_ns + ((state >> LOWER_BITS) * self._jitter_ways >> BITS)
+        if time <= link.last_at:
+            time = link.last_at + 1
+        link.last_at = time
+        try:
+            entry = (time, 0, queue.number(), delivery)
+        except StopIteration:
+            raise too_many() from None
+        if time < queue.slot_end:
+            heappush(queue.heap, entry)
         else:
-            after_ns = self._latency_ns + (link.jitter.draw() * self._jitter_ways >> BITS)
-            self._queue.follow(link, after_ns, delivery)
+            queue.lay_aside(entry)
 
-    def _carry(self, delivery: Delivery, extra_ns: int, *, in_order: bool) -> None:
-        """Put a message on its way that something happened to."""
+    def _carry(self, delivery: Delivery, trouble: Trouble, extra_ns: int, *, in_order: bool) -> None:
+        """Put a message on its way that something happened to, or could have."""
         link = delivery.link
-        after_ns = self._latency_ns + (link.jitter.draw() * self._jitter_ways >> BITS) + extra_ns
+        after_ns = self._latency_ns + ((trouble.jitter or link).draw() * self._jitter_ways >> BITS) + extra_ns
         if in_order:
             self._queue.follow(link, after_ns, delivery)
         else:
             self._queue.push(self._queue.now + after_ns, delivery)
 
-    def _troubled(self, delivery: Delivery, trouble: Trouble) -> None:
-        """Roll for everything that is wrong with the link; its own chances first, then each fault's."""
+    def _troubled(self, delivery: Delivery, trouble: Trouble) -> int | None:
+        """Roll for everything that is wrong with the link; its own chances first, then each fault's.
+
+        How late that makes a message that goes on its way all the same; None if there is none, or if more than that became of it.
+        """
         if trouble.blocks:
             self._blocked(trouble, delivery, trouble.stalled)
-            return
+            return None
+        if not trouble.wrong and trouble.jitter is None:
+            return 0
         link = delivery.link
         luck = trouble.luck
         if luck is None:
             luck = trouble.luck = Luck(self._tape, stream_of(link.source, link.target))
         extra_ns, copies, in_order = 0, 1, True
         for impairment in trouble.wrong:
-            if impairment.spoils is not None:
-                found = impairment.spoils(link.source, link.target, delivery.message)
-                if found is None:
-                    return
-                delivery.message = found
+            if impairment.spoils is not None and not self._gets_through(impairment.spoils, delivery):
+                return None
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
             if impairment.cut_bytes and self._ends(luck, impairment, delivery):
-                return
-            if impairment.loss_ppm and happens(luck.lost, impairment.loss_ppm):
+                return None
+            if impairment.loss_ppm and luck.lost.happens(impairment.loss_ppm):
                 self._fired(impairment.fault)
-                return
+                return None
             if impairment.resend_ppm:
                 extra_ns += self._resent_ns(luck, impairment)
-            if impairment.duplicate_ppm and happens(luck.repeated, impairment.duplicate_ppm):
+            if impairment.duplicate_ppm and luck.repeated.happens(impairment.duplicate_ppm):
                 self._fired(impairment.fault)
                 copies += 1
-            if impairment.reorder_ppm and happens(luck.held, impairment.reorder_ppm):
+            if impairment.reorder_ppm and luck.held.happens(impairment.reorder_ppm):
                 self._fired(impairment.fault)
                 extra_ns += luck.held_for.draw() * (impairment.reorder_ns + 1) >> BITS
                 in_order = False
+        if copies == 1 and in_order and not trouble.narrow and trouble.jitter is None:
+            return extra_ns
         for _ in range(copies):
             if trouble.narrow:
                 self._queue_up(delivery, trouble, extra_ns)
             else:
-                self._carry(delivery, extra_ns, in_order=in_order)
+                self._carry(delivery, trouble, extra_ns, in_order=in_order)
+        return None
+
+    def _gets_through(self, spoils: Spoils, delivery: Delivery) -> bool:
+        """Whether anything is left of a message; if so, it is what arrives."""
+        found = spoils(delivery.link.source, delivery.link.target, delivery.message)
+        if found is not None:
+            delivery.message = found
+        return found is not None
 
     def _resent_ns(self, luck: Luck, impairment: Impairment) -> int:
         """How late a message is because its packet was lost, perhaps more than once."""
         late_ns, wait_ns = 0, RESEND_NS
         for _ in range(RESENDS_MAX):
-            if not happens(luck.resent, impairment.resend_ppm):
+            if not luck.resent.happens(impairment.resend_ppm):
                 break
             self._fired(impairment.fault)
             late_ns, wait_ns = late_ns + wait_ns, 2 * wait_ns
@@ -301,13 +360,14 @@ class Network:
         if trouble.blocks:
             self._blocked(trouble, delivery, trouble.stalled)
         else:
-            self._carry(delivery, extra_ns, in_order=True)
+            self._carry(delivery, trouble, extra_ns, in_order=True)
         if trouble.waiting is not None and trouble.waiting.waiting:
             self._transmit(trouble, *trouble.waiting.take())
         else:
             trouble.waiting = None
 
-    def _arrive(self, delivery: Delivery) -> None:
+    def _look(self, delivery: Delivery) -> None:
+        """Hand a message over unless a partition has come meanwhile."""
         trouble = delivery.link.trouble
         if trouble is not None and trouble.blocks:
             self._blocked(trouble, delivery, trouble.landed)
@@ -322,15 +382,14 @@ class Network:
             waiting.append(delivery)
 
     def block(self, source: str, target: str, fault: str, shape: str) -> None:
-        trouble = self._links.trouble(source, target)
-        trouble.blocks[fault] = shape
+        trouble = self._links.block(source, target, fault, shape)
         if shape != "stall":
             trouble.landed.clear()
             trouble.stalled.clear()
 
     def blocked(self, fault: str) -> list[tuple[str, str]]:
         """The links that a fault blocks."""
-        return [ends for ends, link in self._links.items() if link.trouble is not None and fault in link.trouble.blocks]
+        return [ends for ends, link in self._made.items() if link.trouble is not None and fault in link.trouble.blocks]
 
     def unblock(self, source: str, target: str, fault: str) -> None:
         """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""
@@ -338,7 +397,7 @@ class Network:
         trouble.blocks.pop(fault, None)
         if not trouble.blocks:
             for delivery in (*trouble.landed, *trouble.stalled):
-                self._carry(delivery, 0, in_order=True)
+                self._carry(delivery, trouble, 0, in_order=True)
             trouble.landed.clear()
             trouble.stalled.clear()
 

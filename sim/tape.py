@@ -34,19 +34,23 @@ MASK: Final = (1 << STATE_BITS) - 1
 class Stream:
     """Draws of `BITS` bits: the upper half of what a linear congruence brings, from a start that hangs on the stream's name alone."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("state",)
 
     def __init__(self, name: str) -> None:
-        self._state = int.from_bytes(shake_128(name.encode()).digest(STATE_BITS // 8 + 1), "big") & MASK
+        self.state = int.from_bytes(shake_128(name.encode()).digest(STATE_BITS // 8 + 1), "big") & MASK
 
     def draw(self) -> int:
         """The next draw, from 0 to 2**`BITS` - 1."""
-        self._state = state = self._state * MULTIPLIER + INCREMENT & MASK
+        self.state = state = self.state * MULTIPLIER + INCREMENT & MASK
         return state >> LOWER_BITS
 
     def choose(self, n: int) -> int:
         """The next draw as a whole number from 0 to n-1."""
         return self.draw() * n >> BITS
+
+    def happens(self, ppm: int) -> bool:
+        """Whether something of that chance comes about; never is the benign choice, and what cannot be draws nothing."""
+        return ppm > 0 and self.draw() * PPM >> BITS >= PPM - ppm
 
 
 class Chosen(Stream):
@@ -106,11 +110,6 @@ class Tape:
         stream = Stream(f"{self._spec.seed}/{name}")
         fixed = self._spec.fixed.get(name)
         return Chosen(_unless_fixed(stream.choose, fixed)) if fixed else stream
-
-
-def happens(stream: Stream, ppm: int) -> bool:
-    """Whether something of that chance comes about, by a light stream; never is the benign choice, and what cannot be draws nothing."""
-    return ppm > 0 and stream.draw() * PPM >> BITS >= PPM - ppm
 
 
 def _unless_fixed(draw: Choose, fixed: dict[str, int]) -> Choose:

@@ -7,10 +7,10 @@ that keeps them all walks through megabytes that nobody looks at again, and pays
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from xxhash import xxh3_128
 
 PIECE = 256
 Step = tuple[int, str, Any]  # (time, node, input)
@@ -25,7 +25,7 @@ class Trace(list[Step]):
         super().__init__()
         self.kept: list[Step] | None = [] if keep else None
         self._encoder = msgspec.msgpack.Encoder(order="deterministic")
-        self._hasher = blake2b(digest_size=16)
+        self._hasher = xxh3_128()
         self._buffer = bytearray()
 
     def steps(self) -> list[Step]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.repo.modules import ROOT
 
 CACHE = ROOT / "out" / ".interpreters"
-NEEDED = ("cedarpy", "cryptography", "msgspec", "pydantic", "ruamel.yaml", "simpy")  # by the core, the scenarios and the simulator
+NEEDED = ("cedarpy", "cryptography", "msgspec", "pydantic", "ruamel.yaml", "simpy", "xxhash")  # by the core, the scenarios and the simulator
 INSTALL_S = 240
 WHICH = "import sys; print('%d.%d' % sys.version_info[:2])"
 

@@ -52,7 +52,6 @@ def test_a_link_keeps_order_and_latency(seed: str) -> None:
         bench.send_at(start * 1000, *range(start, start + 10))
     assert bench.play() == list(range(100))
     assert all(2 * MS <= at <= 3 * MS + 100_000 for at, _, _ in bench.arrived)
-    assert bench.network.sent == 100
     times = [at for at, _, _ in bench.arrived]
     assert len(set(times)) == 100  # at one instant, order would be left to a draw
 

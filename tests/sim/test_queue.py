@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from scenarios.schedule import Tape as TapeSpec
-from sim.queue import SLOT_NS, TIE_BITS, Act, Lane, Queue, collector_at_rest
+from sim.network import Link
+from sim.queue import SLOT_NS, TIE_BITS, Act, Queue, collector_at_rest
 from sim.tape import Tape
 
 
@@ -94,20 +95,32 @@ def test_playing_up_to_now_plays_nothing() -> None:
     assert queue.now == 10
 
 
+def fail(_: object) -> None:
+    raise KeyError("mine")
+
+
 def test_what_an_act_raises_comes_out() -> None:
     queue = queue_with()
-
-    def fail(_: object) -> None:
-        raise KeyError("mine")
-
     queue.at(1, fail)
     with pytest.raises(KeyError, match="mine"):
         queue.play(2)
 
 
+@pytest.mark.parametrize("slot_ns", [1, 2, 1_000])
+def test_what_is_left_when_an_act_raises_can_be_played_to_an_end_of_its_own(slot_ns: int) -> None:
+    queue = Queue(lambda: 0, slot_ns)
+    done: list[int] = []
+    queue.at(1, fail)
+    queue.at(4, done.append, 4)
+    with pytest.raises(KeyError, match="mine"):
+        queue.play(3)
+    queue.play(5)
+    assert (queue.now, done) == (5, [4])
+
+
 def test_a_lane_keeps_order_whatever_the_delays_and_ties_say() -> None:
     queue = queue_with([9, 0, 5, 3])
-    lane = Lane()
+    lane = Link("a", "b", [])
     done: list[tuple[int, str]] = []
     for after_ns, name in ((10, "a"), (10, "b"), (4, "c"), (20, "d")):
         queue.follow(lane, after_ns, Act.of(lambda what: done.append((queue.now, what)), name))

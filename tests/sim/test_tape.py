@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from scenarios.schedule import Tape as TapeSpec
-from sim.tape import BITS, PPM, Tape, happens
+from sim.tape import BITS, PPM, Tape
 
 WAYS = 1000
 
@@ -71,7 +71,7 @@ def test_a_benign_stream_chooses_zero_and_makes_nothing_happen() -> None:
     tape = Tape(TapeSpec(seed="7", benign=("network.loss",)))
     assert draws(tape, "network.loss") == [0] * 20
     stream = tape.light("network.loss", "a>b")
-    assert not any(happens(stream, PPM - 1) for _ in range(100))
+    assert not any(stream.happens(PPM - 1) for _ in range(100))
 
 
 def test_a_light_stream_is_its_members_own_and_can_be_fixed_and_made_benign() -> None:
@@ -108,7 +108,7 @@ def test_a_draw_says_nothing_of_the_next_one_nor_of_another_streams() -> None:
 
 def test_chances_are_in_parts_per_million_and_zero_draws_nothing() -> None:
     one, other = (Tape(TapeSpec(seed="7")).light("network.loss", "a>b") for _ in range(2))
-    assert not any(happens(one, 0) for _ in range(100))
+    assert not any(one.happens(0) for _ in range(100))
     assert one.draw() == other.draw()
-    assert all(happens(one, PPM) for _ in range(100))
-    assert 4_500 < sum(happens(one, PPM // 2) for _ in range(10_000)) < 5_500
+    assert all(one.happens(PPM) for _ in range(100))
+    assert 4_500 < sum(one.happens(PPM // 2) for _ in range(10_000)) < 5_500
