@@ -78,11 +78,12 @@ class Observer:
         self._process: tuple[int, int, str] | None = None
         self.round = ""
         self.said: dict[object, int] = {}
-        self.accepted: dict[str, str] = {}
+        self.accepted: dict[str, str] | None = None
         self.claims: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self._begun: dict[int, dict[bytes, int]] = {}  # generation -> {hash of a checkpoint begun under it: lsn}: a disk that lied goes far back
+        # generation -> {hash of a checkpoint begun under it: lsn}, if there is any: a disk that lied goes far back
+        self._begun: dict[int, dict[bytes, int]] | None = None
         self._slots: tuple[bytes, ...] = ()
-        self._heads: dict[str, dict[int, Sth]] = {}  # writer -> the longest heads of its that this start cosigned or was told of
+        self._heads: dict[str, dict[int, Sth]] | None = None  # writer -> the longest heads of its that this start cosigned or was told of, if any
         self.heard = Heard(agent)
         self._appended = 0
         self.revoked = NO_KEYS  # by the changes of the keyset that this node holds
@@ -154,8 +155,7 @@ class Observer:
         self._records, self._sends = [], []
         self.signed, self._news, self.grown = 0, len(event.records), False
         self.said.clear()
-        self.accepted.clear()
-        self._heads.clear()
+        self.accepted = self._heads = None
         self.heard = Heard(self.agent)
         self.claims = ((), ())
 
@@ -187,7 +187,7 @@ class Observer:
                 self.emit("checkpoint-found", {"agent": self.agent, "generation": found.generation})
 
     def on_checkpoint_durable(self, event: CheckpointDurable) -> None:
-        lsn = next(reversed(self._begun.get(event.generation, {}).values()), 0)
+        lsn = next(reversed(self._begun_under(event.generation).values()), 0)
         self.emit("checkpoint-durable", {"agent": self.agent, "generation": event.generation, "lsn": lsn})
 
     def on_receive(self, event: Receive) -> None:
@@ -209,7 +209,7 @@ class Observer:
         elif isinstance(message, RolloutStatus):
             self.emit("rollout-status", {"request": message.request, "stage": message.stage, "seq": message.seq})
             if message.stage == "ACCEPTED":
-                self.accepted[message.request] = event.sender
+                self.accepted = {**(self.accepted or {}), message.request: event.sender}
 
     def on_peer_receive(self, event: Receive) -> None:
         """What others cosigned is there to be held against what is shown here."""
@@ -220,6 +220,8 @@ class Observer:
 
     def hold_against(self, head: Sth) -> None:
         """Tell when two heads of one size, both the word of their writer, are of two logs."""
+        if self._heads is None:
+            self._heads = {}
         kept = self._heads.setdefault(head.origin, {})
         known = kept.setdefault(head.size, head)
         if known.root != head.root and self.judge.head(known) and self.judge.head(head):
@@ -256,6 +258,8 @@ class Observer:
             self.emit(_SIGNALS.get(effect.kind, "process-killed"), {"agent": self.agent, "token": self._process})
 
     def on_write_checkpoint(self, effect: WriteCheckpoint) -> None:
+        if self._begun is None:
+            self._begun = {}
         begun, written = self._begun.setdefault(effect.generation, {}), hashlib.sha256(effect.body).digest()
         begun.pop(written, None)  # so that it is the last of them, if it was there before
         begun[written] = self._appended
@@ -268,7 +272,7 @@ class Observer:
     def on_observe(self, effect: Observe) -> None:
         if effect.kind == "token-opened":
             self.heard.open(effect.fields["token"])
-        elif effect.kind == "rollout-requested":
+        elif effect.kind == "rollout-requested" and self.accepted:
             self.accepted.pop(str(effect.fields["request"]), "")  # a person asks, whatever became of it before
         if effect.kind == "checkpoint-recovered":
             self.on_recovered(effect.fields)
@@ -278,8 +282,11 @@ class Observer:
     def on_recovered(self, fields: dict[str, Any]) -> None:
         """Which one is the agent's word; whether that one is there, and as it was written, is not."""
         generation = fields["generation"]
-        intact = not generation or not self._begun.get(generation, {}).keys().isdisjoint(self._slots)
+        intact = not generation or not self._begun_under(generation).keys().isdisjoint(self._slots)
         self.emit("checkpoint-recovered", {**fields, "intact": intact})
+
+    def _begun_under(self, generation: int) -> dict[bytes, int]:
+        return (self._begun or {}).get(generation, {})
 
 
 _INPUTS: dict[type, Callable[[Observer, Any], None]] = {

@@ -41,14 +41,16 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import parts
 
+PROMISED, READIED = 1, 2  # what a replica has said to a start
+
 
 class Sending(Observing, Protocol):
     """Who observes a node that sends. ``clock_ns``: what the node's clock reads; ``durable``: the last record that its disk holds.
 
-    ``said``: what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size. ``claims``: what its latest gossip says
-    of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``: whether it
-    has grown since. ``heard``: what a sidecar was told. ``accepted``: request for a rollout -> who said that it has accepted it, until
-    that is asked after.
+    ``said``: what this start has sent -> what it waits for at most, or 0; a start -> what was said to it (`PROMISED`, `READIED`); whose head it
+    cosigned -> its size. ``claims``: what its latest gossip says of copies and of waits. ``round``: the nonce of its latest round of lease
+    requests. ``signed``: the size of its last head; ``grown``: whether it has grown since. ``heard``: what a sidecar was told. ``accepted``:
+    request for a rollout -> who said that it has accepted it, until that is asked after; None if nothing is.
     """
 
     clock_ns: int
@@ -59,7 +61,7 @@ class Sending(Observing, Protocol):
     signed: int
     grown: bool
     heard: Heard
-    accepted: dict[str, str]
+    accepted: dict[str, str] | None
 
 
 def on_head_notice(node: Sending, _effect: Send, message: HeadNotice) -> None:
@@ -136,17 +138,15 @@ def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None
 
 
 def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:
-    """One fact for each promise, not one for each time that it is asked for again."""
+    """One fact for each promise, and one for each word that a start may be, not one for each time that it is asked for again."""
     if message.certificates:
         hand_on(node, effect, message)
-    promise = (message.agent, message.token)
-    if message.granted and promise not in node.said:
-        node.said[promise] = 0
-        node.once_durable(effect.after_lsn, "promise-sent", {"agent": message.agent, "token": parts(message.token)}, sends=True)
-    readied = ("ready", message.agent, message.token)
-    if message.ready and readied not in node.said:
-        node.said[readied] = 0
-        node.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": parts(message.token)}, sends=True)
+    start = (message.agent, message.token)
+    said = node.said.get(start, 0)
+    for kind, mark in (("promise-sent", PROMISED * message.granted), ("start-readied", READIED * message.ready)):
+        if mark & ~said:
+            node.said[start] = said = said | mark
+            node.once_durable(effect.after_lsn, kind, {"agent": message.agent, "token": parts(message.token)}, sends=True)
 
 
 def vouch(node: Sending, effect: Send, what: str, about: str) -> None:
@@ -218,7 +218,7 @@ def on_order_status(node: Sending, effect: Send, message: OrderStatus | CellStat
 
 
 def on_rollout_request(node: Sending, effect: Send, message: RolloutRequest) -> None:
-    if accepted := node.accepted.pop(message.request, ""):
+    if node.accepted and (accepted := node.accepted.pop(message.request, "")):
         node.emit("rollout-asked-after", {"request": message.request, "replica": effect.to, "accepted": accepted})
 
 
