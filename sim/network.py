@@ -141,13 +141,13 @@ class Link(Stream):
 
 
 class Links:
-    """Every link, made when it is first asked for. ``wrong``: what is wrong with all of them, if anything; ``made``: those that are, by their ends.
+    """Every link, made when it is first asked for. ``made``: {source: {target: link}}; ``wrong``: what is wrong with all of them, if anything.
 
     ``deliver`` is handed what arrives at a node, until a link to it is blocked for the first time: from then on ``look`` is, which sees to that.
     """
 
     def __init__(self, tape: Tape, wrong: tuple[Impairment, ...], deliver: Deliver, look: Deliver) -> None:
-        self.made: dict[tuple[str, str], Link] = {}
+        self.made: dict[str, dict[str, Link]] = {}
         self._tape = tape
         self._wrong = wrong
         self._deliver, self._look = deliver, look
@@ -157,7 +157,8 @@ class Links:
         """A link that there was not yet."""
         jitter = self._tape.light("network.jitter", stream_of(source, target))
         arrivals = self._arrivals.setdefault(target, [self._deliver])
-        link = self.made[source, target] = Link(source, target, arrivals)
+        link = Link(source, target, arrivals)
+        self.made.setdefault(source, {})[target] = link
         if type(jitter) is Stream:
             link.state = jitter.state
             link.trouble = Trouble(self._wrong) if self._wrong else None
@@ -167,7 +168,7 @@ class Links:
 
     def trouble(self, source: str, target: str) -> Trouble:
         """What is wrong with a link, to be made worse or better."""
-        link = self.made.get((source, target)) or self.make(source, target)
+        link = self.made.get(source, {}).get(target) or self.make(source, target)
         if link.trouble is None:
             link.trouble = Trouble(self._wrong)
         return link.trouble
@@ -232,7 +233,7 @@ class Network:
     def send(self, source: str, target: str, message: Message, stamp: int = 0) -> None:
         """Put a message on its way. Raises `TooMuch`."""
         try:
-            link = self._made[source, target]
+            link = self._made[source][target]
         except KeyError:
             link = self._links.make(source, target)
         delivery = Delivery(link.arrivals, link, message, stamp)
@@ -389,7 +390,8 @@ class Network:
 
     def blocked(self, fault: str) -> list[tuple[str, str]]:
         """The links that a fault blocks."""
-        return [ends for ends, link in self._made.items() if link.trouble is not None and fault in link.trouble.blocks]
+        links = (link for made in self._made.values() for link in made.values())
+        return [(link.source, link.target) for link in links if link.trouble is not None and fault in link.trouble.blocks]
 
     def unblock(self, source: str, target: str, fault: str) -> None:
         """Lift one partition; what waits goes on its way, in the order in which it was sent, once nothing else blocks the link."""

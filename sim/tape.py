@@ -50,7 +50,10 @@ class Stream:
 
     def happens(self, ppm: int) -> bool:
         """Whether something of that chance comes about; never is the benign choice, and what cannot be draws nothing."""
-        return ppm > 0 and self.draw() * PPM >> BITS >= PPM - ppm
+        if ppm <= 0:
+            return False
+        self.state = state = self.state * MULTIPLIER + INCREMENT & MASK  # `draw`, without its call
+        return (state >> LOWER_BITS) * PPM >> BITS >= PPM - ppm
 
 
 class Chosen(Stream):
@@ -66,6 +69,9 @@ class Chosen(Stream):
 
     def choose(self, n: int) -> int:
         return self._choose(n)
+
+    def happens(self, ppm: int) -> bool:
+        return ppm > 0 and self.draw() * PPM >> BITS >= PPM - ppm
 
 
 def _benign(n: int) -> int:
