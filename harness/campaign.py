@@ -117,6 +117,7 @@ def plan(
 
 def play_all(chunks: list[Chunk], jobs: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Outcome:
     """Play chunks on ``jobs`` processes (1: in this one). ``progress`` gets runs done and runs in all. Whatever ends it early keeps what is done."""
+    version()  # read once, and now: whoever edits the code meanwhile does not change what the runs are called
     total = sum(len(chunk.seeds) for chunk in chunks)
     runs: list[RunResult] = []
     try:
