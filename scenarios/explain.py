@@ -1,4 +1,4 @@
-"""A scenario in plain words: what will happen, what is promised, and every default that the file left unsaid.
+"""A scenario in plain words: what will happen, what is promised, what the file sets, and every default that it left unsaid.
 
 Owns the wording. Computes nothing of its own: bounds come from ``derive``, concrete times from a schedule if one is given.
 """
@@ -23,6 +23,7 @@ from scenarios.units import Span, duration_text, percent_text, rate_text, span_t
 
 WIDTH = 140  # of a list that may run long
 PLACES = 3
+CHANCES = ("drift", "loss", "duplicate", "reorder")  # of what a file sets, those that are shares; the rest are times
 SEVERITY = {
     "soft": "drain, checkpoint and stop",
     "hard": "stop now",
@@ -48,6 +49,7 @@ def explain(scenario: Scenario, schedule: Schedule | None = None) -> str:
     lines = [scenario.scenario, f"  {scenario.hypothesis}", "", "The fleet", *_fleet(scenario), "", "What happens", *_timeline(scenario)]
     lines += ["", "What is promised (protocol 2, T1 and T4; real time after an order is effective)", *_bounds(scenario)]
     lines += ["", "What is expected", *_expectations(scenario)]
+    lines += ["", "Set by the file", *(list(_set(scenario)) or ["  none of the parameters, and nothing of network, disks and clocks"])]
     defaults = list(_defaults(scenario))
     lines += ["", "Defaults in force", *(defaults or ["  none: the file says everything"])]
     if schedule is not None:
@@ -263,6 +265,19 @@ def _expectations(scenario: Scenario) -> Iterator[str]:
     yield f"  playable by: {', '.join(derive.drivers(scenario)) or 'no driver'}" + (
         f"; requires {', '.join(scenario.requires)}" if scenario.requires else ""
     )
+
+
+def _set(scenario: Scenario) -> Iterator[str]:
+    """What the file says of the parameters, and of network, disks and clocks when no fault is on."""
+    for part in ("parameters", "network", "disk", "clocks"):
+        form = getattr(scenario, part)
+        for name, field in type(form).model_fields.items():
+            if name in form.model_fields_set:
+                value = getattr(form, name)
+                one = percent_text if name in CHANCES else duration_text
+                plain = isinstance(value, str) or name == "approvals"
+                said = str(value) if plain else span_text(value, one) if isinstance(value, Span) else one(value)
+                yield f"  {part}.{field.alias}: {said}"
 
 
 def _defaults(scenario: Scenario) -> Iterator[str]:

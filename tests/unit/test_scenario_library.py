@@ -58,6 +58,19 @@ def test_an_explanation_tells_hypothesis_bounds_and_every_entry(name: str) -> No
     assert all(len(line) < 400 for line in told.splitlines())
 
 
+def test_an_explanation_names_what_the_file_sets() -> None:
+    scenario = load.parse(
+        "scenario: a\nhypothesis: b.\ntopology: {tenants: {acme: {workers: 2}}}\ntimeline:\n  - {at: 1s, soft: {scope: tenant acme}}\n"
+        "parameters: {lease: 3s, drift: 2%, approvals: 3}\nnetwork: {loss: 0%..3%}\ndisk: {sync: 4ms}\nclocks: {drift: none}\n"
+    )
+    lines = explain(scenario).splitlines()
+    start = lines.index("Set by the file") + 1
+    assert lines[start : lines.index("", start)] == [
+        "  parameters.lease: 3s", "  parameters.drift: 2%", "  parameters.approvals: 3", "  network.loss: 0%..3%", "  disk.sync: 4ms",
+        "  clocks.drift: none",
+    ]  # fmt: skip
+
+
 def test_an_explanation_names_the_defaults_and_the_bounds_of_the_protocol() -> None:
     scenario = load.parse(
         "scenario: a\nhypothesis: b.\ntopology: {tenants: {acme: {workers: 2}}}\ntimeline:\n"
