@@ -149,6 +149,12 @@ def learn_fork(state: Writer, proof: ForkProof, now_ns: int) -> bool:
     return True
 
 
+def tell_forks(state: Writer, to: str) -> None:
+    """Every proof that is on record here, again: what was told once may have been lost."""
+    for proof in state.forks.values():
+        send(state, to, proof)
+
+
 def fold_fork(state: Writer, body: dict[str, Any]) -> None:
     proof = ForkProof(Sth(*body["first"]), Sth(*body["second"]), tuple(body["path"]), body["signature"])
     state.forks[proof.first.origin] = proof

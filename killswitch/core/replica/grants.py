@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from killswitch.core import federation, keysets, leases
+from killswitch.core import federation, keysets, leases, publication
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import View
 from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, LeaseReply, LeaseRequest, Order, SinkClass, StartReply, StartRequest, Token
@@ -39,8 +39,7 @@ def on_lease_request(state: Replica, request: LeaseRequest, sender: str, now_ns:
         LeaseReply(request.agent, request.nonce, request.token, state.node, length, why, view.digest, promised, now_ns, complete, news, certificates,
             state.boot),
     )  # fmt: skip
-    for proof in state.forks.values():
-        send(state, sender, proof)
+    publication.tell_forks(state, sender)
     if request.keyset < state.trust.keyset.version:
         send(state, sender, keysets.since(state, request.keyset))
 

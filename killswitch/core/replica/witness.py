@@ -40,9 +40,8 @@ def round_of_witnessing(state: Replica, now_ns: int) -> None:
     publication.publish(state, state.peers, now_ns)
     if state.witnessed.notices:
         answer(state, now_ns)
-    for proof in state.forks.values():
-        for peer in state.peers:
-            send(state, peer, proof)
+    for peer in state.peers:
+        publication.tell_forks(state, peer)
 
 
 def answer(state: Replica, now_ns: int) -> None:
@@ -65,7 +64,12 @@ def answer(state: Replica, now_ns: int) -> None:
         state.witnessed.lsn = record(state, "COSIG", body, now_ns)
         hand_out(state, cosignatures)
     for head in repeated:
-        send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)), after_lsn=state.witnessed.lsn)
+        say_again(state, head)
+
+
+def say_again(state: Replica, head: Sth) -> None:
+    """To a writer that does not know where this replica stands: what it cosigned last, once that is durable."""
+    send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)), after_lsn=state.witnessed.lsn)
 
 
 def followed(state: Replica, origin: str) -> Sth | None:
