@@ -118,6 +118,7 @@ SENTENCES: dict[str, str] = {
     "sth-cosigned": "{witness} has cosigned the head of {origin} at size {size}.",
     "fork-shown": "Has now been shown two logs of {origin}, which differ by record {size}.",
     "fork-proven": "It is proven that {origin} keeps two logs.",
+    "fork-durable": "Its record of the proof that {origin} keeps two logs is durable.",
     "log-verified": "The log of {writer} was held against its cosigned heads: sound {sound}, {why}.",
     "log-stamped": "The log of {writer} is laid open with its time stamps.",
     "task-done": "{agent} notes that task {task} is done.",

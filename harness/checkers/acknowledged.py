@@ -49,7 +49,7 @@ class AckDurable(InvariantChecker):
     lease under it, before the promise; what a replica says of copies and waits, and that it has accepted an order, before the order; news of a
     rollout, and the answer to who asked for it, before the rollout; the acceptance of a resume, and the resume itself, before the certificate; a
     sidecar's proof, or an order of its own, before its record; what a sink says of an effect or a fence before that. What a crash can take back has
-    told others a lie (S8 judges that promises are kept).
+    told others a lie (S8 judges that promises are kept, S16 the like of cosignatures). A word that is said again is judged anew if it leaves sooner.
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
     after an acknowledgement, a word that rests on something, or a disk that failed or was full. Cannot see: which replicas a status counted; so it

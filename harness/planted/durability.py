@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import federation, intent, sink, trust
+from killswitch.core import federation, intent, sink, transparency, trust
 from killswitch.core.certificates import ResumeCertificate
-from killswitch.core.events import DiskFailed, Durable, Send
+from killswitch.core.events import Append, DiskFailed, Durable, Send
+from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.intent import View
 from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Order, OrderPush, Query, StartRequest
 from killswitch.core.outlet import record, send
@@ -170,6 +171,28 @@ def spread_at_once(state: Replica, orders: tuple[Order, ...] = (), certificates:
     _spread(state, orders, certificates)
 
 
+def promised_is_promised(
+    state: Replica, request: StartRequest, view: View, *, granted: bool, why: str = "", after_lsn: int = 0, now_ns: int = 0
+) -> None:  # fmt: skip
+    """Who asks again has been answered, or is about to be."""
+    first = any(isinstance(effect, Append) and effect.record.kind == "PROMISE" for effect in state.effects)
+    _reply(state, request, view, granted=granted, why=why, after_lsn=after_lsn if first else 0, now_ns=now_ns)
+
+
+def writers_keep_their_own(state: Replica, cosignatures: list[Cosignature]) -> None:
+    """It is the other witnesses that compare; a sidecar has its log, and can know as soon as may be."""
+    for peer in state.peers:
+        send(state, peer, Cosigned(tuple(cosignatures)), after_lsn=state.witnessed.lsn)
+    for cosignature in cosignatures:
+        if cosignature.head.origin not in state.peers:
+            send(state, cosignature.head.origin, Cosigned((cosignature,)))
+
+
+def nothing_new(state: Replica, head: Sth) -> None:
+    """What was cosigned is known already, so there is nothing to wait for."""
+    send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)))
+
+
 BUGS = (
     PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync}, ("S20", "S11"),
                ("replica-power-loss", "swarm-storm"), "easy"),
@@ -201,4 +224,10 @@ BUGS = (
                ("S11",), ("waited-before-the-disk",), "easy"),
     PlantedBug("B270", "a resume is handed on while the replica that let it in has yet to hold it", {"replica.dispatch:spread": spread_at_once},
                ("S11",), ("resume-race",), "easy"),
+    PlantedBug("B292", "a promise that is asked for again is told ahead of the disk", {"replica.grants:reply": promised_is_promised}, ("S11",),
+               ("resume-on-a-slow-disk",), "easy"),
+    PlantedBug("B293", "a sidecar is told of a cosignature of its log before that is durable", {"replica.witness:hand_out": writers_keep_their_own},
+               ("S16",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B294", "a cosignature is said again before the first one is durable", {"replica.witness:say_again": nothing_new}, ("S11", "S16"),
+               ("waited-before-the-disk",), "easy"),
 )  # fmt: skip

@@ -143,11 +143,13 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "log-grown": (("size",), "a replica's or sidecar's record of that lsn became durable, the first since its last head that calls for a new one"),
     "sth-signed": (("origin", "size", "root", "previous"), "a writer showed a new signed head of its log; root in hex"),
     "sth-cosigned": (("origin", "size", "root", "witness"), "the record of a cosignature became durable at the witness"),
-    "cosignature-sent": (("origin", "size", "root", "witness"), "a witness handed it out, once for each start of the witness: read off the wire"),
+    "cosignature-sent": (("origin", "size", "root", "witness"), "a witness handed it out, once for each start of the witness, "
+                         "and again if it leaves sooner: read off the wire"),
     "fork-shown": (("origin", "size", "roots"),
                    "one start of a replica has been told by its peers of, or has cosigned, two roots for one size of a writer's log, both signed by "
                    "the writer: read off the wire"),
     "fork-proven": (("origin", "first", "second"), "a node put on record that a writer keeps two logs, with the sizes of the two heads"),
+    "fork-durable": (("origin",), "that record became durable"),
     "log-verified": (("writer", "records", "cosigned", "sound", "why", "returned"),
                      "at the end: whether the log that a writer left is the one that was cosigned; if not, why. cosigned: size of the longest head; "
                      "returned: the witnesses that cosigned a head of another log of the writer's, and one of this log after that"),
@@ -174,7 +176,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                          "bytes on, SHA-256 over the root before and the key, for each in order"),
     "drain-deadline": (("agent", "order", "deadline_ns", "boot"), "the sidecar's deadline for a soft order, on its clock; also after each Boot"),
     "token-promised": (("agent", "token"), "a replica durably promised it"),
-    "promise-sent": (("agent", "token"), "a replica's promise left it, once for each start of the replica: read off the wire"),
+    "promise-sent": (("agent", "token"),
+                     "a replica's promise left it, once for each start of the replica, and again if it leaves sooner: read off the wire"),
     "start-readied": (("agent", "token"),
                       "a replica said that nothing of an earlier start can act any more, once for each start of the replica: read off the wire"),
     "vouched": (("what", "about"),

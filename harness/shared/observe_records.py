@@ -177,8 +177,9 @@ def on_cosig(node: Observing, lsn: int, body: dict[str, Any]) -> None:
         node.once_durable(lsn, "sth-cosigned", {"origin": origin, "size": size, "root": root.hex(), "witness": node.node})
 
 
-def on_fork(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
+def on_fork(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     node.emit("fork-proven", {"origin": body["first"][0], "first": body["first"][1], "second": body["second"][1]})
+    node.once_durable(lsn, "fork-durable", {"origin": body["first"][0]})
 
 
 def on_joined(node: Observing, lsn: int, body: dict[str, Any]) -> None:

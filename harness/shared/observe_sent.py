@@ -41,15 +41,12 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import parts
 
-PROMISED, READIED = 1, 2  # what a replica has said to a start
-
 
 class Sending(Observing, Protocol):
     """Who observes a node that sends. ``clock_ns``: what the node's clock reads; ``durable``: the last record that its disk holds.
 
-    ``said``: what this start has sent -> what it waits for at most, or 0; a start -> what was said to it (`PROMISED`, `READIED`); whose head it
-    cosigned -> its size. ``claims``: what its latest gossip says of copies and of waits. ``round``: the nonce of its latest round of lease
-    requests. ``signed``: the size of its last head; ``grown``: whether it has grown since. ``heard``: what a sidecar was told. ``accepted``:
+    ``said``: what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size. ``claims``: what its latest gossip
+    says of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``: whether it has grown since. ``heard``: what a sidecar was told. ``accepted``:
     request for a rollout -> who said that it has accepted it, until that is asked after; None if nothing is.
     """
 
@@ -75,10 +72,12 @@ def on_cosigned(node: Sending, effect: Send, message: Cosigned) -> None:
     """One fact for each cosignature, not one for each node that is told of it."""
     for cosignature in message.cosignatures:
         head = cosignature.head
-        if cosignature.witness == node.node and node.said.get(head.origin, 0) < head.size:
-            node.said[head.origin] = head.size
+        if cosignature.witness == node.node and node.said.get(head.origin, 0) <= head.size:
+            if node.said.get(head.origin, 0) < head.size:
+                node.said[head.origin] = head.size
+                node.said.pop(("cosigned", head.origin), None)
             fields = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "witness": node.node}
-            node.once_durable(effect.after_lsn, "cosignature-sent", fields, sends=True)
+            say(node, effect, ("cosigned", head.origin), "cosignature-sent", fields)
 
 
 def on_lease_request(node: Sending, effect: Send, message: LeaseRequest) -> None:
@@ -138,24 +137,28 @@ def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None
 
 
 def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:
-    """One fact for each promise, and one for each word that a start may be, not one for each time that it is asked for again."""
+    """One fact for each promise, not one for each time that it is asked for again."""
     if message.certificates:
         hand_on(node, effect, message)
-    start = (message.agent, message.token)
-    said = node.said.get(start, 0)
-    for kind, mark in (("promise-sent", PROMISED * message.granted), ("start-readied", READIED * message.ready)):
-        if mark & ~said:
-            node.said[start] = said = said | mark
-            node.once_durable(effect.after_lsn, kind, {"agent": message.agent, "token": parts(message.token)}, sends=True)
+    if message.granted:
+        say(node, effect, (message.agent, message.token), "promise-sent", {"agent": message.agent, "token": parts(message.token)})
+    readied = ("ready", message.agent, message.token)
+    if message.ready and readied not in node.said:
+        node.said[readied] = 0
+        node.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": parts(message.token)}, sends=True)
 
 
-def vouch(node: Sending, effect: Send, what: str, about: str) -> None:
-    """One fact for each thing that this start vouches for, when it is first said: what leaves later is no news, what leaves before it is."""
-    mark = (what, about)
+def say(node: Sending, effect: Send, mark: object, kind: str, fields: dict[str, Any]) -> None:
+    """One fact for each thing that this start says, when it is first said: what leaves later is no news, what leaves before it is."""
     waits_for = node.said.get(mark)
     if waits_for is None or max(effect.after_lsn, node.durable) < waits_for:
         node.said[mark] = effect.after_lsn
-        node.once_durable(effect.after_lsn, "vouched", {"what": what, "about": about}, sends=True)
+        node.once_durable(effect.after_lsn, kind, fields, sends=True)
+
+
+def vouch(node: Sending, effect: Send, what: str, about: str) -> None:
+    """Word of something that rests on a record of the node's own."""
+    say(node, effect, (what, about), "vouched", {"what": what, "about": about})
 
 
 def hand_on(node: Sending, effect: Send, message: Gossip | IntentReply | LeaseReply | OrderPush | StartReply) -> None:
@@ -169,7 +172,8 @@ def on_gossip(node: Sending, effect: Send, message: Gossip) -> None:
         hand_on(node, effect, message)
     claims = (message.durable, message.waited)
     if claims != node.claims:
-        node.claims = claims
+        if effect.after_lsn <= node.durable:  # what has yet to leave may be said sooner by the next
+            node.claims = claims
         for what, orders in zip(("copy", "wait"), claims, strict=True):
             for order in orders:
                 vouch(node, effect, what, order)

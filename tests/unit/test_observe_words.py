@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Durable, Observe, Receive, Send
+from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.messages import Gossip, IntentReply, Message, OrderPush, OrderStatus, StartReply
-from tests.unit.pair import AGENT
-from tests.unit.test_observe import GRANT, TOKEN, Bench, boot
+from tests.unit.pair import AGENT, SIDECAR
+from tests.unit.test_observe import GRANT, KILL_ID, PARTS, TOKEN, Bench, boot
 
 CERTIFICATE = ResumeCertificate(b"lifted", ())
 HANDED_ON = [
@@ -49,3 +50,34 @@ def test_whom_a_client_asks_after_a_rollout_that_was_accepted_is_told_once_for_e
     bench.step(Receive("replica/1", RolloutStatus("r", "ACCEPTED", 2)))
     requested = Observe("rollout-requested", {"request": "r", "principal": "alice", "stage": "STABLE"})
     assert bench.tick(requested, asks) == ["rollout-requested"], "a person asks anew, wherever"
+
+
+def test_a_promise_that_is_said_again_is_a_fact_where_it_leaves_before_the_first() -> None:
+    bench = Bench("replica/1")
+    promise = StartReply(AGENT, TOKEN, "replica/1", granted=True, ready=False, why="", promised=TOKEN, view="")
+    bench.tick(bench.append("PROMISE", agent=AGENT, token=PARTS), Send(SIDECAR, promise, 1))
+    assert bench.tick(Send(SIDECAR, promise, 2)) == []
+    assert bench.tick(Send(SIDECAR, promise)) == ["promise-sent"]
+    assert bench.tick(Send(SIDECAR, promise)) == []
+
+
+def test_a_cosignature_is_a_fact_for_each_time_that_it_leaves_sooner() -> None:
+    bench = Bench("replica/1")
+
+    def cosigned(size: int) -> Cosigned:
+        return Cosigned((Cosignature(Sth(SIDECAR, size, bytes(32), 0), "replica/1", b""),))
+
+    bench.tick(Send("replica/2", cosigned(3), 1))
+    assert bench.tick(Send(SIDECAR, cosigned(3), 1), Send(SIDECAR, cosigned(3))) == ["cosignature-sent"]
+    assert bench.tick(Send("replica/2", cosigned(2)), Send("replica/2", cosigned(3))) == []
+    assert bench.tick(Send(SIDECAR, cosigned(4), 1), Send(SIDECAR, cosigned(4))) == ["cosignature-sent"]
+    assert bench.step(Durable(1)) == ["cosignature-sent", "cosignature-sent"]
+    assert bench.tick(Send(SIDECAR, cosigned(4))) == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_gossip_says_of_copies_is_looked_at_again_until_it_has_left(held: bool) -> None:
+    bench = Bench("replica/1")
+    said = Gossip("", durable=(KILL_ID,))
+    assert bench.tick(Send("replica/2", said, 1 if held else 0)) == ([] if held else ["vouched"])
+    assert bench.tick(Send("replica/2", said)) == (["vouched"] if held else [])
