@@ -196,20 +196,28 @@ class AuditSync(InvariantChecker):
     durably cosigned, by max(heal, when it became durable, last start or resumption of either) + `cosigned_within_ns`. An instance is a
     growth of a log at a witness.
 
+    And a fork that a working replica has on record is on record with every other one of its cell, and with every working sidecar there, by max(heal,
+    since when that replica has it, last start or resumption of either) + `Bounds.propagation_ns`: proofs go out with each round of gossip and each
+    answer to a heartbeat. Such an instance is a working node of that cell. A node that crashes has what was durable, and one whose disk a fault took
+    out of its hands neither owes it after that nor is owed it.
+
     Left out are writers that were caught keeping two logs, or whose log a fault took from them or doubled, nodes whose disk failed, those whose
     clock was broken (a timer that was set before a clock jumped back is due late by that much, T5), growth by nothing but
     notes of witnessing, and what was not due when the run ended: logs grow to the end of every run.
     """
 
     invariant = "L7"
-    title = "AuditSync: after the heal every durable record comes under a cosigned head in time"
-    kinds = frozenset({"log-grown", "sth-cosigned", "fork-proven"})
+    title = "AuditSync: after the heal every durable record comes under a cosigned head in time, and every proven fork is known"
+    kinds = frozenset({"log-grown", "sth-cosigned", "fork-proven", "fork-durable", "node-crashed"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._growths: dict[str, list[tuple[int, int, int]]] = {}  # writer -> (size, when, index of the fact)
         self._cosigned: dict[tuple[str, str], list[tuple[int, int]]] = {}  # (writer, witness) -> (size, when)
         self._forked: set[str] = set()
+        self._on_record: dict[str, dict[str, tuple[int, int]]] = {}  # writer of two logs -> {node: when it put that on record, index of the fact}
+        self._durable: set[tuple[str, str]] = set()  # such a writer, and a node whose record of that is durable
+        self._excused: set[tuple[str, str]] = set()  # such a writer, and a node that had that on a record which is no longer in its hands
 
     def see(self, index: int, fact: Fact) -> None:
         match fact.kind:
@@ -217,8 +225,22 @@ class AuditSync(InvariantChecker):
                 self._growths.setdefault(fact.node, []).append((fact.body["size"], fact.at_ns, index))
             case "sth-cosigned":
                 self._cosigned.setdefault((fact.body["origin"], fact.node), []).append((fact.body["size"], fact.at_ns))
-            case _:
+            case "fork-proven":
                 self._forked.add(fact.body["origin"])
+                self._on_record.setdefault(fact.body["origin"], {}).setdefault(fact.node, (fact.at_ns, index))
+            case "fork-durable":
+                self._durable.add((fact.body["origin"], fact.node))
+                self._on_record.setdefault(fact.body["origin"], {}).setdefault(fact.node, (fact.at_ns, index))
+            case _:
+                for origin in self._on_record:
+                    self._crashed(origin, fact.node)
+
+    def _crashed(self, origin: str, node: str) -> None:
+        lost, known = node in self.run.custody, self._on_record[origin]
+        if node in known and (lost or (origin, node) not in self._durable):
+            del known[node]
+            if lost:
+                self._excused.add((origin, node))
 
     def settle(self) -> None:
         broken = self.run.clock_suspects
@@ -235,6 +257,41 @@ class AuditSync(InvariantChecker):
             for witness in witnesses:
                 if witness != writer and self._peers(writer, witness):
                     self._judge(writer, witness, growths)
+        for origin in self._on_record:
+            self._judge_told(origin)
+
+    def _judge_told(self, origin: str) -> None:
+        """Whom the replicas that know of the fork have to have told of it by now."""
+        known = self._on_record[origin]
+        for cell in self.run.cells:
+            knowing = [replica for replica in cell.replicas if replica in known and self._is_sound(replica)]
+            for node in (*cell.replicas, *(f"sidecar/{agent}" for agent in sorted(cell.agents))):
+                others = [replica for replica in knowing if replica != node]
+                if others and self._is_sound(node) and (origin, node) not in self._excused:
+                    self._judge_known(origin, node, others)
+
+    def _is_sound(self, node: str) -> bool:
+        return self.run.node(node).works and node not in self.run.clock_suspects
+
+    def _judge_known(self, origin: str, node: str, others: list[str]) -> None:
+        """Of all who could have told it, the one from whom it was due first."""
+        run, known = self.run, self._on_record[origin]
+        if run.healed_ns is None:
+            return
+        since_ns = max(run.healed_ns, run.node(node).since_ns)
+        start_ns, index = min((max(since_ns, known[each][0], run.node(each).since_ns), known[each][1]) for each in others)
+        bound_ns = run.bounds.propagation_ns
+        if node not in known and run.end_ns < start_ns + bound_ns:
+            return
+        self.examined += 1
+        if node not in known:
+            self.blame(f"{node} was never told that {origin} keeps two logs", index)
+            return
+        heard_ns, heard_index = known[node]
+        if heard_ns > start_ns:
+            self.measure(heard_ns - start_ns, bound_ns)
+        if heard_ns > start_ns + bound_ns:
+            self.blame(f"{node} was told that {origin} keeps two logs {heard_ns - start_ns - bound_ns} ns after that was due", index, heard_index)
 
     def _peers(self, writer: str, witness: str) -> bool:
         """A log is witnessed by the replicas of its own cell."""

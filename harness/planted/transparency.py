@@ -18,9 +18,12 @@ from killswitch.core.outlet import record, send
 from killswitch.core.publication import Writer
 from killswitch.core.replica import grants, witness
 from killswitch.core.replica.state import SEEN_MAX, Replica
+from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 
 _compare = witness.compare
+_heed_fork_proof = sidecar_step.on_fork_proof
+_on_fork_proof = witness.on_fork_proof
 _recover = audit.recover
 _proves_fork = transparency.proves_fork
 _show = publication.show
@@ -116,6 +119,22 @@ def two_heads_of_one_size(signer: Signer, proof: ForkProof) -> bool:
     return (believed and first.size == second.size) or _proves_fork(signer, proof)
 
 
+def told_once(state: Writer, to: str) -> None:
+    """Everybody was told when it was proven."""
+
+
+def what_it_saw_itself(state: Replica, proof: ForkProof, sender: str, now_ns: int) -> None:
+    """Every witness looks for itself, and proves what it finds."""
+    if sender == state.node:
+        _on_fork_proof(state, proof, sender, now_ns)
+
+
+def who_may_grant(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
+    """Only replicas' grants are counted here, so only of replicas does it matter."""
+    if proof.first.origin in state.config.replicas:
+        _heed_fork_proof(state, proof, now_ns)
+
+
 BUGS = (
     PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
                ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
@@ -146,4 +165,10 @@ BUGS = (
                ("S16",), ("two-logs-at-two-witnesses",), "easy"),
     PlantedBug("B288", "a head that is shown twice proves a fork", {"transparency:proves_fork": two_heads_of_one_size}, ("S16",),
                ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+    PlantedBug("B295", "a proof of a fork is told once: whoever does not get it never knows", {"publication:tell_forks": told_once}, ("L7",),
+               ("fork-proven-while-some-are-away",), "easy"),
+    PlantedBug("B296", "a replica takes no proof of a fork that it has not found itself", {"replica.witness:on_fork_proof": what_it_saw_itself},
+               ("L7",), ("two-logs-at-two-witnesses",), "easy"),
+    PlantedBug("B297", "a sidecar drops proofs of forks that are not of replicas", {"sidecar.step:on_fork_proof": who_may_grant}, ("L7",),
+               ("two-logs-at-two-witnesses",), "easy"),
 )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import SECOND, SIDECAR, Story
+from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
 
 ROOT, OTHER = "aa" * 32, "bb" * 32
 WITNESSES = ("replica/1", "replica/2", "replica/3")
 # 2 leases, a renewal and 4 rounds of gossip on a clock that is 20 % slow; the backoff cap; the slack.
 COSIGNED_WITHIN_NS = 16_250_000_000 + 2 * SECOND + 2 * SECOND
+# A lease, 4 renewals and 4 rounds of gossip on such a clock; the backoff cap; the slack.
+TOLD_WITHIN_NS = 13_750_000_000 + 2 * SECOND + 2 * SECOND
 
 
 class Trail(Story):
@@ -276,7 +278,7 @@ class TestAuditSync:
                 story.say("healed", "world")
             story.at(SECOND).grown(3)
             if excuse == "caught":
-                story.accused()
+                story.accused(by=SIDECAR)
             if excuse == "down":
                 story.crash(SIDECAR)
             if excuse == "late":
@@ -293,3 +295,88 @@ class TestAuditSync:
         story.cosigned(3, "replica/2", "replica/3", origin="replica/1")
         finding = self.run_to(story, 60 * SECOND).judged("L7")
         assert (finding.verdict, finding.examined) == (Verdict.VALID, 2)
+
+
+class TestForksAreToldOf:
+    """L7: what a replica has proven, everybody comes to know."""
+
+    def proven(self, *, healed: bool = True) -> tuple[Trail, int]:
+        story = begun()
+        if healed:
+            story.say("healed", "world")
+        story.at(SECOND)
+        index = story.accused(origin="replica/3")
+        story.say("fork-durable", "replica/1", origin="replica/3")
+        return story, index
+
+    def run_to(self, story: Trail, end_ns: int) -> Trail:
+        story.at(end_ns).say("run-ended", "world", reason="complete")
+        return story
+
+    def told(self, story: Trail, *nodes: str) -> int:
+        return [story.accused(origin="replica/3", by=node) for node in nodes][-1]
+
+    @pytest.mark.parametrize("late_ns", [-1, 0, 1])
+    def test_at_the_bound(self, late_ns: int) -> None:
+        story, proven = self.proven()
+        self.told(story.at(2 * SECOND), "replica/2", "replica/3")
+        heard = self.told(story.at(SECOND + TOLD_WITHIN_NS + late_ns), SIDECAR)
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        expected = (Verdict.INVALID, (proven, heard)) if late_ns > 0 else (Verdict.VALID, ())
+        assert (finding.verdict, finding.witness) == expected
+        assert (finding.bound_ns, finding.examined) == (TOLD_WITHIN_NS, 4)
+
+    @pytest.mark.parametrize("kept", ["replica/2", "replica/3", SIDECAR])
+    def test_somebody_is_never_told(self, kept: str) -> None:
+        story, proven = self.proven()
+        self.told(story, *({"replica/2", "replica/3", SIDECAR} - {kept}))
+        finding = self.run_to(story, SECOND + TOLD_WITHIN_NS).judged("L7")
+        assert (finding.verdict, finding.witness) == (Verdict.INVALID, (proven,))
+        assert finding.why.startswith(kept)
+
+    @pytest.mark.parametrize("excuse", ["down", "late", "ended", "never healed", "clock", "disk", "cannot tell"])
+    def test_who_need_not_know(self, excuse: str) -> None:
+        story, _ = self.proven(healed=excuse != "never healed")
+        self.told(story, "replica/2", "replica/3")
+        if excuse == "clock":
+            story.fault("clock-drift", SIDECAR)
+        if excuse == "disk":
+            story.say("disk-failed", SIDECAR, lsn=3)
+        if excuse == "cannot tell":
+            for replica in WITNESSES:
+                story.crash(replica)
+        if excuse in ("down", "late"):
+            story.at(50 * SECOND).crash(SIDECAR)
+        if excuse == "late":
+            story.at(51 * SECOND).start(SIDECAR)
+        finding = self.run_to(story, SECOND + TOLD_WITHIN_NS - 1 if excuse == "ended" else 60 * SECOND).judged("L7")
+        assert finding.verdict is Verdict.VALID
+
+    @pytest.mark.parametrize(("durable", "lost"), [(True, False), (False, False), (True, True)])
+    def test_a_crash_forgets_what_was_not_durable(self, durable: bool, lost: bool) -> None:
+        story, proven = self.proven()
+        self.told(story, "replica/2", "replica/3", SIDECAR)
+        if durable:
+            story.say("fork-durable", SIDECAR, origin="replica/3")
+        if lost:
+            story.fault("disk-lost", SIDECAR)
+        story.crash(SIDECAR)
+        story.start(SIDECAR, boot="boot-2", instance="b")
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if durable else (Verdict.INVALID, (proven,)))
+
+    def test_what_proves_durable_at_the_next_boot_is_known(self) -> None:
+        story, _ = self.proven()
+        self.told(story, "replica/2", "replica/3", SIDECAR)
+        story.crash(SIDECAR)
+        story.start(SIDECAR, boot="boot-2", instance="b")
+        story.say("fork-durable", SIDECAR, origin="replica/3")
+        assert self.run_to(story, 60 * SECOND).judged("L7").verdict is Verdict.VALID
+
+    def test_a_fork_concerns_the_cell_that_proved_it(self) -> None:
+        story = Trail(agents=(AGENT, "acme/2"), homes=("acme/2",))
+        story.start_all()
+        story.say("healed", "world")
+        self.told(story.at(SECOND), *WITNESSES, SIDECAR)
+        finding = self.run_to(story, 60 * SECOND).judged("L7")
+        assert (finding.verdict, finding.examined) == (Verdict.VALID, 4)
