@@ -22,7 +22,7 @@ from sim.network import stream_of
 APART_NS = 1_000
 # What makes tenants feel each other at the one thing that they share, is made by somebody out of whoever is there, or befalls one host of a run,
 # whoever is first: in neither schedule.
-SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "forge", "cross-tenant", "impersonate", "malformed", "poison", "clone"})
+SHARED_FAULTS = frozenset({*(row.name for row in load.ROWS), "forge", "cross-tenant", "impersonate", "answer-for", "malformed", "poison", "clone"})
 NODE_STREAMS = ("timer.lag", "process", "disk.sync", "disk.survives", "pause.style")
 LINK_STREAMS = ("network.jitter", "network.loss", "network.duplicate", "network.reorder", "network.hold", "network.resend", "corrupt")
 

@@ -7,7 +7,7 @@ from killswitch.core import intent, keys, policy, trust
 from killswitch.core.certificates import ResumeBody, ResumeCertificate
 from killswitch.core.intent import Identity, KnownCertificate
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Fence, Message, OrderBody, OrderRequest
+from killswitch.core.messages import Fence, FenceAck, LeaseReply, Message, OrderBody, OrderRequest, StartReply
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
 from killswitch.core.replica.state import Replica
@@ -112,6 +112,21 @@ def as_the_draft_says(trust: Trust, known: KnownCertificate) -> bool:
     return True
 
 
+def whoever_says_it(state: Sidecar, message: LeaseReply | StartReply, sender: str) -> bool:
+    """It came from a replica, and replicas do not lie."""
+    return sender not in state.forks
+
+
+def sinks_of_one_tenant(message: object, sender: str) -> bool:
+    """They belong together."""
+    return getattr(message, "sink", "").split("/")[:2] == sender.split("/")[:2]
+
+
+def told_by_a_sink(ack: FenceAck, sender: str) -> bool:
+    """It is a sink that says so."""
+    return sender.startswith("sink/")
+
+
 BUGS = (
     PlantedBug("B26", "tenants are matched by prefix", {"intent:matches": tenants_by_prefix}, ("S14",), ("swarm-storm",), "easy"),
     PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
@@ -136,4 +151,10 @@ BUGS = (
                ("more-than-they-may",), "easy"),
     PlantedBug("B234", "a resume is asked for by whoever its draft names", {"trust:is_asked_for": as_the_draft_says}, ("S13",),
                ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+    PlantedBug("B298", "a sidecar counts what a replica says for another", {"sidecar.step:counts_for": whoever_says_it}, ("S8", "S19"),
+               ("answers-in-anothers-name",), "easy"),
+    PlantedBug("B299", "a sidecar believes one sink about another", {"sidecar.step:is_its_own": sinks_of_one_tenant}, ("S8",),
+               ("answers-in-anothers-name",), "easy"),
+    PlantedBug("B300", "a replica believes one sink about the fence of another", {"replica.dispatch:is_its_own": told_by_a_sink}, ("S20",),
+               ("answers-in-anothers-name",), "easy"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ Owns their making, from everybody's keys and the orders that are known, for both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,7 +17,21 @@ from killswitch.core.heads import ForkProof, Sth
 from killswitch.core.keychanges import KeyChange, KeysetNews
 from killswitch.core.keys import Signer
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import Apply, EffectClass, Evidence, IntentReply, Message, Order, OrderBody, OrderPush, OrderRequest, Token
+from killswitch.core.messages import (
+    Apply,
+    EffectClass,
+    Evidence,
+    FenceAck,
+    IntentReply,
+    LeaseReply,
+    Message,
+    Order,
+    OrderBody,
+    OrderPush,
+    OrderRequest,
+    StartReply,
+    Token,
+)
 from killswitch.core.scopes import Scope
 
 Choose = Callable[[int], int]
@@ -229,6 +243,32 @@ def borrowed_effects(sink: str, agents: Iterable[str], number: int) -> list[tupl
         (f"sidecar/{sender}", Apply(agent, Token(1 << 30, 0, ""), "forged", 0, f"forged {number} {sender}", EffectClass.NEW))
         for sender, agent in pairs
     ]
+
+
+def answers_for_others(config: NodeConfig, asked: Mapping[tuple[str, str], Mapping[str, Any]], draw: int) -> list[tuple[str, str, Message]]:
+    """Who says it, what it is, and what one who was asked answers in the name of others who were: as each of those would, if it went along.
+
+    ``asked``: the kind of fact that shows a question (`ASKED`), and the sink that it was for or nothing -> what the last such fact says; ``draw``: a
+    choice among those who may answer.
+    """
+    found: list[tuple[str, str, Message]] = []
+    replicas = sorted(set(config.replicas) - {config.node})
+    source, agent = replicas[draw % len(replicas)] if replicas else "", config.agent
+    for (kind, sink), body in sorted(asked.items()):
+        token = Token(*body["min_token" if sink else "token"])
+        if sink:
+            others = [each for each in sorted(config.sinks) if each != sink and each.split("/")[1] == sink.split("/")[1]]
+            found += [(each, "fence told for another sink", FenceAck(sink, body["agent"], token, body["order"])) for each in others[:1]]
+        elif kind == "lease-requested":
+            grants = (LeaseReply(agent, body["nonce"], token, each, config.parameters.lease_ns, "", "", token, 0) for each in replicas)
+            found += [(source, "grant in another's name", grant) for grant in grants if grant.replica != source]
+        else:
+            promises = (StartReply(agent, token, each, granted=True, ready=True, why="", promised=token, view="") for each in replicas)
+            found += [(source, "promise in another's name", promise) for promise in promises if promise.replica != source]
+    return found
+
+
+ASKED: Final = ("lease-requested", "start-proposed", "fence-sent")
 
 
 # -- frames that are none ------------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,12 @@ ROWS = (
         swarm_roles=("sink",), swarms=False, drivers=(SIM,),
     ),
     FaultKind(
+        "answer-for", Aim.SIGNALS, ("replica", "sidecar"),
+        "The nodes are answered what they asked last by one whom they asked, in the name of the others: a sidecar is granted a lease, and promised "
+        "the token of its start; and of each fence, that it holds, by another sink of the tenant.", "nothing is left of it",
+        lasting=False, swarm_roles=("replica", "sidecar"), swarms=False, drivers=(SIM,),
+    ),
+    FaultKind(
         "poison", Aim.NODES, ("sidecar",),
         "The first order that such a node reads from now on kills its process whenever it is read there, as a crash inside a library would.",
         "the order can be read", (Setting("restart-after", "restart_after_ns", Unit.DURATION, "from death to boot", default="300ms",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from harness.shared.forgery import Aim, aim_at, borrowed_effects, broken_frame, foreign_certificate, forged
+from harness.shared.forgery import ASKED, Aim, aim_at, answers_for_others, borrowed_effects, broken_frame, foreign_certificate, forged
 from harness.shared.signals import orders_of
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
@@ -34,7 +34,7 @@ class Hostile(Family):
         self._ring = KeyedHash(world.secret)
         self._made = 0
         self.begins = {"forge": self._forge, "cross-tenant": self._cross, "malformed": self._malform, "corrupt": self._corrupt}
-        self.begins["impersonate"] = self._impersonate
+        self.begins |= {"impersonate": self._impersonate, "answer-for": self._answer}
         self.ends = {"corrupt": self._mend}
 
     def _forge(self, id_: str, fault: Fault) -> None:
@@ -59,6 +59,14 @@ class Hostile(Family):
             self._made += 1
             for number, (source, message) in enumerate(borrowed_effects(node.address, node.config.fleet, self._made)):
                 self.world.queue.at(self.world.queue.now + number * GAP_NS, self._arrive, (id_, node, source, "effect of another's agent", message))
+
+    def _answer(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            draw = self.world.tape.stream(f"forge/{node.address}")(1 << 16)
+            told = [fact for fact in self.world.facts if fact.node == node.address and fact.kind in ASKED]
+            asked = {(fact.kind, fact.body.get("sink", "")): fact.body for fact in told}
+            for number, (source, what, message) in enumerate(answers_for_others(node.config, asked, draw)):
+                self._send(id_, number, self._aim(node, draw), source, what, message)
 
     def _aim(self, node: Node, draw: int) -> Aim:
         learned = [fact.body for fact in self.world.facts if fact.kind == "order-learned"]

@@ -66,6 +66,7 @@ EACH: dict[str, Entry] = {
     "cross-tenant": fault("f", "cross-tenant", SECOND, targets=(SIDECAR,)),
     "malformed": fault("f", "malformed", SECOND, targets=(SIDECAR, "replica/1"), times=12, source="stranger"),
     "impersonate": fault("f", "impersonate", SECOND, targets=("sink/acme/ledger",)),
+    "answer-for": fault("f", "answer-for", SECOND, targets=(SIDECAR,)),
     "poison": fault("f", "poison", 1400 * MS, SECOND, targets=(SIDECAR,), restart_after_ns=100 * MS),
     "version": fault("f", "version", SECOND, SECOND, targets=("replica/2",), to="next-minor"),
     "disk-full": fault("f", "disk-full", SECOND, SECOND, targets=("replica/2",), reserve=8),

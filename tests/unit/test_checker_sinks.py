@@ -17,7 +17,7 @@ CHALLENGED_NS = HARD_NS + 625_000_000 + HOST_LAG_NS  # T1 + P / (1 - rho), and t
 def test_faults_of_links_are_known_as_such() -> None:
     """A flood or a storm of connections is work for the nodes at its ends; forged signals are told to nodes."""
     between = {name for name, kind in FAULTS.items() if kind.aim in (Aim.LINKS, Aim.SIGNALS)}
-    assert between - {"overload", "reconnect-storm", "forge", "cross-tenant", "malformed", "impersonate"} == LINK_FAULTS
+    assert between - {"overload", "reconnect-storm", "forge", "cross-tenant", "malformed", "impersonate", "answer-for"} == LINK_FAULTS
 
 
 def test_a_fenced_sink_applies_nothing_below_its_fence() -> None:

@@ -142,7 +142,7 @@ def press(state: Replica, agent: str, order: str) -> list[str]:
 def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> bool:
     """Whether this was the last fence that was wanted for the agent: from now on all of them hold."""
     wanted = state.fences.get((ack.sink, ack.agent))
-    if wanted is None or ack.sink != sender or ack.min_token < wanted[0]:
+    if wanted is None or not is_its_own(ack, sender) or ack.min_token < wanted[0]:
         return False
     if is_of_a_start(ack.min_token):
         state.heard_token[ack.agent] = max(ack.min_token, state.heard_token.get(ack.agent, NO_TOKEN))
@@ -152,6 +152,11 @@ def on_fence_ack(state: Replica, ack: FenceAck, sender: str, now_ns: int) -> boo
     state.tries.pop((ack.sink, ack.agent), None)
     record(state, "FENCE_ACKED", {"sink": ack.sink, "agent": ack.agent, "token": parts(ack.min_token), "order": wanted[1]}, now_ns)
     return not any((sink, ack.agent) in state.fences for sink in state.config.sinks)
+
+
+def is_its_own(ack: FenceAck, sender: str) -> bool:
+    """A sink speaks only for itself."""
+    return ack.sink == sender
 
 
 def is_of_a_start(fence: Token) -> bool:

@@ -174,7 +174,7 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
             message = structs.replace(message, complete=False)  # what cannot be believed may forbid: no permission counts on top of it
         elif state.floors.held and message.complete and isinstance(message, LeaseReply) and message.nonce in state.rounds:
             floors.heard_in_full(state, sender, state.rounds[message.nonce].sent_ns)
-        if message.replica != sender or sender in state.forks:
+        if not counts_for(state, message, sender):
             return
         if isinstance(message, LeaseReply):
             starts.on_lease_reply(state, message, now_ns)
@@ -186,6 +186,11 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
         on_fork_proof(state, message, now_ns)
     elif isinstance(message, UnknownProhibition):
         floors.on_unknown(state, message, sender, now_ns)
+
+
+def counts_for(state: Sidecar, message: LeaseReply | StartReply, sender: str) -> bool:
+    """Whether a replica may be taken at its word: it speaks for itself, and keeps one log."""
+    return message.replica == sender and sender not in state.forks
 
 
 def on_keyset_news(state: Sidecar, message: KeysetNews, now_ns: int) -> None:
@@ -204,9 +209,13 @@ def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
         state.ready = tuple(replica for replica in state.ready if replica != origin)
 
 
-def on_sink(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
+def is_its_own(message: object, sender: str) -> bool:
     """A sink speaks only for itself."""
-    if getattr(message, "sink", "") != sender:
+    return getattr(message, "sink", "") == sender
+
+
+def on_sink(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
+    if not is_its_own(message, sender):
         return
     if isinstance(message, ApplyResult):
         permits.on_apply_result(state, message)
