@@ -83,13 +83,18 @@ def approvers(trust: Trust, known: intent.KnownCertificate) -> frozenset[str]:
 def objection(trust: Trust, known: intent.KnownCertificate, approval: Approval) -> str:
     """Why an approval does not count, in words; empty if it does."""
     body = known.body
-    if holder(trust, approval.approver) == holder(trust, body.requester):
+    if asks_himself(trust, body, approval.approver):
         return "asked for it, and nobody approves what he asked for himself"
     if not keys.authorised(trust.keyset, approval.approver, keys.APPROVE_RESUME, body.tenant, body.scope.kind):
         return f"may not approve a resume of {body.scope.kind} {body.scope.value or 'everything'}"
     if not trust.signer.verify(approval.approver, keys.RESUME, known.certificate.raw, approval.signature):
         return "signed something else, or with another key"
     return ""
+
+
+def asks_himself(trust: Trust, body: ResumeBody, key: str) -> bool:
+    """Whether a key is of the very person who asks, be it another key than the one he asks with."""
+    return holder(trust, key) == holder(trust, body.requester)
 
 
 def shortfall(trust: Trust, certificate: ResumeCertificate) -> str:
