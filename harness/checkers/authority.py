@@ -22,7 +22,9 @@ class AuthZ(InvariantChecker):
       a proof of a sidecar whose key it knows to be revoked.
     - A certificate is let in by the first replica no later than ``approval_ns`` of real time after a replica first showed its draft; what was let in
       in time may spread for ever. Skipped where that replica's clock was broken (T5), and where it came with what somebody made up in a peer's name.
-      By whatever clock, none is let in by a replica that has said that it doubts its own, until that is over: it cannot tell any age.
+      By whatever clock, none is let in by a replica that has said that it doubts its own, until that is over: it cannot tell any age. Nor is one let
+      in that no replica drafted: it has no end that is still to come. And no sidecar takes one in that no replica let in: nobody else vouches for
+      its age.
     - Where a policy demands several keys of a stop, a decision counts no more of them than there are distinct people who may ask for it and signed
       exactly that; and what is stopped, and not merely isolated, has as many.
 
@@ -45,7 +47,8 @@ class AuthZ(InvariantChecker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._drafted: dict[str, tuple[int, int]] = {}  # certificate -> when its draft was first shown, index of that fact
-        self._let_in: set[str] = set()
+        self._let_in: dict[str, int] = {}  # certificate -> index of the fact by which the first replica let it in
+        self._unvouched: dict[str, int] = {}  # certificate -> index of the fact by which a sidecar first took it in
         self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up in a peer's name
 
         self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
@@ -94,6 +97,12 @@ class AuthZ(InvariantChecker):
         for request, index in self._granted.items():
             if request not in self._asked:
                 self.blame(f"a replica went along with {request}, for which nobody had asked", index)
+        for certificate, index in self._let_in.items():
+            if certificate not in self._drafted:
+                self.blame(f"certificate {certificate[:12]} was let in, and no replica had drafted it", index)
+        for certificate, index in self._unvouched.items():
+            if certificate not in self._let_in:
+                self.blame(f"a sidecar took in certificate {certificate[:12]}, which no replica had let in", index)
         for (agent, key), index in self._applied.items():
             sidecar = f"sidecar/{agent}"
             if sidecar in self._died or sidecar in self.run.doubled:
@@ -128,16 +137,23 @@ class AuthZ(InvariantChecker):
             self._revoked.setdefault((fact.node, key), index)
 
     def _age(self, index: int, fact: Fact) -> None:
-        """One that came in a peer's name was let in by that peer, as far as a replica can tell: then nobody vouched for its age."""
+        """One that came in a peer's name was let in by that peer, as far as anybody can tell: then nobody vouched for its age."""
         certificate = fact.body["certificate"]
-        if certificate in self._let_in or not is_replica(fact.node):
+        handed = may_have_brought(self._handed.get(fact.node), fact.at_ns)
+        if not is_replica(fact.node):
+            if not handed:
+                self._unvouched.setdefault(certificate, index)
             return
-        self._let_in.add(certificate)
+        if certificate in self._let_in:
+            return
+        self._let_in[certificate] = index
+        if handed:
+            self.skipped += 1
+            self._drafted.setdefault(certificate, (fact.at_ns, index))
+            return
         drafted_ns, drafted = self._drafted.get(certificate, (fact.at_ns, index))
         replica = self.run.node(fact.node)
-        if may_have_brought(self._handed.get(fact.node), fact.at_ns):
-            self.skipped += 1
-        elif replica.doubts:
+        if replica.doubts:
             self.blame(f"{fact.node} let certificate {certificate[:12]} in by a clock that it doubted", replica.measures_from[0], index)
         elif fact.node in self.run.clock_suspects:
             self.skipped += 1

@@ -7,7 +7,7 @@ from killswitch.core import intent, keys, policy, trust
 from killswitch.core.certificates import ResumeBody, ResumeCertificate
 from killswitch.core.intent import Identity, KnownCertificate
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Fence, FenceAck, LeaseReply, Message, OrderBody, OrderRequest, StartReply
+from killswitch.core.messages import Fence, FenceAck, IntentReply, LeaseReply, Message, OrderBody, OrderPush, OrderRequest, StartReply
 from killswitch.core.outlet import record
 from killswitch.core.policy import Request
 from killswitch.core.replica.state import Replica
@@ -127,6 +127,27 @@ def told_by_a_sink(ack: FenceAck, sender: str) -> bool:
     return sender.startswith("sink/")
 
 
+def approvers_vouch_for_it(state: Sidecar, message: OrderPush, sender: str) -> tuple[ResumeCertificate, ...]:
+    """It is verified here, whoever hands it on."""
+    return message.certificates
+
+
+def approvers_vouch_for_it_there(state: Replica, reply: IntentReply, sender: str) -> tuple[ResumeCertificate, ...]:
+    """A certificate proves itself."""
+    return reply.certificates
+
+
+def by_that_very_key(trust_: Trust, body: ResumeBody, key: str) -> bool:
+    """Nobody approves what he signed himself."""
+    return key == body.requester
+
+
+def whoever_may_ask_for_anything(trust_: Trust, key: str, request: OrderRequest) -> bool:
+    """He need not order it, only agree."""
+    actions = (keys.REQUEST, keys.APPROVE_RESUME)
+    return any(keys.authorised(trust_.keyset, key, action, request.tenant, request.scope.kind) for action in actions)
+
+
 BUGS = (
     PlantedBug("B26", "tenants are matched by prefix", {"intent:matches": tenants_by_prefix}, ("S14",), ("swarm-storm",), "easy"),
     PlantedBug("B72", "approvers of one tenant lift another's orders", {"intent:includes": any_tenant}, ("S7", "S6", "S1"),
@@ -157,4 +178,12 @@ BUGS = (
                ("answers-in-anothers-name",), "easy"),
     PlantedBug("B300", "a replica believes one sink about the fence of another", {"replica.dispatch:is_its_own": told_by_a_sink}, ("S20",),
                ("answers-in-anothers-name",), "easy"),
+    PlantedBug("B301", "a sidecar takes a certificate of anybody who hands it on", {"sidecar.step:vouched_for": approvers_vouch_for_it}, ("S13",),
+               ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B302", "a replica takes a certificate of anybody who hands it on", {"replica.resumes:vouched_for": approvers_vouch_for_it_there},
+               ("S13",), ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B303", "whoever asks for a resume may approve it with a later key of his", {"trust:asks_himself": by_that_very_key}, ("S13",),
+               ("replica-that-forges",), "easy"),
+    PlantedBug("B304", "who may isolate may countersign a stop", {"trust:may_countersign": whoever_may_ask_for_anything}, ("S13",),
+               ("kill-that-takes-two-keys",), "easy"),
 )  # fmt: skip

@@ -107,8 +107,13 @@ def certificate_of_too_few(ring: Signer, aim: Aim, number: int) -> Message:
 
 
 def certificate_of_its_requester(ring: Signer, aim: Aim, number: int) -> Message:
-    """Two approvers, of whom one asked for it himself."""
-    return _approved(ring, aim, resume_body(aim, aim.tenant, number, "bob"), requester="bob")
+    """Two approvers, of whom one asked for it himself, and signs with the same key or with a later one of his."""
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number, "bob"), requester="bob", by=(("bob", "bob#2")[number % 2], "carol"))
+
+
+def certificate_past_its_end(ring: Signer, aim: Aim, number: int) -> Message:
+    """All in order, but that no replica drafted it: so it has no end that is still to come (protocol 3.8)."""
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number, "alice"), requester="alice")
 
 
 def certificate_in_her_name(ring: Signer, aim: Aim, number: int) -> Message:
@@ -226,9 +231,13 @@ TO_REPLICAS: dict[str, Callable[[Signer, Aim, int], Message]] = {
 }
 
 
-def forged(ring: Signer, aim: Aim, number: int, choose: Choose) -> tuple[str, Message]:
-    """What it is, and the signal: one of those that a node of this kind takes in at all."""
-    recipes = FORGERIES | TO_REPLICAS if aim.node.startswith("replica/") else FORGERIES
+FROM_STRANGERS: dict[str, Callable[[Signer, Aim, int], Message]] = {"certificate past its end": certificate_past_its_end}
+
+
+def forged(ring: Signer, aim: Aim, number: int, choose: Choose, source: str) -> tuple[str, Message]:
+    """What it is, and the signal: one of those that a node of this kind takes in at all. A ``source`` that is a replica vouches for the age of the
+    certificates that it hands on, and so hands on none that has ended."""
+    recipes = FORGERIES | (TO_REPLICAS if aim.node.startswith("replica/") else {}) | ({} if source.startswith("replica/") else FROM_STRANGERS)
     what = sorted(recipes)[choose(len(recipes))]
     return what, recipes[what](ring, aim, number)
 

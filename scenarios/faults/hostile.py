@@ -34,7 +34,7 @@ ROWS = (
         "forge", Aim.SIGNALS, ("replica", "sidecar"),
         "The nodes are sent signals that somebody made up: orders, certificates, proofs and keysets with no valid signature, with one that was made "
         "for something else, by a key that may not say so, by one key twice, by fewer than it says itself, by whoever asked for it, or "
-        "for new root keys that did not sign.",
+        "for new root keys that did not sign; and by strangers certificates past their end.",
         "nothing is left of it", (_TIMES, _source("stranger")), lasting=False, swarm_roles=("replica", "sidecar"), live=_PUT_IN,
     ),
     FaultKind(

@@ -44,7 +44,7 @@ class Hostile(Family):
             source = self._source(fault, node, aim, choose)
             for number in range(whole(fault, "times")):
                 self._made += 1
-                self._send(id_, number, aim, source, *forged(self._ring, aim, self._made, choose))
+                self._send(id_, number, aim, source, *forged(self._ring, aim, self._made, choose, source))
 
     def _cross(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

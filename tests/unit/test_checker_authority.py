@@ -51,6 +51,41 @@ def test_s13_no_change_of_the_keyset_is_left_out(versions: tuple[int, ...], verd
     assert story.judged("S13").verdict is verdict
 
 
+@pytest.mark.parametrize("handed", ["by nobody", "by a stranger", "by a peer"])
+@pytest.mark.parametrize("drafted", ["before", "told later", "never"])
+def test_s13_what_is_let_in_was_drafted(drafted: str, handed: str) -> None:
+    story = Story()
+    story.start_all()
+    if drafted == "before":
+        story.say("draft-sent", "replica/2", request="r", covers=["o1"], certificate="c1", heard=[])
+    if handed != "by nobody":
+        sender = "replica/2" if handed == "by a peer" else "operator"
+        story.say("hostile-input", "replica/1", sender=sender, what="certificate past its end", read=True)
+    story.certify("replica/1", "c1", "o1")
+    let_in = next(index for index, fact in enumerate(story.facts) if fact.kind == "certificate-learned")
+    if drafted == "told later":
+        story.say("draft-sent", "replica/2", request="r", covers=["o1"], certificate="c1", heard=[])
+    finding = story.judged("S13")
+    forged = drafted == "never" and handed != "by a peer"
+    assert (finding.verdict, finding.witness) == ((Verdict.INVALID, (let_in,)) if forged else (Verdict.VALID, ()))
+
+
+@pytest.mark.parametrize("sender", ["", "operator", "replica/2"])
+@pytest.mark.parametrize("let_in", [True, False])
+def test_s13_a_sidecar_takes_in_what_a_replica_let_in(let_in: bool, sender: str) -> None:
+    story = Story()
+    story.start_all()
+    story.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1", heard=[])
+    if sender:
+        story.say("hostile-input", SIDECAR, sender=sender, what="certificate past its end", read=True)
+    taken_in = story.certify(SIDECAR, "c1", "o1") - 1
+    if let_in:
+        story.certify("replica/1", "c1", "o1")
+    finding = story.judged("S13")
+    held = let_in or sender.startswith("replica/")
+    assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if held else (Verdict.INVALID, (taken_in,)))
+
+
 def test_s13_what_is_allowed_was_asked_for_whenever_that_is_told() -> None:
     story = Story()
     decided = story.decide(request="r1")

@@ -237,11 +237,12 @@ def test_copies_that_were_told_are_not_lost(learners: int, verdict: Verdict) -> 
 def test_only_authentic_orders_and_certificates_are_taken_in(authentic: bool) -> None:
     orders, certificates = Story(), Story()
     orders.learn("replica/1", "o1", scope=("agent", AGENT), authentic=authentic)
+    certificates.say("draft-sent", "replica/1", request="r", covers=["o1"], certificate="c1", heard=[])
     certificates.certify("replica/1", "c1", "o1", authentic=authentic)
-    for story in (orders, certificates):
+    for story, taken_in in ((orders, 2), (certificates, 3)):
         finding = story.judged("S13")
         assert finding.verdict is (Verdict.VALID if authentic else Verdict.INVALID)
-        assert (finding.examined, finding.witness) == (1, () if authentic else (2,))
+        assert (finding.examined, finding.witness) == (1, () if authentic else (taken_in,))
 
 
 VALID_NS = 60 * SECOND

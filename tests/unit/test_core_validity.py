@@ -186,6 +186,16 @@ def test_replicas_take_what_a_peer_has_let_in_whatever_its_age() -> None:
     assert id_of(old) in link[ONE].state.intent.in_force
 
 
+@pytest.mark.parametrize("sender", ["operator", pair.SIDECAR, pair.LEDGER, "replica/9"])
+def test_replicas_take_no_certificate_from_whoever_has_let_in_none(sender: str) -> None:
+    link = alone()
+    accept(link, STOP)
+    old = pair.resume(STOP, ends=(Reading(ONE, "boot-1", 0),))
+    link.tell(ONE, IntentReply("", (pair.order(HARD),), (old,)), sender)
+    assert not link[ONE].state.intent.certificates
+    assert id_of(pair.order(HARD)) in link[ONE].state.intent.orders, "an order proves itself"
+
+
 @given(st.integers(0, 2 * VALID), st.integers(-SHORT.drift_ppm, SHORT.drift_ppm), st.booleans())
 def test_no_clock_within_the_promise_lets_in_what_is_too_old(waited_ns: int, drift_ppm: int, restarts: bool) -> None:
     link = plane()

@@ -86,7 +86,7 @@ class Hostile:
     def ring(self, aim: Aim) -> Signer:
         """Everybody's keys, and one for each who has none, which nobody knows."""
         private = self.stage.cell.keys
-        unknown, _ = Ed25519.generate({"mallory", f"sidecar/{aim.other}/1"} - private.keys())
+        unknown, _ = Ed25519.generate({"mallory", "bob#2", f"sidecar/{aim.other}/1"} - private.keys())
         return Ed25519({**private, **unknown}, {})
 
     async def _assail(self, target: str) -> None:
@@ -139,7 +139,7 @@ async def _joined(way: Way) -> bool:
 def _forged(hostile: Hostile, aim: Aim, dice: random.Random) -> Iterator[Made]:
     ring, sender = hostile.ring(aim), hostile.source(aim, dice)
     for _ in range(int(hostile.fault.settings["times"])):
-        what, message = forged(ring, aim, dice.randrange(1 << 30), dice.randrange)
+        what, message = forged(ring, aim, dice.randrange(1 << 30), dice.randrange, sender)
         yield sender, what, codec.encode(message, sender, aim.node, "")
 
 

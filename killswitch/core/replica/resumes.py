@@ -8,7 +8,7 @@ wherever it arrives (D1).
 from __future__ import annotations
 
 from killswitch.core import federation, codec, intent, keys, policy, trust
-from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
+from killswitch.core.certificates import ResumeBody, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.leases import PPM
 from killswitch.core.messages import ASK_ANOTHER, COUNTER_MAX, IntentRead, IntentReply
 from killswitch.core.outlet import send
@@ -47,7 +47,7 @@ def refuse(state: Replica, request: ResumeDraftRequest, operator: str, now_ns: i
 
 def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> list[str]:
     """A peer told what it knows; the ids of orders that were new here. Only a complete answer counts towards a draft."""
-    fresh = learn(state, reply.orders, reply.certificates, sender, now_ns)
+    fresh = learn(state, reply.orders, vouched_for(state, reply, sender), sender, now_ns)
     draft = state.drafts.get(reply.nonce)
     if draft is not None and sender in state.others and reply.complete:
         draft.heard.add(sender)
@@ -56,6 +56,12 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
             draft.read[sender] = reply.read
         finish_draft(state, reply.nonce, now_ns)
     return fresh
+
+
+def vouched_for(state: Replica, reply: IntentReply, sender: str) -> tuple[ResumeCertificate, ...]:
+    """The certificates of a peer, who saw to it that they were handed in in time, or has them from somebody who did. From anybody else they are
+    only handed in as such (`on_submit`)."""
+    return reply.certificates if sender in state.others else ()
 
 
 def go_on_drafting(state: Replica, now_ns: int) -> None:
