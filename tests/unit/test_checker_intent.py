@@ -341,6 +341,7 @@ def test_s13_what_a_peer_had_let_in_may_be_taken_in_by_whoever_doubts_his_clock(
     story = Story(approval_ns=VALID_NS)
     story.start_all()
     story.say("clock-suspected", "replica/1", peers=["replica/2", "replica/3"])
+    story.say("draft-sent", "replica/2", request="r", covers=["o1"], certificate="c1", heard=[])
     story.certify("replica/2", "c1", "o1")
     story.certify("replica/1", "c1", "o1")
     assert story.judged("S13").verdict is Verdict.VALID

@@ -19,13 +19,16 @@ from typing import NamedTuple
 
 from msgspec import UnsetType
 
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.heads import ForkProof
 from killswitch.core import audit, drift, intent, leases
 from killswitch.core.attempts import Attempts
 from killswitch.core.events import Effect
 from killswitch.core.intent import Identity, Intent, Severity
 from killswitch.core.machine import NodeConfig
-from killswitch.core.messages import NO_TOKEN, EffectClass, EffectResult, Evidence, Gate, Life, Message, Order, Token
+from killswitch.core.messages import (
+    NO_TOKEN, EffectClass, EffectResult, Evidence, Gate, LeaseReply, Life, Message, Order, OrderPush, StartReply, Token,
+)  # fmt: skip
 from killswitch.core.outlet import send
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
@@ -219,6 +222,24 @@ def allows(at_gate: Gate, cls: str) -> bool:
 def admit(state: Sidecar, cls: str, now_ns: int) -> bool:
     """Whether an effect may leave at this very instant. Asked again for each effect and each retry; never remembered."""
     return allows(gate(state, now_ns), cls)
+
+
+# -- whose word counts -----------------------------------------------------------------------------------------------------------------
+
+
+def vouched_for(state: Sidecar, message: OrderPush, sender: str) -> tuple[ResumeCertificate, ...]:
+    """The certificates of a replica: whether they were handed in in time is not to be seen from here."""
+    return message.certificates if sender in state.config.replicas else ()
+
+
+def counts_for(state: Sidecar, message: LeaseReply | StartReply, sender: str) -> bool:
+    """Whether a replica may be taken at its word: it speaks for itself, and keeps one log."""
+    return message.replica == sender and sender not in state.forks
+
+
+def is_its_own(message: object, sender: str) -> bool:
+    """A sink speaks only for itself."""
+    return getattr(message, "sink", "") == sender
 
 
 # -- the ways out ----------------------------------------------------------------------------------------------------------------------

@@ -158,18 +158,13 @@ def on_receive(state: Sidecar, event: Receive, now_ns: int) -> None:
     if sender == agent_node(state):
         on_agent(state, message, now_ns)
     elif isinstance(message, OrderPush):
-        learn(state, message.orders, vouched_for(state, message, sender), sender, now_ns)
+        learn(state, message.orders, sidecar.vouched_for(state, message, sender), sender, now_ns)
     elif isinstance(message, KeysetNews):
         on_keyset_news(state, message, now_ns)
     elif sender in sidecar.granters(state):
         on_replica(state, message, sender, now_ns)
     elif sender in state.config.sinks:
         on_sink(state, message, sender, now_ns)
-
-
-def vouched_for(state: Sidecar, message: OrderPush, sender: str) -> tuple[ResumeCertificate, ...]:
-    """The certificates of a replica: whether they were handed in in time is not to be seen from here."""
-    return message.certificates if sender in state.config.replicas else ()
 
 
 def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
@@ -179,7 +174,7 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
             message = structs.replace(message, complete=False)  # what cannot be believed may forbid: no permission counts on top of it
         elif state.floors.held and message.complete and isinstance(message, LeaseReply) and message.nonce in state.rounds:
             floors.heard_in_full(state, sender, state.rounds[message.nonce].sent_ns)
-        if not counts_for(state, message, sender):
+        if not sidecar.counts_for(state, message, sender):
             return
         if isinstance(message, LeaseReply):
             starts.on_lease_reply(state, message, now_ns)
@@ -191,11 +186,6 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
         on_fork_proof(state, message, now_ns)
     elif isinstance(message, UnknownProhibition):
         floors.on_unknown(state, message, sender, now_ns)
-
-
-def counts_for(state: Sidecar, message: LeaseReply | StartReply, sender: str) -> bool:
-    """Whether a replica may be taken at its word: it speaks for itself, and keeps one log."""
-    return message.replica == sender and sender not in state.forks
 
 
 def on_keyset_news(state: Sidecar, message: KeysetNews, now_ns: int) -> None:
@@ -214,13 +204,8 @@ def on_fork_proof(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
         state.ready = tuple(replica for replica in state.ready if replica != origin)
 
 
-def is_its_own(message: object, sender: str) -> bool:
-    """A sink speaks only for itself."""
-    return getattr(message, "sink", "") == sender
-
-
 def on_sink(state: Sidecar, message: object, sender: str, now_ns: int) -> None:
-    if not is_its_own(message, sender):
+    if not sidecar.is_its_own(message, sender):
         return
     if isinstance(message, ApplyResult):
         permits.on_apply_result(state, message)
