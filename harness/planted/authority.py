@@ -171,7 +171,7 @@ BUGS = (
     PlantedBug("B213", "an operator of one tenant speaks for all by a global scope", {"keys:authorised": everybody_of_my_tenant}, ("S13", "S14"),
                ("more-than-they-may",), "easy"),
     PlantedBug("B234", "a resume is asked for by whoever its draft names", {"trust:is_asked_for": as_the_draft_says}, ("S13",),
-               ("forged-and-malformed-storm", "replica-that-forges"), "easy"),
+               ("replica-that-forges",), "easy"),
     PlantedBug("B298", "a sidecar counts what a replica says for another", {"sidecar.state:counts_for": whoever_says_it}, ("S8", "S19"),
                ("answers-in-anothers-name",), "easy"),
     PlantedBug("B299", "a sidecar believes one sink about another", {"sidecar.state:is_its_own": sinks_of_one_tenant}, ("S8",),

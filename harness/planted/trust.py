@@ -112,7 +112,7 @@ BUGS = (
     PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B28b", "two signatures of one approver are two approvals", {"trust:approvers": signatures_counted}, ("S13",),
-               ("forged-and-malformed-storm",), "easy"),
+               ("replica-that-forges",), "easy"),
     PlantedBug("B36", "a body that cannot be decoded raises in the receive loop", {"intent:read_order": unguarded_reading}, ("S26", "S27"),
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B73", "two signatures of one root key change the keyset", {"keysets:root_signers": root_signatures_counted}, ("S13",),
