@@ -46,8 +46,9 @@ class Sending(Observing, Protocol):
     """Who observes a node that sends. ``clock_ns``: what the node's clock reads; ``durable``: the last record that its disk holds.
 
     ``said``: what this start has sent -> what it waits for at most, or 0; whose head it cosigned -> its size. ``claims``: what its latest gossip
-    says of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``: whether it has grown since. ``heard``: what a sidecar was told. ``accepted``:
-    request for a rollout -> who said that it has accepted it, until that is asked after; None if nothing is.
+    says of copies and of waits. ``round``: the nonce of its latest round of lease requests. ``signed``: the size of its last head; ``grown``:
+    whether it has grown since. ``heard``: what a sidecar was told. ``accepted``: request for a rollout -> who said that it has accepted it, until
+    that is asked after; None if nothing is.
     """
 
     clock_ns: int
