@@ -8,18 +8,19 @@ from harness.checkers.bounds import FENCE_ARRIVES_NS
 from harness.checkers.countdowns import Countdowns
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import KILL, NO_TOKEN, Token, agent_of, token_of
+from harness.checkers.words import KILL, NO_TOKEN, Token, agent_of, is_replica, token_of
 from harness.shared.history import Fact
 
 
 @dataclass(frozen=True, slots=True)
 class _Shutting:
-    """A replica that was given proof that an agent cannot be ended, and has to tell its sinks."""
+    """A replica that has to tell an agent's sinks to refuse a token: ``why``, and by when."""
 
     replica: str
     agent: str
     order: str
     token: Token
+    why: str
     index: int
     due_ns: int
 
@@ -34,7 +35,8 @@ class Death(Countdowns):
 
     And whatever an order asked for, a kill or a stop: a replica that has taken in KILL_FAILED and the order, whichever came first, has told
     every class F sink of the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by
-    then.
+    then. So has, above the token that it had promised the agent, a replica of its home cell that learns an order of KILL, or that starts anew while
+    one is in force there and some such sink holds no such fence.
 
     And whoever has begun to kill goes on: while the process tree lives, no more than a kill retry and a second pass without another SIGKILL, by a
     sidecar that no fault touched.
@@ -43,14 +45,14 @@ class Death(Countdowns):
     its frame says outside (V3), what cannot be verified by its body (D7).
 
     Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, one that
-    a replica takes in, or an order and a promise; one that the run's end cuts short is not counted.
+    a replica takes in, or an order and a promise, when it is learned, at a start, and at the end; one that the run's end cuts short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
     kinds = Countdowns.kinds | {
         "fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned",
-        "process-killed",
+        "process-killed", "intent-recovered",
     }  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -93,15 +95,22 @@ class Death(Countdowns):
         elif fact.kind == "process-killed":
             self._judge_kills(fact.body["agent"], fact.at_ns)
             self._kills[fact.body["agent"]] = (fact.at_ns, index)
+        elif fact.kind == "intent-recovered":
+            self._starts_anew(index, fact)
         else:
-            if fact.kind in ("node-crashed", "node-paused"):
-                self._stops_short(fact)
-            elif fact.kind == "order-learned" and self._early:
-                self._hears_why(fact)
-            elif fact.kind == "process-reaped":
-                self._judge_kills(fact.body["agent"], fact.at_ns)
-                self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
-            super().see(index, fact)
+            self._counts(index, fact)
+
+    def _counts(self, index: int, fact: Fact) -> None:
+        """What countdowns are about, too."""
+        if fact.kind in ("node-crashed", "node-paused"):
+            self._stops_short(fact)
+        elif fact.kind == "order-learned" and is_replica(fact.node):
+            self._hears_why(fact)
+            self._has_to_shut_out(self.run.orders[fact.body["order"]], index, fact)
+        elif fact.kind == "process-reaped":
+            self._judge_kills(fact.body["agent"], fact.at_ns)
+            self._failed = {key: failed for key, failed in self._failed.items() if key[0] != fact.body["agent"]}
+        super().see(index, fact)
 
     def _judge_kills(self, agent: str, at_ns: int) -> None:
         """It was killed again, is gone, or nobody is there to kill it: was anybody at it until then?"""
@@ -124,8 +133,9 @@ class Death(Countdowns):
         """A replica has it that something lives on: from here on it has a round of gossip to tell the sinks, if it has not told them yet."""
         order, node = fact.body["order"], self.run.node(fact.node)
         if fact.body["stage"] == "KILL_FAILED":
-            due_ns = fact.at_ns + self.run.bounds.fencing_ns
-            taken = _Shutting(fact.node, fact.body["agent"], order, token_of(fact.body["token"]), index, due_ns)
+            due_ns, token = fact.at_ns + self.run.bounds.fencing_ns, token_of(fact.body["token"])
+            why = f"took in that {fact.body['agent']} could not be ended under token {token}"
+            taken = _Shutting(fact.node, fact.body["agent"], order, token, why, index, due_ns)
             (self._shutting if order in node.known else self._early).append(taken)
             self._judge_shutting(fact.at_ns)
 
@@ -134,6 +144,28 @@ class Death(Countdowns):
         heard = [each for each in self._early if each.replica == fact.node and each.order == fact.body["order"]]
         self._early = [each for each in self._early if each not in heard]
         self._shutting += [replace(each, due_ns=fact.at_ns + self.run.bounds.fencing_ns) for each in heard]
+
+    def _has_to_shut_out(self, order: Order, index: int, fact: Fact, *, anew: bool = False) -> None:
+        """The order is one of KILL, perhaps: then whatever was promised its agents until now is to be refused; by sinks that hold it off already,
+        too, but not from who starts anew."""
+        if order.life != KILL or fact.node in self.run.custody:
+            return
+        for agent in sorted(order.agents):
+            promised = self._promised.get((fact.node, agent))
+            if promised is None or fact.node not in self.run.cell_of(agent).replicas:
+                continue
+            (token, _), sinks = max(promised), self.run.sinks_of(agent, "F")
+            if not sinks or (anew and all(self._fences.get((agent, sink), NO_TOKEN) > token for sink in sinks)):
+                continue
+            why = f"{'started under' if anew else 'learned'} {order.severity} {order.order[:12]} of {agent}, which it had promised token {token}"
+            self._shutting.append(_Shutting(fact.node, agent, order.order, token, why, index, fact.at_ns + self.run.bounds.fencing_ns))
+        self._judge_shutting(fact.at_ns)
+
+    def _starts_anew(self, index: int, fact: Fact) -> None:
+        if is_replica(fact.node):
+            for order in self.run.orders.values():
+                if order.order in self.run.node(fact.node).known and order.order not in self.run.node(fact.node).lifted:
+                    self._has_to_shut_out(order, index, fact, anew=True)
 
     def _stops_short(self, fact: Fact) -> None:
         if fact.node.startswith(("agent/", "sidecar/")):
@@ -152,8 +184,8 @@ class Death(Countdowns):
             told = all(sent.get((each.agent, sink), NO_TOKEN) > each.token for sink in self.run.sinks_of(each.agent, "F"))
             if at_ns > each.due_ns:
                 self.examined += 1
-                why = f"{each.replica} took in that {each.agent} could not be ended under token {each.token}, and did not tell its sinks "
-                self.blame(f"{why}to refuse that within {self.run.bounds.fencing_ns} ns", each.index)
+                told_ns = self.run.bounds.fencing_ns
+                self.blame(f"{each.replica} {each.why}, and did not tell every sink to refuse that within {told_ns} ns", each.index)
             elif told:
                 self.examined += 1
             elif each.order not in self.run.node(each.replica).lifted:

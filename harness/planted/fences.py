@@ -5,16 +5,20 @@ from __future__ import annotations
 from harness.planted.bug import PlantedBug
 from killswitch.core import trust
 from killswitch.core.events import Send
-from killswitch.core.messages import NO_TOKEN, ApplyResult, Evidence, Fence, FenceAck, Token
+from killswitch.core.messages import NO_TOKEN, ApplyResult, Evidence, Fence, FenceAck, Life, Token
 from killswitch.core.outlet import parts, record
-from killswitch.core.replica import dispatch, orders
-from killswitch.core.replica.state import Replica
+from killswitch.core.replica import dispatch, orders, step
+from killswitch.core.replica.state import Replica, concerned
 from killswitch.core.sidecar import permits, starts
 from killswitch.core.sidecar.state import Sidecar
 
+_after_accept = orders.after_accept
+_forget_lifted = step.forget_lifted
+_note_durable = orders.note_durable
 _on_apply_result = permits.on_apply_result
 _on_fence_ack = dispatch.on_fence_ack
 _open_token = starts.open_token
+_press = dispatch.press
 
 
 def never_fence(state: Replica, agent: str, order: str) -> None:
@@ -74,6 +78,45 @@ def refused_is_refused(state: Sidecar, result: ApplyResult) -> None:
         state.effects = [effect for effect in state.effects if not (isinstance(effect, Send) and isinstance(effect.message, Fence))]
 
 
+def leave_the_last_to_its_start(state: Replica, agent: str, order: str) -> list[str]:
+    """An agent that is resumed fences its own sinks, so one of them says enough of the kill."""
+    sinks = _press(state, agent, order)
+    if state.intent.certificates and len(sinks) > 1:
+        del state.fences[(sinks[-1], agent)]
+        return sinks[:-1]
+    return sinks
+
+
+def one_at_a_time(state: Replica) -> None:
+    """What stays in force is pressed on at the sink that comes first; the others had their time."""
+    pressed = {key: order for key, (_, order) in state.fences.items() if order in state.intent.lifted}
+    _forget_lifted(state)
+    for sink, agent in sorted(pressed.keys() & state.fences.keys()):
+        if any(other < sink for other, whose in pressed if whose == agent):
+            del state.fences[(sink, agent)]
+            state.tries.pop((sink, agent), None)
+
+
+def fence_what_is_effective(state: Replica, order: str, now_ns: int) -> None:
+    """A sink is told of a kill that holds; what one replica alone has heard may still be lost."""
+    known = state.intent.orders[order]
+    _after_accept(state, order, now_ns)
+    if known.severity.life is Life.KILL and order not in state.effective:
+        for agent in concerned(state, known):
+            for key in [key for key, (_, why) in state.fences.items() if key[1] == agent and why == order]:
+                del state.fences[key]
+            state.effects = [each for each in state.effects if not (isinstance(each, Send) and isinstance(each.message, Fence)
+                                                                    and each.message.order == order)]  # fmt: skip
+
+
+def fence_once_effective(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    before = order in state.effective
+    _note_durable(state, order, replica, now_ns)
+    if order in state.effective and not before and state.intent.orders[order].severity.life is Life.KILL and order not in state.intent.lifted:
+        for agent in concerned(state, state.intent.orders[order]):
+            dispatch.fence(state, agent, order)
+
+
 BUGS = (
     PlantedBug("B60", "a hard kill sends no fence to the sinks", {"replica.dispatch:fence": never_fence}, ("S2",),
                ("kill-with-effects-in-flight",), "easy"),
@@ -91,4 +134,11 @@ BUGS = (
                ("fence-answered-late",), "easy"),
     PlantedBug("B259", "who is refused by a fence does not ask where it stands", {"sidecar.permits:on_apply_result": refused_is_refused},
                ("L6",), ("lifted-before-it-was-heard",), "easy"),
+    PlantedBug("B310", "a kill after a resume is fenced for at all sinks but one", {"replica.dispatch:press": leave_the_last_to_its_start},
+               ("L2",), ("fenced-at-every-sink",), "easy"),
+    PlantedBug("B311", "the fences of a kill that stays in force go with another's, but for one", {"replica.step:forget_lifted": one_at_a_time},
+               ("L2",), ("one-of-two-kills-lifted",), "easy"),
+    PlantedBug("B312", "no sink is fenced before the kill is effective",
+               {"replica.orders:after_accept": fence_what_is_effective, "replica.orders:note_durable": fence_once_effective},
+               ("L2",), ("kill-lost-in-a-partition",), "easy"),
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from harness.checkers.bounds import Bounds, stretch
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, LEDGER, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
 BOUNDS = Bounds.of(PARAMETERS)
 GRACE_NS = 8 * SECOND
@@ -70,129 +70,6 @@ def test_what_need_not_die_by_then(excuse: str) -> None:
         story.learn(SIDECAR, "o1")
     story.at(60 * SECOND).end()
     assert (story.judged("L2").verdict, story.judged("L2").examined) == (Verdict.VALID, 0)
-
-
-FENCED_BY_NS = DUE_NS + 2 * SECOND
-
-
-def killed_while_its_sink_was_away() -> Story:
-    story = Story()
-    story.start_all()
-    story.say("token-promised", "replica/1", agent=AGENT, token=FIRST)
-    story.effective("o1")
-    return story.at(HEALED_NS)
-
-
-@pytest.mark.parametrize(("fence", "verdict"), [(None, Verdict.INVALID), (FIRST, Verdict.INVALID), (SECOND_START, Verdict.VALID)])
-def test_a_kill_is_fenced_for_above_what_was_promised_before_it(fence: list[Any] | None, verdict: Verdict) -> None:
-    story = killed_while_its_sink_was_away()
-    story.heal()
-    if fence is not None:
-        story.fence(fence)
-    finding = story.at(FENCED_BY_NS).end().judged("L2")
-    assert (finding.verdict, finding.examined) == (verdict, 1)
-
-
-@pytest.mark.parametrize("excuse", ["lifted", "down", "sink down", "too early to say", "promised later", "not healed"])
-def test_no_fence_is_owed(excuse: str) -> None:
-    story = killed_while_its_sink_was_away()
-    if excuse == "promised later":
-        story = Story()
-        story.start_all()
-        story.effective("o1")
-        story.at(HEALED_NS).say("token-promised", "replica/1", agent=AGENT, token=FIRST)
-    elif excuse == "lifted":
-        story.certify("replica/2", "c1", "o1")
-    elif excuse in ("down", "sink down"):
-        story.crash("replica/1" if excuse == "down" else LEDGER)
-    if excuse != "not healed":
-        story.heal()
-    story.at(FENCED_BY_NS - (excuse == "too early to say")).end()
-    assert story.judged("L2").verdict is Verdict.VALID
-
-
-def unkillable(*, fault: bool = True, fenced: bool = True) -> Story:
-    story = ordered("HARD")
-    if fault:
-        story.fault("unkillable", f"agent/{AGENT}")
-    story.at(story.at_ns + SECOND).prove("o1", "KILL_FAILED")
-    if fenced:
-        story.fence(SECOND_START)
-    story.heal()
-    return story.at(60 * SECOND).end()
-
-
-def test_a_kill_that_failed_for_a_reason_is_said_and_its_sinks_are_fenced() -> None:
-    assert (unkillable().judged("L2").verdict, unkillable().judged("L2").examined) == (Verdict.VALID, 2)
-    assert unkillable(fault=False).judged("L2").verdict is Verdict.INVALID, "no excuse without a reason"
-    assert unkillable(fenced=False).judged("L2").verdict is Verdict.INVALID, "who lives on is shut out"
-
-
-def takes_in(stage: str = "KILL_FAILED", *, known: bool = True) -> Story:
-    """A replica is given the proof that a soft stop of what runs as `FIRST` came to nothing."""
-    story = Story()
-    story.start_all()
-    if known:
-        story.learn("replica/1", "o1", "QUIESCE")
-    story.at(SECOND).say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage=stage)
-    return story
-
-
-def tell(story: Story, token: list[Any], *, node: str = "replica/1", after_ns: int = 0) -> None:
-    story.at(story.at_ns + after_ns).say("fence-sent", node, sink=LEDGER, agent=AGENT, min_token=token, order="o1")
-
-
-@pytest.mark.parametrize(
-    ("token", "after_ns", "verdict"),
-    [(SECOND_START, BOUNDS.fencing_ns, Verdict.VALID), (SECOND_START, BOUNDS.fencing_ns + 1, Verdict.INVALID), (FIRST, 0, Verdict.INVALID)],
-)
-def test_whoever_learns_that_a_stop_failed_tells_the_sinks_within_a_round(token: list[Any], after_ns: int, verdict: Verdict) -> None:
-    story = takes_in()
-    tell(story, token, after_ns=after_ns)
-    finding = story.at(60 * SECOND).end().judged("L2")
-    assert (finding.verdict, finding.examined) == (verdict, 1)
-
-
-def test_each_replica_tells_the_sinks_itself_and_a_fence_of_before_counts() -> None:
-    others = takes_in()
-    tell(others, SECOND_START, node="replica/2")
-    assert others.at(60 * SECOND).end().judged("L2").verdict is Verdict.INVALID
-    before = Story()
-    before.start_all()
-    before.learn("replica/1", "o1", "QUIESCE")
-    tell(before, SECOND_START)
-    before.at(SECOND).say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage="KILL_FAILED")
-    finding = before.at(60 * SECOND).end().judged("L2")
-    assert (finding.verdict, finding.examined) == (Verdict.VALID, 1)
-
-
-def test_a_certificate_that_comes_too_late_excuses_nobody() -> None:
-    story = takes_in().at(SECOND + BOUNDS.fencing_ns + 1)
-    story.certify("replica/1", "c1", "o1")
-    assert story.at(60 * SECOND).end().judged("L2").verdict is Verdict.INVALID
-
-
-@pytest.mark.parametrize(("after_ns", "verdict"), [(BOUNDS.fencing_ns, Verdict.VALID), (BOUNDS.fencing_ns + 1, Verdict.INVALID)])
-def test_an_order_that_comes_after_the_proof_is_fenced_for_within_a_round_of_coming(after_ns: int, verdict: Verdict) -> None:
-    story = takes_in(known=False)
-    story.at(20 * SECOND).learn("replica/1", "o1", "QUIESCE")
-    tell(story, SECOND_START, after_ns=after_ns)
-    finding = story.at(60 * SECOND).end().judged("L2")
-    assert (finding.verdict, finding.examined) == (verdict, 1)
-
-
-@pytest.mark.parametrize("excuse", ["lifted", "crashed", "crashed before", "paused", "unknown", "stopped", "too early to say"])
-def test_nobody_owes_the_sinks_a_word(excuse: str) -> None:
-    story = takes_in("STOPPED_FORCED" if excuse == "stopped" else "KILL_FAILED", known=excuse not in ("unknown", "crashed before"))
-    if excuse == "lifted":
-        story.certify("replica/1", "c1", "o1")
-    elif excuse in ("crashed", "crashed before"):
-        story.crash("replica/1")
-        story.learn("replica/1", "o1", "QUIESCE")
-    elif excuse == "paused":
-        story.say("node-paused", "replica/1")
-    finding = story.at(SECOND + BOUNDS.fencing_ns if excuse == "too early to say" else 60 * SECOND).end().judged("L2")
-    assert (finding.verdict, finding.examined) == (Verdict.VALID, 0)
 
 
 # -- L3
