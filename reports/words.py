@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "keyset-installed": "Takes in keyset {version}: revoked {revoked}, new keys for {rotated}.",
     "resume-status": "The operator is told: resume {certificate} is {stage}.",
     "draft-sent": "Shows approvers what resume {request} would lift: {covers}; it has heard {heard}.",
+    "draft-shown": "Is shown a draft of resume {request}: {certificate}.",
+    "resume-handed-in": "Hands in what approvers signed for resume {request}: {certificate}.",
     "certificate-rejected": "Refuses a resume certificate from {sender}: {why}.",
     "intent": "Intent is now {severity}: {orders_count} orders, {certificates_count} certificates (digest {digest}).",
     "intent-recovered": "Recovers {orders_count} orders and {certificates_count} certificates from its log.",

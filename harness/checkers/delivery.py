@@ -16,9 +16,11 @@ from harness.shared.history import Fact
 ENDS = {
     "order-requested": ("EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED"),
     "resume-requested": ("DRAFTED", "ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),  # those who approve a draft may take their time
+    "resume-handed-in": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
     "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
 }
-ANSWERS = ("order-status", "draft-sent", "resume-status", "rollout-status")
+ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
+AGAIN = ("NEEDS_CONTEXT", "EXPIRED")  # after which a resume is drafted anew
 
 
 def _due_ns(run: Run, *moments_ns: int) -> int | None:
@@ -36,8 +38,9 @@ class Delivery(InvariantChecker):
     whoever read it, and is openly not read again, is S26's affair.
 
     Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order is effective, a
-    rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; by max(heal, asking) + a round of all replicas, if
-    enough of them work. An instance is such a request; a client that starts again has forgotten it.
+    rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; and what was approved it hands in until it is told
+    that this is accepted, or comes to nothing, or is to be drafted anew, which it then asks for. By max(heal, asking) + a round of all replicas, if
+    enough of them work, and for a resume believe their clocks. An instance is such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
@@ -54,20 +57,28 @@ class Delivery(InvariantChecker):
         if fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
         elif fact.kind in ENDS:
-            self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
+            asked = self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
+            if fact.kind == "resume-handed-in" != asked[0]:
+                self._asked[fact.body["request"]] = (fact.kind, fact.at_ns, index)
         elif fact.kind in ANSWERS:
-            asked = self._asked.get(fact.body["request"])
-            if asked is not None and fact.body.get("stage", "DRAFTED") in ENDS[asked[0]]:
-                del self._asked[fact.body["request"]]
+            self._answered(index, fact)
         elif fact.kind == "node-started":
             if fact.node == CLIENT:
                 self._asked.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
+    def _answered(self, index: int, fact: Fact) -> None:
+        request, stage = fact.body["request"], fact.body.get("stage", "DRAFTED")
+        asked = self._asked.get(request)
+        if asked is not None and stage in ENDS[asked[0]]:
+            del self._asked[request]
+        elif asked is not None and asked[0] == "resume-handed-in" and stage in AGAIN:
+            self._asked[request] = ("resume-requested", fact.at_ns, index)
+
     def settle(self) -> None:
-        for request, (_, at_ns, index) in self._asked.items():
-            self._judge_asked(request, at_ns, index)
+        for request, (kind, at_ns, index) in self._asked.items():
+            self._judge_asked(request, kind, at_ns, index)
         for order in self.run.orders.values():
             holders = (self.run.node(replica) for replica in order.holders)
             sources = [node for node in holders if node.works and order.order in node.known]  # one that lost its disk may hold it no more
@@ -93,15 +104,18 @@ class Delivery(InvariantChecker):
                 why = f"{sidecar.node} learned {order.severity} {order.order[:12]} {learned.at_ns - due_ns} ns after that was due"
                 self.blame(why, *order.proof(), learned.index)
 
-    def _judge_asked(self, request: str, at_ns: int, index: int) -> None:
+    def _judge_asked(self, request: str, kind: str, at_ns: int, index: int) -> None:
         run, client = self.run, self.run.node(CLIENT)
         if not client.up or client.paused or run.quorums_forget:
             return
-        if any(sum(run.node(replica).works for replica in cell.replicas) < cell.kill_quorum for cell in run.cells):
+        resumes = kind.startswith("resume")
+        answering = {replica for replica in run.replicas if run.node(replica).works and not (resumes and run.node(replica).doubts)}
+        if any(len(answering.intersection(cell.replicas)) < cell.kill_quorum for cell in run.cells):
             return
         self.examined += 1
         since_ns = max(at_ns, client.since_ns, *(run.node(replica).since_ns for replica in run.replicas))
-        why = f"who asked for {request} was never told the end of it"
+        asked = f"handed in what was approved for {request}" if kind == "resume-handed-in" else f"asked for {request}"
+        why = f"who {asked} was never told the end of it"
         if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
             self.leave_undecided(f"{why}, but the run ended before that was due")
         else:

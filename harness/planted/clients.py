@@ -1,11 +1,17 @@
-"""Planted bugs of the client with which people ask: when it asks again, and whom."""
+"""Planted bugs of the client with which people ask: when it asks again, and whom, and what it takes for an end."""
 
 from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
+from killswitch.core import operator
 from killswitch.core.bundles import RolloutStatus
-from killswitch.core.messages import OrderStatus
-from killswitch.core.operator import Operator, settle
+from killswitch.core.certificates import ResumeStatus, ResumeSubmit
+from killswitch.core.events import SetTimer
+from killswitch.core.messages import ASK_ANOTHER, OrderStatus
+from killswitch.core.operator import Errand, Operator, settle
+
+_go = operator.go
+_on_resume_status = operator.on_resume_status
 
 
 def whoever_is_next(state: Operator, status: RolloutStatus, sender: str) -> None:
@@ -18,9 +24,35 @@ def once_somebody_has_it(status: OrderStatus) -> bool:
     return True
 
 
+def sent_away(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+    """It was answered, and the answer was no."""
+    if status.stage == ASK_ANOTHER:
+        settle(state, status.request)
+    else:
+        _on_resume_status(state, status, now_ns)
+
+
+def an_answer_is_an_answer(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+    """Whoever approved too late, or was shown too little, asks again by himself."""
+    if status.stage != ASK_ANOTHER:
+        settle(state, status.request)
+
+
+def hand_in_once(state: Operator, errand: Errand, now_ns: int) -> None:
+    """It is signed and sent, and will be stored."""
+    _go(state, errand, now_ns)
+    if isinstance(errand.message, ResumeSubmit):
+        state.effects.append(SetTimer(errand.command.request, None))
+
+
 BUGS = (
     PlantedBug("B271", "a rollout that one replica has accepted is asked after at the next", {"operator:on_rollout_status": whoever_is_next},
                ("S21",), ("asked-after-where-it-was-accepted", "policy-storm"), "easy"),
     PlantedBug("B280", "a client that was told ACCEPTED asks nobody else", {"operator:is_final": once_somebody_has_it}, ("L1",),
                ("accepted-where-nobody-listens",), "medium"),
+    PlantedBug("B313", "a client whose resume one replica cannot judge asks no other", {"operator:on_resume_status": sent_away}, ("L1",),
+               ("clocks-that-run-away",), "easy"),
+    PlantedBug("B314", "a resume that was approved too late is not drafted anew", {"operator:on_resume_status": an_answer_is_an_answer}, ("L1",),
+               ("approved-too-late",), "easy"),
+    PlantedBug("B315", "what was approved is handed in once", {"operator:go": hand_in_once}, ("L1",), ("approved-too-late",), "easy"),
 )  # fmt: skip

@@ -92,6 +92,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                    "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says that there is nothing to "
                    "lift. certificate: the id that it will have. heard: [replica, boot, its own clock] of each other replica whose answer it rests "
                    "on, as that one gave it"),
+    "draft-shown": (("request", "certificate"), "the operator's client was shown a draft, for approvers to sign"),
+    "resume-handed-in": (("request", "certificate"), "the operator's client sent a replica what approvers signed: read off the wire, each time"),
     "keyset-installed": (("version", "authentic", "revoked", "rotated"),
                          "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
                          "enough distinct root keys signed exactly this"),

@@ -204,6 +204,8 @@ class Observer:
         elif isinstance(message, ResumeDraft):
             if message.stage != "DRAFTED":
                 self.emit("resume-status", {"request": message.request, "certificate": "", "stage": message.stage})
+            else:
+                self.emit("draft-shown", {"request": message.request, "certificate": hashlib.sha256(message.raw).hexdigest()})
         elif isinstance(message, ResumeStatus):
             self.emit("resume-status", {"request": message.request, "certificate": message.certificate, "stage": message.stage})
         elif isinstance(message, RolloutStatus):

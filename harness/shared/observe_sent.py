@@ -16,7 +16,7 @@ from harness.shared.observe_heard import Heard
 from harness.shared.observe_records import Observing
 from killswitch.core.bundles import PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Send
 from killswitch.core.heads import Cosigned, HeadNotice
 from killswitch.core.lessons import Lesson
@@ -247,6 +247,11 @@ def on_draft(node: Sending, _effect: Send, message: ResumeDraft) -> None:
         node.emit("draft-sent", {"request": message.request, "covers": covers, "certificate": certificate, "heard": heard})
 
 
+def on_submit(node: Sending, _effect: Send, message: ResumeSubmit) -> None:
+    certificate = hashlib.sha256(message.certificate.raw).hexdigest()
+    node.emit("resume-handed-in", {"request": message.request, "certificate": certificate})
+
+
 def heard_for(node: Sending, draft: ResumeBody) -> list[tuple[str, str, int]]:
     """Whom the drafter heard, and when: a draft ends for each a fixed span after its answer, and for the drafter that long from now."""
     own = next((end.clock_ns for end in draft.ends if end.replica == node.node), node.clock_ns)
@@ -263,6 +268,7 @@ SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
     LeaseReply: on_lease_reply,
     StartReply: on_start_reply,
     ResumeDraft: on_draft,
+    ResumeSubmit: on_submit,
     Gossip: on_gossip,
     Lesson: on_lesson,
     Fence: on_fence,

@@ -117,7 +117,7 @@ def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 
     if stage and what == "order":
         story.say("order-status", "operator", request="req", order="o1", stage=stage, copies=1, keys=0)
     elif stage == "DRAFTED":
-        story.say("draft-sent", "replica/1", request="req", covers=["o1"], certificate="c1", heard=[])
+        story.say("draft-shown", "operator", request="req", certificate="c1")
     elif stage and what == "resume":
         story.say("resume-status", "operator", request="req", certificate="", stage=stage)
     elif stage:
@@ -165,6 +165,53 @@ def test_who_asks_is_told_the_end_of_it(what: str, stage: str, end_ns: int, verd
 )
 def test_who_asks_for_a_resume_is_told_the_end_of_it(stage: str, verdict: Verdict) -> None:
     assert asked("resume", stage).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
+
+
+def handed_in(*stages: str) -> Story:
+    """A draft was shown, and approved, and is handed in; the client is told ``stages`` of it, and shown a draft where one is "DRAFTED"."""
+    story = asked("resume", "DRAFTED")
+    story.say("resume-handed-in", "operator", request="req", certificate="c1")
+    for stage in stages:
+        if stage == "DRAFTED":
+            story.say("draft-shown", "operator", request="req", certificate="c2")
+        else:
+            story.say("resume-status", "operator", request="req", certificate="c1", stage=stage)
+    return story
+
+
+@pytest.mark.parametrize(
+    ("stages", "verdict"),
+    [
+        ((), Verdict.INVALID),
+        (("ASK_ANOTHER",), Verdict.INVALID),
+        (("DRAFTED",), Verdict.INVALID),  # an earlier question, answered late
+        (("NEEDS_CONTEXT",), Verdict.INVALID),
+        (("EXPIRED",), Verdict.INVALID),
+        (("EXPIRED", "DRAFTED"), Verdict.VALID),
+        (("EXPIRED", "NOTHING_TO_COVER"), Verdict.VALID),
+        (("ASK_ANOTHER", "ACCEPTED"), Verdict.VALID),
+        (("REFUSED",), Verdict.VALID),
+    ],
+)
+def test_who_hands_in_what_was_approved_goes_on_until_that_comes_to_an_end(stages: tuple[str, ...], verdict: Verdict) -> None:
+    finding = handed_in(*stages).at(ASKED_DUE_NS).end().judged("L1")
+    assert finding.verdict is verdict
+    asking = "asked for" if stages[:1] in (("EXPIRED",), ("NEEDS_CONTEXT",)) else "handed in what was approved for"
+    assert verdict is Verdict.VALID or finding.why == f"who {asking} req was never told the end of it"
+
+
+def test_a_draft_that_did_not_come_to_be_shown_is_none() -> None:
+    story = asked("resume")
+    story.say("draft-sent", "replica/1", request="req", covers=["o1"], certificate="c1", heard=[])
+    assert story.at(ASKED_DUE_NS).end().judged("L1").verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("doubting", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])
+def test_a_resume_needs_replicas_that_believe_their_clocks(doubting: int, verdict: Verdict) -> None:
+    story = handed_in("ASK_ANOTHER")
+    for number in range(doubting):
+        story.say("clock-suspected", f"replica/{number + 1}", peers=2)
+    assert story.at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])
