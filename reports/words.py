@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "keyset-installed": "Takes in keyset {version}: revoked {revoked}, new keys for {rotated}.",
     "resume-status": "The operator is told: resume {certificate} is {stage}.",
     "draft-sent": "Shows approvers what resume {request} would lift: {covers}; it has heard {heard}.",
+    "recorded-without-room": "Records {what} (lsn {lsn}), though its disk is full.",
+    "reserve-used": "What it recorded up to {what} (lsn {lsn}) is durable, by its reserve.",
     "draft-shown": "Is shown a draft of resume {request}: {certificate}.",
     "resume-handed-in": "Hands in what approvers signed for resume {request}: {certificate}.",
     "certificate-rejected": "Refuses a resume certificate from {sender}: {why}.",

@@ -93,7 +93,7 @@ class Disk:
             return
         self.refused += (record,)
         self._say_full(record)
-        if record.kind in audit.RESERVED and len(self.refused) <= self.reserve:  # with what waits before it: a log has no gaps
+        if audit.is_reserved(record.kind) and len(self.refused) <= self.reserve:  # with what waits before it: a log has no gaps
             self.reserve -= len(self.refused)
             self._write_refused()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.room import Room
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, Token, gate_of, is_replica, token_of
 from harness.shared.history import Fact
@@ -45,6 +46,10 @@ class AckDurable(InvariantChecker):
     And whoever cannot keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, and from one that
     carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
 
+    And where there is no room but a reserve, that is for prohibitions: nobody who has been told that its disk is full records a permission; what
+    becomes durable meanwhile ends in a prohibition, or in what came of one; and no such record waits for another one that is written a second or
+    more later, where no other fault is about the disk's own time.
+
     And no word leaves a node before what it rests on is durable there: a promise of a token, to whom it was made or to a peer that learns, and a
     lease under it, before the promise; what a replica says of copies and waits, and that it has accepted an order, before the order; news of a
     rollout, and the answer to who asked for it, before the rollout; the acceptance of a resume, and the resume itself, before the certificate; a
@@ -52,8 +57,8 @@ class AckDurable(InvariantChecker):
     told others a lie (S8 judges that promises are kept, S16 the like of cosignatures). A word that is said again is judged anew if it leaves sooner.
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
-    after an acknowledgement, a word that rests on something, or a disk that failed or was full. Cannot see: which replicas a status counted; so it
-    blames only when the count cannot be met any more.
+    after an acknowledgement, a word that rests on something, a disk that failed or was full, or a record that a full disk took. Cannot see: which
+    replicas a status counted; so it blames only when the count cannot be met any more.
     """
 
     invariant = "S11"
@@ -61,7 +66,7 @@ class AckDurable(InvariantChecker):
     kinds = frozenset({
         "evidence-sent", "order-status", "intent-recovered", "disk-failed", "disk-full", "lease-granted", "effect-admitted", "gate-changed",
         "node-crashed", "token-promised", "promise-sent", "vouched", "order-durable", "rollout-durable", "certificate-durable",
-        "evidence-durable", "effect-applied", "fence-durable",
+        "evidence-durable", "effect-applied", "fence-durable", "recorded-without-room", "reserve-used", "disk-freed", "fault-on",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -75,7 +80,11 @@ class AckDurable(InvariantChecker):
         self._gates: dict[str, int] = {}
         self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed or was full with the gate open, until it shows the gate closed
 
+        self._room = Room(self)
+
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in Room.kinds:
+            self._room.see(index, fact)
         if fact.kind == "gate-changed":
             self._judge_gate(index, fact)
         elif fact.kind == "node-crashed":
@@ -102,7 +111,7 @@ class AckDurable(InvariantChecker):
             self._kept.update((fact.node, what, about) for what, about in _RECORDS[fact.kind](fact.body))
         elif fact.kind in ("lease-granted", "effect-admitted"):
             self._judge_vouching(index, fact)
-        else:
+        elif fact.kind == "intent-recovered":
             self._judge_recovery(index, fact)
 
     def settle(self) -> None:

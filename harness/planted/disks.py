@@ -7,17 +7,23 @@ from collections.abc import Iterable, Sequence
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit
 from killswitch.core.audit import Chain, Recovery
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import DiskFull, Record
 from killswitch.core.intent import View
 from killswitch.core.messages import Gate, LeaseRequest
-from killswitch.core.replica import grants
+from killswitch.core.replica import grants, witness
+from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import state as sidecar_state
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 
+_be_lifted = sidecar_step.learn_certificate
 _gate = sidecar_state.gate
+_is_reserved = audit.is_reserved
+_judge_heads = witness.answer
 _kill = sidecar_step.kill
+_learn_certificate = replica_state.learn_certificate
 _lease = grants.lease
 
 
@@ -55,6 +61,42 @@ def a_full_disk_is_no_failure(state: Sidecar, event: DiskFull, now_ns: int) -> N
     """Somebody will clean up, and until then it all fits into memory."""
 
 
+def what_came_of_it_can_wait(kind: str) -> bool:
+    """An order needs its record at once; the proofs are for people, who are in no such hurry."""
+    return kind != "EVIDENCE" and _is_reserved(kind)
+
+
+def room_for_all(kind: str) -> bool:
+    """The reserve is there to be used."""
+    return True
+
+
+def lift_without_room(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
+    """It will be written as soon as there is room."""
+    full, state.disk_full = state.disk_full, False
+    try:
+        return _learn_certificate(state, certificate, sender, now_ns)
+    finally:
+        state.disk_full = full
+
+
+def be_lifted_without_room(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
+    full, state.disk_full = state.disk_full, False
+    try:
+        _be_lifted(state, certificate, now_ns)
+    finally:
+        state.disk_full = full
+
+
+def cosign_without_room(state: Replica, now_ns: int) -> None:
+    """A note of witnessing is small."""
+    full, state.disk_full = state.disk_full, False
+    try:
+        _judge_heads(state, now_ns)
+    finally:
+        state.disk_full = full
+
+
 BUGS = (
     PlantedBug("B62", "a sidecar whose disk failed keeps its gate open", {"sidecar.state:gate": open_without_a_disk}, ("S11",),
                ("disk-fails-at-work", "swarm-storm"), "easy"),
@@ -67,4 +109,14 @@ BUGS = (
                ("disk-full-at-a-hard-kill",), "easy"),
     PlantedBug("B78", "a sidecar goes on letting effects out that it has no room to record", {"sidecar.step:on_disk_full": a_full_disk_is_no_failure},
                ("S11",), ("disk-full-at-a-hard-kill",), "easy"),
+    PlantedBug("B316", "what came of an order has no part in the reserve of a full disk", {"audit:is_reserved": what_came_of_it_can_wait}, ("S11",),
+               ("room-for-prohibitions-alone", "disk-full-at-a-hard-kill"), "easy"),
+    PlantedBug("B317", "whatever is recorded may use the reserve of a full disk", {"audit:is_reserved": room_for_all}, ("S11",),
+               ("room-for-prohibitions-alone", "disk-full-at-a-hard-kill"), "easy"),
+    PlantedBug("B318", "a replica takes a resume in that it has no room for", {"replica.state:learn_certificate": lift_without_room}, ("S11",),
+               ("room-for-prohibitions-alone",), "easy"),
+    PlantedBug("B319", "a sidecar takes a resume in that it has no room for", {"sidecar.step:learn_certificate": be_lifted_without_room}, ("S11",),
+               ("room-for-prohibitions-alone",), "easy"),
+    PlantedBug("B320", "a replica whose disk is full goes on cosigning", {"replica.witness:answer": cosign_without_room}, ("S11",),
+               ("room-for-prohibitions-alone",), "easy"),
 )  # fmt: skip

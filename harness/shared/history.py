@@ -59,6 +59,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "disk-failed": (("lsn",), "a sync failed"),
     "disk-full": (("lsn",), "there was no room for a record, or none but the reserve"),
     "disk-freed": ((), "there is room again"),
+    "recorded-without-room": (("lsn", "what"), "a node that had been told that its disk is full appended a record of that kind"),
+    "reserve-used": (("lsn", "what"), "such a record became durable, with all before it, while the disk was full"),
     "over-share": (("sender", "dropped"),
                    "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
     "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),

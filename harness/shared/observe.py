@@ -62,8 +62,9 @@ class Observer:
     `observe_sent.Sending` explains."""
 
     __slots__ = (
-        "_appended", "_at", "_begun", "_dead", "_heads", "_inputs", "_news", "_process", "_record", "_records", "_rulings", "_sends", "_slots",
-        "_witnessed", "accepted", "agent", "claims", "clock_ns", "durable", "grown", "heard", "judge", "node", "revoked", "round", "said", "signed",
+        "_appended", "_at", "_begun", "_dead", "_full", "_heads", "_inputs", "_news", "_process", "_record", "_records", "_rulings", "_sends",
+        "_slots", "_witnessed", "accepted", "agent", "claims", "clock_ns", "durable", "grown", "heard", "judge", "node", "revoked", "round", "said",
+        "signed",
     )  # fmt: skip
 
     def __init__(self, node: str, agent: str, judge: Judge, record: Callable[[Fact], None]) -> None:
@@ -83,6 +84,7 @@ class Observer:
         # generation -> {hash of a checkpoint begun under it: lsn}, if there is any: a disk that lied goes far back
         self._begun: dict[int, dict[bytes, int]] | None = None
         self._slots: tuple[bytes, ...] = ()
+        self._full: dict[int, str] | None = None  # while the disk is known to be full: lsn -> kind of what was appended since
         self._heads: dict[str, dict[int, Sth]] | None = None  # writer -> the longest heads of its that this start cosigned or was told of, if any
         self.heard = Heard(agent)
         self._appended = 0
@@ -150,6 +152,7 @@ class Observer:
         if self.revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
             self.revoked = frozenset(key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes)
+        self._full = None
         self._slots = tuple(hashlib.sha256(slot).digest() for slot in event.checkpoints)
         self._release(self._records)
         self._records, self._sends = [], []
@@ -161,6 +164,8 @@ class Observer:
 
     def on_durable(self, event: Durable) -> None:
         self.durable = max(self.durable, event.lsn)
+        if self._full and event.lsn in self._full:
+            self.emit("reserve-used", {"lsn": event.lsn, "what": self._full[event.lsn]})
         if self._witnessed and not self.grown and self.signed < self._news <= self.durable:
             self.grown = True
             self.emit("log-grown", {"size": self._news})
@@ -174,9 +179,11 @@ class Observer:
 
     def on_disk_full(self, event: DiskFull) -> None:
         self.emit("disk-full", {"lsn": event.lsn})
+        self._full = {}
 
     def on_disk_freed(self, event: DiskFreed) -> None:
         self.emit("disk-freed", {})
+        self._full = None
 
     def on_process_exited(self, event: ProcessExited) -> None:
         if self._process is not None:
@@ -242,6 +249,9 @@ class Observer:
         self._appended = record.seq
         if record.kind != COSIG:
             self._news = record.seq
+        if self._full is not None:
+            self._full[record.seq] = record.kind
+            self.emit("recorded-without-room", {"lsn": record.seq, "what": record.kind})
         handler = RECORDS.get(record.kind)
         if handler is not None:
             handler(self, record.seq, _decode(record.body))

@@ -36,6 +36,11 @@ _RECORD_ENCODER: Final = msgspec.msgpack.Encoder()
 _RECORD_DECODER: Final = msgspec.msgpack.Decoder(Record)
 
 
+def is_reserved(kind: str) -> bool:
+    """Whether records of the kind may use the reserve of a disk that is full otherwise."""
+    return kind in RESERVED
+
+
 class Problem(Struct, frozen=True):
     """What is wrong with the first bad record of a log: its index (from 0) and ``why``: ``sequence gap``, ``broken link``,
     ``wrong hash`` or ``undecodable body``."""

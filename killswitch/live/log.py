@@ -92,7 +92,7 @@ def is_full_disk(error: Exception) -> bool:
 
 def urgent_among(records: Sequence[Record]) -> int:
     """How many of ``records`` may use the reserve: those up to the last prohibition, for a chain has no gaps."""
-    return max((place for place, record in enumerate(records, 1) if record.kind in audit.RESERVED), default=0)
+    return max((place for place, record in enumerate(records, 1) if audit.is_reserved(record.kind)), default=0)
 
 
 class SqliteLog:

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
-from killswitch.core.certificates import ResumeCertificate
-from killswitch.core.events import Durable, Observe, Receive, Send
+from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeSubmit
+from killswitch.core.events import Boot, DiskFreed, DiskFull, Durable, Input, Observe, Receive, Send
 from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.messages import Gossip, IntentReply, Message, OrderPush, OrderStatus, StartReply
 from tests.unit.pair import AGENT, SIDECAR
@@ -37,6 +37,42 @@ def test_who_says_that_an_order_is_accepted_vouches_for_it_and_who_says_more_spe
     assert bench.tick(Send("operator", OrderStatus("r", "o1", "EFFECTIVE", 2)), Send("operator", OrderStatus("r", "o2", "REFUSED", 0))) == []
     assert bench.tick(Send("operator", OrderStatus("r", "o1", "ACCEPTED", 1))) == ["vouched"]
     assert bench.last.body == {"what": "accepted", "about": "o1"}
+
+
+def test_what_a_node_records_is_told_while_it_knows_that_its_disk_is_full() -> None:
+    bench = Bench()
+    bench.step(boot())
+    assert bench.tick(bench.append("A_NOTE")) == [], "it may not fit; nobody has said so"
+    assert bench.step(DiskFull(1)) == ["disk-full"]
+    assert bench.step(Durable(1)) == []
+    assert "recorded-without-room" in bench.tick(bench.append("KEYSET_NOTE"), bench.append("EVIDENCE_NOTE"))
+    assert bench.last.body == {"lsn": 3, "what": "EVIDENCE_NOTE"}
+    assert bench.step(Durable(3)) == ["reserve-used"]
+    assert bench.last.body == {"lsn": 3, "what": "EVIDENCE_NOTE"}
+    assert bench.step(DiskFreed()) == ["disk-freed"]
+    assert bench.tick(bench.append("EVIDENCE_NOTE")) == []
+    assert bench.step(Durable(4)) == []
+
+
+@pytest.mark.parametrize("again", [Boot((), "boot-2", "2.1"), DiskFreed()])
+def test_what_was_recorded_without_room_is_forgotten_with_the_start_or_the_trouble(again: Input) -> None:
+    bench = Bench()
+    bench.step(boot())
+    bench.step(DiskFull(1))
+    bench.tick(bench.append("A_NOTE"))
+    bench.step(again)
+    assert bench.step(Durable(1)) == []
+
+
+def test_a_draft_is_shown_and_what_was_approved_handed_in_each_time_that_it_is() -> None:
+    bench = Bench("operator")
+    bench.step(boot())
+    certificate = hashlib.sha256(b"lifted").hexdigest()
+    assert bench.step(Receive("replica/1", ResumeDraft("r", "DRAFTED", b"lifted", 2))) == ["draft-shown"]
+    assert bench.last.body == {"request": "r", "certificate": certificate}
+    hands_in = Send("replica/1", ResumeSubmit("r", CERTIFICATE))
+    assert bench.tick(hands_in) == bench.tick(hands_in) == ["resume-handed-in"]
+    assert bench.last.body == {"request": "r", "certificate": certificate}
 
 
 def test_whom_a_client_asks_after_a_rollout_that_was_accepted_is_told_once_for_each_answer() -> None:
