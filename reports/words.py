@@ -113,6 +113,7 @@ SENTENCES: dict[str, str] = {
     "challenge-issued": "Challenges whoever sent key {key}, before it applies anything.",
     "fence-durable": "Refuses every token of {agent} below {min_token} from now on.",
     "task-submitted": "{agent} is given task {task}, {steps} steps.",
+    "task-handed-over-again": "Upstream hands {task} over to {agent} once more.",
     "task-expired": "Upstream goes on without task {task} of {agent}.",
     "task-intent": "{agent} notes what it is about to do: task {task} step {step}.",
     "task-intent-durable": "The intent of task {task} step {step} is durable.",

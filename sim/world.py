@@ -36,12 +36,14 @@ BOOTTIME = "CLOCK_BOOTTIME"  # what an implementation runs on, unless it says ot
 
 
 class Upstream:
-    """Where tasks come from. It hands a task over again to each new process of its agent until the task is acknowledged."""
+    """Where tasks come from. It hands a task over again to each new process of its agent until the task is acknowledged. ``ended``: {agent: its tasks
+    of which that was heard}, kept only where upstream is to forget it, else none."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._open: dict[str, dict[str, Task]] = {}  # agent -> its tasks by name
         self._given: dict[str, str] = {}  # task -> agent
+        self.ended: dict[str, dict[str, Task]] | None = None
 
     def submit(self, work: Work) -> None:
         task = Task(work.task, work.sink, work.steps, work.step_ns, work.undo)
@@ -61,10 +63,19 @@ class Upstream:
 
     def hand_over_again(self, node: Node) -> None:
         for task in list(self._open.get(node.config.agent, {}).values()):
+            self._world.fact("task-handed-over-again", node, {"agent": node.config.agent, "task": task.task, "sink": task.sink})
             node.receive(Submit(task))
 
+    def forget_what_ended(self, node: Node) -> None:
+        """As if no end of a task of this agent had been heard of."""
+        if self.ended is not None:
+            self._open.setdefault(node.config.agent, {}).update(self.ended.pop(node.config.agent, {}))
+
     def acknowledge(self, task: str) -> None:
-        self._open.get(self._given.get(task, ""), {}).pop(task, None)
+        agent = self._given.get(task, "")
+        acknowledged = self._open.get(agent, {}).pop(task, None)
+        if acknowledged is not None and self.ended is not None:
+            self.ended.setdefault(agent, {})[task] = acknowledged
 
 
 class World:

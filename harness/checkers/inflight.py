@@ -14,7 +14,7 @@ from harness.shared.history import Fact
 class _Journal:
     """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
     ``meant``: {key: (task, step)}; ``steps``: {task: how many it has}; ``whole``: {task: index of its last step's result}; ``standing``:
-    {task: {step that took place and is not undone: index}}.
+    {task: {step that took place and is not undone: index}}; ``told``: {task: index of when upstream was told how it ended}.
     """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class _Journal:
     whole: dict[str, int] = field(default_factory=dict)
     standing: dict[str, dict[int, int]] = field(default_factory=dict)
     let_out: set[str] = field(default_factory=set)
+    told: dict[str, int] = field(default_factory=dict)
     last_intent: int = -1
     begun: dict[int, int] = field(default_factory=dict)
     last_checkpoint: int = -1
@@ -37,7 +38,8 @@ class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled back,
     nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none takes place
     until it is taken up again; steps are undone the last first, only where an order asks for it, and none of a task of which the last one took
-    place; upstream is told only what is durably done; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
+    place; upstream is told only what is durably done, and no step is intended of a task of whose end it was told, however often it hands that
+    over; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
     in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an
     answer to the first could be taken for one to the second, which asks about what may have happened since.
 
@@ -54,7 +56,7 @@ class InFlight(InvariantChecker):
     kinds = frozenset({
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
         "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
-        "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing",
+        "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing", "task-returned",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -81,6 +83,7 @@ class InFlight(InvariantChecker):
         journal = self._journals.setdefault(fact.body["agent"], _Journal())
         match fact.kind:
             case "task-intent":
+                self._judge_intent(index, fact, journal)
                 journal.open[fact.body["key"]] = (fact.body["task"], index)
                 journal.meant[fact.body["key"]] = (fact.body["task"], fact.body["step"])
                 journal.last_intent = index
@@ -137,6 +140,12 @@ class InFlight(InvariantChecker):
         journal = self._journals.setdefault(agent, _Journal())
         journal.open = {key: intent for key, intent in journal.open.items() if key in journal.intended}
 
+    def _judge_intent(self, index: int, fact: Fact, journal: _Journal) -> None:
+        task = fact.body["task"]
+        if task in journal.told:
+            self.examined += 1
+            self.blame(f"{fact.body['agent']} began task {task} again after it had told upstream how that ended", journal.told[task], index)
+
     def _judge_admission(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
         journal.last_admission = index
@@ -170,6 +179,10 @@ class InFlight(InvariantChecker):
     def _judge_end(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1
         agent, task = fact.body["agent"], fact.body["task"]
+        if fact.kind in ("task-acknowledged", "task-returned"):
+            journal.told.setdefault(task, index)
+        if fact.kind == "task-returned":
+            return
         if fact.kind == "task-done-durable":
             if task in journal.rolled_back:
                 self.blame(f"task {task} of {agent} was completed after it was rolled back", journal.rolled_back[task], index)

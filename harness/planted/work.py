@@ -7,7 +7,7 @@ from killswitch.core import agent as agents
 from killswitch.core import journal
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
-from killswitch.core.events import AcknowledgeTask, ProcessExited, Send
+from killswitch.core.events import AcknowledgeTask, ProcessExited, Send, Submit
 from killswitch.core.messages import Query, ResolveRequest, ResolveResult, StopRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.sidecar import permits
@@ -17,6 +17,7 @@ _begin_leaving = agents.begin_leaving
 _intend = agents.intend
 _on_resolve_request = permits.on_resolve_request
 _on_resolve_result = agents.on_resolve_result
+_on_submit = agents.on_submit
 
 
 def effect_before_intent(state: Agent, now_ns: int) -> None:
@@ -115,6 +116,27 @@ def think_and_say_nothing(state: Agent, now_ns: int) -> None:
     state.phase = "asking"
 
 
+def look_for_it_in_the_queue(state: Agent, event: Submit, now_ns: int) -> None:
+    """What is not waiting, and not on record, is new."""
+    under_way, state.current = state.current, None
+    try:
+        _on_submit(state, event, now_ns)
+    finally:
+        state.current = under_way
+
+
+def try_once_more(state: Agent, event: Submit, now_ns: int) -> None:
+    """Nothing of it stands, and it is wanted again."""
+    if state.ended.get(event.task.task) == "ROLLED_BACK" and not state.stopping:
+        del state.ended[event.task.task]
+    _on_submit(state, event, now_ns)
+
+
+def it_was_told_once(state: Agent, event: Submit, now_ns: int) -> None:
+    if event.task.task not in state.ended:
+        _on_submit(state, event, now_ns)
+
+
 BUGS = (
     PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
     PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
@@ -144,4 +166,9 @@ BUGS = (
                ("L4",), ("quiesce-in-peace",), "easy"),
     PlantedBug("B290", "every drain undoes what is begun, whatever its order says", {"sidecar.step:request_stop": undo_whatever_drains}, ("S10",),
                ("finished-and-not-undone",), "easy"),
+    PlantedBug("B321", "a task that comes again in its first think is done again", {"agent:on_submit": look_for_it_in_the_queue}, ("S10",),
+               ("handed-over-again",), "easy"),
+    PlantedBug("B322", "a task that was rolled back, and told to be, is taken up again", {"agent:on_submit": try_once_more}, ("S10",),
+               ("handed-over-again",), "medium"),
+    PlantedBug("B323", "upstream is told the end of a task once", {"agent:on_submit": it_was_told_once}, ("L14",), ("handed-over-again",), "easy"),
 )  # fmt: skip

@@ -222,6 +222,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
     # -- tasks
     "task-submitted": (("agent", "task", "steps", "sink"), "upstream handed it over"),
+    "task-handed-over-again": (("agent", "task", "sink"),
+                               "upstream, which has not heard how it ended, or has forgotten, handed it over once more. Simulation only"),
     "task-expired": (("agent", "task"), "upstream goes on without it: the round that it was for is closed. Simulation only"),
     "task-intent": (("agent", "task", "step", "key"), "intent appended"),
     "task-intent-durable": (("agent", "task", "step", "key"), ""),

@@ -49,6 +49,11 @@ ROWS = (
         live=Live("conduct-port", "what its sidecar's trace heard it say and its own never said"),
     ),
     FaultKind(
+        "hand-over-again", Aim.NODES, _AGENTS,
+        "Upstream hands every task of the agent over again, to the process that has it: those that are waiting or under way, and those of whose "
+        "end it was told.", "nothing is left of it", lasting=False, swarm_roles=_AGENTS, swarms=False, drivers=(SIM,),
+    ),
+    FaultKind(
         "unkillable", Aim.NODES, _AGENTS, "The agent's process hangs in the kernel: it does nothing, and no kill takes it (state D).",
         "what was sent to it takes effect, the kill first", swarm_roles=_AGENTS, drivers=(SIM,),
     ),

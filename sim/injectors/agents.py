@@ -27,7 +27,7 @@ class Agents(Family):
         self._deaf: dict[str, dict[str, str]] = {}  # agent -> {fault: ignore-stop, leaves or stays}
         self.begins = {
             "ignore-stop": self._deafen, "lie": self._deafen, "drain-slowly": self._slow, "fork": self._fork,
-            "die-mid-checkpoint": self._die_mid_checkpoint, "unkillable": self._hang,
+            "die-mid-checkpoint": self._die_mid_checkpoint, "unkillable": self._hang, "hand-over-again": self._hand_over_again,
         }  # fmt: skip
         self.ends = {
             "ignore-stop": self._undeafen, "lie": self._undeafen, "drain-slowly": self._speed, "fork": self._unfork,
@@ -35,6 +35,8 @@ class Agents(Family):
         }  # fmt: skip
         if any(isinstance(entry.action, Fault) and entry.action.what in NAMES for entry in world.schedule.timeline):
             world.before_pipe = self._pass
+        if any(isinstance(entry.action, Fault) and entry.action.what == "hand-over-again" for entry in world.schedule.timeline):
+            world.upstream.ended = {}
 
     def _pass(self, source: str, target: str, message: Message) -> bool:
         """Whether a message gets through. A child's memory is its parent's: it asks for what that asked for last."""
@@ -116,6 +118,13 @@ class Agents(Family):
     def _let_write(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
             node.disk.on_checkpoint_step = None
+
+    def _hand_over_again(self, id_: str, fault: Fault) -> None:
+        for node in self.targets(fault):
+            if node.running:
+                self.world.fault_fired(id_)
+                self.world.upstream.forget_what_ended(node)
+                self.world.upstream.hand_over_again(node)
 
     def _hang(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):

@@ -84,6 +84,7 @@ EACH: dict[str, Entry] = {
     "die-mid-checkpoint": fault("f", "die-mid-checkpoint", SECOND, SECOND, targets=(AGENT,), after="renamed", power=0),
     "lie": fault("f", "lie", SECOND, SECOND, targets=(AGENT,), how="leaves"),
     "clone": fault("f", "clone", SECOND, SECOND, targets=(SIDECAR,), survivor="original"),
+    "hand-over-again": fault("f", "hand-over-again", SECOND, targets=(AGENT,)),
     "unkillable": fault("f", "unkillable", SECOND, SECOND, targets=(AGENT,)),
 }
 

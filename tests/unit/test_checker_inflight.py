@@ -160,6 +160,19 @@ def test_each_question_about_an_effect_has_a_nonce_of_its_own(later_ns: int, non
     assert verdict is Verdict.VALID or finding.witness == (first, second)
 
 
+@pytest.mark.parametrize(("told", "verdict"), [("task-acknowledged", Verdict.INVALID), ("task-returned", Verdict.INVALID), ("", Verdict.VALID)])
+def test_nothing_is_begun_of_a_task_of_whose_end_upstream_was_told(told: str, verdict: Verdict) -> None:
+    story = Story()
+    story.intend("k1")
+    story.work("task-rolled-back" if told != "task-acknowledged" else "task-done-durable")
+    if told:
+        ended = story.work(told)
+    story.work("task-handed-over-again", sink=LEDGER)
+    begun = story.intend("k1", durable=False)
+    finding = story.judged("S10")
+    assert (finding.verdict, finding.witness) == (verdict, (ended, begun) if told else ())
+
+
 def test_what_is_rolled_back_has_left_nothing_behind() -> None:
     before, after, again = Story(), Story(), Story()
     before.intend("k1")

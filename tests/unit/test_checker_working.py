@@ -51,6 +51,39 @@ def test_a_task_that_is_over_is_left_alone(kind: str) -> None:
     assert (judged(story).verdict, judged(story).examined) == (Verdict.VALID, 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "sink", "verdict"),
+    [
+        ("task-acknowledged", LEDGER, Verdict.VALID),
+        ("task-returned", LEDGER, Verdict.VALID),
+        ("task-done", LEDGER, Verdict.INVALID),
+        ("", LEDGER, Verdict.INVALID),
+        ("", MAIL, Verdict.VALID),  # of which nobody can ever say
+    ],
+)
+def test_a_task_that_is_handed_over_again_is_over_when_upstream_is_told_again(told: str, sink: str, verdict: Verdict) -> None:
+    story = at_work(sink)
+    if sink == MAIL:
+        story.work("task-in-doubt", key="k1")
+    else:
+        story.work("task-done")
+        story.work("task-acknowledged")
+    story.heal()
+    story.work("task-handed-over-again", sink=sink)
+    if told:
+        story.work(told)
+    assert judged(story).verdict is verdict
+
+
+def test_a_task_that_is_handed_over_again_while_it_is_under_way_ends_once() -> None:
+    story = at_work()
+    story.work("task-handed-over-again", sink=LEDGER)
+    story.heal()
+    story.work("task-done")
+    story.work("task-acknowledged")
+    assert (judged(story).verdict, judged(story).examined) == (Verdict.VALID, 1)
+
+
 @pytest.mark.parametrize("what", ["opened later", "word of its journal"])
 def test_the_wait_begins_anew_with_the_gate_and_with_every_word_of_the_journal(what: str) -> None:
     story = at_work()
