@@ -94,6 +94,7 @@ SENTENCES: dict[str, str] = {
     "cosignature-sent": "Hands out its cosignature of the log of {origin}, up to record {size}.",
     "promise-sent": "Tells {agent} that token {token} is promised.",
     "vouched": "Gives its word: {what}, of {about}.",
+    "question-answered": "Tells {agent} of key {key}: {status}.",
     "question-asked": "Asks {sink} what became of key {key} of {agent}, under nonce {nonce}.",
     "doubts-named": "Puts on record what a stop of {agent} left in doubt ({what}): {in_doubt}.",
     "promised-away": "Hears of {replica} that the greatest token it promised {agent} is {promised}; its own is {token}.",

@@ -137,6 +137,11 @@ class Bounds:
         return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns
 
     @property
+    def answering_ns(self) -> int:
+        """L9: what an agent waits at most to hear that a sink says nothing: three questions a renewal apart, one renewal more, a second of lag."""
+        return stretch(4 * self.renew_ns, self.drift_ppm) + HOST_LAG_NS
+
+    @property
     def kill_again_ns(self) -> int:
         """L2: the longest pause between two kills of one process tree, on the sidecar's clock."""
         return stretch(self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import OPEN, UNDO, Token, gate_of, token_of
+from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -68,14 +68,19 @@ class InDoubt(InvariantChecker):
 
     Found out: a result, that it did not take place, or the end of its task. Behind a closed gate, or while its process is gone, nothing is
     due. What is found not to have taken place is not in doubt again in the same start before it was let out again, unless that is asked to stop.
-    An instance is a doubt that is resolved or due. Nobody can ever say about class U.
+
+    And whoever asks is answered, whether or not the sink is there: that the effect took place, did not, or that nobody says. Due within four renewals
+    and a second, of a sidecar that nothing but faults of its links befell, while its agent's process is there. Other work waits for no sink.
+
+    An instance is a doubt that is resolved or due, or a question that is. Nobody can ever say about class U.
     """
 
     invariant = "L9"
     title = "InDoubt: what is in doubt is found out once its sink answers"
     kinds = frozenset({
         "task-submitted", "task-in-doubt", "task-result", "task-absent", "task-done", "task-rolled-back", "task-compensated", "gate-changed",
-        "node-crashed", "process-started", "process-termed", "effect-admitted",
+        "node-crashed", "process-started", "process-termed", "effect-admitted", "question-asked", "question-answered", "process-reaped",
+        "node-paused", "fault-on",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -85,14 +90,19 @@ class InDoubt(InvariantChecker):
         self._stopping: set[str] = set()  # agents of which the latest start was asked to stop
         self._sinks: dict[tuple[str, str], str] = {}
         self._working_ns: dict[str, int] = {}
+        self._asked: dict[str, dict[str, tuple[int, int]]] = {}  # agent -> {key of a question that is open: (since, index)}
+        self._struck: set[str] = set()  # by more than faults of links
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
-        if fact.kind == "gate-changed":
+        if fact.kind in ("question-asked", "question-answered", "process-reaped", "node-paused", "fault-on"):
+            self._question(index, fact)
+        elif fact.kind == "gate-changed":
             self._work(body["agent"], fact.at_ns if gate_of(body["gate"]) == OPEN else None)
         elif fact.kind == "node-crashed":
             if fact.node.startswith(("agent/", "sidecar/")):
                 self._work(fact.node.partition("/")[2], None)
+                self._drop_questions(fact.node.partition("/")[2], fact.at_ns)
                 self._absent.pop(fact.node.partition("/")[2], None)
         elif fact.kind in ("process-started", "process-termed"):
             self._absent.pop(body["agent"], None)
@@ -110,6 +120,31 @@ class InDoubt(InvariantChecker):
         else:
             self._found_out(index, fact)
 
+    def _question(self, index: int, fact: Fact) -> None:
+        if fact.kind == "fault-on":
+            target = fact.body["target"]
+            if fact.body["what"] not in LINK_FAULTS:
+                self._struck.update((target,) if isinstance(target, str) else target)
+        elif fact.kind == "node-paused":
+            if fact.node.startswith("sidecar/"):
+                self._drop_questions(agent_of(fact.node), fact.at_ns)
+        elif fact.kind == "process-reaped":
+            self._drop_questions(fact.body["agent"], fact.at_ns)
+        elif fact.kind == "question-asked":
+            self._asked.setdefault(fact.body["agent"], {})[fact.body["key"]] = (fact.at_ns, index)
+        elif (asked := self._asked.get(fact.body["agent"], {}).pop(fact.body["key"], None)) is not None:
+            self.examined += 1
+            self._judge_waiting(fact.body["agent"], fact.body["key"], asked, fact.at_ns)
+
+    def _drop_questions(self, agent: str, at_ns: int) -> None:
+        for key, asked in self._asked.pop(agent, {}).items():
+            self._judge_waiting(agent, key, asked, at_ns)
+
+    def _judge_waiting(self, agent: str, key: str, asked: tuple[int, int], at_ns: int) -> None:
+        sidecar, waited_ns = f"sidecar/{agent}", at_ns - asked[0]
+        if waited_ns > self.run.bounds.answering_ns and sidecar not in self._struck and sidecar not in self.run.clock_suspects:
+            self.blame(f"{agent} asked what became of key {key}, and {sidecar} did not say for {waited_ns} ns, not even that nobody can", asked[1])
+
     def _found_out(self, index: int, fact: Fact) -> None:
         agent = fact.body["agent"]
         if self._open.pop((agent, fact.body["task"]), None) is not None:
@@ -124,6 +159,8 @@ class InDoubt(InvariantChecker):
             self._working_ns[agent] = since_ns
 
     def settle(self) -> None:
+        for agent in list(self._asked):
+            self._drop_questions(agent, self.run.end_ns)
         healed_ns = self.run.healed_ns
         for (agent, task), (index, since_ns) in self._open.items():
             working_ns = self._working_ns.get(agent)

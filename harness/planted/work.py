@@ -11,8 +11,9 @@ from killswitch.core.events import AcknowledgeTask, ProcessExited, Send, Submit
 from killswitch.core.messages import Query, ResolveRequest, ResolveResult, StopRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.sidecar import permits
-from killswitch.core.sidecar.state import Permit, Sidecar, agent_node
+from killswitch.core.sidecar.state import Permit, Question, Sidecar, agent_node
 
+_ask_sink = permits.ask_sink
 _begin_leaving = agents.begin_leaving
 _intend = agents.intend
 _on_resolve_request = permits.on_resolve_request
@@ -137,6 +138,12 @@ def it_was_told_once(state: Agent, event: Submit, now_ns: int) -> None:
         _on_submit(state, event, now_ns)
 
 
+def ask_until_it_says(state: Sidecar, key: str, question: Question) -> None:
+    """A sink that is away will be back, and then it is known."""
+    question.tries = 0
+    _ask_sink(state, key, question)
+
+
 BUGS = (
     PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
     PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
@@ -171,4 +178,6 @@ BUGS = (
     PlantedBug("B322", "a task that was rolled back, and told to be, is taken up again", {"agent:on_submit": try_once_more}, ("S10",),
                ("handed-over-again",), "medium"),
     PlantedBug("B323", "upstream is told the end of a task once", {"agent:on_submit": it_was_told_once}, ("L14",), ("handed-over-again",), "easy"),
+    PlantedBug("B324", "a sink that does not answer is asked for as long as it takes", {"sidecar.permits:ask_sink": ask_until_it_says}, ("L9",),
+               ("in-doubt-until-the-sink-is-back", "swarm-storm"), "medium"),
 )  # fmt: skip

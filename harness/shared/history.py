@@ -193,6 +193,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "question-asked": (("agent", "sink", "key", "nonce"),
                        "a sidecar asked a sink what became of an effect: read off the wire, once for each time that its agent asks, however often "
                        "the sink is asked"),
+    "question-answered": (("agent", "key", "status"),
+                          "a sidecar told its agent what a sink says of the effect: APPLIED, ABSENT, or IN_DOUBT, if nobody says: read off the wire"),
     "doubts-named": (("agent", "token", "what", "in_doubt"),
                      "a sidecar put on record which tasks a stop left in doubt. what: REAPED when the process was gone, or the stage of a proof"),
     "promised-away": (("agent", "token", "replica", "promised"),

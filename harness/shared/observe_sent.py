@@ -35,6 +35,7 @@ from killswitch.core.messages import (
     OrderStatus,
     Query,
     QueryResult,
+    ResolveResult,
     StartReply,
     StartRequest,
     StopAck,
@@ -111,6 +112,10 @@ def on_query(node: Sending, effect: Send, message: Query) -> None:
     if message.key in node.heard.asked:
         node.heard.asked -= {message.key}
         node.emit("question-asked", {"agent": message.agent, "sink": effect.to, "key": message.key, "nonce": message.nonce})
+
+
+def on_resolve_result(node: Sending, _effect: Send, message: ResolveResult) -> None:
+    node.emit("question-answered", {"agent": node.agent, "key": message.key, "status": message.status})
 
 
 def on_challenge(node: Sending, _effect: Send, message: Challenge) -> None:
@@ -273,6 +278,7 @@ SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
     Lesson: on_lesson,
     Fence: on_fence,
     FenceAck: on_fence_ack,
+    ResolveResult: on_resolve_result,
     Challenge: on_challenge,
     Query: on_query,
     ApplyResult: on_effect_told,

@@ -286,6 +286,46 @@ def test_a_doubt_that_stays_although_its_sink_could_say_is_a_violation() -> None
     assert doubtful(until_ns=due_ns + 1).verdict is Verdict.INVALID
 
 
+ANSWERED_NS = Bounds.of(PARAMETERS).answering_ns
+
+
+def question(after_ns: int, status: str = "IN_DOUBT", *, between: str = "") -> Story:
+    """An agent asks what became of an effect, and is answered so much later, perhaps."""
+    story = Story()
+    story.start_all()
+    story.spawn()
+    if between in ("slow-node", "partition"):
+        story.fault(between, SIDECAR)
+    story.say("question-asked", SIDECAR, agent=AGENT, sink="sink/acme/ledger", key="k1", nonce="n1")
+    if between == "reaped":
+        story.reap()
+    elif between == "paused":
+        story.say("node-paused", SIDECAR)
+    elif between == "crashed":
+        story.crash(SIDECAR)
+    story.at(after_ns)
+    if status:
+        story.say("question-answered", SIDECAR, agent=AGENT, key="k1", status=status)
+    return story.end()
+
+
+@pytest.mark.parametrize("status", ["APPLIED", "ABSENT", "IN_DOUBT", ""])
+@pytest.mark.parametrize(("after_ns", "verdict"), [(ANSWERED_NS, Verdict.VALID), (ANSWERED_NS + 1, Verdict.INVALID)])
+def test_who_asks_is_answered_though_it_be_that_nobody_says(status: str, after_ns: int, verdict: Verdict) -> None:
+    finding = question(after_ns, status).judged("L9")
+    assert (finding.verdict, finding.examined) == (verdict, 1 if status else 0)
+    assert verdict is Verdict.VALID or finding.witness == (9,)
+
+
+@pytest.mark.parametrize("between", ["reaped", "paused", "crashed", "slow-node"])
+def test_whose_questions_need_no_answer(between: str) -> None:
+    assert question(600 * SECOND, "", between=between).judged("L9").verdict is Verdict.VALID
+
+
+def test_that_links_are_cut_is_no_excuse() -> None:
+    assert question(600 * SECOND, between="partition").judged("L9").verdict is Verdict.INVALID
+
+
 @pytest.mark.parametrize(("between", "sound"), [("", False), ("admit", True), ("spawn", True), ("term", True), ("crash", True)])
 def test_what_did_not_take_place_is_in_doubt_again_only_if_it_was_let_out_again(between: str, sound: bool) -> None:
     story = Story()

@@ -50,6 +50,7 @@ from killswitch.core.messages import (
     OrderStatus,
     Query,
     ResolveRequest,
+    ResolveResult,
     StartReply,
     StartRequest,
     Token,
@@ -280,6 +281,8 @@ def test_a_question_is_told_once_for_each_time_that_the_agent_asks() -> None:
     assert bench.last.body == {"agent": AGENT, "sink": "sink/acme/ledger", "key": "k1", "nonce": "n1"}
     assert bench.tick(question) == []
     assert bench.step(asked, question) == ["question-asked"]
+    assert bench.tick(Send(f"agent/{AGENT}", ResolveResult("k1", "IN_DOUBT"))) == ["question-answered"]
+    assert bench.last.body == {"agent": AGENT, "key": "k1", "status": "IN_DOUBT"}
 
 
 class TestTokensPromisedAway:
