@@ -50,7 +50,8 @@ class Upstream:
         self._open.setdefault(work.agent, {})[work.task] = task
         self._given[work.task] = work.agent
         for node in self._world.answering_to(f"agent/{work.agent}"):
-            self._world.fact("task-submitted", node, {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink})
+            told = {"agent": work.agent, "task": work.task, "steps": work.steps, "sink": work.sink, "undo": work.undo}
+            self._world.fact("task-submitted", node, told)
             node.receive(Submit(task))
         if work.expires_ns is not None:
             self._world.queue.at(work.expires_ns, self._expire, work)

@@ -142,6 +142,11 @@ class Bounds:
         return stretch(4 * self.renew_ns, self.drift_ppm) + HOST_LAG_NS
 
     @property
+    def cleanup_ns(self) -> int:
+        """S10: from a sidecar's learning what a stop wants of work that is begun to its agent's knowing: two heartbeats and a second of host lag."""
+        return stretch(2 * self.renew_ns, self.drift_ppm) + HOST_LAG_NS
+
+    @property
     def kill_again_ns(self) -> int:
         """L2: the longest pause between two kills of one process tree, on the sidecar's clock."""
         return stretch(self.kill_retry_ns + HOST_LAG_NS, self.drift_ppm)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import UNDO, Token, agent_of, token_of
+from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, token_of
 from harness.shared.history import Fact
 
 
@@ -28,6 +28,8 @@ class _Journal:
     standing: dict[str, dict[int, int]] = field(default_factory=dict)
     let_out: set[str] = field(default_factory=set)
     told: dict[str, int] = field(default_factory=dict)
+    undoable: set[str] = field(default_factory=set)
+    termed_ns: int | None = None
     last_intent: int = -1
     begun: dict[int, int] = field(default_factory=dict)
     last_checkpoint: int = -1
@@ -36,7 +38,9 @@ class _Journal:
 
 class InFlight(InvariantChecker):
     """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled back,
-    nor completed after it was rolled back unless it was taken up again; of what is rolled back or compensated no effect stands, and none takes place
+    nor completed after it was rolled back unless it was taken up again; a task in the middle that can be undone is not gone on with where an order
+    in force wants it undone, whatever others want, once its agent was asked to stop and could know of that, and nothing but faults of links befell
+    the two; of what is rolled back or compensated no effect stands, and none takes place
     until it is taken up again; steps are undone the last first, only where an order asks for it, and none of a task of which the last one took
     place; upstream is told only what is durably done, and no step is intended of a task of whose end it was told, however often it hands that
     over; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
@@ -56,7 +60,7 @@ class InFlight(InvariantChecker):
     kinds = frozenset({
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
         "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
-        "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing", "task-returned",
+        "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing", "task-returned", "process-termed",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -64,6 +68,7 @@ class InFlight(InvariantChecker):
         self._questions: dict[tuple[str, str, str], tuple[int, int]] = {}  # (agent, key, nonce) -> (at_ns, index)
         self._journals: dict[str, _Journal] = {}
         self._liars: set[str] = set()
+        self._struck: set[str] = set()  # by more than faults of links
         self._of_twin: set[tuple[str, Token]] = set()  # (key, token) of what another host of that name let out: on its own journal, not on this one
 
     def see_twin(self, _index: int, fact: Fact) -> None:
@@ -73,14 +78,14 @@ class InFlight(InvariantChecker):
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in ("node-crashed", "fault-on"):
             self._befell(fact)
-            return
-        if fact.kind == "question-asked":
+        elif fact.kind == "question-asked":
             self._judge_question(index, fact)
-            return
-        if f"agent/{fact.body['agent']}" in self.run.custody:
+        elif f"agent/{fact.body['agent']}" in self.run.custody:
             self.skipped += 1
-            return
-        journal = self._journals.setdefault(fact.body["agent"], _Journal())
+        else:
+            self._goes_on(index, fact, self._journals.setdefault(fact.body["agent"], _Journal()))
+
+    def _goes_on(self, index: int, fact: Fact, journal: _Journal) -> None:
         match fact.kind:
             case "task-intent":
                 self._judge_intent(index, fact, journal)
@@ -92,6 +97,8 @@ class InFlight(InvariantChecker):
                 journal.intended.setdefault(fact.body["key"], index)
             case "task-submitted":
                 journal.steps[fact.body["task"]] = int(fact.body["steps"])
+                if fact.body.get("undo", False):  # earlier versions do not tell
+                    journal.undoable.add(fact.body["task"])
             case "task-result":
                 self._answered(index, fact, journal)
             case "checkpoint-begun" | "checkpoint-durable" | "checkpoint-found":
@@ -100,8 +107,9 @@ class InFlight(InvariantChecker):
                 self._took_place(index, fact, journal)
             case "effect-admitted":
                 self._judge_admission(index, fact, journal)
-            case "process-started":
+            case "process-started" | "process-termed":
                 journal.started.add(token_of(fact.body["token"]))
+                journal.termed_ns = fact.at_ns if fact.kind == "process-termed" else None
             case "evidence-sent":
                 if fact.body["stage"] == "STOPPED_CLEAN" and token_of(fact.body["token"]) in journal.started:
                     self._judge_clean_stop(index, fact, journal)
@@ -122,6 +130,9 @@ class InFlight(InvariantChecker):
         if fact.kind == "fault-on":
             if fact.body["what"] == "lie":
                 self._liars.update(agent_of(node) for node in fact.body["target"])
+            if fact.body["what"] not in LINK_FAULTS:
+                target = fact.body["target"]
+                self._struck.update((target,) if isinstance(target, str) else target)
         elif fact.node.startswith("agent/"):
             self._forget(agent_of(fact.node))
 
@@ -145,6 +156,21 @@ class InFlight(InvariantChecker):
         if task in journal.told:
             self.examined += 1
             self.blame(f"{fact.body['agent']} began task {task} again after it had told upstream how that ended", journal.told[task], index)
+        if journal.termed_ns is not None and fact.body["step"] and not fact.body["key"].startswith("undo/") and task in journal.undoable:
+            self._judge_going_on(index, fact, journal.termed_ns)
+
+    def _judge_going_on(self, index: int, fact: Fact, termed_ns: int) -> None:
+        agent, sidecar = fact.body["agent"], self.run.sidecar(fact.body["agent"])
+        if sidecar.node in self._struck or fact.node in self._struck or sidecar.node in self.run.clock_suspects:
+            return
+        for order, learned in self.run.in_force(sidecar, agent):
+            if not (order.undoes and order.drains):
+                continue
+            self.examined += 1
+            late_ns = fact.at_ns - max(learned.at_ns, termed_ns) - self.run.bounds.cleanup_ns
+            if late_ns > 0:
+                why = f"{agent} went on with task {fact.body['task']} {late_ns} ns after it was to know that order {order.order[:12]} wants it undone"
+                self.blame(why, learned.index, index)
 
     def _judge_admission(self, index: int, fact: Fact, journal: _Journal) -> None:
         self.examined += 1

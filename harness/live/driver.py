@@ -235,7 +235,8 @@ class LiveRun:
                 due = work.pop()
                 self._desk.submit(f"agent/{due.agent}", Task(due.task, due.sink, due.steps, due.step_ns, due.undo))
                 for name in self._sight.answering_to(f"agent/{due.agent}"):
-                    self._sight.note("task-submitted", name, {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink})
+                    told = {"agent": due.agent, "task": due.task, "steps": due.steps, "sink": due.sink, "undo": due.undo}
+                    self._sight.note("task-submitted", name, told)
             if healing is None and self._sight.now_ns() >= schedule.duration_ns:
                 healing = asyncio.create_task(nemesis.heal())
             if nemesis.failure is not None:

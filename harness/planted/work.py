@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import agent as agents
-from killswitch.core import journal
+from killswitch.core import intent, journal
 from killswitch.core.agent import Agent
 from killswitch.core.checkpoints import OpenTask
 from killswitch.core.events import AcknowledgeTask, ProcessExited, Send, Submit
@@ -18,6 +18,7 @@ _begin_leaving = agents.begin_leaving
 _intend = agents.intend
 _on_resolve_request = permits.on_resolve_request
 _on_resolve_result = agents.on_resolve_result
+_on_stop = agents.on_stop
 _on_submit = agents.on_submit
 
 
@@ -144,6 +145,26 @@ def ask_until_it_says(state: Sidecar, key: str, question: Question) -> None:
     _ask_sink(state, key, question)
 
 
+def as_the_first_to_end_wants(state: Sidecar) -> None:
+    """The order whose grace is over first is the one that is carried out."""
+    stops = [known for known in intent.view(state.intent, state.identity).uncovered if known.id in state.deadlines]
+    first = min(stops, key=lambda known: state.deadlines[known.id], default=None)
+    undo = first is not None and first.body.cleanup == intent.COMPENSATE
+    send(state, agent_node(state), StopRequest(state.stop_drain, state.stop_drain and undo))
+
+
+def what_was_said_first(state: Agent, message: StopRequest, now_ns: int) -> None:
+    """An agent is asked to stop once; whatever comes after that is the same again."""
+    stopping, compensate = state.stopping, state.compensate
+    _on_stop(state, message, now_ns)
+    if stopping:
+        state.compensate = compensate
+
+
+def finish_whatever_is_begun(state: Sidecar) -> None:
+    send(state, agent_node(state), StopRequest(state.stop_drain, compensate=False))
+
+
 BUGS = (
     PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
     PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
@@ -180,4 +201,10 @@ BUGS = (
     PlantedBug("B323", "upstream is told the end of a task once", {"agent:on_submit": it_was_told_once}, ("L14",), ("handed-over-again",), "easy"),
     PlantedBug("B324", "a sink that does not answer is asked for as long as it takes", {"sidecar.permits:ask_sink": ask_until_it_says}, ("L9",),
                ("in-doubt-until-the-sink-is-back", "swarm-storm"), "medium"),
+    PlantedBug("B325", "of two stops the one that ends first says what becomes of what is begun",
+               {"sidecar.step:request_stop": as_the_first_to_end_wants}, ("S10",), ("soft-twice-with-cleanup",), "easy"),
+    PlantedBug("B326", "an agent that is to stop hears of no other cleanup", {"agent:on_stop": what_was_said_first}, ("S10",),
+               ("soft-twice-with-cleanup",), "easy"),
+    PlantedBug("B327", "nothing that is begun is undone", {"sidecar.step:request_stop": finish_whatever_is_begun}, ("S10",),
+               ("soft-twice-with-cleanup", "finished-and-not-undone"), "easy"),
 )  # fmt: skip

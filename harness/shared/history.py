@@ -223,7 +223,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                    "read off the wire. order: the one that calls for it, or none"),
     "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
     # -- tasks
-    "task-submitted": (("agent", "task", "steps", "sink"), "upstream handed it over"),
+    "task-submitted": (("agent", "task", "steps", "sink", "undo"), "upstream handed it over. undo: what is done of it can be undone"),
     "task-handed-over-again": (("agent", "task", "sink"),
                                "upstream, which has not heard how it ended, or has forgotten, handed it over once more. Simulation only"),
     "task-expired": (("agent", "task"), "upstream goes on without it: the round that it was for is closed. Simulation only"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from harness.checkers.bounds import Bounds
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, LEDGER, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, LEDGER, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
 NODE = f"agent/{AGENT}"
 
@@ -47,7 +48,7 @@ def stepped(last: int, cleanup: str = "compensate") -> tuple[Story, int]:
     """A task of three steps, of which those up to ``last`` took place, under a soft order."""
     story = Story()
     story.learn(SIDECAR, "o1", "SOFT", cleanup=cleanup)
-    story.work("task-submitted", steps=3, sink=LEDGER)
+    story.work("task-submitted", steps=3, sink=LEDGER, undo=False)
     return story, [story.work("task-result", step=step, key=f"k{step}", status="APPLIED") for step in range(last + 1)][-1]
 
 
@@ -160,11 +161,55 @@ def test_each_question_about_an_effect_has_a_nonce_of_its_own(later_ns: int, non
     assert verdict is Verdict.VALID or finding.witness == (first, second)
 
 
+CLEANED_NS = Bounds.of(PARAMETERS).cleanup_ns
+
+
+def going_on(
+    after_ns: int = CLEANED_NS + 1, *, cleanup: str = "compensate", undo: bool = True, step: int = 1, key: str = "k2", excuse: str = ""
+) -> Story:
+    """An agent that was asked to stop intends a step so long after its sidecar learned of a stop that wants it undone, beside one that does not."""
+    story = Story()
+    story.start_all()
+    story.spawn()
+    story.work("task-submitted", steps=3, sink=LEDGER, undo=undo)
+    story.learn(SIDECAR, "o1", "SOFT", grace_ns=60 * SECOND)
+    if excuse != "nobody asked it":
+        story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    story.learn(SIDECAR, "o2", "SOFT", grace_ns=60 * SECOND, cleanup=cleanup)
+    if excuse == "lifted":
+        story.certify(SIDECAR, "c1", "o2")
+    elif excuse in ("ignore-stop", "partition"):
+        story.fault(excuse, NODE if excuse == "ignore-stop" else SIDECAR)
+    elif excuse == "started anew":
+        story.spawn(SECOND_START)
+    story.at(after_ns).work("task-intent", step=step, key=key)
+    return story
+
+
+@pytest.mark.parametrize(("after_ns", "verdict"), [(CLEANED_NS, Verdict.VALID), (CLEANED_NS + 1, Verdict.INVALID)])
+def test_what_an_order_wants_undone_is_not_gone_on_with(after_ns: int, verdict: Verdict) -> None:
+    finding = going_on(after_ns).judged("S10")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (12, 13))
+    assert going_on(after_ns, excuse="partition").judged("S10").verdict is verdict
+
+
+@pytest.mark.parametrize("excuse", ["nobody asked it", "lifted", "ignore-stop", "started anew"])
+def test_who_may_go_on_all_the_same(excuse: str) -> None:
+    assert going_on(600 * SECOND, excuse=excuse).judged("S10").verdict is Verdict.VALID
+
+
+def test_what_may_be_gone_on_with_all_the_same() -> None:
+    assert going_on(600 * SECOND, cleanup="none").judged("S10").verdict is Verdict.VALID
+    assert going_on(600 * SECOND, undo=False).judged("S10").verdict is Verdict.VALID
+    assert going_on(600 * SECOND, step=0).judged("S10").verdict is Verdict.VALID, "nothing of it has taken place"
+    assert going_on(600 * SECOND, key="undo/k1").judged("S10").verdict is Verdict.VALID
+
+
 @pytest.mark.parametrize(("told", "verdict"), [("task-acknowledged", Verdict.INVALID), ("task-returned", Verdict.INVALID), ("", Verdict.VALID)])
 def test_nothing_is_begun_of_a_task_of_whose_end_upstream_was_told(told: str, verdict: Verdict) -> None:
     story = Story()
     story.intend("k1")
-    story.work("task-rolled-back" if told != "task-acknowledged" else "task-done-durable")
+    ended = story.work("task-rolled-back" if told != "task-acknowledged" else "task-done-durable")
     if told:
         ended = story.work(told)
     story.work("task-handed-over-again", sink=LEDGER)

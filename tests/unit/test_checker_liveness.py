@@ -24,7 +24,7 @@ def drained(*, in_flight: bool = False) -> Story:
     story = Story()
     story.spawn()
     if in_flight:
-        story.work("task-submitted", steps=3, sink="sink/acme/ledger")
+        story.work("task-submitted", steps=3, sink="sink/acme/ledger", undo=False)
         story.intend("k1")
         story.at(SECOND).work("task-result", step=1, key="k1", status="APPLIED")
         story.intend("k2")
@@ -74,7 +74,7 @@ STOP_NS = 10 * SECOND  # the stop timeout
 def test_who_is_to_stop_at_once_leaves_by_itself(step_ns: int, killed_ns: int | None, verdict: Verdict, examined: int) -> None:
     story = Story()
     story.spawn()
-    story.work("task-submitted", steps=9, sink="sink/acme/ledger")
+    story.work("task-submitted", steps=9, sink="sink/acme/ledger", undo=False)
     story.intend("k0")
     story.at(step_ns).intend("k1")
     story.at(60 * SECOND).learn(SIDECAR, "o1", "QUIESCE")
@@ -99,7 +99,7 @@ def overfull() -> Story:
     """A soft order while nine steps of a task are left, of a second each."""
     story = Story()
     story.spawn()
-    story.work("task-submitted", steps=9, sink="sink/acme/ledger")
+    story.work("task-submitted", steps=9, sink="sink/acme/ledger", undo=False)
     story.intend("k0")
     story.at(SECOND).intend("k1")
     story.at(60 * SECOND).learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
@@ -264,7 +264,7 @@ def test_who_is_refused_by_a_fence_is_asked_to_stop(lasts_ns: int, termed: bool,
 
 def doubtful(sink: str = LEDGER, *, gate: str = "OPEN", known: str = "", until_ns: int = 90 * SECOND) -> Finding:
     story = Story()
-    story.work("task-submitted", steps=1, sink=sink)
+    story.work("task-submitted", steps=1, sink=sink, undo=False)
     story.gate(gate)
     doubt = story.work("task-in-doubt", key="k1")
     assert doubt == 4

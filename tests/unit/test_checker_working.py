@@ -22,7 +22,7 @@ def at_work(sink: str = LEDGER) -> Story:
     story.start(f"agent/{AGENT}", MAIL)
     story.spawn()
     story.gate("OPEN")
-    story.at(HEALED_NS - SECOND).work("task-submitted", steps=1, sink=sink)
+    story.at(HEALED_NS - SECOND).work("task-submitted", steps=1, sink=sink, undo=False)
     story.intend()
     return story.at(HEALED_NS)
 
@@ -119,7 +119,7 @@ def test_what_is_handed_over_keeps_no_other_task_from_falling_due(busy: bool, ve
     if not busy:
         story.work("task-done")
     story.heal()
-    story.at(HEALED_NS + SECOND).work("task-submitted", "t2", steps=1, sink=LEDGER)
+    story.at(HEALED_NS + SECOND).work("task-submitted", "t2", steps=1, sink=LEDGER, undo=False)
     assert judged(story).verdict is verdict
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_due_of_steps_that_may_take_for_ever() -> None:
     story.start_all()
     story.start(f"agent/{AGENT}")
     story.gate("OPEN")
-    story.work("task-submitted", steps=1, sink=LEDGER)
+    story.work("task-submitted", steps=1, sink=LEDGER, undo=False)
     story.at(HEALED_NS).heal()
     assert judged(story, 600 * SECOND).verdict is Verdict.VALID
 

@@ -255,7 +255,8 @@ def stop_deadline(state: Sidecar) -> int | None:
 
 
 def ask_to_stop(state: Sidecar, now_ns: int) -> None:
-    """TERM once for each token: a second soft order changes the deadline at most (S28). A process that something stopped would not hear it."""
+    """TERM once for each token: a second soft order changes the deadline, and the cleanup, at most (S28). A process that something stopped would not
+    hear it."""
     state.stopping = True
     state.stop_drain = sidecar.gate(state, now_ns) is not Gate.CLOSED
     if state.stop_by_ns is None:  # neither a floor that could not be read nor a fence says how long a stop may take
