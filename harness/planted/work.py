@@ -206,5 +206,5 @@ BUGS = (
     PlantedBug("B326", "an agent that is to stop hears of no other cleanup", {"agent:on_stop": what_was_said_first}, ("S10",),
                ("soft-twice-with-cleanup",), "easy"),
     PlantedBug("B327", "nothing that is begun is undone", {"sidecar.step:request_stop": finish_whatever_is_begun}, ("S10",),
-               ("soft-twice-with-cleanup", "finished-and-not-undone"), "easy"),
+               ("soft-twice-with-cleanup",), "easy"),
 )  # fmt: skip
