@@ -46,10 +46,11 @@ def learn(state: Holder, news: KeysetNews, now_ns: int) -> bool:
 
 
 def fold(state: Holder, body: dict[str, Any]) -> None:
-    """Take a change of an earlier life into account."""
+    """Take a change of an earlier life into account. Raises `ValueError` for one that this version cannot read: it may have revoked anything."""
     change = codec.unpack(body["raw"], KeyChange)
-    if change is not None:
-        install(state, SignedChange(body["raw"], tuple(RootSignature(*each) for each in body["signatures"])), change)
+    if change is None:
+        raise ValueError("a change of the keyset in a form that this version does not know")
+    install(state, SignedChange(body["raw"], tuple(RootSignature(*each) for each in body["signatures"])), change)
 
 
 def install(state: Holder, signed: SignedChange, change: KeyChange) -> None:

@@ -164,10 +164,21 @@ def test_what_a_sidecar_cannot_make_sense_of_may_forbid_and_what_it_has_never_he
     assert seat.state.floors.severity == intent.RUN
 
 
-def test_a_replica_that_cannot_make_sense_of_its_log_grants_nothing() -> None:
+SIGNED = {"raw": b"\xc1", "signer": "replica/1", "signature": b"", "signatures": [], "approvals": [], "deadline": None}
+
+
+@pytest.mark.parametrize(("kind", "floor"), [("ORDER_LEARNED", intent.ISOLATE), ("KEYSET", intent.ISOLATE), ("CERT_ACCEPTED", intent.RUN)])
+def test_what_was_signed_in_a_form_that_a_sidecar_does_not_know_may_forbid_unless_it_permits(kind: str, floor: intent.Severity) -> None:
+    seat = pair.Seat(pair.config(SIDECAR))
+    seat.boot(SECOND, records=log_with(kind, SIGNED, SIDECAR))
+    assert seat.state.floors.severity == floor
+
+
+@pytest.mark.parametrize(("kind", "body"), [("ORDER_ACCEPTED", {"form": 2}), ("ORDER_ACCEPTED", SIGNED), ("KEYSET", SIGNED)])
+def test_a_replica_that_cannot_make_sense_of_its_log_grants_nothing(kind: str, body: dict[str, object]) -> None:
     link = cell()
     seat = link["replica/1"]
-    seat.records.append(audit.seal(seat.records[-1], "ORDER_ACCEPTED", link.now, "boot-1", {"form": 2}))
+    seat.records.append(audit.seal(seat.records[-1], kind, link.now, "boot-1", body))
     seat.durable = len(seat.records)
     link.boot("replica/1")
     before = len(seat.sent(LeaseReply))

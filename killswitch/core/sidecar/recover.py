@@ -43,7 +43,7 @@ def recovered_deadline(stored_ns: int, stored_boot: str, boot: str, order: Known
 def _fold_order(state: Sidecar, entry: Record, body: dict[str, Any], now_ns: int) -> None:
     known = intent.read_order(Order(body["raw"], body["signer"], body["signature"]))
     if known is None:
-        return
+        raise ValueError("an order in a form that this version does not know")  # `boot.fold_all` counts it: it may forbid anything
     intent.add_order(state.intent, known)
     state.attempts.open.pop(known.id, None)
     if body["deadline"] is not None:
