@@ -164,7 +164,7 @@ def test_what_a_sidecar_cannot_make_sense_of_may_forbid_and_what_it_has_never_he
     assert seat.state.floors.severity == intent.RUN
 
 
-SIGNED = {"raw": b"\xc1", "signer": "replica/1", "signature": b"", "signatures": [], "approvals": [], "deadline": None}
+SIGNED: dict[str, object] = {"raw": b"\xc1", "signer": "replica/1", "signature": b"", "signatures": [], "approvals": [], "deadline": None}
 
 
 @pytest.mark.parametrize(("kind", "floor"), [("ORDER_LEARNED", intent.ISOLATE), ("KEYSET", intent.ISOLATE), ("CERT_ACCEPTED", intent.RUN)])
