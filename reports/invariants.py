@@ -54,7 +54,7 @@ PROMISES: dict[str, Promise] = {
     "L10": Promise("Convergence", "After the faults, all nodes agree on the orders in time."),
     "L11": Promise("StandbyLimit", "An agent that nobody vouches for for too long is stopped, and no agent sooner."),
     "L12": Promise("Doubt", "A node whose clock breaks its promise comes to doubt that clock, for long enough."),
-    "L13": Promise("Proof", "What has become true of an agent under an order is proven by its sidecar at once."),
+    "L13": Promise("Proof", "What has become of an agent under an order is proven at once, or presumed once every lease is out."),
     "L14": Promise("Progress", "An agent that may work gets on with its tasks."),
     "run": Promise("", "A run that did not finish, or whose faults were not all seen to happen, proves nothing."),
 }  # fmt: skip

@@ -6,7 +6,8 @@ from harness.checkers.bounds import MILLION, stretch
 from harness.checkers.countdowns import Countdowns
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
-from harness.checkers.words import KILL, LINK_FAULTS, NO_TOKEN, STOP, STOPPED, WALL_FAULTS, Token, token_of
+from harness.checkers.well import Well
+from harness.checkers.words import KILL, NO_TOKEN, STOP, STOPPED, Token, token_of
 from harness.shared.history import Fact
 
 
@@ -35,8 +36,8 @@ class Escalate(Countdowns):
 
     invariant = "L3"
     title = "Escalate: a soft stop that does not complete in time becomes a hard one"
-    kinds = Countdowns.kinds | {"process-killed", "process-termed", "escalated", "token-promised", "core-healed", "healed", "evidence-taken",
-                                 "start-proposed", "lease-requested", "lease-denied", "fault-on"}  # fmt: skip
+    kinds = Countdowns.kinds | Well.KINDS | {"process-killed", "process-termed", "escalated", "token-promised", "evidence-taken", "start-proposed",
+                                             "lease-requested", "lease-denied"}  # fmt: skip
     outcome = "killed or reaped"
 
     def __init__(self, run: Run) -> None:
@@ -47,8 +48,7 @@ class Escalate(Countdowns):
         self._tokens: dict[str, Token] = {}  # of each agent's latest start
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
-        self._struck: set[str] = set()  # who was, by more than a fault of links: what a replica does alone needs none
-        self._healed_ns: dict[str, int] = {}  # replica -> when, with everybody or with a core
+        self._well = Well(run)
         self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
         self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
 
@@ -59,13 +59,9 @@ class Escalate(Countdowns):
         return stretch(order.time_to_stop_ns(bounds), bounds.drift_ppm) + bounds.death_ns
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind in ("core-healed", "healed"):
-            for replica in fact.body.get("members", self.run.replicas):
-                self._healed_ns.setdefault(replica, fact.at_ns)
-            return
-        if fact.kind == "fault-on":
-            if fact.body["what"] not in LINK_FAULTS | WALL_FAULTS:
-                self._struck.update([target] if isinstance(target := fact.body["target"], str) else target)
+        if fact.kind in Well.KINDS:
+            self._well.see(fact)
+        if fact.kind in ("core-healed", "healed", "fault-on"):
             return
         if fact.kind == "escalated":
             self._children.setdefault((fact.body["parent"], fact.body["agent"]), fact.at_ns)
@@ -82,8 +78,6 @@ class Escalate(Countdowns):
             proof = (fact.body["stage"], token_of(fact.body["token"]), index)
             self._taken.setdefault(fact.node, {})[fact.body["order"], agent] = proof
             return
-        if fact.kind in ("node-crashed", "node-paused"):
-            self._struck.add(fact.node)
         if fact.kind == "node-crashed":
             self._taken.pop(fact.node, None)  # what of it was durable, nobody tells
             self._heard_ns = {key: at_ns for key, at_ns in self._heard_ns.items() if key[0] != fact.node}
@@ -139,23 +133,11 @@ class Escalate(Countdowns):
     def settle(self) -> None:
         super().settle()
         for replica in self.run.replicas:
-            well_ns = self._well_since_ns(replica)
+            well_ns = self._well.since_ns(replica)
             known = self.run.node(replica).known
             for order in self.run.orders.values() if well_ns is not None else ():
                 if order.drains and order.order in known:
                     self._judge_replica(order, replica, known[order.order], max(well_ns or 0, known[order.order].at_ns))
-
-    def _well_since_ns(self, replica: str) -> int | None:
-        """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed.
-        None: never. What it held may have been taken from it (A2), and a clock that was broken measures no grace (T5).
-        """
-        node = self.run.node(replica)
-        if not node.works or replica in self.run.custody or replica in self.run.clock_suspects:
-            return None
-        if replica not in self._struck:
-            return 0
-        healed_ns = self._healed_ns.get(replica)
-        return None if healed_ns is None else max(healed_ns, node.since_ns)
 
     def _judge_replica(self, order: Order, replica: str, learned: Learned, since_ns: int) -> None:
         due_ns = since_ns + self.run.bounds.escalation_ns(order.grace_ns)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.presuming import Presumptions
 from harness.checkers.run import Run
 from harness.checkers.words import ALIVE, CLOSED, DRAIN, KILL, NO_TOKEN, STOPPED, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
@@ -25,13 +26,18 @@ class Proof(InvariantChecker):
 
     What says more is a proof of it as well: a stop, or that the process would not die. An instance is an order, stage and start. Sidecars that a
     fault ever touched, which started again, or have a double, owe nothing here: what they prove after that, others judge (S20, L3).
+
+    And where no proof comes, what can be presumed is said (T4): a replica that holds an order durably that shuts a gate, and that nothing covers,
+    says that it has outwaited every lease against it within (W + P + gossip)/(1-rho) + 1 s of when it learned it, or was last healed, started,
+    resumed or changed its mind about its clock; and as soon as it may know, by propagation, that k of its cell have, it declares each agent there
+    of which it has taken in no proof of a stop. An instance is an order and such a replica, and for a declaration an agent as well.
     """
 
     invariant = "L13"
-    title = "Proof: what can be proven of an order is put on record as soon as it is true"
-    kinds = frozenset({
+    title = "Proof: what can be proven of an order, or presumed by waiting, is put on record as soon as it is true"
+    kinds = Presumptions.KINDS | {
         "gate-changed", "process-started", "process-reaped", "order-learned", "certificate-durable", "evidence-recorded", "node-started",
-    })  # fmt: skip
+    }  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -41,8 +47,11 @@ class Proof(InvariantChecker):
         self._proven: dict[tuple[str, str, str], Token] = {}  # agent, order, stage -> of the latest start
         self._started: set[str] = set()
         self._excused: set[str] = set()
+        self._presumptions = Presumptions(run)
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in Presumptions.KINDS:
+            self._presumptions.see(fact)
         if not fact.node.startswith("sidecar/"):
             return
         agent = agent_of(fact.node)
@@ -65,6 +74,7 @@ class Proof(InvariantChecker):
     def settle(self) -> None:
         for agent in list(self._owed):
             self._due(agent, self.run.end_ns)
+        self.examined += self._presumptions.settle(self.blame)
 
     def _take(self, agent: str, fact: Fact) -> None:
         stage = fact.body["stage"]

@@ -71,8 +71,11 @@ class HonestStatus(InvariantChecker):
     - every proof that an agent stopped names the tasks in doubt that its sidecar put on record when it reaped the process, whatever it lived through
       since;
 
-    - of an order that a replica let in, whoever asked for it is told of each agent the last stage of which this replica takes a proof in, within the
-      time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or that started again, nor to an operator whom one touched.
+    - a replica declares an agent stopped once, and none of which it has taken in a proof, under that order and that token, that it has stopped;
+
+    - of an order that a replica let in, whoever asked for it is told of each agent the last stage of which this replica takes a proof in, and that
+      it declared one stopped that the order ends, within the time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or
+      that started again, nor to an operator whom one touched.
 
     An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in, or a proof that somebody is to be told
     of. T4 is skipped where a clock that it leans on was broken (T5).
@@ -99,7 +102,9 @@ class HonestStatus(InvariantChecker):
         self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
         self._doubts: dict[str, tuple[list[str], int]] = {}  # sidecar -> what the last stop left in doubt, and the fact
         self._let_in_here: dict[str, str] = {}  # order -> the replica that let it in, and knows who asked
-        self._untold: dict[tuple[str, str], tuple[str, str, int, int]] = {}  # order, agent -> the last stage proven, replica, when, and the fact
+        self._presumed: dict[str, dict[tuple[str, str], int]] = {}  # replica -> order, agent -> its declaration
+        # order, agent, whether it is proven or presumed -> the last stage, replica, when, and the fact
+        self._untold: dict[tuple[str, str, str], tuple[str, str, int, int]] = {}
         self._told: set[tuple[str, str, str]] = set()
         self._struck: set[str] = set()  # targets of faults
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
@@ -182,7 +187,7 @@ class HonestStatus(InvariantChecker):
             self.blame(f"{fact.node} gave up what it had of {about[1]} under {about[0][:12]} for an earlier proof", before[2], index)
         held[about] = now
         if self._let_in_here.get(about[0]) == fact.node:
-            self._untold[about] = (fact.body["stage"], fact.node, fact.at_ns, index)
+            self._untold[(*about, "proven")] = (fact.body["stage"], fact.node, fact.at_ns, index)
 
     def _doubts_named(self, index: int, fact: Fact) -> None:
         named, agent = sorted(fact.body["in_doubt"]), fact.body["agent"]
@@ -244,6 +249,7 @@ class HonestStatus(InvariantChecker):
         self.examined += 1
         agent, order = fact.body["agent"], self.run.orders[fact.body["order"]]
         token = token_of(fact.body["token"])
+        self._judge_needed(index, fact, agent, order, token)
         self._declared.setdefault(agent, []).append(_Declared(order.order, token, index))
         promised, promised_index = self._promised.get((fact.node, agent), (NO_TOKEN, index))
         if token < promised and fact.node not in self.run.custody:
@@ -259,6 +265,18 @@ class HonestStatus(InvariantChecker):
         if kth_ns < wait_ns:
             why = f"{fact.node} declared {agent} stopped when k replicas had waited {kth_ns} ns of real time; T4 needs {wait_ns} ns"
             self.blame(why, *witness, index)
+
+    def _judge_needed(self, index: int, fact: Fact, agent: str, order: Order, token: Token) -> None:
+        """Waiting takes the place of a proof, and is over once."""
+        about = (order.order, agent)
+        proven, stopped, taken = self._taken.get(fact.node, {}).get(about, (NO_TOKEN, False, index))
+        if stopped and proven >= token:
+            self.blame(f"{fact.node} presumes {agent} stopped under {order.order[:12]}, and had a proof that it had", taken, index)
+        before = self._presumed.setdefault(fact.node, {}).setdefault(about, index)
+        if before != index:
+            self.blame(f"{fact.node} declared {agent} stopped under {order.order[:12]} twice", before, index)
+        if self._let_in_here.get(order.order) == fact.node and order.life != ALIVE:
+            self._untold[(*about, "presumed")] = ("PRESUMED_STOPPED", fact.node, fact.at_ns, index)
 
     def _waits_ns(self, order: Order, replicas: tuple[str, ...], now_ns: int) -> list[int]:
         """Real time for which each replica has denied leases against the order without a restart in between, at its longest: a wait that was over
@@ -289,13 +307,14 @@ class HonestStatus(InvariantChecker):
 
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
-        for (order, agent), (stage, replica, at_ns, index) in self._untold.items():
+        for (order, agent, how), (stage, replica, at_ns, index) in self._untold.items():
             excused = self._struck & {replica, CLIENT} or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
                 continue
             self.examined += 1
             if (order, agent, stage) not in self._told:
-                self.blame(f"{replica} has a proof of {stage} of {agent}, and never told whoever ordered {order[:12]} of it", index)
+                knows = f"has a proof of {stage} of {agent}" if how == "proven" else f"declared {agent} {stage}"
+                self.blame(f"{replica} {knows}, and never told whoever ordered {order[:12]} of it", index)
 
     def _node_started(self, index: int, fact: Fact) -> None:
         self._began[fact.node] = (fact.body["boot"], fact.clock_ns)
@@ -310,6 +329,7 @@ class HonestStatus(InvariantChecker):
             if fact.kind == "node-started":
                 stretches.clear()
                 self._taken.pop(fact.node, None)
+                self._presumed.pop(fact.node, None)
             stretches.append(_Stretch(index, fact.clock_ns))
 
     def _clock_ends(self, index: int, fact: Fact) -> None:

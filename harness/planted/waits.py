@@ -1,4 +1,4 @@
-"""Planted bugs of waits at a replica: how long until an agent is presumed stopped, or a soft stop becomes a hard one."""
+"""Planted bugs of waits at a replica: how long until an agent is presumed stopped, or a soft stop becomes a hard one, and who hears of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from killswitch.core.replica.state import Replica, concerned, greatest_token, re
 
 _restart_waits = orders.restart_waits
 _declare = orders.declare
+_note_durable = orders.note_durable
+_tell_agent = orders.tell_agent
 
 
 def waits_one_lease(parameters: Parameters) -> int:
@@ -60,6 +62,39 @@ def what_was_promised_stays(state: Replica, now_ns: int) -> None:
     state.promised_ns = promised_ns
 
 
+def waits_for_itself(state: Replica, known: KnownOrder, now_ns: int) -> None:
+    """It denies, and that is what counts."""
+
+
+def leaves_it_to_people(state: Replica, order: str, agent: str, now_ns: int) -> None:
+    """How long the lease was is known to everybody."""
+
+
+def presumed_beside_the_proof(state: Replica, order: str, agent: str, now_ns: int) -> None:
+    """Enough have waited, whatever else is known."""
+    proof = state.proofs.pop((order, agent), None)
+    _declare(state, order, agent, now_ns)
+    if proof is not None:
+        state.proofs[order, agent] = proof
+
+
+def only_what_is_proven(state: Replica, order: str, agent: str, token: Token, stage: str) -> None:
+    """A presumption is no news."""
+    if stage != "PRESUMED_STOPPED":
+        _tell_agent(state, order, agent, token, stage)
+
+
+def the_timer_has_looked(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """What waiting calls for, the timer of the wait does."""
+    waited = state.waited.get(order, set()) | {state.node}
+    state.waited[order], before = waited, state.waited.get(order)
+    _note_durable(state, order, replica, now_ns)
+    if before is None:
+        del state.waited[order]
+    else:
+        state.waited[order] = before
+
+
 BUGS = (
     PlantedBug("B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike", {"leases:residue_ns": waits_one_lease},
                ("S20", "S8"), ("presumed-too-early", "clock-extremes", "swarm-storm"), "hard"),
@@ -78,4 +113,14 @@ BUGS = (
                ("wait-restarted-with-its-replica", "half-a-cell-escalates"), "easy"),
     PlantedBug("B265", "a doubted clock goes on measuring how long ago a token was promised",
                {"replica.orders:restart_waits": what_was_promised_stays}, ("S8",), ("promised-before-a-doubt",), "easy"),
+    PlantedBug("B330", "a replica that has outwaited every lease tells nobody", {"replica.orders:note_own_wait": waits_for_itself}, ("L13",),
+               ("soft-overtaken-by-hard", "swarm-storm"), "easy"),
+    PlantedBug("B331", "an agent of which no proof comes is never presumed stopped", {"replica.orders:declare": leaves_it_to_people}, ("L13",),
+               ("sidecar-key-revoked-under-a-kill", "swarm-storm"), "easy"),
+    PlantedBug("B332", "an agent is presumed stopped of which there is a proof", {"replica.orders:declare": presumed_beside_the_proof}, ("S20",),
+               ("soft-overtaken-by-hard",), "easy"),
+    PlantedBug("B333", "nobody is told that an agent is presumed stopped", {"replica.orders:tell_agent": only_what_is_proven}, ("S20",),
+               ("force-delete-left-it-running", "disk-full-at-a-kill"), "easy"),
+    PlantedBug("B334", "a wait that is over before its order is durable is never told", {"replica.orders:note_durable": the_timer_has_looked},
+               ("L13",), ("waited-before-the-disk",), "easy"),
 )  # fmt: skip
