@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
+from harness.checkers.well import Well
 from harness.checkers.words import CLOSED, STOP, Token, gate_of, token_of
 from harness.shared.history import Fact
 
 PERMITS_A_RECORD = 64  # protocol 5: admissions share a record, but never more of them than this
 NO_PERMITS = bytes(32)
+TAKEN_IN = {"order-learned": "order", "certificate-learned": "certificate", "keyset-installed": "version", "fork-proven": "origin"}
 STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
 Proof = tuple[str, str, Token]
 
@@ -33,6 +36,8 @@ class _Book:
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     rulings: dict[tuple[str, bool], int] = field(default_factory=dict)  # request, and whether several people ask
+    taken: dict[tuple[str, object], int] = field(default_factory=dict)
+    lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
     permits: int = 0
     root: bytes = NO_PERMITS
     started_ns: int = -1
@@ -43,9 +48,11 @@ class AuditComplete(InvariantChecker):
     has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one before; every proof
     that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a node. A start that comes to
     nothing because its token is opened under an order to stop has a record of a proof under that token, for each such order, in the step that opens
-    it: else a replica that had promised it would wait for how it ends. Admissions share records: each counts exactly those since the one before, by
-    number and by the hash over their keys, and never more than 64 go without. An instance is a fold, a change of a gate, a start, a stop, a proof,
-    given or due, a ruling told, or a record of admissions.
+    it: else a replica that had promised it would wait for how it ends. A lease that ran out is on record as lost, a second later at the most, by a
+    sidecar that nothing but faults of links befell. What a node takes in (an order, a certificate, a change of the keyset, a proof that somebody
+    keeps two logs) it puts on record once in one start, however often it comes. Admissions share records: each counts exactly those since the one
+    before, by number and by the hash over their keys, and never more than 64 go without. An instance is a fold, a change of a gate, a start, a stop,
+    a proof, given or due, a ruling told, a lease, what is taken in, or a record of admissions.
 
     A crash may take the record of the very last change of a gate with it, for a stop is acted on before it is recorded (D5), that of a stop in the
     midst of whose step it comes, and that of the admissions since the last. Nodes whose disk failed are held to the fold only. Orphans that a
@@ -57,13 +64,14 @@ class AuditComplete(InvariantChecker):
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
-        "order-status", "token-opened",
+        "order-status", "token-opened", "lease-opened", "lease-lost", *TAKEN_IN, *Well.KINDS,
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._books: dict[str, _Book] = {}
         self._ruled: set[str] = set()
+        self._well = Well(run)
         self._by_kind = {
             "log-folded": self._judge_fold,
             "gate-changed": self._changed,
@@ -82,10 +90,16 @@ class AuditComplete(InvariantChecker):
             "decision": self._ruling,
             "order-status": self._told,
             "token-opened": self._opened,
+            "lease-opened": self._leased,
+            "lease-lost": self._lease_lost,
+            **dict.fromkeys(TAKEN_IN, self._took_in),
         }
 
     def see(self, index: int, fact: Fact) -> None:
-        self._by_kind[fact.kind](index, fact)
+        if fact.kind in Well.KINDS:
+            self._well.see(fact)
+        if fact.kind in self._by_kind:
+            self._by_kind[fact.kind](index, fact)
 
     def settle(self) -> None:
         for node, book in self._books.items():
@@ -122,6 +136,7 @@ class AuditComplete(InvariantChecker):
 
     def _judge_fold(self, index: int, fact: Fact) -> None:
         self.examined += 1
+        self._judge_lease(fact)
         if not fact.body["chain_ok"]:
             self.blame(f"the hash chain of {fact.node} does not verify", index)
         elif fact.body["live"] != fact.body["folded"]:
@@ -193,6 +208,33 @@ class AuditComplete(InvariantChecker):
         self.examined += 1
         if key not in book.recorded:
             book.stops.setdefault(key, (index, fact.at_ns))
+
+    # -- leases, and what is taken in
+
+    def _leased(self, index: int, fact: Fact) -> None:
+        self._judge_lease(fact)
+        book, until_ns = self._book(fact.node), int(fact.body["until_ns"])
+        if book.lease is None:
+            self.examined += 1
+        book.lease = (until_ns, index)
+
+    def _lease_lost(self, _index: int, fact: Fact) -> None:
+        self._book(fact.node).lease = None
+
+    def _judge_lease(self, fact: Fact) -> None:
+        """By its own clock, which no fault touched. A grant that comes as the lease ends may go on with it."""
+        lease = self._book(fact.node).lease
+        if lease is None or fact.clock_ns <= lease[0] + HOST_LAG_NS:
+            return
+        if self._well.since_ns(fact.node) == 0:
+            self.blame(f"{fact.node} lost its lease {fact.clock_ns - lease[0]} ns ago by its clock, and never put that on record", lease[1])
+
+    def _took_in(self, index: int, fact: Fact) -> None:
+        book, taken = self._book(fact.node), (fact.kind, fact.body[TAKEN_IN[fact.kind]])
+        self.examined += 1
+        if taken in book.taken:
+            self.blame(f"{fact.node} put on record twice that it took in {TAKEN_IN[fact.kind]} {str(taken[1])[:12]}", book.taken[taken], index)
+        book.taken[taken] = index
 
     # -- admissions
 

@@ -1,4 +1,4 @@
-"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same, replicas the policy as well.
+"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same, replicas the policy and promises as well.
 
 Judged from ``healed`` on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the last start or resumption of the
 nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
@@ -6,10 +6,12 @@ nodes concerned. A run that ends before that is over is undecided, unless all ha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import CLIENT, is_replica
+from harness.checkers.words import CLIENT, Token, is_replica, token_of
 from harness.shared.history import Fact
 
 # What people ask for, and the answers after which nobody asks for it again.
@@ -19,6 +21,7 @@ ENDS = {
     "resume-handed-in": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
     "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
 }
+UNPROMISED = "unpromised"  # why a lease is denied: the replica has not promised the token yet, and can be asked to
 ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
 AGAIN = ("NEEDS_CONTEXT", "EXPIRED")  # after which a resume is drafted anew
 
@@ -122,18 +125,36 @@ class Delivery(InvariantChecker):
             self.blame(why, index)
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What a replica answers an agent's requests for a lease under one token: since when, and last."""
+
+    token: Token
+    unpromised: bool
+    since_ns: int
+    since_index: int
+    last_ns: int = 0
+    last_index: int = 0
+
+
 class Convergence(InvariantChecker):
     """L10. At the end all working replicas hold equal sets of orders and certificates and the same rollout, and every working sidecar holds the
     same uncovered orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
 
     Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
     that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
-    An instance is a working node.
+
+    And all replicas of its home cell come to hold the token of an agent to whom nothing was ordered that is not covered: one that keeps answering it
+    that it has not promised the token under which it asks for a lease is asked to, by the same time, or the first such answer + propagation. Left
+    out are replicas that were handed an order that they may not be able to verify: they promise nothing against it.
+
+    An instance is a working node, and a working replica that answers a working sidecar at the end.
     """
 
     invariant = "L10"
-    title = "Convergence: after the heal all nodes come to hold the same intent, and all replicas the same policy"
-    kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed"})
+    title = "Convergence: after the heal all nodes come to hold the same intent, and all replicas the same policy and promises"
+    kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed", "lease-granted", "lease-denied",
+                       "hostile-input", "order-handed-on"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -141,9 +162,15 @@ class Convergence(InvariantChecker):
         self._shared: set[str] = set()
         self._policies: dict[str, tuple[str, int, int]] = {}  # replica -> rollout in force, its fact, and when
         self._unread: dict[str, set[str]] = {}
+        self._answers: dict[tuple[str, str], _Answer] = {}  # agent, replica -> what it answers to the token under which it is asked last
+        self._withholds: set[str] = set()  # who may hold back for the sake of an order that it cannot verify
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "order-learned":
+        if fact.kind in ("lease-granted", "lease-denied"):
+            self._answered(index, fact)
+        elif fact.kind in ("hostile-input", "order-handed-on"):
+            self._withholds.add(fact.node)
+        elif fact.kind == "order-learned":
             if is_replica(fact.node):
                 self._shared.add(fact.body["order"])
         elif fact.kind == "rollout-changed":
@@ -153,7 +180,16 @@ class Convergence(InvariantChecker):
         else:
             self._last[fact.node] = (frozenset(fact.body["orders"]), frozenset(fact.body["certificates"]), index)
 
+    def _answered(self, index: int, fact: Fact) -> None:
+        about, token = (fact.body["agent"], fact.node), token_of(fact.body["token"])
+        unpromised = fact.body.get("why") == UNPROMISED
+        answer = self._answers.get(about)
+        if answer is None or (answer.token, answer.unpromised) != (token, unpromised):
+            answer = self._answers[about] = _Answer(token, unpromised, fact.at_ns, index)
+        answer.last_ns, answer.last_index = fact.at_ns, index
+
     def settle(self) -> None:
+        self._judge_promises()
         replicas = [self.run.node(replica) for replica in self.run.replicas if self.run.node(replica).works]
         sidecars = [self.run.sidecar(agent) for agent in self.run.agents if self.run.sidecar(agent).works]
         if not replicas or self.run.quorums_forget:
@@ -170,6 +206,21 @@ class Convergence(InvariantChecker):
             self.leave_undecided(f"{why}, but the run ended before they had to agree")
         else:
             self.blame(why, *witness)
+
+    def _judge_promises(self) -> None:
+        run = self.run
+        for (agent, replica), answer in self._answers.items():
+            nodes = (run.sidecar(agent), run.node(replica))
+            held = run.quorums_forget or replica in self._withholds or any(order.order not in run.covered for order in run.orders_of[agent])
+            if held or replica not in run.cell_of(agent).replicas or not all(node.works for node in nodes):
+                continue
+            due_ns = _due_ns(run, run.news_ns, answer.since_ns, *(node.since_ns for node in nodes))
+            if due_ns is None or answer.last_ns <= due_ns:
+                continue
+            self.examined += 1
+            if answer.unpromised:
+                why = f"{replica} still answers {agent} that it has not promised {answer.token}, and nobody asks it to"
+                self.blame(why, answer.since_index, answer.last_index)
 
     def _held(self, node: Node) -> tuple[frozenset[str], frozenset[str], int]:
         orders, certificates, index = self._last.get(node.node, (frozenset(), frozenset(), node.started_index or 0))

@@ -39,7 +39,8 @@ class OneIncarnation(InvariantChecker):
     And a replica that may have forgotten, and vouches again, holds what those that taught it had promised before it asked them: it would keep it.
 
     And a sidecar asks for no token that is not greater than every one of which it has been told, by a replica or a sink, since it started: such a one
-    is refused, or worse, is another start's. What it hears of a replica that was proven to keep two logs counts for nothing.
+    is refused, or worse, is another start's. What it hears of a replica that was proven to keep two logs counts for nothing. And it says
+    with the request that the start which it opened last is over: it can ask only then, and that proof spares everybody the wait for it.
 
     And a sidecar whose process runs under a token that more than n-q replicas of its home cell told it that they promised away asks for no other
     within L of that, by its own clock, so that two hosts of one name that both go on take turns. Where a class F sink holds a fence above that token
@@ -234,6 +235,14 @@ class OneIncarnation(InvariantChecker):
         self.examined += 1
         if token <= told:
             self.blame(f"{fact.node} asked for token {token} of {agent} when {by} had told it of {told}", index)
+        self._judge_over(index, fact, agent, token)
+
+    def _judge_over(self, index: int, fact: Fact, agent: str, token: Token) -> None:
+        """Of a start that is on its own log, whether it ran or not."""
+        opened, opened_index = self._opened.get(agent, (NO_TOKEN, index))
+        over = token_of(fact.body.get("over", opened))  # histories of earlier versions do not tell
+        if over < opened and fact.node not in self.run.custody:
+            self.blame(f"{fact.node} asked for token {token} of {agent}, and did not say that {opened} is over", opened_index, index)
 
     def _judge_turns(self, index: int, fact: Fact, agent: str, token: Token) -> None:
         given_up = self._given_up.pop(agent, None)

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import audit, trust
+from killswitch.core import audit, intent, trust
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, Effect, SetTimer, Signal, SignalKind
 from killswitch.core.messages import Evidence
 from killswitch.core.outlet import Writer, record
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
+from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar, send_replicas
 
 GATHERED = 3
 
 _after_accept = orders.after_accept
+_learn_certificate = sidecar_step.learn_certificate
 _gathered: WeakKeyDictionary[Writer, list[Effect]] = WeakKeyDictionary()
 
 
@@ -56,6 +59,21 @@ def decide_twice(state: Replica, order: str, now_ns: int) -> None:
         record(state, "DECISION", audit.content(each), now_ns)
 
 
+def lost_is_lost(state: Sidecar, now_ns: int) -> None:
+    """The gate looks at the clock by itself."""
+    state.lease_timer_set = now_ns < state.lease_until_ns
+    if state.lease_timer_set:
+        state.effects.append(SetTimer("lease", state.lease_until_ns))
+
+
+def whatever_comes(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
+    """What it knows of it already makes no difference."""
+    known = state.intent.certificates.pop(intent.content_id(certificate.raw), None)
+    _learn_certificate(state, certificate, now_ns)
+    if known is not None:
+        state.intent.certificates[known.id] = known
+
+
 BUGS = (
     PlantedBug("B33", "records are gathered and written a few at a time, and a crash takes those that wait",
                {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
@@ -64,4 +82,8 @@ BUGS = (
     PlantedBug("B109", "effects that leave are not put on record", {"sidecar.permits:put_on_record": record_no_permits}, ("S15",),
                ("kill-with-effects-in-flight", "swarm-storm"), "easy"),
     PlantedBug("B110", "a ruling is put on record twice", {"replica.orders:after_accept": decide_twice}, ("S15",), ("swarm-storm",), "easy"),
+    PlantedBug("B337", "nobody puts down that a lease ran out", {"sidecar.starts:on_lease_timer": lost_is_lost}, ("S15",),
+               ("kill-during-partition", "swarm-storm"), "easy"),
+    PlantedBug("B338", "a certificate is put on record each time that it comes", {"sidecar.step:learn_certificate": whatever_comes}, ("S15",),
+               ("leaves-before-it-has-saved", "resume-race"), "easy"),
 )  # fmt: skip

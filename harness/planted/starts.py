@@ -18,6 +18,7 @@ _forget_process = sidecar_step.forget_process
 _note_promise = starts.note_promise
 _on_start_reply = starts.on_start_reply
 _predecessor_over = grants.predecessor_over
+_request_start = starts.request_start
 
 
 def restart_always(state: Sidecar) -> None:
@@ -78,6 +79,19 @@ def started_because_it_is_on_record(state: Sidecar, token: Token) -> None:
     state.effects.append(Spawn(token))
 
 
+def asked_once(state: Sidecar, replicas: tuple[str, ...], token: Token | None = None) -> None:
+    """A quorum has promised it: whoever has not will have to live with that."""
+    if token is None:
+        _request_start(state, replicas)
+
+
+def a_start_of_its_own(state: Sidecar, replicas: tuple[str, ...], token: Token | None = None) -> None:
+    """What was before is no part of it."""
+    before, state.last_stop = state.last_stop, (NO_TOKEN, *state.last_stop[1:])
+    _request_start(state, replicas, token)
+    state.last_stop = before
+
+
 BUGS = (
     PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
                ("runaway-trader", "swarm-storm"), "easy"),
@@ -99,4 +113,8 @@ BUGS = (
                ("cloned-from-a-snapshot", "cloned-in-a-partition"), "easy"),
     PlantedBug("B215", "a start that is on record is carried out, whatever was ordered meanwhile",
                {"sidecar.starts:spawn": started_because_it_is_on_record}, ("S6",), ("ordered-while-it-starts",), "easy"),
+    PlantedBug("B335", "a replica that has not promised a token yet is never asked to", {"sidecar.starts:request_start": asked_once}, ("L10",),
+               ("approved-too-late", "clone-storm"), "medium"),
+    PlantedBug("B336", "a start tells nobody that the one before it is over", {"sidecar.starts:request_start": a_start_of_its_own}, ("S8",),
+               ("resume-race", "swarm-storm"), "easy"),
 )  # fmt: skip

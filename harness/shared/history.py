@@ -200,9 +200,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "promised-away": (("agent", "token", "replica", "promised"),
                       "a replica answered a sidecar that asked for a lease under the token it opened last: it has promised a greater one; or, having "
                       "said so, that it has not. Read off what arrives, once for each change; clock_ns is the sidecar's clock then"),
-    "start-proposed": (("agent", "token", "told", "by"),
+    "start-proposed": (("agent", "token", "told", "by", "over"),
                        "a sidecar asked for promises of it, for the first time since it started. told, by: the greatest token that this start of the "
-                       "sidecar had been told of by then, as promised or fenced, and who told it: read off the wire"),
+                       "sidecar had been told of by then, as promised or fenced, and who told it. over: the latest of its own starts that it says is "
+                       "over, or came to nothing: read off the wire"),
     "token-opened": (("agent", "token", "predecessor"), "a sidecar holds q promises and starts under it"),
     "evidence-sent": (("agent", "token", "order", "stage"), "a proof left the sidecar"),
     "permit-aborted": (("agent", "key"), "an admitted effect that had not left was called back"),

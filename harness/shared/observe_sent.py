@@ -139,7 +139,8 @@ def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None
     if mark not in node.said:
         node.said[mark] = 0
         told, by = node.heard.greatest
-        node.emit("start-proposed", {"agent": message.agent, "token": parts(message.token), "told": parts(told), "by": by})
+        tokens = {"token": parts(message.token), "told": parts(told), "over": parts(message.stopped)}
+        node.emit("start-proposed", {"agent": message.agent, **tokens, "by": by})
 
 
 def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:

@@ -6,8 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from harness.checkers.bounds import HOST_LAG_NS
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, SECOND_START, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND, SECOND_START, SIDECAR, Story
 
 
 def folded(story: Story, folded_digest: str = "d", *, chain_ok: bool = True) -> int:
@@ -202,3 +203,79 @@ def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
     unruled = Story()
     told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
     assert unruled.judged("S15").witness == (told,)
+
+
+# -- leases, and what is taken in
+
+UNTIL_NS = 8 * SECOND
+
+
+def leased(story: Story, until_ns: int = UNTIL_NS) -> int:
+    return story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=FIRST, until_ns=until_ns)
+
+
+def folded_by_sidecar(story: Story, clock_ns: int) -> None:
+    story.say("log-folded", SIDECAR, clock_ns=clock_ns, records=7, live="d", folded="d", chain_ok=True)
+
+
+@pytest.mark.parametrize(("clock_ns", "verdict"), [(UNTIL_NS + HOST_LAG_NS, Verdict.VALID), (UNTIL_NS + HOST_LAG_NS + 1, Verdict.INVALID)])
+@pytest.mark.parametrize("told_by", ["the end", "the next lease"])
+def test_a_lease_that_ran_out_is_on_record_as_lost(told_by: str, clock_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    opened = leased(story)
+    if told_by == "the end":
+        folded_by_sidecar(story.at(60 * SECOND), clock_ns)
+    else:
+        story.at(60 * SECOND).say("lease-opened", SIDECAR, clock_ns=clock_ns, agent=AGENT, nonce="n2", token=FIRST, until_ns=clock_ns + SECOND)
+    finding = story.judged("S15")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (opened,)
+
+
+@pytest.mark.parametrize("excuse", ["lost", "renewed", "paused", "crashed", "clock"])
+def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
+    story = Story()
+    story.start_all()
+    leased(story)
+    match excuse:
+        case "lost":
+            story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+        case "renewed":
+            leased(story, 600 * SECOND)
+        case "paused":
+            story.say("node-paused", SIDECAR)
+            story.say("node-resumed", SIDECAR)
+        case "crashed":
+            story.crash(SIDECAR)
+            story.start(SIDECAR, boot="boot-2")
+        case "clock":
+            story.fault("clock-step", SIDECAR)
+    folded_by_sidecar(story.at(60 * SECOND), 60 * SECOND)
+    assert story.judged("S15").verdict is Verdict.VALID
+
+
+def take_in(story: Story, what: str, node: str) -> int:
+    match what:
+        case "order":
+            return story.learn(node, "o1")
+        case "certificate":
+            return story.certify(node, "c1", "o1") - 1
+        case "keyset":
+            return story.say("keyset-installed", node, version=2, authentic=True, revoked=[], rotated=[])
+    return story.say("fork-proven", node, origin="replica/3", first=3, second=3)
+
+
+@pytest.mark.parametrize(("then", "verdict"), [("again", Verdict.INVALID), ("another", Verdict.VALID), ("after a crash", Verdict.VALID)])
+@pytest.mark.parametrize("what", ["order", "certificate", "keyset", "fork"])
+def test_what_is_taken_in_is_put_on_record_once(what: str, then: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    first = take_in(story, what, SIDECAR)
+    if then == "after a crash":
+        story.crash(SIDECAR, power=True)
+        story.start(SIDECAR, boot="boot-2")
+    second = take_in(story, what, "replica/1" if then == "another" else SIDECAR)
+    finding = story.judged("S15")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (first, second)

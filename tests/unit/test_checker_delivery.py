@@ -7,7 +7,7 @@ from msgspec import structs
 
 from harness.checkers.bounds import Bounds
 from harness.verdict import Verdict
-from tests.unit.histories import PARAMETERS, SECOND, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
 BOUNDS = Bounds.of(PARAMETERS)
 HEALED_NS = 10 * SECOND
@@ -101,6 +101,38 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
     story = converged({**EQUAL, "replica/2": [], SIDECAR: ["o1", "local"]})
     story.facts.insert(-1, structs.replace(story.facts[-1], kind="node-crashed", node="replica/2", body={"lost_records": 0, "power": False}))
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"),
+    [("never", Verdict.INVALID), ("in time", Verdict.VALID), ("another token", Verdict.VALID), ("ordered", Verdict.VALID), ("forged", Verdict.VALID),
+     ("for another reason", Verdict.VALID), ("replica gone", Verdict.VALID), ("never healed", Verdict.VALID)],
+)  # fmt: skip
+def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    if what == "ordered":
+        for node in ("replica/1", "replica/2", "replica/3", SIDECAR):
+            story.learn(node, "o1", "ISOLATE")
+            story.intent(node, ["o1"])
+    story.at(HEALED_NS)
+    if what != "never healed":
+        story.heal()
+    if what == "forged":
+        story.say("hostile-input", "replica/3", sender="replica/1", what="order by one who may not", read=True)
+    why = "ordered" if what == "for another reason" else "unpromised"
+    denials = []
+    for at_ns, token in ((HEALED_NS, FIRST), (DUE_NS, FIRST), (DUE_NS + SECOND, SECOND_START if what == "another token" else FIRST)):
+        story.at(at_ns)
+        if what == "in time" and at_ns > HEALED_NS:
+            story.grant("replica/3")
+        else:
+            denials.append(story.say("lease-denied", "replica/3", agent=AGENT, nonce=f"n{at_ns}", replica="replica/3", token=token, why=why))
+    if what == "replica gone":
+        story.crash("replica/3")
+    finding = story.at(2 * DUE_NS).end().judged("L10")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (denials[0], denials[-1])
 
 
 def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 0) -> Story:

@@ -56,7 +56,7 @@ def test_a_copy_that_was_taken_before_anything_ran_proves_that_of_its_own_host(c
     for replica in ("replica/1", "replica/2"):
         story.say("start-readied", replica, agent=AGENT, token=FIRST)
     steps: dict[str, Callable[[], int]] = {
-        "asked for": lambda: story.say("start-proposed", SIDECAR, agent=AGENT, token=FIRST, told=(0, 0, ""), by=""),
+        "asked for": lambda: story.say("start-proposed", SIDECAR, agent=AGENT, token=FIRST, told=(0, 0, ""), by="", over=(0, 0, "")),
         "opened": lambda: story.say("token-opened", SIDECAR, agent=AGENT, token=FIRST, predecessor=(0, 0, "")),
         "running": story.spawn,
     }
@@ -115,10 +115,28 @@ def test_a_start_asks_for_more_than_it_was_told_of(told: list[Any], caught: bool
     story.start_all()
     if caught:
         story.say("fork-proven", SIDECAR, origin="replica/1", first=3, second=3)
-    asked = story.say("start-proposed", SIDECAR, agent=AGENT, token=SECOND_START, told=told, by="replica/1")
+    asked = story.say("start-proposed", SIDECAR, agent=AGENT, token=SECOND_START, told=told, by="replica/1", over=FIRST)
     finding = story.judged("S8")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (asked,)
+
+
+@pytest.mark.parametrize(("over", "custody", "verdict"), [
+    (FIRST, False, Verdict.VALID), (SECOND_START, False, Verdict.VALID), ((), False, Verdict.INVALID), ([1, 1, "A"], False, Verdict.INVALID),
+    ((), True, Verdict.VALID),
+])  # fmt: skip
+def test_a_start_says_that_the_one_before_it_is_over(over: Any, custody: bool, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    if custody:
+        story.fault("disk-lost", SIDECAR)
+    for replica in ("replica/1", "replica/3"):
+        story.say("start-readied", replica, agent=AGENT, token=FIRST)
+    opened = story.say("token-opened", SIDECAR, agent=AGENT, token=FIRST, predecessor=())
+    asked = story.say("start-proposed", SIDECAR, agent=AGENT, token=[1, 3, "c"], told=FIRST, by="replica/1", over=over)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (opened, asked)
 
 
 @pytest.mark.parametrize(("ready", "verdict"), [
@@ -228,7 +246,9 @@ def test_whose_token_is_promised_away_asks_for_another_a_lease_later(but: str, l
         away = story.say("promised-away", SIDECAR, agent=AGENT, token=FIRST, replica=replica, promised=SECOND_START)
     if but == "restarted":
         story.start(SIDECAR, boot="boot-2")
-    asked = story.at(SECOND + later_ns).say("start-proposed", SIDECAR, agent=AGENT, token=[1, 4, "a"], told=SECOND_START, by="replica/1")
+    asked = story.at(SECOND + later_ns).say(
+        "start-proposed", SIDECAR, agent=AGENT, token=[1, 4, "a"], told=SECOND_START, by="replica/1", over=SECOND_START
+    )
     finding = story.judged("S8")
     assert finding.verdict is verdict, finding.why
     assert verdict is Verdict.VALID or finding.witness == (away, asked)

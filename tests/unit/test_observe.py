@@ -249,9 +249,14 @@ class TestStarts:
     def test_it_is_told_once(self) -> None:
         bench = Bench()
         assert self.asked(bench, TOKEN) == ["start-proposed"]
-        assert bench.last.body == {"agent": AGENT, "token": PARTS, "told": (0, 0, ""), "by": ""}
+        assert bench.last.body == {"agent": AGENT, "token": PARTS, "told": (0, 0, ""), "by": "", "over": (0, 0, "")}
         assert self.asked(bench, TOKEN) == []
         assert self.asked(bench, Token(1, 2, "a")) == ["start-proposed"]
+
+    def test_it_says_which_start_is_over(self) -> None:
+        bench = Bench()
+        bench.tick(Send("replica/1", StartRequest(AGENT, Token(1, 2, "a"), "", TOKEN)))
+        assert bench.last.body["over"] == PARTS
 
     def test_the_greatest_counts_of_whoever_speaks_for_himself(self) -> None:
         five, six = Token(1, 5, "x"), Token(1, 6, "")
