@@ -64,6 +64,8 @@ SENTENCES: dict[str, str] = {
     "floor-held": "Enforces gate {gate}, life {life} for {agent} beside the orders that it has read: {reason}.",
     "floor-dropped": "Enforces nothing more for {agent} for this reason: {reason}.",
     "keyset-installed": "Takes in keyset {version}: revoked {revoked}, new keys for {rotated}.",
+    "resume-handed-in": "Is handed resume {certificate}, approved by {approvers}.",
+    "resume-told": "Answers that resume {certificate} is {stage}.",
     "resume-status": "The operator is told: resume {certificate} is {stage}.",
     "draft-sent": "Shows approvers what resume {request} would lift: {covers}; it has heard {heard}.",
     "recorded-without-room": "Records {what} (lsn {lsn}), though its disk is full.",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.handing_in import HandedIn
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica, token_of
@@ -303,20 +304,29 @@ class Resume(InvariantChecker):
     never falls, is asked to stop, to make room for one that is let in, within the bound of propagation from that event, and from when it was first
     refused. An instance is such an agent at the end, its sidecar, its sinks and q replicas working; where the end of the run comes before that bound
     it is not counted.
+
+    Nor is an approved resume lost or turned away on its way in: whoever hands one to a replica is answered, within the bound of propagation, if
+    nothing befalls that replica, and told no other thing than ACCEPTED but for a reason that holds there: REFUSED, if too few may approve it, or its
+    policy, as that is on record, does not allow it; EXPIRED, if its end has come by the replica's clock; NEEDS_CONTEXT, if approvers were not shown
+    an order that it knows, or more than one rollout has come into force since; ASK_ANOTHER, if the draft did not hear it, its clock is doubted or its
+    disk full. An instance is what is handed in.
     """
 
     invariant = "L6"
-    title = "Resume: an agent whose orders are all covered runs again"
-    kinds = frozenset({"gate-changed", "node-started", "effect-rejected", "process-started", "process-termed"})
+    title = "Resume: an agent whose orders are all covered runs again, and no approved resume is turned away without a reason"
+    kinds = HandedIn.KINDS | {"gate-changed", "node-started", "effect-rejected", "process-started", "process-termed"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._modes: dict[str, tuple[str, int]] = {}
         self._refused: dict[str, list[tuple[int, int]]] = {}  # agent -> when a fence shut its latest start out: the first time, and the last
         self._leaving: set[str] = set()  # agents whose latest start was asked to stop
+        self._handed_in = HandedIn(self)
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "effect-rejected":
+        if fact.kind in HandedIn.KINDS:
+            self._handed_in.see(index, fact)
+        elif fact.kind == "effect-rejected":
             self._rejected(index, fact)
         elif fact.kind in ("process-started", "process-termed"):
             self._refused.pop(fact.body["agent"], None)
@@ -335,6 +345,7 @@ class Resume(InvariantChecker):
 
     def settle(self) -> None:
         run = self.run
+        self._handed_in.settle()
         held = [replica for replica in run.replicas if replica not in run.custody]  # an id may be burnt with its disk (protocol 3.7)
         replicas = [run.node(replica) for replica in held if run.node(replica).works]
         for agent, orders in run.orders_of.items():

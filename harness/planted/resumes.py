@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import federation, intent
+from killswitch.core import federation, intent, trust
+from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.intent import Intent, KnownCertificate, KnownOrder
 from killswitch.core.messages import COUNTER_MAX, IntentRead
-from killswitch.core.replica import dispatch
+from killswitch.core.policy import Ruling
+from killswitch.core.replica import dispatch, resumes
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Draft, Replica
 from killswitch.core.stamps import Reading
 
+_end_here = resumes.end_here
+_on_submit = resumes.on_submit
+_heard: WeakKeyDictionary[Replica, set[str]] = WeakKeyDictionary()
 _uncovered = replica_state.uncovered
 
 
@@ -68,6 +75,30 @@ def tells_what_it_knows(state: Replica, message: IntentRead, sender: str, now_ns
     dispatch.tell_intent(state, message.nonce, sender, now_ns, counts=True)
 
 
+def more_than_it_takes(state: Replica, known: KnownCertificate, ruling: Ruling) -> bool:
+    """Off by one."""
+    return not ruling.allowed or len(trust.approvers(state.trust, known)) <= ruling.approvals
+
+
+def any_later_policy(state: Replica, known: KnownCertificate) -> bool:
+    """What was ruled on under another policy was not ruled on."""
+    return state.policies.in_force.seq != known.body.decision.policy_seq
+
+
+def on_the_safe_side(state: Replica, known: KnownCertificate) -> int | None:
+    """A margin for whatever clocks do, as long as people have to approve."""
+    end_ns = _end_here(state, known)
+    return None if end_ns is None else end_ns - state.parameters.approval_ns
+
+
+def ask_me_twice(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:
+    """Whoever means it asks again."""
+    if submit.request not in _heard.setdefault(state, set()):
+        _heard[state].add(submit.request)
+        return
+    _on_submit(state, submit, sender, now_ns)
+
+
 BUGS = (
     PlantedBug("B03", "a resume lifts whatever is older than it, not what it lists", {"intent:lifts": lifts_everything_older}, ("S7", "S6", "S1"),
                ("resume-race", "swarm-storm"), "medium"),
@@ -92,4 +123,12 @@ BUGS = (
                ("S20",), ("resume-asked-before-the-kill-is-effective", "swarm-storm"), "easy"),
     PlantedBug("B199", "the word of who may have forgotten counts for drafts", {"replica.dispatch:on_intent_read": tells_what_it_knows}, ("S20",),
                ("resume-drafted-on-the-word-of-who-forgot",), "easy"),
+    PlantedBug("B339", "as many approvals as policy asks for are too few", {"replica.resumes:is_refused": more_than_it_takes}, ("L6",),
+               ("resumed-within-a-lease", "swarm-storm"), "easy"),
+    PlantedBug("B340", "a resume is drafted anew for every policy that comes into force", {"replica.resumes:is_stale": any_later_policy}, ("L6",),
+               ("resume-approved-under-a-later-policy",), "easy"),
+    PlantedBug("B341", "the margin of an approval's end leaves nothing of the time to approve", {"replica.resumes:end_here": on_the_safe_side},
+               ("L6",), ("resumed-within-a-lease", "swarm-storm"), "easy"),
+    PlantedBug("B342", "a resume is not answered when it is first handed in", {"replica.resumes:on_submit": ask_me_twice}, ("L6",),
+               ("stopped-resumed-and-stopped-again",), "easy"),
 )  # fmt: skip

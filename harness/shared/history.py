@@ -89,6 +89,10 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                             "was ruled on under"),
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told. certificate: none, if there is no draft"),
+    "resume-handed-in": (("request", "certificate", "tenant", "scope", "covers", "approvers", "authentic", "policy_seq", "ends"),
+                         "a replica was handed a draft with its approvals: read off what arrives. authentic, policy_seq: as above. ends: [replica, "
+                         "boot, its own clock], until when it can be handed in there; none, as earlier versions drafted, if that is over"),
+    "resume-told": (("request", "certificate", "stage"), "a replica told whoever handed a resume in what becomes of it: read off the wire"),
     "certificate-rejected": (("why", "sender"), ""),
     "draft-sent": (("request", "covers", "certificate", "heard"),
                    "a replica showed what a resume would have to lift, for approvers to sign; covers: nothing, if it says that there is nothing to "

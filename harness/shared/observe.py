@@ -19,14 +19,14 @@ import msgspec
 from harness.shared.history import VOCABULARY, Fact
 from harness.shared.judge import Judge
 from harness.shared.observe_heard import Heard
-from harness.shared.observe_records import RECORDS
+from harness.shared.observe_records import RECORDS, on_handed_in
 from harness.shared.observe_sent import SENT
 from harness.shared.rulings import Rulings
 from killswitch.core import checkpoints
 from killswitch.core.audit import COSIG
 from killswitch.core.bundles import RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.certificates import ResumeDraft, ResumeStatus
+from killswitch.core.certificates import ResumeDraft, ResumeStatus, ResumeSubmit
 from killswitch.core.events import (
     AcknowledgeTask,
     Append,
@@ -221,7 +221,9 @@ class Observer:
                 self.accepted = {**(self.accepted or {}), message.request: event.sender}
 
     def on_peer_receive(self, event: Receive) -> None:
-        """What others cosigned is there to be held against what is shown here."""
+        """What others cosigned is there to be held against what is shown here. And what people hand in calls for an answer."""
+        if isinstance(event.message, ResumeSubmit):
+            on_handed_in(self, event.message)
         if isinstance(event.message, Cosigned) and event.sender.startswith("replica/"):
             for cosignature in event.message.cosignatures:
                 if cosignature.head.origin != self.node:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from harness.shared.judge import Judge
 from harness.shared.rulings import Rulings
 from killswitch.core.audit import COSIG
-from killswitch.core.certificates import ResumeBody
+from killswitch.core.certificates import ResumeBody, ResumeSubmit
 from killswitch.core.heads import Sth
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.messages import OrderBody
@@ -57,15 +58,28 @@ def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
 
 
 def on_certificate(node: Observing, lsn: int, body: dict[str, Any]) -> None:
-    certificate = hashlib.sha256(body["raw"]).hexdigest()
     content = msgspec.msgpack.decode(body["raw"], type=ResumeBody)
-    covers = list(content.covers)
-    approvals = [(approver, signature) for approver, signature in body["approvals"]]
-    authentic = node.judge.certificate(body["raw"], approvals, node.revoked)
+    fields = resumes(node, body["raw"], content, [(approver, signature) for approver, signature in body["approvals"]])
+    node.emit("certificate-learned", fields)
+    node.once_durable(lsn, "certificate-durable", {name: fields[name] for name in ("certificate", "covers")})
+
+
+def resumes(node: Observing, raw: bytes, content: ResumeBody, approvals: list[tuple[str, bytes]]) -> dict[str, Any]:
+    """What a certificate says, and whether it is to be believed at this node."""
     approvers = sorted({approver for approver, _ in approvals} - {content.requester})
+    authentic = node.judge.certificate(raw, approvals, node.revoked)
     whom = {"tenant": content.tenant, "scope": [content.scope.kind, content.scope.value], "policy_seq": content.decision.policy_seq}
-    node.emit("certificate-learned", {"certificate": certificate, "covers": covers, "approvers": approvers, "authentic": authentic, **whom})
-    node.once_durable(lsn, "certificate-durable", {"certificate": certificate, "covers": covers})
+    return {"certificate": hashlib.sha256(raw).hexdigest(), "covers": list(content.covers), "approvers": approvers, "authentic": authentic, **whom}
+
+
+def on_handed_in(node: Observing, message: ResumeSubmit) -> None:
+    """No record, yet the same reading of what a record holds once it is let in."""
+    certificate = message.certificate
+    with suppress(msgspec.DecodeError, ValueError):  # what nobody can read asks for nothing
+        content = msgspec.msgpack.decode(certificate.raw, type=ResumeBody)
+        fields = resumes(node, certificate.raw, content, [(each.approver, each.signature) for each in certificate.approvals])
+        ends = [[end.replica, end.boot, end.clock_ns] for end in content.ends]
+        node.emit("resume-handed-in", {"request": message.request, **fields, "ends": ends})
 
 
 def on_keyset(node: Observing, _lsn: int, body: dict[str, Any]) -> None:

@@ -241,6 +241,8 @@ def on_rollout_status(node: Sending, effect: Send, message: RolloutStatus) -> No
 
 
 def on_resume_status(node: Sending, effect: Send, message: ResumeStatus) -> None:
+    fields = {"request": message.request, "certificate": message.certificate, "stage": message.stage}
+    node.once_durable(effect.after_lsn, "resume-told", fields, sends=True)
     if message.stage == "ACCEPTED":
         vouch(node, effect, "certificate", message.certificate)
 

@@ -13,7 +13,7 @@ from harness.shared.judge import Judge
 from harness.shared.observe import HEADS_KEPT, Observer
 from killswitch.core import codec, merkle, transparency
 from killswitch.core.audit import Chain
-from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus
+from killswitch.core.certificates import ResumeBody, ResumeDraft
 from killswitch.core.events import (
     AcknowledgeTask,
     Append,
@@ -396,13 +396,13 @@ def test_a_node_may_speak_of_itself_only_in_words_of_the_vocabulary() -> None:
 def test_a_node_vouches_once_for_each_start_and_again_if_it_no_longer_waits() -> None:
     bench = Bench("replica/1")
     bench.step(boot())
-    told = ResumeStatus("r", "c1", "ACCEPTED")
-    assert bench.tick(Send("operator", told, 2), Send("operator", replace(told, stage="EXPIRED"))) == []
+    told = OrderStatus("r", "o1", "ACCEPTED", 1)
+    assert bench.tick(Send("operator", told, 2), Send("operator", replace(told, stage="NEEDS_KEYS"))) == []
     assert bench.tick(Send("operator", told, 3)) == []
     assert bench.tick(Send("operator", told)) == ["vouched"], "what leaves ahead of its record is what counts"
     assert bench.step(Durable(3)) == ["vouched"], "as it was waiting to be said"
     assert bench.tick(Send("operator", told)) == []
-    assert bench.last.body == {"what": "certificate", "about": "c1"}
+    assert bench.last.body == {"what": "accepted", "about": "o1"}
     bench.step(boot(name="boot-1"))
     assert bench.tick(Send("operator", told)) == ["vouched"]
 
