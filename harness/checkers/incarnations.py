@@ -27,6 +27,8 @@ class OneIncarnation(InvariantChecker):
     STOPPED evidence), or fenced at every sink of the agent, all of class F, or past its last lease by T4, that is L/(1-rho) of real time
     (plus P for class C) after the request of the last round in which it got a quorum.
 
+    A token serves one process, and none once it is proven over: what others concluded from that would not be so any more.
+
     And every class F sink of the agent holds a fence at its token, or above, before a process starts under it: what the start asks about and finds
     absent has to stay so (D9).
 
@@ -74,7 +76,7 @@ class OneIncarnation(InvariantChecker):
         self._applied: dict[tuple[str, str], tuple[Token, int]] = {}
         self._opened: dict[str, tuple[Token, int]] = {}
         self._started: dict[str, tuple[Token, int]] = {}
-        self._stopped: set[tuple[str, Token]] = set()
+        self._stopped: dict[tuple[str, Token], int] = {}  # and the fact that says so
         self._fences: dict[tuple[str, str], Token] = {}
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}
         self._durable: dict[str, dict[str, list[tuple[Token, int]]]] = {}  # replica -> agent -> its promises: (token, when they were durable)
@@ -121,7 +123,7 @@ class OneIncarnation(InvariantChecker):
             self._started.pop(fact.body["agent"], None)
             self._ran.add((fact.body["agent"], token_of(fact.body["token"])))
         elif fact.kind == "process-reaped":
-            self._stopped.add((fact.body["agent"], token_of(fact.body["token"])))
+            self._stopped.setdefault((fact.body["agent"], token_of(fact.body["token"])), index)
 
     # -- what happened
 
@@ -154,12 +156,12 @@ class OneIncarnation(InvariantChecker):
         self._judge_memory(index, fact.node, agent, "called the predecessor over to")
         self._judge_readied(index, fact, agent, token)
 
-    def _process_reaped(self, _index: int, fact: Fact, agent: str) -> None:
-        self._stopped.add((agent, token_of(fact.body["token"])))
+    def _process_reaped(self, index: int, fact: Fact, agent: str) -> None:
+        self._stopped.setdefault((agent, token_of(fact.body["token"])), index)
 
-    def _evidence_sent(self, _index: int, fact: Fact, agent: str) -> None:
+    def _evidence_sent(self, index: int, fact: Fact, agent: str) -> None:
         if fact.body["stage"] in STOPPED:
-            self._stopped.add((agent, token_of(fact.body["token"])))
+            self._stopped.setdefault((agent, token_of(fact.body["token"])), index)
 
     def _fence_durable(self, _index: int, fact: Fact, agent: str) -> None:
         key = (fact.body["sink"], agent)
@@ -323,7 +325,7 @@ class OneIncarnation(InvariantChecker):
             return
         wait_ns = self.run.bounds.residue_ns(challenged=bool(self.run.sinks_of(agent, "C")))
         for (owner, earlier), (granted_ns, granted_index) in self._granted.get(fact.node, {}).items():
-            if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped - self._copied_unrun:
+            if owner != agent or earlier >= token or (agent, earlier) not in self._ran - self._stopped.keys() - self._copied_unrun:
                 continue
             self.examined += 1
             measures_from, since_ns = self.run.node(fact.node).measures_from
@@ -339,6 +341,8 @@ class OneIncarnation(InvariantChecker):
         token = token_of(fact.body["token"])
         predecessor, predecessor_index = self._started.get(agent, (NO_TOKEN, index))
         self._started[agent] = (token, index)
+        if (agent, token) in self._stopped and not self._doubled(agent):
+            self.blame(f"{fact.node} started {agent} under token {token}, of which it had proven that it is over", self._stopped[agent, token], index)
         self._ran.add((agent, token))
         open_ = [sink for sink in self.run.sinks_of(agent, "F") if self._fences.get((sink, agent), NO_TOKEN) < token]
         if open_ and not any(sink in self.run.custody for sink in open_):

@@ -48,6 +48,7 @@ class HonestStatus(InvariantChecker):
     """S20. What the operator's client is told, and what a sidecar proves or a replica declares, against what happened:
 
     - a count of copies never exceeds the replicas that made the order durable, and EFFECTIVE means k of them;
+    - ALREADY_COVERED means that a certificate covers the order somewhere: else it is in force, and not to be asked for anew;
     - an evidence stage stands on evidence sent by that agent's sidecar, for that token; evidence names the latest start, or a later token that
       came to nothing; STOPPED_* evidence stands on a process tree that is gone;
     - an order that leaves the process alive is shown as STOPPED_*, or presumed so, only if another order ends it;
@@ -149,6 +150,8 @@ class HonestStatus(InvariantChecker):
         holders = tuple(order.holders.values()) if order is not None else ()
         if stage == "EFFECTIVE" and not self._effective(order):
             self.blame(f"told EFFECTIVE of order {identity[:12]} with {len(holders)} durable copies", *holders, index)
+        elif stage == "ALREADY_COVERED" and order is not None and identity not in self.run.covered and not self.run.quorums_forget:
+            self.blame(f"told that order {identity[:12]} was lifted, which no certificate covers", order.first_index, index)
         elif stage in ("ACCEPTED", "EFFECTIVE") and len(holders) < copies:
             self.blame(f"told of {copies} copies of order {identity[:12]}, of which {len(holders)} are durable", *holders, index)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import intent
-from killswitch.core.intent import Severity
-from killswitch.core.messages import NO_TOKEN, Evidence, Gate, OrderStatus, Token
+from killswitch.core.intent import KnownOrder, Severity
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, OrderRequest, OrderStatus, Token
 from killswitch.core.outlet import send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
@@ -79,6 +79,11 @@ def all_but(unsaid: str) -> Callable[[Sidecar, Severity, Any], str]:
     return stage
 
 
+def asked_and_answered(state: Replica, known: KnownOrder, request: OrderRequest, sender: str, keys_wanted: int = 0) -> None:
+    """What was asked for before has been seen to."""
+    send(state, sender, OrderStatus(request.request, known.id, "ALREADY_COVERED", 0))
+
+
 BUGS = (
     PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
     PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
@@ -100,4 +105,6 @@ BUGS = (
                ("kill-that-takes-two-keys", "tenant-resumes-under-a-global-order"), "easy"),
     PlantedBug("B283", "nobody is told that an agent stopped cleanly", {"sidecar.proof:stage": all_but("STOPPED_CLEAN")}, ("L13",),
                ("soft-in-peace",), "easy"),
+    PlantedBug("B344", "whoever asks once more is told that his order was lifted", {"replica.orders:answer_again": asked_and_answered}, ("S20",),
+               ("kill-lost-in-a-partition", "disk-fails-under-a-kill"), "easy"),
 )  # fmt: skip

@@ -92,6 +92,11 @@ def a_start_of_its_own(state: Sidecar, replicas: tuple[str, ...], token: Token |
     state.last_stop = before
 
 
+def left_for_later(state: Sidecar) -> None:
+    """The token is promised, and the sinks are fenced: that need not be done again."""
+    state.last_stop = (state.token, *state.last_stop[1:])
+
+
 BUGS = (
     PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
                ("runaway-trader", "swarm-storm"), "easy"),
@@ -117,4 +122,6 @@ BUGS = (
                ("approved-too-late", "clone-storm"), "medium"),
     PlantedBug("B336", "a start tells nobody that the one before it is over", {"sidecar.starts:request_start": a_start_of_its_own}, ("S8",),
                ("resume-race", "swarm-storm"), "easy"),
+    PlantedBug("B343", "a start that an order overtook is taken up again when that is lifted", {"sidecar.starts:abandon_start": left_for_later},
+               ("S8",), ("overtaken-start-is-not-taken-up-again",), "easy"),
 )  # fmt: skip

@@ -40,6 +40,18 @@ def test_more_copies_told_than_made_is_a_violation(stage: str, copies: int) -> N
     assert story.judged("S20").witness == (durable, shown)
 
 
+@pytest.mark.parametrize(("covered", "verdict"), [("o1", Verdict.VALID), ("o2", Verdict.INVALID)])
+def test_an_order_is_said_to_be_lifted_only_when_a_certificate_covers_it(covered: str, verdict: Verdict) -> None:
+    story = Story()
+    learned = story.learn("replica/1", "o1")
+    story.learn("replica/1", "o2")
+    story.certify("replica/2", "c1", covered)
+    said = order_told(story, "ALREADY_COVERED", 0)
+    finding = story.judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (learned, said)
+
+
 def test_a_refusal_is_a_status_of_no_order() -> None:
     story = Story()
     story.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
@@ -249,6 +261,18 @@ def test_a_successor_waits_for_the_last_lease_of_its_predecessor(waited_ns: int,
     finding = story.judged("S8")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (asked, first, second)
+
+
+@pytest.mark.parametrize(("token", "verdict"), [(SECOND_START, Verdict.INVALID), ([1, 3, "c"], Verdict.VALID)])
+@pytest.mark.parametrize("over", ["reaped", "proven"])
+def test_no_process_starts_under_a_token_that_is_over(over: str, token: list[Any], verdict: Verdict) -> None:
+    story = Story(sinks={LEDGER: "F"})
+    fenced_start(story, FIRST)
+    said = story.reap(SECOND_START) if over == "reaped" else story.prove("o1", "STOPPED_FORCED", SECOND_START)
+    started = fenced_start(story, token)
+    finding = story.judged("S8")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (said, started)
 
 
 @pytest.mark.parametrize("proof", ["reaped", "evidence", "fenced"])
