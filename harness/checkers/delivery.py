@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
@@ -18,12 +19,12 @@ from harness.shared.history import Fact
 ENDS = {
     "order-requested": ("EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED"),
     "resume-requested": ("DRAFTED", "ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),  # those who approve a draft may take their time
-    "resume-handed-in": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
+    "resume-submitted": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
     "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
 }
+SENT_BACK = ("EXPIRED", "NEEDS_CONTEXT")  # answers to a certificate after which another draft is asked for
 UNPROMISED = "unpromised"  # why a lease is denied: the replica has not promised the token yet, and can be asked to
 ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
-AGAIN = ("NEEDS_CONTEXT", "EXPIRED")  # after which a resume is drafted anew
 
 
 def _due_ns(run: Run, *moments_ns: int) -> int | None:
@@ -42,32 +43,37 @@ class Delivery(InvariantChecker):
 
     Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order is effective, a
     rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; and what was approved it hands in until it is told
-    that this is accepted, or comes to nothing, or is to be drafted anew, which it then asks for. By max(heal, asking) + a round of all replicas, if
-    enough of them work, and for a resume believe their clocks. An instance is such a request; a client that starts again has forgotten it.
+    that this is accepted, or comes to nothing, or is to be drafted anew, for it came too late or did not show its approvers enough: then it asks
+    for that at once. By max(heal, asking) + a round of all replicas, if enough of them work, and for a resume believe their clocks. An instance is
+    such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined", "node-started", *ENDS, *ANSWERS})
+    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "draft-asked", *ENDS, *ANSWERS})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
         self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
+        self._sent_back: dict[str, tuple[int, int]] = {}  # of these, resumes to be drafted anew: since when, and the fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
         elif fact.kind in ENDS:
             asked = self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
-            if fact.kind == "resume-handed-in" != asked[0]:
+            if fact.kind == "resume-submitted" != asked[0]:
                 self._asked[fact.body["request"]] = (fact.kind, fact.at_ns, index)
+        elif fact.kind == "draft-asked":
+            self._sent_back.pop(fact.body["request"], None)
         elif fact.kind in ANSWERS:
             self._answered(index, fact)
         elif fact.kind == "node-started":
             if fact.node == CLIENT:
                 self._asked.clear()
+                self._sent_back.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
@@ -76,10 +82,15 @@ class Delivery(InvariantChecker):
         asked = self._asked.get(request)
         if asked is not None and stage in ENDS[asked[0]]:
             del self._asked[request]
-        elif asked is not None and asked[0] == "resume-handed-in" and stage in AGAIN:
+            self._sent_back.pop(request, None)
+        elif asked is not None and asked[0] == "resume-submitted" and stage in SENT_BACK:
             self._asked[request] = ("resume-requested", fact.at_ns, index)
+            self._sent_back[request] = (fact.at_ns, index)
 
     def settle(self) -> None:
+        for request, (at_ns, index) in self._sent_back.items():
+            if at_ns + HOST_LAG_NS <= self.run.end_ns and self.run.touched.get(CLIENT, -1) < index:
+                self.blame(f"who asked for {request} was sent back, and did not ask for another draft", index)
         for request, (kind, at_ns, index) in self._asked.items():
             self._judge_asked(request, kind, at_ns, index)
         for order in self.run.orders.values():
@@ -117,7 +128,7 @@ class Delivery(InvariantChecker):
             return
         self.examined += 1
         since_ns = max(at_ns, client.since_ns, *(run.node(replica).since_ns for replica in run.replicas))
-        asked = f"handed in what was approved for {request}" if kind == "resume-handed-in" else f"asked for {request}"
+        asked = f"handed in what was approved for {request}" if kind == "resume-submitted" else f"asked for {request}"
         why = f"who {asked} was never told the end of it"
         if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
             self.leave_undecided(f"{why}, but the run ended before that was due")

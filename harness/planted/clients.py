@@ -45,6 +45,12 @@ def hand_in_once(state: Operator, errand: Errand, now_ns: int) -> None:
         state.effects.append(SetTimer(errand.command.request, None))
 
 
+def hand_it_in_again(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+    """Its approvals are as good as they were."""
+    if status.stage not in ("EXPIRED", "NEEDS_CONTEXT"):
+        _on_resume_status(state, status, now_ns)
+
+
 BUGS = (
     PlantedBug("B271", "a rollout that one replica has accepted is asked after at the next", {"operator:on_rollout_status": whoever_is_next},
                ("S21",), ("asked-after-where-it-was-accepted", "policy-storm"), "easy"),
@@ -55,4 +61,6 @@ BUGS = (
     PlantedBug("B314", "a resume that was approved too late is not drafted anew", {"operator:on_resume_status": an_answer_is_an_answer}, ("L1",),
                ("approved-too-late",), "easy"),
     PlantedBug("B315", "what was approved is handed in once", {"operator:go": hand_in_once}, ("L1",), ("approved-too-late",), "easy"),
+    PlantedBug("B345", "a resume that was sent back is handed in again as it is", {"operator:on_resume_status": hand_it_in_again}, ("L1",),
+               ("approved-too-late", "resume-asked-before-the-kill-is-effective", "resume-approved-under-a-later-policy"), "easy"),
 )  # fmt: skip

@@ -89,6 +89,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                             "was ruled on under"),
     "certificate-durable": (("certificate", "covers"), "durable at this node: from now on it covers its orders here"),
     "resume-status": (("request", "certificate", "stage"), "what the operator's client was told. certificate: none, if there is no draft"),
+    "draft-asked": (("request", "replica"), "the operator's client asked a replica for a draft of a resume: read off the wire"),
     "resume-handed-in": (("request", "certificate", "tenant", "scope", "covers", "approvers", "authentic", "policy_seq", "ends"),
                          "a replica was handed a draft with its approvals: read off what arrives. authentic, policy_seq: as above. ends: [replica, "
                          "boot, its own clock], until when it can be handed in there; none, as earlier versions drafted, if that is over"),
@@ -99,7 +100,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                    "lift. certificate: the id that it will have. heard: [replica, boot, its own clock] of each other replica whose answer it rests "
                    "on, as that one gave it"),
     "draft-shown": (("request", "certificate"), "the operator's client was shown a draft, for approvers to sign"),
-    "resume-handed-in": (("request", "certificate"), "the operator's client sent a replica what approvers signed: read off the wire, each time"),
+    "resume-submitted": (("request", "certificate"), "the operator's client sent a replica what approvers signed: read off the wire, each time"),
     "keyset-installed": (("version", "authentic", "revoked", "rotated"),
                          "a replica or sidecar took in a change of the keyset: keys that it revokes, whose order keys it replaces. authentic: "
                          "enough distinct root keys signed exactly this"),

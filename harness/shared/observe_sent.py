@@ -16,7 +16,7 @@ from harness.shared.observe_heard import Heard
 from harness.shared.observe_records import Observing
 from killswitch.core.bundles import PolicyNews, RolloutRequest, RolloutStatus
 from killswitch.core.cells import CellStatus
-from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeStatus, ResumeSubmit
+from killswitch.core.certificates import ResumeBody, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Send
 from killswitch.core.heads import Cosigned, HeadNotice
 from killswitch.core.lessons import Lesson
@@ -240,6 +240,10 @@ def on_rollout_status(node: Sending, effect: Send, message: RolloutStatus) -> No
         node.once_durable(effect.after_lsn, "rollout-told", fields, sends=True)
 
 
+def on_draft_request(node: Sending, effect: Send, message: ResumeDraftRequest) -> None:
+    node.emit("draft-asked", {"request": message.request, "replica": effect.to})
+
+
 def on_resume_status(node: Sending, effect: Send, message: ResumeStatus) -> None:
     fields = {"request": message.request, "certificate": message.certificate, "stage": message.stage}
     node.once_durable(effect.after_lsn, "resume-told", fields, sends=True)
@@ -257,7 +261,7 @@ def on_draft(node: Sending, _effect: Send, message: ResumeDraft) -> None:
 
 def on_submit(node: Sending, _effect: Send, message: ResumeSubmit) -> None:
     certificate = hashlib.sha256(message.certificate.raw).hexdigest()
-    node.emit("resume-handed-in", {"request": message.request, "certificate": certificate})
+    node.emit("resume-submitted", {"request": message.request, "certificate": certificate})
 
 
 def heard_for(node: Sending, draft: ResumeBody) -> list[tuple[str, str, int]]:
@@ -294,6 +298,7 @@ SENT: Final[Mapping[type, Callable[[Sending, Send, Any], None]]] = {
     RolloutRequest: on_rollout_request,
     RolloutStatus: on_rollout_status,
     ResumeStatus: on_resume_status,
+    ResumeDraftRequest: on_draft_request,
     HeadNotice: on_head_notice,
     Cosigned: on_cosigned,
     Apply: on_apply,

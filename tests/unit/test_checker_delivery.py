@@ -162,6 +162,35 @@ def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 
     return story
 
 
+@pytest.mark.parametrize("stage", ["EXPIRED", "NEEDS_CONTEXT"])
+@pytest.mark.parametrize(
+    ("then", "verdict"),
+    [("nothing", Verdict.INVALID), ("another draft", Verdict.VALID), ("a draft of another", Verdict.INVALID), ("accepted", Verdict.VALID),
+     ("accepted before", Verdict.VALID), ("started again", Verdict.VALID), ("paused", Verdict.VALID), ("soon over", Verdict.UNKNOWN)],
+)  # fmt: skip
+def test_who_was_sent_back_asks_for_another_draft(stage: str, then: str, verdict: Verdict) -> None:
+    story = asked("resume", "DRAFTED").at(HEALED_NS + SECOND)
+    story.say("resume-submitted", "operator", request="req", certificate="c1")
+    accepted = {"request": "req", "certificate": "c1", "stage": "ACCEPTED"}
+    if then == "accepted before":
+        story.say("resume-status", "operator", **accepted)
+    sent_back = story.say("resume-status", "operator", request="req", certificate="c1", stage=stage)
+    match then:
+        case "another draft" | "a draft of another":
+            request = "req" if then == "another draft" else "req2"
+            story.say("draft-asked", "operator", request=request, replica="replica/2")
+            story.say("draft-shown", "operator", request=request, certificate="c2")
+        case "accepted":
+            story.say("resume-status", "operator", **accepted)
+        case "started again":
+            story.start("operator", boot="boot-2")
+        case "paused":
+            story.say("node-paused", "operator")
+    finding = story.at(HEALED_NS + SECOND if then == "soon over" else 600 * SECOND).end().judged("L1")
+    assert finding.verdict is verdict
+    assert verdict is not Verdict.INVALID or finding.witness == (sent_back,)
+
+
 ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
 
 
@@ -202,12 +231,14 @@ def test_who_asks_for_a_resume_is_told_the_end_of_it(stage: str, verdict: Verdic
 def handed_in(*stages: str) -> Story:
     """A draft was shown, and approved, and is handed in; the client is told ``stages`` of it, and shown a draft where one is "DRAFTED"."""
     story = asked("resume", "DRAFTED")
-    story.say("resume-handed-in", "operator", request="req", certificate="c1")
+    story.say("resume-submitted", "operator", request="req", certificate="c1")
     for stage in stages:
         if stage == "DRAFTED":
             story.say("draft-shown", "operator", request="req", certificate="c2")
         else:
             story.say("resume-status", "operator", request="req", certificate="c1", stage=stage)
+        if stage in ("EXPIRED", "NEEDS_CONTEXT"):
+            story.say("draft-asked", "operator", request="req", replica="replica/2")
     return story
 
 

@@ -8,11 +8,18 @@ from msgspec.structs import replace
 
 from killswitch.core import codec
 from killswitch.core.bundles import Decision
-from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeStatus, ResumeSubmit
+from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.events import Durable, Receive, Send
 from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Reading
 from tests.unit.test_observe import KILL_ID, SIGNER, Bench, boot
+
+
+def test_a_client_is_seen_to_ask_for_drafts() -> None:
+    bench = Bench("operator")
+    asked = ResumeDraftRequest("r", "alice", "acme", Scope("tenant", "acme"), "")
+    assert bench.tick(Send("replica/2", asked)) == ["draft-asked"]
+    assert bench.last.body == {"request": "r", "replica": "replica/2"}
 
 
 def test_what_a_replica_is_handed_and_answers_is_told_each_time() -> None:

@@ -71,7 +71,7 @@ def test_a_draft_is_shown_and_what_was_approved_handed_in_each_time_that_it_is()
     assert bench.step(Receive("replica/1", ResumeDraft("r", "DRAFTED", b"lifted", 2))) == ["draft-shown"]
     assert bench.last.body == {"request": "r", "certificate": certificate}
     hands_in = Send("replica/1", ResumeSubmit("r", CERTIFICATE))
-    assert bench.tick(hands_in) == bench.tick(hands_in) == ["resume-handed-in"]
+    assert bench.tick(hands_in) == bench.tick(hands_in) == ["resume-submitted"]
     assert bench.last.body == {"request": "r", "certificate": certificate}
 
 
