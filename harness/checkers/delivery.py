@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.checkers.bounds import HOST_LAG_NS
+from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
@@ -22,7 +22,11 @@ ENDS = {
     "resume-submitted": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
     "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
 }
-SENT_BACK = ("EXPIRED", "NEEDS_CONTEXT")  # answers to a certificate after which another draft is asked for
+# What is no end: {the fact that tells of it: ({stage: what is to be asked next, or nothing}, within how long on the client's clock)}.
+GOES_ON = {
+    "resume-status": ({"EXPIRED": "for another draft", "NEEDS_CONTEXT": "for another draft", "ASK_ANOTHER": "", "DRAFTED": ""}, 0),
+    "rollout-status": ({"ACCEPTED": "what became of it"}, ASK_AGAIN_NS),
+}
 UNPROMISED = "unpromised"  # why a lease is denied: the replica has not promised the token yet, and can be asked to
 ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
 
@@ -43,21 +47,23 @@ class Delivery(InvariantChecker):
 
     Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order is effective, a
     rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; and what was approved it hands in until it is told
-    that this is accepted, or comes to nothing, or is to be drafted anew, for it came too late or did not show its approvers enough: then it asks
-    for that at once. By max(heal, asking) + a round of all replicas, if enough of them work, and for a resume believe their clocks. An instance is
-    such a request; a client that starts again has forgotten it.
+    that this is accepted, or comes to nothing, or is to be drafted anew. By max(heal, asking) + a round of all replicas, if enough of them work, and
+    for a resume believe their clocks. And who was sent back, for a resume came too late or did not show its approvers enough, asks for another draft
+    at once; and who was told that a rollout is accepted, and no more, asks what became of it, as soon as a client asks again. An instance is such a
+    request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "draft-asked", *ENDS, *ANSWERS})
+    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "draft-asked", "rollout-asked-after", *ENDS, *ANSWERS})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
         self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
-        self._sent_back: dict[str, tuple[int, int]] = {}  # of these, resumes to be drafted anew: since when, and the fact
+        self._open: set[str] = set()  # requests for a resume or a rollout of which this start of the client has not heard the end
+        self._next: dict[str, tuple[str, int, int]] = {}  # of these, what was answered that calls for another question; by when, and the fact
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-quarantined":
@@ -66,31 +72,47 @@ class Delivery(InvariantChecker):
             asked = self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
             if fact.kind == "resume-submitted" != asked[0]:
                 self._asked[fact.body["request"]] = (fact.kind, fact.at_ns, index)
-        elif fact.kind == "draft-asked":
-            self._sent_back.pop(fact.body["request"], None)
+            self._open.add(fact.body["request"])
+        elif fact.kind in ("draft-asked", "rollout-asked-after"):
+            self._close(fact.body["request"], fact.at_ns)
         elif fact.kind in ANSWERS:
-            self._answered(index, fact)
+            if fact.kind in GOES_ON:
+                self._goes_on(index, fact, fact.body["request"], fact.body["stage"])
+            self._answered(index, fact, fact.body["request"], fact.body.get("stage", "DRAFTED"))
         elif fact.kind == "node-started":
             if fact.node == CLIENT:
                 self._asked.clear()
-                self._sent_back.clear()
+                self._open.clear()
+                self._next.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
-    def _answered(self, index: int, fact: Fact) -> None:
-        request, stage = fact.body["request"], fact.body.get("stage", "DRAFTED")
+    def _answered(self, index: int, fact: Fact, request: str, stage: str) -> None:
         asked = self._asked.get(request)
         if asked is not None and stage in ENDS[asked[0]]:
             del self._asked[request]
-            self._sent_back.pop(request, None)
-        elif asked is not None and asked[0] == "resume-submitted" and stage in SENT_BACK:
+        elif asked is not None and asked[0] == "resume-submitted" and GOES_ON["resume-status"][0].get(stage):
             self._asked[request] = ("resume-requested", fact.at_ns, index)
-            self._sent_back[request] = (fact.at_ns, index)
+
+    def _goes_on(self, index: int, fact: Fact, request: str, stage: str) -> None:
+        """An answer that calls for the next question, or for none any more."""
+        stages, within_ns = GOES_ON[fact.kind]
+        if stage not in stages:
+            self._open.discard(request)
+            self._close(request, fact.at_ns)
+        elif stages[stage] and request in self._open:
+            due_ns = fact.at_ns + stretch(within_ns, self.run.bounds.drift_ppm) + HOST_LAG_NS
+            self._next.setdefault(request, (stages[stage], due_ns, index))
+
+    def _close(self, request: str, at_ns: int) -> None:
+        """The next question is asked, or not any more: was that in time?"""
+        question, due_ns, index = self._next.pop(request, ("", at_ns, 0))
+        if at_ns > due_ns and self.run.touched.get(CLIENT, -1) < index:
+            self.blame(f"who asked for {request} was told of it, and did not ask {question} within {at_ns - due_ns} ns of when that was due", index)
 
     def settle(self) -> None:
-        for request, (at_ns, index) in self._sent_back.items():
-            if at_ns + HOST_LAG_NS <= self.run.end_ns and self.run.touched.get(CLIENT, -1) < index:
-                self.blame(f"who asked for {request} was sent back, and did not ask for another draft", index)
+        for request in list(self._next):
+            self._close(request, self.run.end_ns)
         for request, (kind, at_ns, index) in self._asked.items():
             self._judge_asked(request, kind, at_ns, index)
         for order in self.run.orders.values():

@@ -51,6 +51,11 @@ def hand_it_in_again(state: Operator, status: ResumeStatus, now_ns: int) -> None
         _on_resume_status(state, status, now_ns)
 
 
+def accepted_is_what_was_asked(state: Operator, status: RolloutStatus, sender: str) -> None:
+    """Whether it comes into force, everybody will see."""
+    settle(state, status.request)
+
+
 BUGS = (
     PlantedBug("B271", "a rollout that one replica has accepted is asked after at the next", {"operator:on_rollout_status": whoever_is_next},
                ("S21",), ("asked-after-where-it-was-accepted", "policy-storm"), "easy"),
@@ -63,4 +68,6 @@ BUGS = (
     PlantedBug("B315", "what was approved is handed in once", {"operator:go": hand_in_once}, ("L1",), ("approved-too-late",), "easy"),
     PlantedBug("B345", "a resume that was sent back is handed in again as it is", {"operator:on_resume_status": hand_it_in_again}, ("L1",),
                ("approved-too-late", "resume-asked-before-the-kill-is-effective", "resume-approved-under-a-later-policy"), "easy"),
+    PlantedBug("B346", "a client asks no more of a rollout that was accepted", {"operator:on_rollout_status": accepted_is_what_was_asked}, ("L1",),
+               ("asked-after-where-it-was-accepted",), "easy"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from harness.checkers.bounds import Bounds
+from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, Bounds, stretch
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
@@ -191,6 +191,28 @@ def test_who_was_sent_back_asks_for_another_draft(stage: str, then: str, verdict
     assert verdict is not Verdict.INVALID or finding.witness == (sent_back,)
 
 
+AGAIN_NS = HEALED_NS - SECOND + stretch(ASK_AGAIN_NS, PARAMETERS["drift_ppm"]) + HOST_LAG_NS
+
+
+@pytest.mark.parametrize(
+    ("then", "verdict"),
+    [("nothing", Verdict.INVALID), ("asked after", Verdict.VALID), ("effective", Verdict.VALID), ("superseded", Verdict.VALID),
+     ("accepted again", Verdict.INVALID), ("told too late", Verdict.INVALID), ("soon over", Verdict.VALID)],
+)  # fmt: skip
+def test_who_was_told_that_a_rollout_is_accepted_asks_what_became_of_it(then: str, verdict: Verdict) -> None:
+    story = asked("rollout", "ACCEPTED")
+    told = next(index for index, fact in enumerate(story.facts) if fact.kind == "rollout-status")
+    if then == "asked after":
+        story.say("rollout-asked-after", "operator", request="req", replica="replica/1", accepted="replica/1")
+    elif then not in ("nothing", "soon over", "told too late"):
+        story.say("rollout-status", "operator", request="req", stage=then.upper().removesuffix(" AGAIN"), seq=2)
+    if then == "told too late":
+        story.at(AGAIN_NS + 1).say("rollout-status", "operator", request="req", stage="EFFECTIVE", seq=2)
+    finding = story.at(AGAIN_NS + (then != "soon over")).end().judged("L1")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (told,)
+
+
 ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
 
 
@@ -208,7 +230,10 @@ ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
 def test_who_asks_is_told_the_end_of_it(what: str, stage: str, end_ns: int, verdict: Verdict | None) -> None:
     """None: of a rollout only whoever accepted it is asked what became of it."""
     verdict = verdict or (Verdict.INVALID if what == "order" else Verdict.VALID)
-    finding = asked(what, stage).at(end_ns).end().judged("L1")
+    story = asked(what, stage)
+    if (what, stage) == ("rollout", "ACCEPTED"):
+        story.say("rollout-asked-after", "operator", request="req", replica="replica/1", accepted="replica/1")
+    finding = story.at(end_ns).end().judged("L1")
     assert finding.verdict is verdict
     assert finding.why.startswith("who asked for req was never told the end of it") is (verdict is not Verdict.VALID)
 
