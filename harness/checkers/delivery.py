@@ -12,7 +12,7 @@ from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import CLIENT, Token, is_replica, token_of
+from harness.checkers.words import CLIENT, Token, agent_of, is_replica, token_of
 from harness.shared.history import Fact
 
 # What people ask for, and the answers after which nobody asks for it again.
@@ -27,6 +27,7 @@ GOES_ON = {
     "resume-status": ({"EXPIRED": "for another draft", "NEEDS_CONTEXT": "for another draft", "ASK_ANOTHER": "", "DRAFTED": ""}, 0),
     "rollout-status": ({"ACCEPTED": "what became of it"}, ASK_AGAIN_NS),
 }
+KEY_FAULTS = frozenset({"rotate-keys", "revoke-key"})
 UNPROMISED = "unpromised"  # why a lease is denied: the replica has not promised the token yet, and can be asked to
 ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
 
@@ -181,21 +182,29 @@ class Convergence(InvariantChecker):
     that it has not promised the token under which it asks for a lease is asked to, by the same time, or the first such answer + propagation. Left
     out are replicas that were handed an order that they may not be able to verify: they promise nothing against it.
 
+    And of what root keys sign, whatever was handed to a working replica, all that work come to hold: each the latest keyset that any of them was
+    handed or holds, but for those whose disk is full. And what a working sidecar orders itself comes to a replica, while its key is good: nobody
+    else could lift it.
+
     An instance is a working node, and a working replica that answers a working sidecar at the end.
     """
 
     invariant = "L10"
-    title = "Convergence: after the heal all nodes come to hold the same intent, and all replicas the same policy and promises"
+    title = "Convergence: after the heal all nodes come to hold the same intent and keyset, and all replicas the same policy and promises"
     kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed", "lease-granted", "lease-denied",
-                       "hostile-input", "order-handed-on"})  # fmt: skip
+                       "hostile-input", "order-handed-on", "keyset-installed", "fault-on", "fault-fired"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._last: dict[str, tuple[frozenset[str], frozenset[str], int]] = {}
         self._shared: set[str] = set()
+        self._own: dict[str, tuple[str, int, int]] = {}  # order -> the sidecar that gave it to itself, when, and the fact
         self._policies: dict[str, tuple[str, int, int]] = {}  # replica -> rollout in force, its fact, and when
         self._unread: dict[str, set[str]] = {}
         self._answers: dict[tuple[str, str], _Answer] = {}  # agent, replica -> what it answers to the token under which it is asked last
+        self._keysets: dict[str, tuple[int, int, int]] = {}  # node -> the latest keyset that it was handed or took in, since when, and the fact
+        self._installed: dict[str, int] = {}  # node -> the latest that it took in
+        self._changes: dict[str, tuple[int, tuple[str, ...]]] = {}  # fault of keys -> the keyset that it brings, and to whom
         self._withholds: set[str] = set()  # who may hold back for the sake of an order that it cannot verify
 
     def see(self, index: int, fact: Fact) -> None:
@@ -203,9 +212,13 @@ class Convergence(InvariantChecker):
             self._answered(index, fact)
         elif fact.kind in ("hostile-input", "order-handed-on"):
             self._withholds.add(fact.node)
+        elif fact.kind in ("keyset-installed", "fault-on", "fault-fired"):
+            self._keys_changed(index, fact)
         elif fact.kind == "order-learned":
             if is_replica(fact.node):
                 self._shared.add(fact.body["order"])
+            elif fact.body["signer"] == fact.node and fact.body["authentic"]:
+                self._own[fact.body["order"]] = (fact.node, fact.at_ns, index)
         elif fact.kind == "rollout-changed":
             self._policies[fact.node] = (fact.body["record"], index, fact.at_ns)
         elif fact.kind == "order-quarantined":
@@ -221,8 +234,39 @@ class Convergence(InvariantChecker):
             answer = self._answers[about] = _Answer(token, unpromised, fact.at_ns, index)
         answer.last_ns, answer.last_index = fact.at_ns, index
 
+    def _keys_changed(self, index: int, fact: Fact) -> None:
+        """Each fault of keys signs one more keyset; that it fired says that it was handed over."""
+        if fact.kind == "fault-on":
+            if fact.body["what"] in KEY_FAULTS:
+                target = fact.body["target"]
+                self._changes[fact.body["fault"]] = (len(self._changes) + 2, (target,) if isinstance(target, str) else tuple(target))
+            return
+        if fact.kind == "keyset-installed":
+            version, nodes = fact.body["version"], (fact.node,)
+            self._installed[fact.node] = max(version, self._installed.get(fact.node, 0))
+        else:
+            version, nodes = self._changes.get(fact.body["fault"], (0, ()))
+        for node in nodes:
+            self._keysets[node] = max(self._keysets.get(node, (0, 0, 0)), (version, fact.at_ns, index), key=lambda each: each[0])
+
+    def _judge_keysets(self) -> None:
+        run = self.run
+        nodes = [run.node(node) for node in (*run.replicas, *(f"sidecar/{agent}" for agent in run.agents))]
+        works = [node for node in nodes if node.works and not node.disk_full and node.node not in run.custody]
+        held = [self._keysets[node.node] for node in works if is_replica(node.node) and node.node in self._keysets]
+        due_ns = _due_ns(run, *(at_ns for _, at_ns, _ in held), *(node.since_ns for node in works)) if held else None
+        if due_ns is None or due_ns > run.end_ns:
+            return
+        version, _, index = max(held)
+        for node in works:
+            self.examined += 1
+            if self._installed.get(node.node, 1) < version:
+                self.blame(f"{node.node} never took in keyset {version}, which root keys signed and a replica was handed", index)
+
     def settle(self) -> None:
         self._judge_promises()
+        self._judge_keysets()
+        self._judge_own()
         replicas = [self.run.node(replica) for replica in self.run.replicas if self.run.node(replica).works]
         sidecars = [self.run.sidecar(agent) for agent in self.run.agents if self.run.sidecar(agent).works]
         if not replicas or self.run.quorums_forget:
@@ -239,6 +283,18 @@ class Convergence(InvariantChecker):
             self.leave_undecided(f"{why}, but the run ended before they had to agree")
         else:
             self.blame(why, *witness)
+
+    def _judge_own(self) -> None:
+        run = self.run
+        for order, (sidecar, at_ns, index) in self._own.items():
+            node = run.node(sidecar)
+            replicas = [run.node(replica) for replica in run.cell_of(agent_of(sidecar)).replicas if run.node(replica).works]
+            known = node.works and order in node.durable and order not in run.covered and sidecar not in run.revoked
+            due_ns = _due_ns(run, at_ns, *(each.since_ns for each in (node, *replicas))) if known and replicas else None
+            if due_ns is not None and due_ns <= run.end_ns and sidecar not in run.custody:
+                self.examined += 1
+                if order not in self._shared:
+                    self.blame(f"{sidecar} ordered {order[:12]} itself, and no replica ever heard of it", index)
 
     def _judge_promises(self) -> None:
         run = self.run

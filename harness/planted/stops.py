@@ -139,6 +139,10 @@ def kill_once(state: Sidecar, now_ns: int) -> None:
         _kill(state, now_ns)
 
 
+def keeps_it_to_itself(state: Sidecar) -> None:
+    """Its agent is stopped, which is all that was wanted."""
+
+
 BUGS = (
     PlantedBug("B06", "hearing of a soft order again starts its grace again", {"sidecar.step:start_grace": grace_starts_again}, ("S18",),
                ("duplicated-and-reordered-signals", "swarm-storm"), "easy"),
@@ -171,4 +175,6 @@ BUGS = (
     PlantedBug("B261", "an agent whose start this replica did not promise is not escalated for", {"replica.orders:escalate": what_it_promised_itself},
                ("L3",), ("escalated-by-who-missed-the-start",), "medium"),
     PlantedBug("B291", "SIGKILL is sent once", {"sidecar.step:kill": kill_once}, ("L2",), ("stop-that-nothing-carries-out",), "easy"),
+    PlantedBug("B349", "a sidecar tells nobody that it stopped its agent by itself", {"sidecar.standby:tell": keeps_it_to_itself}, ("L10",),
+               ("flapping-standby-ends-in-a-stop", "standby-again-after-a-resume"), "easy"),
 )  # fmt: skip

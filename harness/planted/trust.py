@@ -108,6 +108,16 @@ def roots_name_roots(trust: Trust, signed: SignedChange, change: KeyChange) -> b
     return enough and 0 < threshold <= len(change.roots or trust.keyset.roots)
 
 
+def named_by_the_change(trust: Trust, signed: SignedChange, change: KeyChange) -> bool:
+    """How many have to sign, the change says."""
+    return 0 < change.threshold <= len(keysets.root_signers(trust, signed))
+
+
+def ask_the_people(state: keysets.Holder, version: int) -> KeysetNews:
+    """Those with the root keys hand them out."""
+    return KeysetNews(())
+
+
 BUGS = (
     PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
@@ -135,4 +145,8 @@ BUGS = (
                {"replica.step:on_keyset_news": peers_will_say_it_again}, ("S22",), ("order-that-waited-for-its-key",), "easy"),
     PlantedBug("B269", "new root keys need not sign that they are", {"keysets:signed_by_roots": roots_name_roots}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
+    PlantedBug("B347", "a change of the keyset that names no new threshold is refused", {"keysets:signed_by_roots": named_by_the_change}, ("L10",),
+               ("rollout-under-a-revoked-key", "rolling-upgrade-under-kills"), "easy"),
+    PlantedBug("B348", "a keyset stays with whoever was handed it", {"keysets:since": ask_the_people}, ("L10",),
+               ("sidecar-behind-on-keys", "keys-rotated-in-a-partition"), "easy"),
 )  # fmt: skip

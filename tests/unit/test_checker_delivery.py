@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
@@ -133,6 +135,63 @@ def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, 
     finding = story.at(2 * DUE_NS).end().judged("L10")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (denials[0], denials[-1])
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"),
+    [("all", Verdict.VALID), ("all but the handed", Verdict.INVALID), ("all but a sidecar", Verdict.INVALID), ("nobody", Verdict.INVALID),
+     ("never handed over", Verdict.VALID), ("full", Verdict.VALID), ("gone", Verdict.VALID), ("custody", Verdict.VALID),
+     ("soon over", Verdict.VALID)],
+)  # fmt: skip
+def test_what_root_keys_sign_comes_to_all(what: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.fault("rotate-keys", "replica/1")
+    if what != "never handed over":
+        story.say("fault-fired", "world", fault="f1", what="rotate-keys")
+    nodes = {"nobody": (), "never handed over": (), "all but the handed": ("replica/2", "replica/3", SIDECAR)}
+    for node in nodes.get(what, ("replica/1", "replica/2", "replica/3", SIDECAR) if what == "all" else ("replica/1", "replica/2", "replica/3")):
+        story.say("keyset-installed", node, version=2, authentic=True, revoked=[], rotated=[])
+    match what:
+        case "full":
+            story.say("disk-full", SIDECAR, lsn=3)
+        case "gone":
+            story.crash(SIDECAR)
+        case "custody":
+            story.fault("disk-lost", SIDECAR, fault="f2")
+    story.at(HEALED_NS).heal()
+    assert story.at(DUE_NS - (what == "soon over")).end().judged("L10").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"),
+    [("untold", Verdict.INVALID), ("told", Verdict.VALID), ("not durable", Verdict.VALID), ("lifted", Verdict.VALID), ("revoked", Verdict.VALID),
+     ("another's", Verdict.VALID), ("gone", Verdict.VALID), ("soon over", Verdict.VALID)],
+)  # fmt: skip
+def test_what_a_sidecar_orders_itself_comes_to_a_replica(what: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    common: dict[str, Any] = {"order": "own", "tenant": "acme", "scope": ["agent", AGENT], "gate": 2, "life": 1, "grace_ns": 0, "cleanup": "none"}
+    signer = "replica/1" if what == "another's" else SIDECAR
+    ordered = story.say("order-learned", SIDECAR, **common, issuer=signer, signer=signer, parent="", authentic=True)
+    story.intent(SIDECAR, ["own"])
+    if what != "not durable":
+        story.keep(SIDECAR, "own")
+    match what:
+        case "told":
+            for replica in ("replica/1", "replica/2", "replica/3"):
+                story.learn(replica, "own", "QUIESCE")
+                story.intent(replica, ["own"])
+        case "lifted":
+            story.certify(SIDECAR, "c1", "own")
+        case "revoked":
+            story.say("keyset-installed", SIDECAR, version=2, authentic=True, revoked=[SIDECAR], rotated=[])
+        case "gone":
+            story.crash(SIDECAR)
+    story.at(HEALED_NS).heal()
+    finding = story.at(DUE_NS - (what == "soon over")).end().judged("L10")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (ordered,)
 
 
 def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 0) -> Story:
