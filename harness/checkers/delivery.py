@@ -241,11 +241,10 @@ class Convergence(InvariantChecker):
                 target = fact.body["target"]
                 self._changes[fact.body["fault"]] = (len(self._changes) + 2, (target,) if isinstance(target, str) else tuple(target))
             return
+        version, nodes = self._changes.get(fact.body.get("fault", ""), (0, ()))
         if fact.kind == "keyset-installed":
             version, nodes = fact.body["version"], (fact.node,)
             self._installed[fact.node] = max(version, self._installed.get(fact.node, 0))
-        else:
-            version, nodes = self._changes.get(fact.body["fault"], (0, ()))
         for node in nodes:
             self._keysets[node] = max(self._keysets.get(node, (0, 0, 0)), (version, fact.at_ns, index), key=lambda each: each[0])
 

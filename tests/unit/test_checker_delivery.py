@@ -230,7 +230,7 @@ def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 
 def test_who_was_sent_back_asks_for_another_draft(stage: str, then: str, verdict: Verdict) -> None:
     story = asked("resume", "DRAFTED").at(HEALED_NS + SECOND)
     story.say("resume-submitted", "operator", request="req", certificate="c1")
-    accepted = {"request": "req", "certificate": "c1", "stage": "ACCEPTED"}
+    accepted: dict[str, Any] = {"request": "req", "certificate": "c1", "stage": "ACCEPTED"}
     if then == "accepted before":
         story.say("resume-status", "operator", **accepted)
     sent_back = story.say("resume-status", "operator", request="req", certificate="c1", stage=stage)

@@ -12,7 +12,8 @@ from killswitch.core.certificates import Approval, ResumeBody, ResumeCertificate
 from killswitch.core.events import Durable, Receive, Send
 from killswitch.core.scopes import Scope
 from killswitch.core.stamps import Reading
-from tests.unit.test_observe import KILL_ID, SIGNER, Bench, boot
+from tests.unit.pair import SIGNER
+from tests.unit.test_observe import KILL_ID, Bench, boot
 
 
 def test_a_client_is_seen_to_ask_for_drafts() -> None:
