@@ -233,6 +233,17 @@ def test_a_lease_that_ran_out_is_on_record_as_lost(told_by: str, clock_ns: int, 
     assert verdict is Verdict.VALID or finding.witness == (opened,)
 
 
+def test_of_leases_that_are_over_as_they_open_the_last_counts() -> None:
+    story = Story()
+    story.start_all()
+    story.at(60 * SECOND)
+    leased(story)
+    leased(story, UNTIL_NS + SECOND)
+    story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    folded_by_sidecar(story, 600 * SECOND)
+    assert story.judged("S15").verdict is Verdict.VALID
+
+
 @pytest.mark.parametrize("excuse", ["lost", "renewed", "paused", "crashed", "clock"])
 def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
     story = Story()
