@@ -16,7 +16,7 @@ PERMITS_A_RECORD = 64  # protocol 5: admissions share a record, but never more o
 NO_PERMITS = bytes(32)
 TAKEN_IN = {"order-learned": "order", "certificate-learned": "certificate", "keyset-installed": "version", "fork-proven": "origin"}
 STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
-Proof = tuple[str, str, Token]
+Proven = tuple[str, str, Token]
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class _Book:
     logged: int = CLOSED
     unrecorded: dict[int, list[int]] = field(default_factory=dict)
     surplus: dict[int, int] = field(default_factory=dict)
-    proofs: dict[Proof, int] = field(default_factory=dict)
+    proofs: dict[Proven, int] = field(default_factory=dict)
     recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
@@ -273,5 +273,5 @@ class AuditComplete(InvariantChecker):
                 self.blame(f"the operator was told {fact.body['stage']} of request {fact.body['request']}, on which no ruling is on record", index)
 
 
-def _proof(fact: Fact) -> Proof:
+def _proof(fact: Fact) -> Proven:
     return (fact.body["order"], fact.body["stage"], token_of(fact.body["token"]))
