@@ -30,6 +30,8 @@ DRIFT_LIMIT_PPM = 500_000
 RUN_LIMIT_NS = 3600 * SECOND_NS
 SETTLE_LIMIT_NS = 12 * RUN_LIMIT_NS  # where it follows from the parameters
 GUARD_LIMIT = 10_000
+LOSS_LIMIT_PPM = 100_000
+SYNC_LIMIT_NS = 300_000_000
 
 Parts = frozenset[str]
 
@@ -157,12 +159,35 @@ def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
         yield Complaint(("seeds",), f"a seed above {SEED_MAX}, which no token can carry", "use lower numbers", str(scenario.seeds.high))
     elif not 1 <= scenario.seeds.high - scenario.seeds.low + 1 <= SEEDS_LIMIT or scenario.seeds.high == 0:
         yield Complaint(("seeds",), f"must be 1 to {SEEDS_LIMIT} seeds", "write for example 20, or 100..199")
-    for key in ("loss", "duplicate", "reorder"):
-        if getattr(scenario.network, key).high > MILLION:
-            yield Complaint(("network", key), "a chance above 100%", "use at most 100%")
+    yield from _nature(scenario)
+    if not {"topology.tenants", "parameters.challenge", "parameters.drift", "network.latency", "network.jitter"} & skipped:
+        yield from _challenges(scenario)
     if "live" in scenario.requires and "timeline" not in skipped and "live" not in derive.drivers(scenario):
         yield Complaint(("requires",), "it requires the live driver, which does not have all of its faults as they are set",
                         "see the fault reference in docs/scenarios.md for what live has")  # fmt: skip
+
+
+def _nature(scenario: Scenario) -> Iterator[Complaint]:
+    """What network and disks do when no fault is on, which is all the time: what is promised in bounded time has to be kept even so."""
+    for key in ("loss", "duplicate", "reorder"):
+        if getattr(scenario.network, key).high > MILLION:
+            yield Complaint(("network", key), "a chance above 100%", "use at most 100%")
+    if LOSS_LIMIT_PPM < scenario.network.loss.high <= MILLION:
+        problem = "a network that always loses more than 10% keeps no bound of the protocol"
+        yield Complaint(("network", "loss"), problem, "use at most 10% here, and a loss fault for what passes")
+    sync_ns = scenario.disk.sync.high + scenario.disk.jitter.high
+    if sync_ns > SYNC_LIMIT_NS:
+        problem = f"with jitter longer than {duration_text(SYNC_LIMIT_NS)}: disks that are always so slow keep no bound of the protocol"
+        yield Complaint(("disk", "sync"), problem, "use less here, and a disk-slow fault for what passes", duration_text(sync_ns))
+
+
+def _challenges(scenario: Scenario) -> Iterator[Complaint]:
+    trip, form = derive.round_trip(scenario.network), scenario.parameters
+    challenged = any(sink.class_ == "C" for tenant in scenario.topology.tenants.values() for sink in tenant.sinks)
+    if challenged and form.drift <= DRIFT_LIMIT_PPM and trip * (MILLION + form.drift) >= form.challenge * (MILLION - form.drift):
+        needed = -(-trip * (MILLION + form.drift) // (MILLION - form.drift))
+        problem = f"no answer to a class C sink would be back in time: the round trip takes up to {duration_text(trip, 3)}"
+        yield Complaint(("parameters", "challenge"), problem, f"take a challenge above {duration_text(needed, 3)}", duration_text(form.challenge))
 
 
 def _workload(scenario: Scenario) -> Iterator[Complaint]:

@@ -106,10 +106,11 @@ class Trouble:
 
     ``jitter``: what the link draws from in place of its own stream, if a schedule made that benign or fixed some of its draws.
     ``wrong``: the impairments, with those that all links have, as they are rolled for; ``narrow``: those of them by which a message takes its time
-    on the wire. ``landed`` and ``stalled`` wait for the heal: what was under way when the link stalled, and what was sent since.
+    on the wire; ``weighed``: whether anything hangs on how large messages are. ``landed`` and ``stalled`` wait for the heal: what was under way when
+    the link stalled, and what was sent since.
     """
 
-    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "narrow", "stalled", "waiting", "wrong")
+    __slots__ = ("blocks", "impairments", "jitter", "landed", "luck", "narrow", "stalled", "waiting", "weighed", "wrong")
 
     def __init__(self, wrong: tuple[Impairment, ...], jitter: Stream | None = None) -> None:
         self.jitter = jitter
@@ -118,6 +119,7 @@ class Trouble:
         self.impairments: dict[str, Impairment] = {}
         self.wrong: tuple[Impairment, ...] = wrong
         self.narrow: tuple[Impairment, ...] = ()
+        self.weighed = False
         self.landed: list[Delivery] = []
         self.stalled: list[Delivery] = []
         self.waiting: Lanes | None = None  # for their turn, while the link is narrow
@@ -189,6 +191,7 @@ class Links:
             trouble.impairments[fault] = impairment
         trouble.wrong = (*self._wrong, *trouble.impairments.values())
         trouble.narrow = tuple(each for each in trouble.wrong if each.is_narrow)
+        trouble.weighed = any(each.is_narrow or each.cut_bytes for each in trouble.wrong)
         if trouble.luck is not None:
             trouble.luck.carried.pop(fault, None)
 
@@ -282,6 +285,7 @@ class Network:
         luck = trouble.luck
         if luck is None:
             luck = trouble.luck = Luck(self._tape, stream_of(link.source, link.target))
+        size = size_of(delivery) if trouble.weighed else 0  # as it was said, whatever is made of it on the way
         extra_ns, copies, in_order = 0, 1, True
         for impairment in trouble.wrong:
             if impairment.spoils is not None and not self._gets_through(impairment.spoils, delivery):
@@ -289,7 +293,7 @@ class Network:
             if impairment.delay_ns:
                 self._fired(impairment.fault)
                 extra_ns += impairment.delay_ns
-            if impairment.cut_bytes and self._ends(luck, impairment, delivery):
+            if impairment.cut_bytes and self._ends(luck, impairment, size):
                 return None
             if impairment.loss_ppm and luck.lost.happens(impairment.loss_ppm):
                 self._fired(impairment.fault)
@@ -307,7 +311,7 @@ class Network:
             return extra_ns
         for _ in range(copies):
             if trouble.narrow:
-                self._queue_up(delivery, trouble, extra_ns)
+                self._queue_up(delivery, trouble, size, extra_ns)
             else:
                 self._carry(delivery, trouble, extra_ns, in_order=in_order)
         return None
@@ -329,9 +333,9 @@ class Network:
             late_ns, wait_ns = late_ns + wait_ns, 2 * wait_ns
         return late_ns
 
-    def _ends(self, luck: Luck, impairment: Impairment, delivery: Delivery) -> bool:
-        """Whether the connection ends in the middle of this message; the next one finds it opened anew."""
-        carried = luck.carried.get(impairment.fault, HANDSHAKE_BYTES) + size_of(delivery)
+    def _ends(self, luck: Luck, impairment: Impairment, size: int) -> bool:
+        """Whether the connection ends in the middle of a message of ``size`` bytes; the next one finds it opened anew."""
+        carried = luck.carried.get(impairment.fault, HANDSHAKE_BYTES) + size
         ends = carried > impairment.cut_bytes
         luck.carried[impairment.fault] = HANDSHAKE_BYTES if ends else carried
         if ends:
@@ -340,18 +344,17 @@ class Network:
 
     # -- links that carry only so much
 
-    def _queue_up(self, delivery: Delivery, trouble: Trouble, extra_ns: int) -> None:
+    def _queue_up(self, delivery: Delivery, trouble: Trouble, size: int, extra_ns: int) -> None:
         """Let a message wait for its turn, and then be late as well; nothing overtakes but what is urgent."""
         for impairment in trouble.narrow:
             self._fired(impairment.fault)
         if trouble.waiting is None:
             trouble.waiting = Lanes()
-            self._transmit(trouble, delivery, extra_ns)
+            self._transmit(trouble, delivery, size, extra_ns)
         else:
-            trouble.waiting.put(delivery.message, delivery.link.target, (delivery, extra_ns))
+            trouble.waiting.put(delivery.message, delivery.link.target, (delivery, size, extra_ns))
 
-    def _transmit(self, trouble: Trouble, delivery: Delivery, extra_ns: int) -> None:
-        size = size_of(delivery) if trouble.narrow else 0
+    def _transmit(self, trouble: Trouble, delivery: Delivery, size: int, extra_ns: int) -> None:
         wire_ns = max((impairment.wire_ns(size) for impairment in trouble.narrow), default=0)
         self._queue.at(self._queue.now + wire_ns, self._transmitted, (trouble, delivery, extra_ns))
 

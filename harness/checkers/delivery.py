@@ -56,13 +56,14 @@ class Delivery(InvariantChecker):
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "draft-asked", "rollout-asked-after", *ENDS, *ANSWERS})
+    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "clock-trusted", "draft-asked", "rollout-asked-after", *ENDS, *ANSWERS})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
         self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
+        self._believed_ns = 0  # since when no replica doubts its clock any more that did
         self._open: set[str] = set()  # requests for a resume or a rollout of which this start of the client has not heard the end
         self._next: dict[str, tuple[str, int, int]] = {}  # of these, what was answered that calls for another question; by when, and the fact
 
@@ -74,6 +75,8 @@ class Delivery(InvariantChecker):
             if fact.kind == "resume-submitted" != asked[0]:
                 self._asked[fact.body["request"]] = (fact.kind, fact.at_ns, index)
             self._open.add(fact.body["request"])
+        elif fact.kind == "clock-trusted":
+            self._believed_ns = fact.at_ns
         elif fact.kind in ("draft-asked", "rollout-asked-after"):
             self._close(fact.body["request"], fact.at_ns)
         elif fact.kind in ANSWERS:
@@ -150,7 +153,7 @@ class Delivery(InvariantChecker):
         if any(len(answering.intersection(cell.replicas)) < cell.kill_quorum for cell in run.cells):
             return
         self.examined += 1
-        since_ns = max(at_ns, client.since_ns, *(run.node(replica).since_ns for replica in run.replicas))
+        since_ns = max(at_ns, client.since_ns, self._believed_ns if resumes else 0, *(run.node(replica).since_ns for replica in run.replicas))
         asked = f"handed in what was approved for {request}" if kind == "resume-submitted" else f"asked for {request}"
         why = f"who {asked} was never told the end of it"
         if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
@@ -192,7 +195,7 @@ class Convergence(InvariantChecker):
     invariant = "L10"
     title = "Convergence: after the heal all nodes come to hold the same intent and keyset, and all replicas the same policy and promises"
     kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed", "lease-granted", "lease-denied",
-                       "hostile-input", "order-handed-on", "keyset-installed", "fault-on", "fault-fired"})  # fmt: skip
+                       "hostile-input", "order-handed-on", "keyset-installed", "fault-on", "fault-fired", "node-crashed"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -214,6 +217,8 @@ class Convergence(InvariantChecker):
             self._withholds.add(fact.node)
         elif fact.kind in ("keyset-installed", "fault-on", "fault-fired"):
             self._keys_changed(index, fact)
+        elif fact.kind == "node-crashed":
+            self._keysets.pop(fact.node, None)  # it may have been on no disk yet
         elif fact.kind == "order-learned":
             if is_replica(fact.node):
                 self._shared.add(fact.body["order"])
@@ -246,7 +251,8 @@ class Convergence(InvariantChecker):
             version, nodes = fact.body["version"], (fact.node,)
             self._installed[fact.node] = max(version, self._installed.get(fact.node, 0))
         for node in nodes:
-            self._keysets[node] = max(self._keysets.get(node, (0, 0, 0)), (version, fact.at_ns, index), key=lambda each: each[0])
+            if self.run.node(node).up:
+                self._keysets[node] = max(self._keysets.get(node, (0, 0, 0)), (version, fact.at_ns, index), key=lambda each: each[0])
 
     def _judge_keysets(self) -> None:
         run = self.run

@@ -1,4 +1,4 @@
-"""Since when a replica has been well enough to owe what it can do alone (L3, L13).
+"""Since when a node has been well enough to owe what it can do alone: replicas (L3, L13), and sidecars that nothing ever befell (S15).
 
 Owns who was struck by more than a fault of links, and when that was healed. Must not know what is owed.
 """

@@ -80,13 +80,16 @@ class Judge:
             return False
         if not any(key == body.requester and self._signer.verify(key, "resume-asked", raw, signature) for key, signature in approvals):
             return False
+        return len(self.approvers(raw, body, approvals, revoked)) >= max(self._approvals, body.approvals)
+
+    def approvers(self, raw: bytes, body: ResumeBody, approvals: list[tuple[str, bytes]], revoked: Container[str] = ()) -> set[str]:
+        """The distinct people who approve exactly this, and may."""
         may = APPROVERS - {self._whose(body.requester)}
-        valid = {
+        return {
             self._whose(key)
             for key, signature in approvals
             if self._whose(key) in may and key not in revoked and self._signer.verify(key, "resume", raw, signature)
         }
-        return len(valid) >= max(self._approvals, body.approvals)
 
     def may_ask(self, facts: Mapping[str, Any], revoked: Container[str] = ()) -> bool:
         """Whether what was decided on, a stop or the draft of a resume, is for the person to ask in whose name it came."""

@@ -77,7 +77,9 @@ def on_handed_in(node: Observing, message: ResumeSubmit) -> None:
     certificate = message.certificate
     with suppress(msgspec.DecodeError, ValueError):  # what nobody can read asks for nothing
         content = msgspec.msgpack.decode(certificate.raw, type=ResumeBody)
-        fields = resumes(node, certificate.raw, content, [(each.approver, each.signature) for each in certificate.approvals])
+        approvals = [(each.approver, each.signature) for each in certificate.approvals]
+        fields = resumes(node, certificate.raw, content, approvals)
+        fields["approvers"] = sorted(node.judge.approvers(certificate.raw, content, approvals, node.revoked))
         ends = [[end.replica, end.boot, end.clock_ns] for end in content.ends]
         node.emit("resume-handed-in", {"request": message.request, **fields, "ends": ends})
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from killswitch.core import codec
-from killswitch.core.messages import StopAck
+from killswitch.core.messages import Message, StopAck, UnknownProhibition
 from scenarios.schedule import LinkSpec
 from scenarios.schedule import Tape as TapeSpec
 from sim.network import HANDSHAKE_BYTES, Delivery, Impairment, Network
@@ -19,18 +19,22 @@ PERFECT = LinkSpec(latency_ns=2 * MS, jitter_ns=MS)
 
 
 class Bench:
-    """A network of two ends; ``arrived``: (time, source, number) of each message; ``fired``: how often each fault did something."""
+    """A network of two ends; ``arrived``: (time, source, number) of each message; ``fired``: how often each fault did something;
+    ``unread``: what came that was no such message."""
 
     def __init__(self, spec: LinkSpec = PERFECT, seed: str = "7") -> None:
         tape = Tape(TapeSpec(seed=seed))
         self.queue = Queue(tape.bits("ties", TIE_BITS))
         self.arrived: list[tuple[int, str, int]] = []
         self.fired: Counter[str] = Counter()
+        self.unread: list[Message] = []
         self.network = Network(self.queue, tape, spec, self._deliver, lambda fault: self.fired.update([fault]))
 
     def _deliver(self, delivery: Delivery) -> None:
-        assert isinstance(delivery.message, StopAck)
-        self.arrived.append((self.queue.now, delivery.link.source, delivery.message.checkpoint))
+        if isinstance(delivery.message, StopAck):
+            self.arrived.append((self.queue.now, delivery.link.source, delivery.message.checkpoint))
+        else:
+            self.unread.append(delivery.message)
 
     def send(self, *numbers: int, source: str = "a", target: str = "b") -> None:
         for number in numbers:
@@ -247,3 +251,15 @@ def test_a_connection_that_ends_after_so_many_bytes_loses_the_message_in_the_mid
     bench.network.impair("a", "b", Impairment("f", cut_bytes=HANDSHAKE_BYTES + 3 * size))
     bench.send(11, 12, 13, 14)
     assert bench.play(2000 * MS)[7:] == [11, 12, 13]  # one that is on again counts anew
+
+
+def test_a_message_takes_the_time_of_what_was_said_whatever_is_made_of_it() -> None:
+    """What nobody can read has no bytes of its own."""
+    bench = Bench()
+    bench.network.impair("a", "b", Impairment("narrow", bytes_per_s=1_000_000))
+    bench.network.impair("a", "b", Impairment("closing", cut_bytes=1 << 20))
+    unread = UnknownProhibition(2, 1, "a", "of a later version")
+    bench.network.impair("a", "b", Impairment("versions", spoils=lambda source, target, message: unread))
+    bench.send(1, 2)
+    bench.play()
+    assert bench.unread == [unread, unread]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkers import audit, bounds, policies
+from harness.checkers import audit, bounds, policies, room
 from killswitch.core import agent, operator, rollout, traffic
+from killswitch.core import audit as core_audit
 from killswitch.core.sidecar import state
+
+
+def test_the_reserve_of_a_full_disk_is_for_the_same_records() -> None:
+    assert room.PROHIBITIONS == core_audit.RESERVED
 
 
 @pytest.mark.parametrize(

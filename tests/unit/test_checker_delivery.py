@@ -141,15 +141,23 @@ def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, 
     ("what", "verdict"),
     [("all", Verdict.VALID), ("all but the handed", Verdict.INVALID), ("all but a sidecar", Verdict.INVALID), ("nobody", Verdict.INVALID),
      ("never handed over", Verdict.VALID), ("full", Verdict.VALID), ("gone", Verdict.VALID), ("custody", Verdict.VALID),
-     ("soon over", Verdict.VALID)],
+     ("soon over", Verdict.VALID), ("lost with the power", Verdict.VALID), ("down when it came", Verdict.VALID)],
 )  # fmt: skip
 def test_what_root_keys_sign_comes_to_all(what: str, verdict: Verdict) -> None:
     story = Story()
     story.start_all()
     story.fault("rotate-keys", "replica/1")
+    if what == "down when it came":
+        story.crash("replica/1")
     if what != "never handed over":
         story.say("fault-fired", "world", fault="f1", what="rotate-keys")
-    nodes = {"nobody": (), "never handed over": (), "all but the handed": ("replica/2", "replica/3", SIDECAR)}
+    nodes = {
+        "nobody": (),
+        "never handed over": (),
+        "lost with the power": (),
+        "down when it came": (),
+        "all but the handed": ("replica/2", "replica/3", SIDECAR),
+    }
     for node in nodes.get(what, ("replica/1", "replica/2", "replica/3", SIDECAR) if what == "all" else ("replica/1", "replica/2", "replica/3")):
         story.say("keyset-installed", node, version=2, authentic=True, revoked=[], rotated=[])
     match what:
@@ -159,6 +167,11 @@ def test_what_root_keys_sign_comes_to_all(what: str, verdict: Verdict) -> None:
             story.crash(SIDECAR)
         case "custody":
             story.fault("disk-lost", SIDECAR, fault="f2")
+        case "lost with the power":
+            story.crash("replica/1")
+            story.start("replica/1", boot="boot-2")
+        case "down when it came":
+            story.start("replica/1", boot="boot-2")
     story.at(HEALED_NS).heal()
     assert story.at(DUE_NS - (what == "soon over")).end().judged("L10").verdict is verdict
 

@@ -39,6 +39,9 @@ def test_what_a_replica_is_handed_and_answers_is_told_each_time() -> None:
         "approvers": ["bob", "carol"], "authentic": True, "policy_seq": 3, "ends": [["replica/1", "b", 7], ["replica/2", "c", 8]],
     }  # fmt: skip
     assert sidecar.step(handed_in) == []
+    again = tuple(Approval(person, SIGNER.sign(person, "resume", raw)) for person in ("bob", "frank"))
+    bench.step(Receive("operator", ResumeSubmit("r", ResumeCertificate(raw, (*approvals[:2], *again)))))
+    assert bench.last.body["approvers"] == ["bob"]  # frank signed, and may not
     assert bench.step(Receive("operator", ResumeSubmit("r", ResumeCertificate(b"\xc1", ())))) == []
     told = ResumeStatus("r", certificate, "EXPIRED")
     assert bench.tick(Send("operator", told)) == bench.tick(Send("operator", told)) == ["resume-told"]

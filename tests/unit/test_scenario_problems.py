@@ -143,6 +143,14 @@ SINGLE = {
     "settle: 90min\n": ["4:9: settle: longer than 1h (got '90min'); leave it out: the default follows from the parameters"],
     "parameters: {drift: 60%}\n": ["4:21: parameters.drift: no clock is promised to be that bad (got '60%'); use at most 50%"],
     "parameters: {leese: 4s}\n": ["4:14: parameters.leese: unknown key (got 'leese'); did you mean 'lease'?"],
+    "network: {loss: 11%}\n": [
+        "4:17: network.loss: a network that always loses more than 10% keeps no bound of the protocol (got '11%'); "
+        "use at most 10% here, and a loss fault for what passes"
+    ],
+    "disk: {sync: 250ms, jitter: 51ms}\n": [
+        "4:14: disk.sync: with jitter longer than 300ms: disks that are always so slow keep no bound of the protocol (got 301ms); "
+        "use less here, and a disk-slow fault for what passes"
+    ],
     "network: {loss: 120%}\n": ["4:17: network.loss: a chance above 100% (got '120%'); use at most 100%"],
     "workload: {tasks: 2}\n": ["4:19: workload.tasks: not a rate (got 2); write how many in which time, for example 2/s, 0.5/s or 30/min"],
     "workload: {steps: 0..2}\n": ["4:11: workload: tasks of 0 to 2 steps (got {steps: ...}); use 1 to 100 steps"],
