@@ -1,6 +1,7 @@
 # Everything there is to do with this repository. From any directory: make -C /path/to/haltproof TARGET.
 #
-#   make run          the scenario library over a few seeds each, and a report      (needs nothing but Python 3.11+)
+#   make run          the scenario library over a few seeds each, and a report      (needs nothing but Python 3.11+; SEEDS=20: more of
+#                     them; with fewer than 8 some scenarios do not reach what they are about, which makes them unknown)
 #   make test         everything that has to hold before a change goes in
 #   make bench        speed, as ratios taken in one run
 #   make live-deps    the real Toxiproxy server that live runs go through

@@ -124,7 +124,12 @@ def load(out: Path) -> Results:
         raise ValueError(f"{place}: schema: unknown form (got {campaign.schema!r}); this version reads {CAMPAIGN_SCHEMA}")
     runs = out / RUNS_FILE
     lines = enumerate(_read(runs).splitlines(), start=1)
-    return Results(campaign, tuple(_decode(f"{runs}:{number}", line, RunResult) for number, line in lines))
+    try:
+        return Results(campaign, tuple(_decode(f"{runs}:{number}", line, RunResult) for number, line in lines))
+    except ValueError as error:
+        stated = {RUNS_FILE: campaign.files[RUNS_FILE]} if RUNS_FILE in campaign.files else {}
+        changed = [problem for _, problem in digests.problems(out, stated, campaign.seal)] if stated else []
+        raise ValueError(f"{changed[0]}; and so {error}" if changed else f"{error}") from error
 
 
 def load_history(out: Path, run: RunResult) -> History | None:

@@ -40,7 +40,8 @@ class Bounds(NamedTuple):
     hard_ns: int
     soft_new_ns: int
     soft_ns: int
-    declare_wait_ns: int
+    declare_wait_ns: int  # on the clock of whoever waits
+    challenge_ns: int  # later than these something may still take place at a class C sink, and so much longer is the wait
 
 
 class Ambiguous(ValueError):
@@ -117,11 +118,11 @@ def slowest(ns: int, drift_ppm: int) -> int:
 
 
 def bounds(form: ParametersForm, grace_ns: int | None = None) -> Bounds:
-    """Theorems T1 and T4 (protocol 2) for an order of ``grace_ns``, by default the grace of the parameters."""
+    """Theorems T1, T3 and T4 (protocol 2) for an order of ``grace_ns``, by default the grace of the parameters."""
     grace = min(form.grace if grace_ns is None else grace_ns, form.grace_max)
     hard = slowest(form.lease, form.drift)
     wait = -(-form.lease * (MILLION + form.drift) // (MILLION - form.drift))
-    return Bounds(hard, hard, slowest(max(form.lease, grace), form.drift), wait)
+    return Bounds(hard, hard, slowest(max(form.lease, grace), form.drift), wait, slowest(form.challenge, form.drift))
 
 
 def round_trip(form: NetworkForm) -> int:

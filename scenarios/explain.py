@@ -47,7 +47,7 @@ ROLLOUT = {
 def explain(scenario: Scenario, schedule: Schedule | None = None) -> str:
     """The scenario as text for a terminal; with a schedule of it, also what that seed has drawn."""
     lines = [scenario.scenario, f"  {scenario.hypothesis}", "", "The fleet", *_fleet(scenario), "", "What happens", *_timeline(scenario)]
-    lines += ["", "What is promised (protocol 2, T1 and T4; real time after an order is effective)", *_bounds(scenario)]
+    lines += ["", "What is promised (protocol 2, T1, T3 and T4; real time after an order is effective)", *_bounds(scenario)]
     lines += ["", "What is expected", *_expectations(scenario)]
     lines += ["", "Set by the file", *(list(_set(scenario)) or ["  none of the parameters, and nothing of network, disks and clocks"])]
     defaults = list(_defaults(scenario))
@@ -249,7 +249,11 @@ def _bounds(scenario: Scenario) -> Iterator[str]:
     yield f"  SOFT: no new task later than {duration_text(bounds.soft_new_ns, PLACES)}"
     grace = f"the longer of lease and grace {duration_text(longest)}"
     yield f"  SOFT: nothing at all later than {duration_text(bounds.soft_ns, PLACES)} ({grace}, / (1 - {drift}))"
-    yield f"  Presumed stopped without proof: not before {duration_text(bounds.declare_wait_ns, PLACES)} on each of the replicas that say so"
+    wait = f"  Presumed stopped without proof: not before {duration_text(bounds.declare_wait_ns, PLACES)}"
+    if any(sink.class_ == "C" for tenant in scenario.topology.tenants.values() for sink in tenant.sinks):
+        yield f"  At a class C sink: {duration_text(bounds.challenge_ns, PLACES)} later than each of these (challenge / (1 - {drift}))"
+        wait += f", and {duration_text(form.challenge, PLACES)} more for an agent with a class C sink,"
+    yield f"{wait} on the clock of each of the replicas that say so"
 
 
 def _expectations(scenario: Scenario) -> Iterator[str]:

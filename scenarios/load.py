@@ -58,6 +58,8 @@ def find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise ScenarioNotFound(f"a directory, and no scenario (got {shown(name_or_path)}); name the .yaml files in it")
     raise ScenarioNotFound(
         f"no scenario and no file of that name (got {shown(name_or_path)}); {known_or_meant(name_or_path, known, '`haltproof list`')}"
     )

@@ -72,6 +72,14 @@ def test_an_edit_that_nothing_contradicts_is_named(what: str, out: Path, capfd: 
     assert "these results were edited or cut short, and are not shown" in said
 
 
+def test_an_edit_that_leaves_nothing_to_read_is_named_as_one(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit(out / "runs.jsonl", b'"verdict":"', b'"verdict":"V')
+    code, said = said_of(capfd, "report", out)
+    assert code == 65
+    assert said.startswith(f"{out / 'runs.jsonl'}: was changed after it was written (its digest is ")
+    assert f"{out / 'runs.jsonl'}:1: " in said
+
+
 def test_the_command_that_writes_a_kept_run_anew_is_told(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     edit(out / KEPT / "history.jsonl", b'"order-requested"', b'"order-durable"')
     token = results_store.load(out).runs[0].token

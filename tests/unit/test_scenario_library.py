@@ -94,6 +94,15 @@ def test_an_explanation_names_the_defaults_and_the_bounds_of_the_protocol() -> N
         assert expected in lines, expected
 
 
+def test_an_explanation_adds_the_challenge_where_a_sink_challenges() -> None:
+    text = "scenario: a\nhypothesis: b.\ntopology: {tenants: {acme: {workers: 1, sinks: [%s]}}}\ntimeline:\n  - {at: 1s, hard: {scope: global}}\n"
+    said = "  Presumed stopped without proof: not before 5.102s%s on the clock of each of the replicas that say so"
+    fenced, challenged = (explain(load.parse(text % sinks)).splitlines() for sinks in ("ledger", "{name: mail, class: C}"))
+    assert said % "" in fenced
+    assert said % ", and 500ms more for an agent with a class C sink," in challenged
+    assert "  At a class C sink: 505.051ms later than each of these (challenge / (1 - 1%))" in challenged
+
+
 TWO_PHASES = """\
 scenario: a
 hypothesis: b.
