@@ -85,7 +85,7 @@ def verify(file: Path, /, *, keys: Path | None = None, json: Flag = False) -> Ex
         report = (
             audit_export.Report(audit_export.NOTHING, why="the file is empty")
             if not content
-            else audit_export.verify(audit_export.read(content), verifier, keyring.witnesses, keyring.expected)
+            else audit_export.verify(audit_export.read(content), verifier, keyring.witnesses, keyring.expected, keyring.writers)
         )
     except ValueError as broken:
         report = audit_export.Report("malformed", why=f"{broken}; an export is what `haltproof audit export RUN --tenant NAME` writes")

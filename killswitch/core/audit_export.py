@@ -25,6 +25,7 @@ sinks have to be shown whole.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -146,6 +147,7 @@ WITNESSED: Final = ("replica/", "sidecar/")  # whose logs witnesses cosign: in a
 
 # -- whose a record is -------------------------------------------------------------------------------------------------------------------
 
+WHATEVER: Final[Mapping[str, int]] = MappingProxyType({})
 EVERYBODY: Final = ""  # what a log says of its own writer, and what concerns all tenants
 NOBODY: Final = "*"  # what speaks of several tenants at once, or of none that can be told
 
@@ -270,11 +272,11 @@ class _Wrong(Exception):
         self.problem, self.seq = problem, seq
 
 
-def verify(exported: Export, signer: Signer, witnesses: Collection[str], expected: Mapping[str, int]) -> Report:
+def verify(exported: Export, signer: Signer, witnesses: Collection[str], expected: Mapping[str, int], whole: Mapping[str, int] = WHATEVER) -> Report:
     """Check everything that an export claims, with public keys (``signer``) and the names of those who may cosign. Total.
 
     ``expected``: {writer: how many records his log has at the least}, of those whose logs have to be in it as far as they concern the tenant; have
-    this from somebody else than the export.
+    this from somebody else than the export. ``whole``: {writer: how many it has at the most}, of logs that are known to grow no more.
     """
     covered: dict[str, int] = {}
     records = 0
@@ -299,7 +301,7 @@ def verify(exported: Export, signer: Signer, witnesses: Collection[str], expecte
     for writer, log in logs.items():
         try:
             about = [claim for claim in claims if claim.about == writer]
-            _check_end(log, about, expected.get(writer, 0))
+            _check_end(log, about, expected.get(writer, 0), whole.get(writer, len(log.hashes)))
             covered[writer] = max(covered[writer], *(claim.size for claim in about if claim.witness in witnesses and claim.witness != writer), 0)
         except _Wrong as wrong:
             return Report(wrong.problem, writer, wrong.seq, str(wrong), records, covered)
@@ -319,8 +321,8 @@ def _left_out(exported: Export, expected: Iterable[str], claims: Sequence[Claim]
     return Report("incomplete", missing[0], 0, f"nothing is in the export of {named}")
 
 
-def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> None:
-    """All that other logs prove of this one is so, and it is at least so long."""
+def _check_end(log: LogExport, claims: Sequence[Claim], least: int, most: int) -> None:
+    """All that other logs prove of this one is so, and it is at least, and at the most, so long."""
     roots = _roots_at(log.hashes, {claim.size for claim in claims})
     held = audit_claims.marks(log.records)
     end = len(log.hashes)
@@ -337,6 +339,8 @@ def _check_end(log: LogExport, claims: Sequence[Claim], least: int) -> None:
             )
     if end < least:
         raise _Wrong("truncated", end, f"the log ends at {end}, and is known to have {least} records: its end was cut off")
+    if end > most:
+        raise _Wrong("extended", most + 1, f"the log ends at {end}, and is known to have {most} records: what is behind them was made up")
 
 
 def _roots_at(hashes: Sequence[bytes], sizes: Collection[int]) -> dict[int, bytes]:
@@ -356,6 +360,8 @@ def _check_records(log: LogExport, tenant: str) -> None:
         raise _Wrong("malformed", 0, "there is not one proof for each record")
     if tenant_of(log.writer) not in (EVERYBODY, tenant):
         raise _Wrong("foreign", 0, f"the log of another tenant's node, {log.writer}")
+    if len(set(log.hashes)) < len(log.hashes):
+        raise _Wrong("extended", len(log.hashes), "two of its records have one hash, and each is over the one before: one of them was made up")
     before = 0
     for record in log.records:
         _check_record(log, record, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
 import msgspec
@@ -143,6 +144,16 @@ def test_how_sure_each_log_is_is_said(run: Path, capsys: pytest.CaptureFixture[s
     logs = msgspec.json.decode(capsys.readouterr().out)["logs"]
     assert logs["agent/acme/1"]["cosigned"] == 0 < logs["agent/acme/1"]["chained"]
     assert logs["replica/1"]["cosigned"] > 0
+
+
+def test_an_export_with_more_than_a_kept_run_had_is_found_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = exported(run, capsys)
+    content = msgspec.json.decode(file.read_bytes())
+    log = next(log for log in content["logs"] if log["writer"] == "replica/1")
+    log["hashes"].append(b64encode(bytes(32)).decode())
+    file.write_bytes(msgspec.json.encode(content))
+    assert audit_cli.verify(file) is Exit.INVALID
+    assert f"invalid: replica/1: record {len(log['hashes'])}: extended: " in capsys.readouterr().out
 
 
 def test_a_trail_of_a_kept_run_that_was_cut_is_found_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,6 +159,24 @@ class TestNamedProblems:
         assert checked(with_log(ACME, structs.replace(log, proofs=()))).problem == "malformed"
 
 
+class TestMadeUpEnds:
+    """Hashes behind the end of a replica's log, of records that might be another tenant's."""
+
+    def test_what_is_behind_the_known_end_was_made_up(self) -> None:
+        log = log_of(ACME, "replica/1")
+        whole = {writer: len(log_of(ACME, writer).hashes) for writer in WRITERS if "globex" not in writer}
+        assert verify(ACME, SIGNER, WITNESSES, whole, whole).sound
+        longer = with_log(ACME, structs.replace(log, hashes=(*log.hashes, bytes(32))))
+        assert checked(longer).sound  # a log that may have grown since
+        report = verify(longer, SIGNER, WITNESSES, whole, whole)
+        assert (report.problem, report.writer, report.seq) == ("extended", "replica/1", len(log.hashes) + 1)
+
+    def test_no_two_records_have_one_hash(self) -> None:
+        log = log_of(ACME, "replica/1")
+        report = checked(with_log(ACME, structs.replace(log, hashes=(*log.hashes, log.hashes[-1]))))
+        assert (report.problem, report.writer) == ("extended", "replica/1")
+
+
 class TestCutEnds:
     """An end that is cut off with all heads over it, and logs that are left out: other logs of the export still speak of them."""
 
@@ -379,7 +397,7 @@ def test_whatever_is_done_below_a_cosigned_size_is_found(exported: Export) -> No
         assert [log.hashes for log in exported.logs] == [log.hashes for log in ACME.logs]
         assert {record.hash for log in exported.logs for record in log.records} <= true
     else:
-        assert report.problem in {"edited", "deleted", "reordered", "truncated", "forked", "unproven", "malformed", "foreign"}
+        assert report.problem in {"edited", "deleted", "reordered", "truncated", "extended", "forked", "unproven", "malformed", "foreign"}
         assert report.why
 
 

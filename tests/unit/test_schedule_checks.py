@@ -80,6 +80,7 @@ def test_what_is_left_alone_is_read(tmp_path: Path) -> None:
         ("disk.sync_ns", 10**30, "disk.sync_ns: out"),
         ("clocks", {"replica/9": {}}, "clocks: unknown node (got 'replica/9')"),
         ("clocks", {"replica/1": {"drift_ppm": -1_000_000}}, "drift_ppm: out of its limits (got -1000000)"),
+        ("clocks", {"replica/1": {"drift_ppm": 10_001}}, "drift_ppm: out of its limits (got 10001); use -10000 to 10000"),
         ("work.0.agent", "acme/9", "work[0].agent: unknown agent"),
         ("work.0.sink", "sink/acme/none", "work[0].sink: unknown sink"),
         ("work.0.task", "task-1", "work[1].task: there is one of that name already"),
