@@ -62,9 +62,10 @@ class Presumptions:
             if well_ns is None or self._run.node(replica).doubts:
                 continue
             for order, agents in self._outwaits(replica):
-                examined += self._judge_wait(replica, order, well_ns, blame)
+                wait_due_ns = self._wait_due_ns(replica, order, well_ns)
+                examined += self._judge_wait(replica, order, wait_due_ns, blame)
                 for agent in agents:
-                    examined += self._judge_declaration(replica, order, agent, well_ns, blame)
+                    examined += self._judge_declaration(replica, order, agent, well_ns, wait_due_ns, blame)
         return examined
 
     def _outwaits(self, replica: str) -> Iterator[tuple[Order, list[str]]]:
@@ -77,22 +78,32 @@ class Presumptions:
             if order.gate == CLOSED and agents and held and identity not in self._run.covered:
                 yield order, agents
 
-    def _judge_wait(self, replica: str, order: Order, well_ns: int, blame: Blame) -> int:
+    def _wait_due_ns(self, replica: str, order: Order, well_ns: int) -> int:
+        """By when a replica has outwaited every lease against an order, and has told its peers, whatever its clock."""
         run, bounds = self._run, self._run.bounds
         node = run.node(replica)
-        learned = node.known[order.order]
-        since_ns = max(well_ns, node.since_ns, learned.at_ns, self._durable_ns[replica, order.order], self._measures_ns.get(replica, 0))
-        due_ns = since_ns + stretch(bounds.residue_ns(challenged=True) + bounds.gossip_ns, bounds.drift_ppm) + HOST_LAG_NS
-        if due_ns > run.end_ns:
+        learned_ns, durable_ns = node.known[order.order].at_ns, self._durable_ns[replica, order.order]
+        since_ns = max(well_ns, node.since_ns, learned_ns, durable_ns, self._measures_ns.get(replica, 0))
+        return since_ns + stretch(bounds.residue_ns(challenged=True) + bounds.gossip_ns, bounds.drift_ppm) + HOST_LAG_NS
+
+    def _judge_wait(self, replica: str, order: Order, due_ns: int, blame: Blame) -> int:
+        """Waits are seen where they are told: one who is alone in its cell has nobody to tell, and shows its wait by what it declares."""
+        if due_ns > self._run.end_ns or self._is_alone(replica):
             return 0
         if self._waited.get(replica, {}).get(order.order, due_ns + 1) > due_ns:
-            blame(f"{replica} has outwaited every lease against {order.severity} {order.order[:12]}, and did not say so in time", learned.index)
+            why = f"{replica} has outwaited every lease against {order.severity} {order.order[:12]}, and did not say so in time"
+            blame(why, self._run.node(replica).known[order.order].index)
         return 1
 
-    def _judge_declaration(self, replica: str, order: Order, agent: str, well_ns: int, blame: Blame) -> int:
-        """Who hears of the waits of others counts from when links are whole, and from its own wait."""
+    def _is_alone(self, replica: str) -> bool:
+        return len(self._run.cell_with(replica).replicas) == 1
+
+    def _judge_declaration(self, replica: str, order: Order, agent: str, well_ns: int, wait_due_ns: int, blame: Blame) -> int:
+        """Who hears of the waits of others counts from when links are whole, and from its own wait; one who is alone, from when that was over."""
         run, cell = self._run, self._run.cell_with(replica)
         waits_ns = {peer: self._waited[peer][order.order] for peer in cell.replicas if order.order in self._waited.get(peer, ())}
+        if self._is_alone(replica):
+            waits_ns = {replica: wait_due_ns}
         if run.healed_ns is None or replica not in waits_ns or len(waits_ns) < cell.kill_quorum:
             return 0
         said_ns = max(sorted(waits_ns.values())[cell.kill_quorum - 1], waits_ns[replica])

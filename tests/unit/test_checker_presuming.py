@@ -6,7 +6,7 @@ import pytest
 
 from harness.checkers.bounds import HOST_LAG_NS, Bounds, stretch
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
+from tests.unit.histories import AGENT, BANK, FIRST, LEDGER, PARAMETERS, SECOND, SECOND_START, SIDECAR, Story
 
 BOUNDS = Bounds.of(PARAMETERS)
 DUE_NS = stretch(BOUNDS.residue_ns(challenged=True) + BOUNDS.gossip_ns, BOUNDS.drift_ppm) + HOST_LAG_NS
@@ -184,3 +184,24 @@ def test_a_sidecar_owes_no_presumption() -> None:
     vouch(story)
     declare(story)
     assert story.at(END_NS).end().judged("L13").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict"),
+    [("declared", Verdict.VALID), ("left", Verdict.INVALID), ("proven", Verdict.VALID), ("soon over", Verdict.VALID)],
+)  # fmt: skip
+def test_who_is_alone_in_its_cell_tells_nobody_of_its_wait_and_declares(what: str, verdict: Verdict) -> None:
+    story = Story()
+    topology = story.facts.pop()
+    story.say("topology", "world", **{**topology.body, "replicas": ["replica/1"], "quorum": 1, "kill_quorum": 1})
+    story.start("replica/1", SIDECAR, LEDGER, BANK)
+    story.heal()
+    story.at(LEARNED_NS).learn("replica/1", "o1")
+    story.keep("replica/1", "o1")
+    if what == "proven":
+        story.say("evidence-taken", "replica/1", order="o1", agent=AGENT, token=FIRST, stage="STOPPED_FORCED")
+    elif what == "declared":
+        declare(story.at(LEARNED_NS + DUE_NS), "replica/1")
+    finding = story.at(LEARNED_NS + DUE_NS if what == "soon over" else END_NS).end().judged("L13")
+    assert finding.verdict is verdict, finding.why
+    assert finding.examined == (what in ("declared", "left"))
