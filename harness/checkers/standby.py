@@ -59,7 +59,7 @@ class StandbyLimit(InvariantChecker):
             case "node-started":
                 self._waiting[fact.node] = _Waiting()
             case "order-learned":
-                if fact.body["issuer"] == fact.node:
+                if fact.body["signer"] == fact.node:
                     self._own_order(index, fact, waiting)
             case "intent":
                 waiting.ordered = (fact.body["gate"], fact.body["life"]) != RUN

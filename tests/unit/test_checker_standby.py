@@ -28,7 +28,7 @@ def stand(story: Story, from_ns: int, to_ns: int | None = None) -> Story:
 
 
 def own_order(story: Story, at_ns: int, order: str = "own") -> Story:
-    story.at(at_ns).learn(SIDECAR, order, "QUIESCE", issuer=SIDECAR)
+    story.at(at_ns).learn(SIDECAR, order, "QUIESCE", issuer=SIDECAR, signer=SIDECAR)
     story.gate("CLOSED", "QUIESCING")
     story.intent(SIDECAR, [order], severity=STOPPED)
     return story
@@ -70,7 +70,14 @@ def twice(story: Story) -> None:
     own_order(story, 13 * SECOND, "another")
 
 
-@pytest.mark.parametrize("tell", [short, adds_up, wiped_out, isolated, started_again, twice])
+def escalated(story: Story) -> None:
+    """What a replica makes of the sidecar's own order, for want of a proof, is in the sidecar's name and not of its making."""
+    twice(story)
+    story.at(14 * SECOND).learn(SIDECAR, "child", issuer=SIDECAR, signer="replica/1")
+    story.intent(SIDECAR, ["another", "child"], severity=("CLOSED", "KILL"))
+
+
+@pytest.mark.parametrize("tell", [short, adds_up, wiped_out, isolated, started_again, twice, escalated])
 def test_who_stands_by_is_stopped_in_time_and_no_sooner(tell: Callable[[Story], None]) -> None:
     story = begun()
     tell(story)
@@ -102,6 +109,16 @@ def too_soon(story: Story) -> None:
     own_order(story, 6 * SECOND - 1)
 
 
+def forgotten_for_an_escalation(story: Story) -> None:
+    """A child of the order of the first spell comes in the second: it ends nothing that is counted."""
+    twice(story)
+    story.at(14 * SECOND).intent(SIDECAR, ["own", "another"], ["lifted", "too"], severity=RUNS)
+    story.gate("OPEN")
+    stand(story, 15 * SECOND)
+    story.at(21 * SECOND).learn(SIDECAR, "child", issuer=SIDECAR, signer="replica/1")
+    story.at(25 * SECOND)
+
+
 def counted_though_isolated(story: Story) -> None:
     stand(story, SECOND)
     story.at(2 * SECOND).intent(SIDECAR, ["theirs"], severity=ISOLATED)
@@ -117,7 +134,9 @@ def once_for_all(story: Story) -> None:
     stand(story, 8 * SECOND, 16 * SECOND)
 
 
-@pytest.mark.parametrize("tell", [never, adds_up_to_nothing, isolated_and_then_forgotten, too_soon, counted_though_isolated, once_for_all])
+@pytest.mark.parametrize(
+    "tell", [never, adds_up_to_nothing, isolated_and_then_forgotten, forgotten_for_an_escalation, too_soon, counted_though_isolated, once_for_all]
+)
 def test_who_is_forgotten_or_stopped_too_soon_is_found(tell: Callable[[Story], None]) -> None:
     story = begun()
     tell(story)
