@@ -17,6 +17,7 @@ NO_PERMITS = bytes(32)
 TAKEN_IN = {"order-learned": "order", "certificate-learned": "certificate", "keyset-installed": "version", "fork-proven": "origin"}
 STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
 Proven = tuple[str, str, Token]
+Ruled = tuple[str, bool, int, str, str]  # request, whether several people ask, and under what: rollout, policy, canary
 
 
 @dataclass(slots=True)
@@ -35,7 +36,8 @@ class _Book:
     recorded: dict[tuple[str, Token], int] = field(default_factory=dict)
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
-    rulings: dict[tuple[str, bool], int] = field(default_factory=dict)  # request, and whether several people ask
+    rulings: dict[Ruled, int] = field(default_factory=dict)
+    in_full: dict[str, int] = field(default_factory=dict)  # request -> the ruling that allowed all that it asks for
     taken: dict[tuple[str, object], int] = field(default_factory=dict)
     lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
     permits: int = 0
@@ -255,15 +257,20 @@ class AuditComplete(InvariantChecker):
     # -- rulings
 
     def _ruling(self, index: int, fact: Fact) -> None:
-        """Of orders, which are made once, and once more when further people ask for them; a resume is decided anew with each draft."""
-        if fact.body["action"] != "order":
+        """Of orders, which are made once, and once more when further people ask for them, or under another policy while less was ordered than
+        is asked for; a resume is decided anew with each draft."""
+        body = fact.body
+        if body["action"] != "order":
             return
-        book, request, allowed = self._book(fact.node), fact.body["request"], fact.body["ruling"][0]
-        ruling = (request, fact.body["asking"] > 1)
-        if allowed and ruling in book.rulings:
-            self.blame(f"{fact.node} recorded twice that it allows request {request}", book.rulings[ruling], index)
+        book, request, (allowed, gate, life, *_) = self._book(fact.node), body["request"], body["ruling"]
+        ruling = (request, body["asking"] > 1, body["seq"], body["policy"], body["canary"])
         if allowed:
+            earlier = book.rulings.get(ruling, book.in_full.get(request))
+            if earlier is not None:
+                self.blame(f"{fact.node} recorded twice that it allows request {request}", earlier, index)
             book.rulings[ruling] = index
+            if gate >= body["requested"][0] and life >= body["requested"][1]:
+                book.in_full[request] = index
         self._ruled.add(request)
 
     def _told(self, index: int, fact: Fact) -> None:

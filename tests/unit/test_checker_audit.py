@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,31 @@ def test_a_ruling_that_is_told_is_on_record_once_at_each_replica() -> None:
     unruled = Story()
     told = unruled.say("order-status", "operator", request="r1", order="", stage="REFUSED", copies=0, keys=0)
     assert unruled.judged("S15").witness == (told,)
+
+
+ISOLATED, IN_FULL = [True, 2, 0, 0, 2], [True, 2, 1, SECOND, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ({"ruling": ISOLATED}, {"ruling": IN_FULL, "seq": 2, "policy": "q"}, Verdict.VALID),
+        ({"ruling": ISOLATED}, {"ruling": ISOLATED, "seq": 2, "policy": "q"}, Verdict.VALID),
+        ({"ruling": ISOLATED}, {"ruling": ISOLATED, "seq": 2, "canary": "q"}, Verdict.VALID),
+        ({"ruling": ISOLATED}, {"ruling": IN_FULL, "asking": 2, "askers": ["alice", "bob"]}, Verdict.VALID),
+        ({"ruling": ISOLATED}, {"ruling": ISOLATED}, Verdict.INVALID),
+        ({"ruling": IN_FULL}, {"ruling": IN_FULL, "seq": 2, "policy": "q"}, Verdict.INVALID),
+        ({"ruling": IN_FULL}, {"ruling": ISOLATED, "seq": 2, "policy": "q"}, Verdict.INVALID),
+    ],
+)
+def test_a_request_is_ruled_on_anew_under_another_policy_as_long_as_not_all_of_it_was_ordered(
+    first: dict[str, Any], second: dict[str, Any], verdict: Verdict
+) -> None:
+    story = Story()
+    ruled, again = (story.decide("replica/1", requested=[2, 1], **ruling) for ruling in (first, second))
+    finding = story.judged("S15")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (ruled, again)
 
 
 # -- leases, and what is taken in
