@@ -28,7 +28,7 @@ class BoundedResources(InvariantChecker):
     or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and agent.
     (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where
     the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order
-    within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back.
+    within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back, unless it is one that it openly does not read.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
@@ -39,7 +39,7 @@ class BoundedResources(InvariantChecker):
     title = "BoundedResources: intent, logs and messages stay bounded, and a kill is on time under load"
     kinds = frozenset({
         "order-requested", "order-learned", "order-status", "log-verified", "messages-heard", "fault-on", "fault-off", "lease-lost", "decision",
-        "rollout-changed",
+        "rollout-changed", "order-quarantined",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -61,11 +61,12 @@ class BoundedResources(InvariantChecker):
         self._spared: list[tuple[int, int, frozenset[str]]] = []  # floods, with the nodes that have a part in them
         self._parts: dict[str, frozenset[str]] = {}
         self._loads: list[tuple[int, int]] = []
+        self._unread: set[tuple[str, str]] = set()  # node, and the order that it openly does not read again
         self._troubles: list[tuple[int, int]] = []
         self._steps = {
             "order-requested": self._order_requested, "order-learned": self._order_learned, "order-status": self._order_status,
             "log-verified": self._log, "messages-heard": self._heard, "fault-on": self._fault_on, "fault-off": self._fault_off,
-            "lease-lost": self._lease_lost, "decision": self._decision, "rollout-changed": self._rolled_out,
+            "lease-lost": self._lease_lost, "decision": self._decision, "rollout-changed": self._rolled_out, "order-quarantined": self._quarantined,
         }  # fmt: skip
 
     def see(self, index: int, fact: Fact) -> None:
@@ -125,6 +126,9 @@ class BoundedResources(InvariantChecker):
         if earlier is not None and earlier not in self.run.covered:
             self.blame(f"{sidecar} stopped its agent again before anybody had lifted its first stop", self._roots[earlier], index)
         self._own[sidecar] = order
+
+    def _quarantined(self, _index: int, fact: Fact) -> None:
+        self._unread.add((fact.node, fact.body["order"]))
 
     def _order_status(self, _index: int, fact: Fact) -> None:
         self._requested.setdefault(fact.body["order"], fact.body["request"])
@@ -190,7 +194,8 @@ class BoundedResources(InvariantChecker):
         learned = sidecar.known.get(order.order)
         learned_ns = self.run.end_ns if learned is None else learned.at_ns
         loads = [load for load in self._loads if load[0] <= learned_ns and asked_ns <= load[1] + latency_ns]
-        if not loads or order.order in self.run.covered or not sidecar.works:
+        unread = (sidecar.node, order.order) in self._unread
+        if not loads or order.order in self.run.covered or unread or not sidecar.works:
             return
         since_ns = max(asked_ns, sidecar.since_ns, *(begun for begun, _ in loads))
         due_ns = since_ns + latency_ns

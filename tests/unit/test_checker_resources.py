@@ -65,6 +65,20 @@ def test_a_kill_that_a_partition_held_up_is_no_matter_of_load() -> None:
     assert story.judged("L8").verdict is Verdict.VALID
 
 
+@pytest.mark.parametrize(("order", "node", "verdict"), [("o1", SIDECAR, Verdict.VALID), ("o2", SIDECAR, Verdict.INVALID),
+                                                        ("o1", "replica/1", Verdict.INVALID)])  # fmt: skip
+def test_who_outlived_no_reading_of_an_order_does_not_owe_it_to_learn_it(order: str, node: str, verdict: Verdict) -> None:
+    story = flooded()
+    story.at(2 * SECOND)
+    asked(story)
+    story.effective("o1", "HARD")
+    story.say("order-status", "operator", request="r", order="o1", stage="EFFECTIVE", copies=2, keys=0)
+    story.at(3 * SECOND).say("order-quarantined", node, order=order)
+    ebb(story, 20 * SECOND).heal()
+    story.at(60 * SECOND).end()
+    assert story.judged("L8").verdict is verdict
+
+
 def test_a_lease_that_is_lost_to_somebody_elses_flood_is_a_violation_and_to_ones_own_is_none() -> None:
     for node, agent, verdict in ((SIDECAR, AGENT, Verdict.INVALID), ("sidecar/globex/1", "globex/1", Verdict.VALID)):
         story = Story(agents=(AGENT, "globex/1"))
