@@ -38,13 +38,20 @@ Choose = Callable[[int], int]
 
 
 class Aim(NamedTuple):
-    """Whom a signal is for: the node, an agent that it answers for, that agent's tenant and another one, and orders that are known of the agent."""
+    """Whom a signal is for: the node, an agent that it answers for, that agent's tenant and another one, orders that are known of the agent, and how
+    many approvals a resume takes there."""
 
     node: str
     agent: str
     tenant: str
     other: str
     orders: tuple[str, ...]
+    approvals: int
+
+    @property
+    def takes_two(self) -> int:
+        """What a certificate has to say that it takes, so that one approver is too few: nothing, where that goes without saying."""
+        return 0 if self.approvals > 1 else 2
 
     def carried(self, orders: tuple[Order, ...] = (), certificates: tuple[ResumeCertificate, ...] = ()) -> Message:
         """As a node of this kind would take it in from whoever hands it on."""
@@ -59,7 +66,7 @@ def aim_at(config: NodeConfig, draw: int, known: Callable[[str], Iterable[str]])
     agent = config.agent or agents[draw % len(agents)]
     tenant = agent.partition("/")[0]
     others = sorted({each.partition("/")[0] for each in agents} - {tenant}) or ["elsewhere"]
-    return Aim(config.node, agent, tenant, others[draw % len(others)], tuple(sorted(set(known(tenant)))))
+    return Aim(config.node, agent, tenant, others[draw % len(others)], tuple(sorted(set(known(tenant)))), config.parameters.approvals)
 
 
 def order_body(aim: Aim, number: int) -> bytes:
@@ -90,7 +97,7 @@ def order_by_another_signature(ring: Signer, aim: Aim, number: int) -> Message:
 
 def certificate_of_one(ring: Signer, aim: Aim, number: int) -> Message:
     """One approver, twice."""
-    return _approved(ring, aim, resume_body(aim, aim.tenant, number), by=("bob", "bob"))
+    return _approved(ring, aim, resume_body(aim, aim.tenant, number, approvals=aim.takes_two), by=("bob", "bob"))
 
 
 def certificate_with_borrowed_approvals(ring: Signer, aim: Aim, number: int) -> Message:
@@ -108,7 +115,8 @@ def certificate_of_too_few(ring: Signer, aim: Aim, number: int) -> Message:
 
 def certificate_of_its_requester(ring: Signer, aim: Aim, number: int) -> Message:
     """Two approvers, of whom one asked for it himself, and signs with the same key or with a later one of his."""
-    return _approved(ring, aim, resume_body(aim, aim.tenant, number, "bob"), requester="bob", by=(("bob", "bob#2")[number % 2], "carol"))
+    raw = resume_body(aim, aim.tenant, number, "bob", aim.takes_two)
+    return _approved(ring, aim, raw, requester="bob", by=(("bob", "bob#2")[number % 2], "carol"))
 
 
 def certificate_past_its_end(ring: Signer, aim: Aim, number: int) -> Message:
