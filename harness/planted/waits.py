@@ -95,6 +95,14 @@ def the_timer_has_looked(state: Replica, order: str, replica: str, now_ns: int) 
         state.waited[order] = before
 
 
+def what_was_outwaited_stays(state: Replica, now_ns: int) -> None:
+    """The waits that are not over yet begin anew."""
+    over = [waiters for waiters in state.waited.values() if state.node in waiters]
+    _restart_waits(state, now_ns)
+    for waiters in over:
+        waiters.add(state.node)
+
+
 BUGS = (
     PlantedBug("B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike", {"leases:residue_ns": waits_one_lease},
                ("S20", "S8"), ("presumed-too-early", "clock-extremes", "swarm-storm"), "hard"),
@@ -123,4 +131,6 @@ BUGS = (
                ("force-delete-left-it-running", "disk-full-at-a-kill"), "easy"),
     PlantedBug("B334", "a wait that is over before its order is durable is never told", {"replica.orders:note_durable": the_timer_has_looked},
                ("L13",), ("waited-before-the-disk",), "easy"),
+    PlantedBug("B355", "a wait that was over on a clock that jumped is told once the clock is doubted",
+               {"replica.orders:restart_waits": what_was_outwaited_stays}, ("S20",), ("outwaited-on-a-clock-that-jumped",), "medium"),
 )  # fmt: skip

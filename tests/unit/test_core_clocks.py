@@ -139,6 +139,27 @@ def test_a_replica_that_disagrees_with_most_of_its_peers_grants_nothing_and_wait
     assert link[ONE].kinds().count("CLOCK_TRUSTED") == 1
 
 
+def test_a_wait_that_was_over_on_a_doubted_clock_is_not_told_before_it_has_been_waited_anew() -> None:
+    link = cell()
+    link.run(WINDOW)
+    hard = pair.order(HARD)
+    link.cut = lambda sender, to, message: to != ONE
+    link.tell(ONE, Gossip("", orders=(hard,)), TWO)
+    link.tell(ONE, Gossip("", waited=(id_of(hard),)), THREE)
+    link.run(2 * WINDOW)
+    assert link[ONE].state.waited == {id_of(hard): {ONE, THREE}}
+    gossip_as_if(link, 90 * SECOND, TWO)
+    gossip_as_if(link, 90 * SECOND, THREE)
+    assert link[ONE].state.clock.suspected
+    assert link[ONE].state.waited == {id_of(hard): {THREE}}
+    said = len(link[ONE].sent(Gossip))
+    link.run(SECOND)
+    assert link[ONE].sent(Gossip)[said:] and not any(message.waited for message in link[ONE].sent(Gossip)[said:])
+    link.run(4 * WINDOW)
+    assert link[ONE].state.waited == {id_of(hard): {ONE, THREE}}
+    assert link[ONE].sent(Gossip)[-1].waited == (id_of(hard),)
+
+
 def test_a_suspected_replica_denies_and_says_why() -> None:
     link = cell()
     link.run(WINDOW)

@@ -282,8 +282,11 @@ def presumption_due_ns(state: Replica, known: KnownOrder) -> int:
 
 
 def restart_waits(state: Replica, now_ns: int) -> None:
-    """What was measured on a clock that cannot be believed was not measured: all waits begin anew, as after a restart (T4, T5)."""
+    """What was measured on a clock that cannot be believed was not measured: all waits begin anew, those that seemed over as well, as after a restart
+    (T4, T5). What peers have outwaited, they have."""
     state.seen.clear()
+    for waiters in state.waited.values():
+        waiters.discard(state.node)
     state.booted_ns = now_ns
     state.promised_ns = dict.fromkeys(state.promised_ns, now_ns)
     set_waiting_timer(state, now_ns)
