@@ -63,8 +63,8 @@ class Policy(InvariantChecker):
     - A rollout takes over from the one that it follows what is stable, and what was before the last promotion; a step back ends a trial, and where
       there is none brings that back.
 
-    A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and where quorums may have forgotten nothing counts as
-    committed. Does not see decisions that never came on record (S15).
+    A replica whose disk lied, or lost what it held, begins anew with its next start (A2), and what was durable there may be there still; and where
+    quorums may have forgotten nothing counts as committed. Does not see decisions that never came on record (S15).
     """
 
     invariant = "S21"
@@ -78,6 +78,7 @@ class Policy(InvariantChecker):
         self._changed: dict[str, int] = {}  # replica -> index of that fact
         self._durable: dict[str, tuple[int, int]] = {}  # replica -> greatest durable seq, its index
         self._held: dict[str, set[str]] = {}  # replica -> rollouts that are durable there
+        self._left: dict[str, set[str]] = {}  # replica -> rollouts that its disk may have left it, though a fault may have taken them
         self._holders: dict[int, set[str]] = {}  # seq -> replicas that hold it or a later one durably
         self._committed = (FIRST_SEQ, 0)
         self._ever_held: dict[tuple[int, str], set[str]] = {}  # seq, request -> replicas at which that rollout was ever durable
@@ -104,7 +105,7 @@ class Policy(InvariantChecker):
             if fact.node in self.run.custody:
                 self._in_force.pop(fact.node, None)
                 self._durable.pop(fact.node, None)
-                self._held.pop(fact.node, None)
+                self._left.setdefault(fact.node, set()).update(self._held.pop(fact.node, ()))
             if is_replica(fact.node):
                 self._then[fact.node] = dict(self._durable)
         elif fact.kind == "certificate-learned":
@@ -270,6 +271,9 @@ class Policy(InvariantChecker):
         before = self._in_force.get(node)
         if body["seq"] < (before[0] if before else FIRST_SEQ):
             self.blame(f"{node} went from rollout {before[0] if before else FIRST_SEQ} to {body['seq']}", *self._latest(node), index)
+        if body["record"] in self._left.get(node, ()):
+            self._held.setdefault(node, set()).add(body["record"])
+            self._durable[node] = max(self._durable.get(node, (FIRST_SEQ, 0)), (body["seq"], index))
         if body["record"] not in self._held.get(node, set()):
             self.blame(f"rollout {body['seq']} came into force at {node}, and was not durable there", index)
         self._in_force[node] = (body["seq"], body["stable"], body["canary"], body["record"])

@@ -316,6 +316,34 @@ def test_a_rollout_in_force_before_it_is_durable() -> None:
     story.blamed("came into force at replica/1, and was not durable there", early)
 
 
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("fault", ["disk-lie", "bit-flip", "disk-lost"])
+def test_what_a_bad_disk_left_comes_into_force_again_and_is_what_its_replica_vouches_by(fault: str, again: bool) -> None:
+    story = Policies()
+    story.roll(TWO, 2)
+    story.roll(ONE, 2)
+    story.fault(fault, ONE)
+    story.crash(ONE)
+    story.start(ONE, boot="boot-2", instance="b")
+    if again:
+        story.changed(ONE, 2)
+    joined = story.say("replica-joined", ONE, teachers=[TWO])
+    if again:
+        assert story.judged("S21").verdict is Verdict.VALID
+    else:
+        story.blamed("vouches again under rollout 1", 2, joined)
+
+
+def test_what_a_bad_disk_never_held_does_not_come_into_force() -> None:
+    story = Policies()
+    story.roll(ONE, 2)
+    story.fault("disk-lie", ONE)
+    story.crash(ONE)
+    story.start(ONE, boot="boot-2", instance="b")
+    early = story.changed(ONE, 3)
+    story.blamed("came into force at replica/1, and was not durable there", early)
+
+
 @pytest.mark.parametrize(("last", "decides", "sound"), [("back", True, True), ("on", True, False), ("on", False, False)])
 def test_of_two_rollouts_of_one_number_the_one_that_goes_back_is_in_force(last: str, decides: bool, sound: bool) -> None:
     """One after the other in one step is all right (seed 2 of policy-storm): what counts is where it ends."""
