@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checkers.bounds import MS_NS, may_have_brought
+from harness.checkers.bounds import MS_NS
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.handed import Handed
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
 from harness.shared.history import Fact
@@ -40,17 +41,16 @@ class AuthZ(InvariantChecker):
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
-    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent", "hostile-input",
+    kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent",
                        "order-requested", "resume-requested", "rollout-requested", "rollout-durable", "policy-installed", "evidence-taken",
-                       "effect-admitted", "effect-applied", "node-crashed"})  # fmt: skip
+                       "effect-admitted", "effect-applied", "node-crashed", *Handed.KINDS})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._drafted: dict[str, tuple[int, int]] = {}  # certificate -> when its draft was first shown, index of that fact
         self._let_in: dict[str, int] = {}  # certificate -> index of the fact by which the first replica let it in
         self._unvouched: dict[str, int] = {}  # certificate -> index of the fact by which a sidecar first took it in
-        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up in a peer's name
-
+        self._handed = Handed()
         self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
         self._applied: dict[tuple[str, str], int] = {}  # of what a sink applied, and it had not let out by then
         self._died: set[str] = set()
@@ -67,8 +67,10 @@ class AuthZ(InvariantChecker):
             effect = (fact.body["agent"], fact.body["key"])
             if effect not in self._let_out:
                 self._applied.setdefault(effect, index)
-        elif fact.kind == "node-crashed":
-            self._died.add(fact.node)
+        elif fact.kind in Handed.KINDS:
+            self._handed.see(fact)
+            if fact.kind == "node-crashed":
+                self._died.add(fact.node)
         elif fact.kind == "decision":
             self._decision(index, fact)
             self._several_keys(index, fact)
@@ -86,9 +88,6 @@ class AuthZ(InvariantChecker):
                 self.blame(f"{fact.node} took in a proof of {fact.body['agent']} under a key that was revoked there", since, index)
         elif fact.kind == "draft-sent":
             self._drafted.setdefault(fact.body["certificate"], (fact.at_ns, index))
-        elif fact.kind == "hostile-input":
-            if is_replica(fact.body["sender"]):
-                self._handed[fact.node] = fact.at_ns
         else:
             self._taken_in(index, fact)
 
@@ -139,7 +138,7 @@ class AuthZ(InvariantChecker):
     def _age(self, index: int, fact: Fact) -> None:
         """One that came in a peer's name was let in by that peer, as far as anybody can tell: then nobody vouched for its age."""
         certificate = fact.body["certificate"]
-        handed = may_have_brought(self._handed.get(fact.node), fact.at_ns)
+        handed = self._handed.may_have_brought(fact, *self.run.replicas)
         if not is_replica(fact.node):
             if not handed:
                 self._unvouched.setdefault(certificate, index)

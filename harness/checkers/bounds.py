@@ -29,12 +29,6 @@ DOUBT_RETRY_NS = 4 * SECOND_NS
 ASK_AGAIN_NS = 5 * SECOND_NS
 
 
-def may_have_brought(earlier_ns: int | None, at_ns: int) -> bool:
-    """Whether what a node was handed at one time may be what it takes in at another: in one instant where time is simulated, else as soon as its host
-    gets round to it."""
-    return earlier_ns is not None and 0 <= at_ns - earlier_ns <= HOST_LAG_NS
-
-
 def stretch(local_ns: int, drift_ppm: int) -> int:
     """The longest real time that ``local_ns`` can last on a clock within the drift bound: ceil(local / (1 - rho))."""
     return -(-local_ns * MILLION // (MILLION - drift_ppm))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.handed import Handed
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
 from harness.shared.history import Fact
@@ -70,7 +70,7 @@ class Policy(InvariantChecker):
     invariant = "S21"
     title = "Policy: decisions replay under the policy in force, a canary only raises, and numbers never fall"
     kinds = frozenset({"decision", "rollout-durable", "rollout-changed", "rollout-status", "rollout-told", "resume-requested", "order-learned",
-                       "node-started", "certificate-learned", "hostile-input", "rollout-asked-after", "replica-joined"})  # fmt: skip
+                       "node-started", "certificate-learned", "rollout-asked-after", "replica-joined", *Handed.KINDS})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -92,7 +92,7 @@ class Policy(InvariantChecker):
         self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
         self._learned: set[str] = set()  # certificates that any replica took in
         self._then: dict[str, dict[str, tuple[int, int]]] = {}  # replica -> what was durable at each when it started
-        self._handed: dict[str, int] = {}  # replica -> when it was last handed a signal that somebody made up
+        self._handed = Handed()
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "order-learned":
@@ -110,8 +110,8 @@ class Policy(InvariantChecker):
                 self._then[fact.node] = dict(self._durable)
         elif fact.kind == "certificate-learned":
             self._certificate(index, fact)
-        elif fact.kind == "hostile-input":
-            self._handed[fact.node] = fact.at_ns
+        elif fact.kind in Handed.KINDS:
+            self._handed.see(fact)
         else:
             self.examined += 1
             {"decision": self._decision, "rollout-durable": self._rollout_durable, "rollout-changed": self._rollout_changed,
@@ -180,7 +180,7 @@ class Policy(InvariantChecker):
         if certificate in self._learned or not is_replica(fact.node) or not fact.body["authentic"]:
             return
         self._learned.add(certificate)
-        if may_have_brought(self._handed.get(fact.node), fact.at_ns):
+        if self._handed.may_have_brought(fact):
             self.skipped += 1
             return
         self.examined += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.checkers.bounds import may_have_brought
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.handed import Handed
 from harness.checkers.run import Run
 from harness.checkers.words import agent_of
 from harness.shared.history import Fact
@@ -21,15 +21,15 @@ class TenantNI(InvariantChecker):
 
     invariant = "S14"
     title = "TenantNI: nothing of one tenant reaches another"
-    kinds = frozenset({"order-learned", "evidence-sent", "effect-applied", "foreign-news", "hostile-input"})
+    kinds = frozenset({"order-learned", "evidence-sent", "effect-applied", "foreign-news", *Handed.KINDS})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._handed: dict[tuple[str, str], int] = {}  # node, sender -> when it was last handed a signal that somebody made up in that name
+        self._handed = Handed()
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "hostile-input":
-            self._handed[fact.node, fact.body["sender"]] = fact.at_ns
+        if fact.kind in Handed.KINDS:
+            self._handed.see(fact)
         elif fact.kind == "foreign-news":
             self._judge_news(index, fact)
         elif fact.kind == "effect-applied":
@@ -43,7 +43,7 @@ class TenantNI(InvariantChecker):
 
     def _judge_news(self, index: int, fact: Fact) -> None:
         sender, what = fact.body["sender"], f"{fact.body['what']} {fact.body['id'][:12]}"
-        if may_have_brought(self._handed.get((fact.node, sender)), fact.at_ns):
+        if self._handed.may_have_brought(fact, sender):
             self.skipped += 1
         else:
             self._compare(index, fact.body["tenant"], tenant_of(agent_of(fact.node)), f"{what}, which {sender} showed to {fact.node}")
