@@ -10,9 +10,17 @@ from harness.shared.history import Fact
 
 
 def cosigned_within_ns(bounds: Bounds) -> int:
-    """L7: growth waits one lease to be collected and one more in case its head was lost; then a renewal, four rounds of gossip, and as
-    L1 the transport's longest pause and the slack: (2 L + R + 4 gossip) / (1 - rho) + the backoff cap + the slack."""
-    return stretch(2 * bounds.lease_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
+    """L7: (2 W + R + 4 gossip) / (1 - rho) + the backoff cap + the slack, where W is one lease, rounded up to whole renewals.
+
+    A writer looks after its head with each heartbeat and at no other time, every R at a sidecar (protocol 5). The first that finds the log grown, R
+    after that at the latest, begins the wait of one lease; the first after that wait signs and shows the head, W later. What was lost on its way, or
+    came with a proof from elsewhere than where its witness stands, is shown again another W later. A replica looks with each round of gossip instead:
+    one until it finds the growth, and less than one in each of its two waits beyond a lease; and a witness answers with its next: four rounds.
+
+    As in L1 the transport's longest pause and the slack are added.
+    """
+    wait_ns = -(-bounds.lease_ns // bounds.renew_ns) * bounds.renew_ns
+    return stretch(2 * wait_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
 
 
 class AuditTamper(InvariantChecker):
