@@ -57,6 +57,26 @@ def recovery_due_ns(run: Run, agent: str, replicas: list[str]) -> int | None:
     return max(run.healed_ns, run.news_ns, *(node.since_ns for node in needed + working)) + run.bounds.restart_ns
 
 
+@dataclass(slots=True)
+class _Mode:
+    """What an agent's gate last said of itself, by which fact, and when its lease last ran out while it was running."""
+
+    name: str = "BOOT"
+    index: int | None = None
+    lost_ns: int = NEVER_NS
+
+    def see(self, index: int, fact: Fact) -> None:
+        if fact.kind == "gate-changed":
+            self.name, self.index = fact.body["mode"], index
+        elif self.name == "RUNNING":
+            self.lost_ns = fact.at_ns
+
+    def due_ns(self, run: Run, due_ns: int) -> int:
+        """By when it runs, if it was to by ``due_ns``. A network may lose a renewal now and then: who ran until its lease was out has as long as any
+        signal may take to get another."""
+        return max(due_ns, self.lost_ns + run.bounds.propagation_ns) if self.name == "STANDBY" else due_ns
+
+
 class CleanSoft(InvariantChecker):
     """L4 (anti-overkill). A soft stop that nothing disturbs ends in STOPPED_CLEAN: nobody kills before the sidecar's own clock reached the
     drain deadline, and nobody kills or reports STOPPED_FORCED at all if the work in flight could finish within G.
@@ -204,8 +224,8 @@ class NoFalseStop(InvariantChecker):
 
     After any faults, an agent that no order concerns runs by max(heal, last news, last start or resumption of its sidecar, a sink or a replica) +
     `Bounds.restart_ns`, where q replicas of its cell work, among everybody or in a core alone. Left out are agents whose sidecar may hold
-    itself back for what it was told in a way that it could not read, or for a clock that was broken. An instance is such an agent at the end of the
-    phase.
+    itself back for what it was told in a way that it could not read, or for a clock that was broken. Who ran and lost its lease since has
+    `Bounds.propagation_ns` from then to run again. An instance is such an agent at the end of the phase.
 
     In any run, faults or not, no node doubts a clock of its own that kept the promise of T5, unless more of its peers broke theirs than may: all
     but a quorum of a sidecar's replicas, half of a replica's peers. An instance is such a doubt.
@@ -222,7 +242,7 @@ class NoFalseStop(InvariantChecker):
         self._opened: set[str] = set()
         self._stops: dict[str, tuple[str, int]] = {}
         self._longest_ns = 0
-        self._modes: dict[str, tuple[str, int]] = {}
+        self._modes: dict[str, _Mode] = {}
         self._withheld: set[str] = set()  # agents whose sidecar may have read something as a prohibition
 
     def see(self, index: int, fact: Fact) -> None:
@@ -234,8 +254,8 @@ class NoFalseStop(InvariantChecker):
                 self._befell(index, fact, agent_of(fact.node))
             return
         agent = fact.body["agent"]
-        if fact.kind == "gate-changed":
-            self._modes[agent] = (fact.body["mode"], index)
+        if fact.kind in ("gate-changed", "lease-lost"):
+            self._modes.setdefault(agent, _Mode()).see(index, fact)
         match fact.kind:
             case "lease-requested":
                 self._rounds.setdefault(agent, {}).setdefault(fact.body["nonce"], _Asked(fact.at_ns))
@@ -261,7 +281,7 @@ class NoFalseStop(InvariantChecker):
 
     def _befell(self, index: int, fact: Fact, agent: str) -> None:
         if fact.kind == "node-started":
-            self._modes[agent] = ("BOOT", index)
+            self._modes[agent] = _Mode(index=index)
         else:
             self._withheld.add(agent)
 
@@ -276,11 +296,13 @@ class NoFalseStop(InvariantChecker):
         broken = run.clock_suspects.keys() | run.custody.keys()
         held = agent in self._withheld or sidecar.node in broken or run.quorums_forget
         due_ns = None if held or run.orders_of[agent] else recovery_due_ns(run, agent, [node for node in run.replicas if node not in broken])
-        if due_ns is not None and due_ns <= run.end_ns:
+        mode = self._modes.get(agent, _Mode())
+        if due_ns is not None and mode.due_ns(run, due_ns) <= run.end_ns:
             self.examined += 1
-            mode, index = self._modes.get(agent, ("BOOT", sidecar.started_index or 0))
-            if mode != "RUNNING":
-                self.blame(f"{agent} is {mode} {run.end_ns - due_ns} ns after it was to run again, and no order concerns it", index)
+            if mode.name != "RUNNING":
+                late_ns = run.end_ns - mode.due_ns(run, due_ns)
+                index = (sidecar.started_index or 0) if mode.index is None else mode.index
+                self.blame(f"{agent} is {mode.name} {late_ns} ns after it was to run again, and no order concerns it", index)
 
     def _judge_peace(self) -> None:
         bounds = self.run.bounds
@@ -302,8 +324,8 @@ class Resume(InvariantChecker):
     """L6. An agent all of whose orders are covered by certificates that working replicas hold runs again by max(heal, last news, last start or
     resumption of its sidecar, a sink or a replica) + `Bounds.restart_ns`. And it runs to some purpose: a start that a sink refuses by a fence, which
     never falls, is asked to stop, to make room for one that is let in, within the bound of propagation from that event, and from when it was first
-    refused. An instance is such an agent at the end, its sidecar, its sinks and q replicas working; where the end of the run comes before that bound
-    it is not counted.
+    refused. Who ran and lost its lease since has `Bounds.propagation_ns` from then to run again. An instance is such an agent at the end, its
+    sidecar, its sinks and q replicas working; where the end of the run comes before that bound it is not counted.
 
     Nor is an approved resume lost or turned away on its way in: whoever hands one to a replica is answered, within the bound of propagation, if
     nothing befalls that replica, and told no other thing than ACCEPTED but for a reason that holds there: REFUSED, if too few may approve it, or its
@@ -314,11 +336,11 @@ class Resume(InvariantChecker):
 
     invariant = "L6"
     title = "Resume: an agent whose orders are all covered runs again, and no approved resume is turned away without a reason"
-    kinds = HandedIn.KINDS | {"gate-changed", "node-started", "effect-rejected", "process-started", "process-termed"}
+    kinds = HandedIn.KINDS | {"gate-changed", "lease-lost", "node-started", "effect-rejected", "process-started", "process-termed"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._modes: dict[str, tuple[str, int]] = {}
+        self._modes: dict[str, _Mode] = {}
         self._refused: dict[str, list[tuple[int, int]]] = {}  # agent -> when a fence shut its latest start out: the first time, and the last
         self._leaving: set[str] = set()  # agents whose latest start was asked to stop
         self._handed_in = HandedIn(self)
@@ -331,10 +353,10 @@ class Resume(InvariantChecker):
         elif fact.kind in ("process-started", "process-termed"):
             self._refused.pop(fact.body["agent"], None)
             (self._leaving.add if fact.kind == "process-termed" else self._leaving.discard)(fact.body["agent"])
-        elif fact.kind == "gate-changed":
-            self._modes[fact.body["agent"]] = (fact.body["mode"], index)
+        elif fact.kind in ("gate-changed", "lease-lost"):
+            self._modes.setdefault(fact.body["agent"], _Mode()).see(index, fact)
         elif fact.node.startswith("sidecar/"):
-            self._modes[agent_of(fact.node)] = ("BOOT", index)
+            self._modes[agent_of(fact.node)] = _Mode(index=index)
 
     def _rejected(self, index: int, fact: Fact) -> None:
         agent = fact.body["agent"]
@@ -352,7 +374,7 @@ class Resume(InvariantChecker):
             due_ns = recovery_due_ns(run, agent, held)
             covered = run.covered_by(each for node in replicas for each in node.certificates if each not in run.forged and not run.is_void(each))
             if orders and due_ns is not None and due_ns <= run.end_ns and all(order.order in covered for order in orders):
-                self._judge(agent, orders)
+                self._judge(agent, orders, due_ns)
                 self._judge_purpose(agent, due_ns - run.bounds.restart_ns)
 
     def _judge_purpose(self, agent: str, since_ns: int) -> None:
@@ -361,10 +383,13 @@ class Resume(InvariantChecker):
         if last_ns - max(first_ns, since_ns) > self.run.bounds.propagation_ns:
             self.blame(f"{agent} runs on under a token that a fence shuts out, though every order for it is covered", first, last)
 
-    def _judge(self, agent: str, orders: list[Order]) -> None:
+    def _judge(self, agent: str, orders: list[Order], due_ns: int) -> None:
+        mode = self._modes.get(agent, _Mode())
+        if mode.due_ns(self.run, due_ns) > self.run.end_ns:
+            return
         self.examined += 1
-        mode, index = self._modes.get(agent, ("BOOT", self.run.sidecar(agent).started_index or 0))
-        if mode != "RUNNING":
+        if mode.name != "RUNNING":
+            index = (self.run.sidecar(agent).started_index or 0) if mode.index is None else mode.index
             ended = any(order.life >= STOP for order in orders)
-            why = f"{agent} is {mode} at the end although every order for it is covered"
+            why = f"{agent} is {mode.name} at the end although every order for it is covered"
             self.blame(why + (", and was to be started again" if ended else ""), *(self.run.covered[order.order].index for order in orders), index)

@@ -204,7 +204,48 @@ def test_a_doubt_of_a_clock_that_kept_its_promise(node: str, broken: list[str], 
     assert sound or finding.witness == (index,)
 
 
+def lost_again(story: Story, *, ran: bool, lost: bool, since_ns: int) -> Story:
+    """Once all was due, it ran (or not), and stands by at the end of the run, ``since_ns`` later: for a lease that was out, or for no reason."""
+    story.at(BOUNDS.restart_ns + 5 * SECOND).gate("OPEN" if ran else "CLOSED", "RUNNING" if ran else "STANDBY")
+    story.at(BOUNDS.restart_ns + 10 * SECOND)
+    if lost:
+        story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    story.gate("CLOSED", "STANDBY")
+    return story.at(story.at_ns + since_ns).end()
+
+
+LOST_AGAIN = pytest.mark.parametrize(
+    ("ran", "lost", "since_ns", "verdict"),
+    [
+        (True, True, 0, Verdict.VALID),
+        (True, True, BOUNDS.propagation_ns - 1, Verdict.VALID),
+        (True, True, BOUNDS.propagation_ns, Verdict.INVALID),
+        (True, False, 0, Verdict.INVALID),
+        (False, True, 0, Verdict.INVALID),
+    ],
+)
+
+
+@LOST_AGAIN
+def test_who_ran_and_lost_its_lease_has_the_time_of_any_signal_to_run_again(ran: bool, lost: bool, since_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.fault("partition", "replica/1")
+    story.heal()
+    assert lost_again(story, ran=ran, lost=lost, since_ns=since_ns).judged("L5").verdict is verdict
+
+
 # -- L6
+
+
+@LOST_AGAIN
+def test_so_it_has_after_a_resume(ran: bool, lost: bool, since_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.effective("o1", "ISOLATE")
+    story.certify("replica/1", "c1", "o1")
+    story.heal()
+    assert lost_again(story, ran=ran, lost=lost, since_ns=since_ns).judged("L6").verdict is verdict
 
 
 def resumed(end_ns: int, *, runs: bool, covered: bool = True) -> Story:
