@@ -12,7 +12,7 @@ from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import CLIENT, Token, agent_of, is_replica, token_of
+from harness.checkers.words import CLIENT, NO_TOKEN, Token, agent_of, is_replica, token_of
 from harness.shared.history import Fact
 
 # What people ask for, and the answers after which nobody asks for it again.
@@ -181,9 +181,11 @@ class Convergence(InvariantChecker):
     Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
     that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
 
-    And all replicas of its home cell come to hold the token of an agent to whom nothing was ordered that is not covered: one that keeps answering it
-    that it has not promised the token under which it asks for a lease is asked to, by the same time, or the first such answer + propagation. Left
-    out are replicas that were handed an order that they may not be able to verify: they promise nothing against it.
+    And all replicas of its home cell come to hold the token of an agent to whom nothing was ordered that is not covered: one that keeps denying it a
+    lease and has not promised the token under which it asks, nor a greater one, or says that it has not, promises it by the same time, or the first
+    such answer + propagation. Left out are replicas that were handed an order that they may not be able to verify: they promise nothing against
+    it. A denial by one whose disk failed, is full, or broke its promise (A2), which doubts its clock, may have forgotten or was caught keeping two
+    logs counts only if it says itself that it has not promised.
 
     And of what root keys sign, whatever was handed to a working replica, all that work come to hold: each the latest keyset that any of them was
     handed or holds, but for those whose disk is full. And what a working sidecar orders itself comes to a replica, while its key is good: nobody
@@ -195,7 +197,8 @@ class Convergence(InvariantChecker):
     invariant = "L10"
     title = "Convergence: after the heal all nodes come to hold the same intent and keyset, and all replicas the same policy and promises"
     kinds = frozenset({"intent", "intent-recovered", "order-learned", "order-quarantined", "rollout-changed", "lease-granted", "lease-denied",
-                       "hostile-input", "order-handed-on", "keyset-installed", "fault-on", "fault-fired", "node-crashed"})  # fmt: skip
+                       "token-promised", "fork-proven", "hostile-input", "order-handed-on", "keyset-installed", "fault-on", "fault-fired",
+                       "node-crashed"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -205,6 +208,8 @@ class Convergence(InvariantChecker):
         self._policies: dict[str, tuple[str, int, int]] = {}  # replica -> rollout in force, its fact, and when
         self._unread: dict[str, set[str]] = {}
         self._answers: dict[tuple[str, str], _Answer] = {}  # agent, replica -> what it answers to the token under which it is asked last
+        self._promised: dict[tuple[str, str], Token] = {}  # agent, replica -> the greatest token that it has promised durably
+        self._forked: set[str] = set()  # who was caught keeping two logs
         self._keysets: dict[str, tuple[int, int, int]] = {}  # node -> the latest keyset that it was handed or took in, since when, and the fact
         self._installed: dict[str, int] = {}  # node -> the latest that it took in
         self._changes: dict[str, tuple[int, tuple[str, ...]]] = {}  # fault of keys -> the keyset that it brings, and to whom
@@ -213,6 +218,11 @@ class Convergence(InvariantChecker):
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in ("lease-granted", "lease-denied"):
             self._answered(index, fact)
+        elif fact.kind == "token-promised":
+            about, token = (fact.body["agent"], fact.node), token_of(fact.body["token"])
+            self._promised[about] = max(token, self._promised.get(about, NO_TOKEN))
+        elif fact.kind == "fork-proven":
+            self._forked.add(fact.body["origin"])
         elif fact.kind in ("hostile-input", "order-handed-on"):
             self._withholds.add(fact.node)
         elif fact.kind in ("keyset-installed", "fault-on", "fault-fired"):
@@ -233,11 +243,17 @@ class Convergence(InvariantChecker):
 
     def _answered(self, index: int, fact: Fact) -> None:
         about, token = (fact.body["agent"], fact.node), token_of(fact.body["token"])
-        unpromised = fact.body.get("why") == UNPROMISED
+        unpromised = fact.kind == "lease-denied" and (fact.body["why"] == UNPROMISED or self._lacks(fact.node, about, token))
         answer = self._answers.get(about)
         if answer is None or (answer.token, answer.unpromised) != (token, unpromised):
             answer = self._answers[about] = _Answer(token, unpromised, fact.at_ns, index)
         answer.last_ns, answer.last_index = fact.at_ns, index
+
+    def _lacks(self, replica: str, about: tuple[str, str], token: Token) -> bool:
+        """Whether a replica that nothing keeps from promising a token has promised neither it nor a greater one, whatever it says itself."""
+        node, run = self.run.node(replica), self.run
+        kept = node.disk_failed or node.disk_full or node.doubts or replica in self._forked or replica in run.forgetful or replica in run.custody
+        return not kept and self._promised.get(about, NO_TOKEN) < token
 
     def _keys_changed(self, index: int, fact: Fact) -> None:
         """Each fault of keys signs one more keyset; that it fired says that it was handed over."""
@@ -313,7 +329,7 @@ class Convergence(InvariantChecker):
                 continue
             self.examined += 1
             if answer.unpromised:
-                why = f"{replica} still answers {agent} that it has not promised {answer.token}, and nobody asks it to"
+                why = f"{replica} still denies {agent} a lease under {answer.token}, which it has not promised"
                 self.blame(why, answer.since_index, answer.last_index)
 
     def _held(self, node: Node) -> tuple[frozenset[str], frozenset[str], int]:

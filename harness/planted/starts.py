@@ -7,13 +7,15 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core.events import Spawn
-from killswitch.core.messages import NO_TOKEN, LeaseReply, StartReply, StartRequest, Token
+from killswitch.core.intent import View
+from killswitch.core.messages import NO_TOKEN, LeaseReply, LeaseRequest, StartReply, StartRequest, Token
 from killswitch.core.replica import grants
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 
+_lease = grants.lease
 _forget_process = sidecar_step.forget_process
 _note_promise = starts.note_promise
 _on_start_reply = starts.on_start_reply
@@ -97,6 +99,12 @@ def left_for_later(state: Sidecar) -> None:
     state.last_stop = (state.token, *state.last_stop[1:])
 
 
+def busy(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
+    """Why is nobody's business."""
+    length, why = _lease(state, request, view, now_ns)
+    return length, "busy" if why == "unpromised" else why
+
+
 BUGS = (
     PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
                ("runaway-trader", "swarm-storm"), "easy"),
@@ -124,4 +132,6 @@ BUGS = (
                ("resume-race", "swarm-storm"), "easy"),
     PlantedBug("B343", "a start that an order overtook is taken up again when that is lifted", {"sidecar.starts:abandon_start": left_for_later},
                ("S8",), ("overtaken-start-is-not-taken-up-again",), "easy"),
+    PlantedBug("B360", "a replica that has not promised a token yet does not say so", {"replica.grants:lease": busy}, ("L10",),
+               ("approved-too-late", "clone-storm"), "medium"),
 )  # fmt: skip

@@ -107,7 +107,9 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
 
 @pytest.mark.parametrize(
     ("what", "verdict"),
-    [("never", Verdict.INVALID), ("in time", Verdict.VALID), ("another token", Verdict.VALID), ("ordered", Verdict.VALID), ("forged", Verdict.VALID),
+    [("never", Verdict.INVALID), ("never says why", Verdict.INVALID), ("in time", Verdict.VALID), ("a greater token", Verdict.VALID),
+     ("a lesser token", Verdict.INVALID), ("disk full", Verdict.VALID), ("caught", Verdict.VALID), ("in doubt", Verdict.VALID),
+     ("another token", Verdict.VALID), ("ordered", Verdict.VALID), ("forged", Verdict.VALID),
      ("for another reason", Verdict.VALID), ("replica gone", Verdict.VALID), ("never healed", Verdict.VALID)],
 )  # fmt: skip
 def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, verdict: Verdict) -> None:
@@ -122,7 +124,17 @@ def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, 
         story.heal()
     if what == "forged":
         story.say("hostile-input", "replica/3", sender="replica/1", what="order by one who may not", read=True)
-    why = "ordered" if what == "for another reason" else "unpromised"
+    elif what in ("for another reason", "a greater token", "a lesser token"):
+        promised = {"for another reason": FIRST, "a greater token": SECOND_START, "a lesser token": [1, 0, "a"]}[what]
+        story.say("token-promised", "replica/3", agent=AGENT, token=promised)
+    elif what == "disk full":
+        story.say("disk-full", "replica/3", lsn=9)
+    elif what == "caught":
+        story.say("fork-proven", "replica/1", origin="replica/3", first=3, second=4)
+    elif what == "in doubt":
+        story.say("clock-suspected", "replica/3", peers=["replica/1", "replica/2"])
+    speaks = what in ("never", "another token", "ordered", "forged", "replica gone", "never healed", "in time")
+    why = "unpromised" if speaks else "busy"
     denials = []
     for at_ns, token in ((HEALED_NS, FIRST), (DUE_NS, FIRST), (DUE_NS + SECOND, SECOND_START if what == "another token" else FIRST)):
         story.at(at_ns)
