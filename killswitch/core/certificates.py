@@ -55,7 +55,7 @@ class ResumeDraftRequest(Struct, frozen=True, tag=True):
 
 
 class ResumeDraft(Struct, frozen=True, tag=True):
-    """The body that approvers are asked to sign; ``stage`` is DRAFTED, NOTHING_TO_COVER or REFUSED."""
+    """The body that approvers are asked to sign; ``stage`` is DRAFTED, NOTHING_TO_COVER, REFUSED, or ASK_ANOTHER: this replica cannot."""
 
     request: str
     stage: str

@@ -186,9 +186,12 @@ def homes(state: Operator, errand: Errand) -> tuple[Cell, ...]:
 
 
 def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
-    """Have the draft signed by whoever asked for it and approved by the people at hand, in their time, and hand it in."""
+    """Have the draft signed by whoever asked for it and approved by the people at hand, in their time, and hand it in. Whom one replica sends on asks
+    the next, in its time."""
     errand = state.errands.get(draft.request)
     if errand is None or not isinstance(errand.message, ResumeDraftRequest):
+        return
+    if draft.stage == ASK_ANOTHER:
         return
     if draft.stage != "DRAFTED":
         settle(state, draft.request)

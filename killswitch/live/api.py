@@ -207,6 +207,8 @@ def _stops_and_resumes(api: FastAPI, plane: ControlPlane) -> None:
         assert isinstance(answer, ResumeDraft)
         if answer.stage == "REFUSED":
             raise NotAllowed(answer.why)
+        if answer.stage == ASK_ANOTHER:
+            raise NoAnswer(f"{answer.why}; ask another replica")
         raw = base64.b64encode(answer.raw).decode()
         return {"request": answer.request, "stage": answer.stage, "raw": raw, "approvals_needed": answer.approvals_needed}
 

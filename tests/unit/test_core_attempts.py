@@ -9,9 +9,10 @@ from killswitch.core import audit, intent, trust
 from killswitch.core.attempts import ATTEMPT, ATTEMPT_OVER
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD, SOFT
-from killswitch.core.messages import Gossip, LeaseReply, Order, OrderPush, OrderRequest
+from killswitch.core.messages import ASK_ANOTHER, Gossip, IntentRead, IntentReply, LeaseReply, Order, OrderPush, OrderRequest
 from killswitch.core.scopes import Scope
 from tests.unit import pair
+from tests.unit.one_sided import ONE, TWO, alone, draft, drafts
 from tests.unit.pair import REPLICAS, SECOND, SIDECAR, Link, cell, guarded, id_of, mode
 
 POISON = pair.order(HARD, nonce="nobody outlives reading this")
@@ -132,6 +133,55 @@ def test_what_a_replica_issues_itself_needs_no_mark_and_is_learned_once() -> Non
     link.settle()
     assert seat.kinds().count("ORDER_ACCEPTED") == 1
     assert not seat.state.attempts.open
+
+
+def drafting(marks: int = 0) -> Link:
+    """A replica that starts again, with so many marks of having begun to read the order, is asked for a draft, and no peer has answered yet."""
+    link = alone()
+    for _ in range(marks):
+        last = link[ONE].records[-1]
+        link[ONE].records.append(audit.seal(last, ATTEMPT, link.now, "boot-1", {"order": id_of(POISON)}))
+    link[ONE].durable = len(link[ONE].records)
+    link.boot(ONE)
+    link[ONE].disk = "stuck"
+    link.tell(ONE, draft(), "operator")
+    return link
+
+
+def tells(link: Link, *orders: Order) -> None:
+    """A peer answers the draft, with all that it knows."""
+    link.tell(ONE, IntentReply(link[ONE].sent(IntentRead)[-1].nonce, orders, (), True, 1), TWO)
+
+
+@pytest.mark.parametrize("ends", ["durable", "failed"])
+def test_a_draft_waits_for_what_it_was_told_of_and_has_yet_to_read(ends: str) -> None:
+    link = drafting()
+    tells(link, POISON)
+    assert not drafts(link)
+    tells(link)  # whoever answers last, and whatever he knows
+    assert not drafts(link)
+    link.sync(ONE) if ends == "durable" else link[ONE].fail(link.now)
+    (shown,) = drafts(link)
+    assert shown.stage == "DRAFTED"
+    body = trust.read_draft(shown.raw)
+    assert body is not None
+    assert body.covers == (id_of(POISON),)
+
+
+def test_a_draft_waits_for_no_mark_of_an_order_that_turns_out_to_be_nobodys() -> None:
+    link = drafting()
+    tells(link, structs.replace(POISON, signature=bytes(32)))
+    assert [shown.stage for shown in drafts(link)] == ["NOTHING_TO_COVER"]
+
+
+def test_who_has_an_order_in_quarantine_that_others_have_in_force_drafts_nothing_and_says_so() -> None:
+    link = drafting(marks=2)
+    tells(link, POISON)
+    assert [(shown.stage, shown.raw) for shown in drafts(link)] == [(ASK_ANOTHER, b"")]
+    assert not link[ONE].state.drafts
+    link.tell(ONE, draft(), "operator")
+    tells(link)
+    assert drafts(link)[-1].stage == "NOTHING_TO_COVER", "where it is in force nowhere, it keeps nobody from anything"
 
 
 # -- logs that another version wrote

@@ -14,7 +14,7 @@ from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPus
 from killswitch.core.replica import joining
 from tests.unit import pair
 from tests.unit.one_sided import draft
-from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, mode
+from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, Link, cell, cut_off, id_of, mode
 
 ONE, TWO, THREE = REPLICAS
 
@@ -116,6 +116,24 @@ def test_only_what_peers_say_to_this_start_and_completely_counts() -> None:
         link.tell(ONE, Lesson(now, (Promised(AGENT, 1, 1 << 62, "x"),)), peer)
     assert not link[ONE].state.joining
     assert AGENT not in link[ONE].state.promised  # a token that nothing could follow is nobody's
+
+
+def test_what_is_yet_to_be_read_is_yet_to_be_learned() -> None:
+    link = cell()
+    hard = pair.order(HARD)
+    link.cut = cut_off(ONE)
+    comes_back(link, ONE, rotten(list(link[ONE].records), len(link[ONE].records)))
+    link[ONE].disk = "stuck"
+    now = f"join/{link[ONE].state.instance}"
+    for peer in (TWO, THREE):
+        link.tell(ONE, IntentReply(now, (hard,), ()), peer)
+        link.tell(ONE, Lesson(now, ()), peer)
+    link.sync(ONE)
+    assert id_of(hard) in link[ONE].state.intent.orders
+    assert "JOINED" not in link[ONE].kinds(), "a crash now could take back the order, and must not leave behind that it was learned"
+    for peer in (TWO, THREE):
+        link.tell(ONE, IntentReply(now, (hard,), ()), peer)
+    assert link[ONE].kinds().index("ORDER_ACCEPTED") < link[ONE].kinds().index("JOINED")
 
 
 @pytest.mark.parametrize("lost", [IntentReply, Lesson])

@@ -9,10 +9,11 @@ from killswitch.core import codec, intent, keys, keysets, trust
 from killswitch.core.intent import HARD, SOFT
 from killswitch.core.keychanges import KeyChange, KeysetNews, RootSignature, SignedChange
 from killswitch.core.keys import ROOTS, Ed25519, KeyedHash, Signer
-from killswitch.core.messages import Gossip, LeaseReply, Message, Order, OrderBody, OrderPush
+from killswitch.core.messages import Gossip, IntentRead, IntentReply, LeaseReply, Message, Order, OrderBody, OrderPush
 from killswitch.core.scopes import Scope
 from killswitch.core.trust import Trust
 from tests.unit import pair
+from tests.unit.one_sided import ONE, TWO, alone, draft, drafts
 from tests.unit.pair import REPLICAS, SECOND, SIDECAR, TRUST, Link, cell, guarded, id_of, mode
 
 NEW_KEYS = {replica: f"{replica}#2" for replica in REPLICAS}
@@ -194,6 +195,19 @@ def test_a_replica_grants_nothing_against_an_order_that_it_cannot_verify_yet() -
     link.run(2 * SECOND)
     assert all(len(link[replica].state.intent.orders) == 1 for replica in REPLICAS)
     assert mode(link) == ("CLOSED", "STOPPED")
+
+
+def test_a_draft_waits_for_the_keyset_of_an_order_that_it_cannot_verify_yet() -> None:
+    link = alone()
+    kill = under_new_key()
+    link.tell(ONE, draft(), "operator")
+    link.tell(ONE, IntentReply(link[ONE].sent(IntentRead)[-1].nonce, (kill,), (), True, 1), TWO)
+    assert not drafts(link)
+    link.tell(ONE, chain(ROTATION), "operator")
+    (shown,) = drafts(link)
+    body = trust.read_draft(shown.raw)
+    assert body is not None
+    assert body.covers == (id_of(kill),)
 
 
 def test_a_floor_ends_when_its_sender_has_answered_in_full_without_it() -> None:

@@ -78,6 +78,16 @@ def test_which_answers_end_an_errand(stage: str, final: bool) -> None:
     assert bool(link["operator"].timers) is not final
 
 
+@pytest.mark.parametrize(("stage", "final"), [("ASK_ANOTHER", False), ("REFUSED", True), ("NOTHING_TO_COVER", True)])
+def test_who_cannot_draft_sends_it_to_the_next(stage: str, final: bool) -> None:
+    link = alone()
+    link.give("operator", RESUME)
+    link.tell("operator", ResumeDraft("resume-1", stage, b"", 0, "why not"), "replica/1")
+    assert bool(link["operator"].state.errands) is not final
+    link.run(5 * SECOND)
+    assert asked(link, ResumeDraftRequest)[:2] == (["replica/1"] if final else ["replica/1", "replica/2"])
+
+
 def test_a_draft_is_approved_by_the_keys_at_hand_and_handed_in_where_it_came_from() -> None:
     link = alone()
     link["operator"].machine.state.trust = TRUST._replace(signer=KeyedHash(b"a cell of fakes", {"alice", "bob", "carol"}))

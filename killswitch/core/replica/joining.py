@@ -11,11 +11,12 @@ price of k = 1, and hearing everybody has to be enough.
 
 from __future__ import annotations
 
+from killswitch.core import intent
 from killswitch.core.lessons import Lesson, LessonRequest, Promised
 from killswitch.core.messages import COUNTER_MAX, NO_TOKEN, IntentReply, Token
 from killswitch.core.outlet import observe, parts, record, send
 from killswitch.core.replica import dispatch
-from killswitch.core.replica.state import Replica, promise_durable
+from killswitch.core.replica.state import Replica, promise_durable, unread
 
 
 def begin(state: Replica, *, cut: bool) -> None:
@@ -50,8 +51,9 @@ def tell_promises(state: Replica, nonce: str, sender: str) -> None:
 
 
 def on_intent(state: Replica, reply: IntentReply, sender: str, now_ns: int) -> None:
-    """What the peer knows to be in force was learned before, in the same step."""
-    if state.joining and sender in state.peers and reply.nonce == nonce(state) and reply.complete:
+    """What the peer knows to be in force was learned before, in the same step. What is yet to be read, it will be asked for again."""
+    told = (intent.content_id(order.raw) for order in reply.orders)
+    if state.joining and sender in state.peers and reply.nonce == nonce(state) and reply.complete and not unread(state, told):
         state.lessons.told_intent.add(sender)
         state.lessons.policy_seq = max(state.lessons.policy_seq, reply.policy_seq)
         conclude(state, now_ns)

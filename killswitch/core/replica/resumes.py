@@ -7,14 +7,14 @@ wherever it arrives (D1).
 
 from __future__ import annotations
 
-from killswitch.core import federation, codec, intent, keys, policy, trust
+from killswitch.core import attempts, federation, codec, intent, keys, policy, trust
 from killswitch.core.certificates import ResumeBody, ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.leases import PPM
 from killswitch.core.messages import ASK_ANOTHER, COUNTER_MAX, IntentRead, IntentReply
 from killswitch.core.outlet import send
 from killswitch.core.replica import dispatch, rollouts
 from killswitch.core.stamps import Reading
-from killswitch.core.replica.state import DRAFTS_MAX, Draft, Replica, learn, learn_certificate, uncovered
+from killswitch.core.replica.state import DRAFTS_MAX, Draft, Replica, learn, learn_certificate, uncovered, unread
 
 
 def on_draft_request(state: Replica, request: ResumeDraftRequest, sender: str, now_ns: int) -> None:
@@ -51,6 +51,7 @@ def on_intent_reply(state: Replica, reply: IntentReply, sender: str, now_ns: int
     draft = state.drafts.get(reply.nonce)
     if draft is not None and sender in state.others and reply.complete:
         draft.heard.add(sender)
+        draft.unread |= unread(state, (intent.content_id(order.raw) for order in reply.orders))
         draft.policy_seq = max(draft.policy_seq, reply.policy_seq)
         if reply.read.replica == sender:
             draft.read[sender] = reply.read
@@ -65,7 +66,7 @@ def vouched_for(state: Replica, reply: IntentReply, sender: str) -> tuple[Resume
 
 
 def go_on_drafting(state: Replica, now_ns: int) -> None:
-    """Another policy is in force here: drafts that waited for it need wait no longer."""
+    """Another policy is in force here, or orders are read that had to wait: drafts that waited for either need wait no longer."""
     for name in list(state.drafts):
         finish_draft(state, name, now_ns)
 
@@ -73,7 +74,13 @@ def go_on_drafting(state: Replica, now_ns: int) -> None:
 def finish_draft(state: Replica, name: str, now_ns: int) -> None:
     """Rule on the resume, and show approvers everything that it would lift."""
     draft = state.drafts[name]
-    if not heard_enough(state, draft) or is_behind(state, draft):
+    draft.unread = unread(state, draft.unread)
+    if any(attempts.is_quarantined(state, order) for order in draft.unread):
+        del state.drafts[name]
+        why = "there is an order that this replica does not read, so it cannot be shown to approvers here"
+        send(state, draft.operator, ResumeDraft(draft.request.request, ASK_ANOTHER, b"", 0, why))
+        return
+    if draft.unread or not heard_enough(state, draft) or is_behind(state, draft):
         return
     del state.drafts[name]
     asked = draft.request

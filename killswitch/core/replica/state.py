@@ -6,6 +6,8 @@ Owns the state, learning, and what a replica can say about an agent. Must not kn
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from killswitch.core.certificates import ResumeCertificate, ResumeDraftRequest
 from killswitch.core.heads import ForkProof, HeadNotice, Sth
 from killswitch.core import attempts, audit, drift, federation, intent, leases, policy, rollout, trust
@@ -27,10 +29,10 @@ SEEN_MAX = 8  # heads of one log that are kept to be compared
 
 
 class Draft:
-    """A resume being drafted: who asked, which peers have told all they know, when by their own clocks, and the greatest number of a policy among
-    them (protocol 3.8)."""
+    """A resume being drafted: who asked, which peers have told all they know, when by their own clocks, the greatest number of a policy among
+    them, and which orders they told of that were not read here at once (protocol 3.8)."""
 
-    __slots__ = ("heard", "operator", "policy_seq", "read", "request")
+    __slots__ = ("heard", "operator", "policy_seq", "read", "request", "unread")
 
     def __init__(self, operator: str, request: ResumeDraftRequest, itself: str) -> None:
         self.operator = operator
@@ -38,6 +40,7 @@ class Draft:
         self.heard = {itself}
         self.policy_seq = 0
         self.read: dict[str, Reading] = {}
+        self.unread: set[str] = set()
 
 
 class Lessons:
@@ -268,6 +271,16 @@ def is_withheld_from(state: Replica, agent: str) -> bool:
     return len(state.withheld) >= WITHHELD_MAX or any(
         intent.matches(known.body.tenant, known.body.scope, identity) for known, _ in state.withheld.values()
     )
+
+
+def unread(state: Replica, orders: Iterable[str]) -> set[str]:
+    """Those that arrived and are not part of the intent yet, but may be: their mark or their key is still to come, or they are quarantined."""
+    strangers = len(state.withheld) >= WITHHELD_MAX  # more of them than are kept
+    return {
+        order for order in orders
+        if order not in state.intent.orders
+        and (strangers or order in state.withheld or order in state.attempts.waiting or attempts.is_quarantined(state, order))
+    }  # fmt: skip
 
 
 def learn_certificate(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:

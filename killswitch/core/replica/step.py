@@ -46,6 +46,7 @@ def step(state: Replica, event: Input, now_ns: int) -> list[Effect]:
         state.awaiting.clear()
         read_waiting(state, list(state.attempts.waiting), now_ns)  # a mark that no disk takes is not worth waiting for
         state.attempts.cautious = False
+        resumes.go_on_drafting(state, now_ns)
     elif isinstance(event, DiskFull | DiskFreed):
         state.disk_full = kind is DiskFull  # permissions wait for room, prohibitions have the reserve
     if state.intent.version != state.seen_version:
@@ -81,7 +82,7 @@ def on_timer(state: Replica, event: Timer, now_ns: int) -> None:
 def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
     """What waited for its record may happen now."""
     state.chain.made_durable(event.lsn)
-    vouches = rolled = False
+    vouches = rolled = read = False
     for lsn in [lsn for lsn in state.awaiting if lsn <= event.lsn]:
         kind, subject = state.awaiting.pop(lsn)
         if kind == "order" and isinstance(subject, str):
@@ -98,8 +99,10 @@ def on_durable(state: Replica, event: Durable, now_ns: int) -> None:
             rolled = rollouts.rollout_durable(state, subject) or rolled
         elif kind == "attempt" and isinstance(subject, str):
             read_waiting(state, [subject], now_ns)
+            read = True
     if rolled:  # only now: of several that became durable at once, nothing is decided by any but the last
         rollouts.watch_guard(state, now_ns)
+    if rolled or read:
         resumes.go_on_drafting(state, now_ns)
         joining.conclude(state, now_ns)
     if vouches:
@@ -183,6 +186,7 @@ def on_keyset_news(state: Replica, message: KeysetNews, sender: str, now_ns: int
     held, state.withheld = state.withheld, {}
     for known, peer in held.values():
         took_in(state, learn(state, (known.order,), (), peer, now_ns), now_ns)
+    resumes.go_on_drafting(state, now_ns)
 
 
 def on_evidence(state: Replica, message: Evidence, sender: str, now_ns: int) -> None:
