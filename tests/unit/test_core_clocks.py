@@ -268,10 +268,3 @@ def test_a_sidecar_stops_its_own_agent_and_nobody_else_and_kills_nobody(scope: S
     own = pair.order(severity, scope=scope, signer=signer)
     link.tell(ONE, OrderPush((own,), ()), signer)
     assert (id_of(own) in link[ONE].state.intent.orders) is believed
-
-
-def test_a_replica_takes_from_a_sidecar_only_what_that_sidecar_signed() -> None:
-    link = Link(*REPLICAS)
-    link.boot()
-    link.tell(ONE, OrderPush((pair.order(HARD),), ()), SIDECAR)
-    assert not link[ONE].state.intent.orders

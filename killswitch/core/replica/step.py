@@ -159,9 +159,9 @@ def watch_clock(state: Replica, stamps: Stamps, sender: str, now_ns: int) -> Non
 
 
 def on_order_push(state: Replica, message: OrderPush, sender: str, now_ns: int) -> None:
-    """A sidecar stopped its own agent: approvers have to be shown that, and its lease is denied."""
-    own = tuple(order for order in message.orders if order.signer == sender)
-    took_in(state, learn(state, own, (), sender, now_ns), now_ns)
+    """A sidecar stopped its own agent, or holds what this replica does not know, or does no more: approvers have to be shown that, and its lease is
+    denied. Orders prove themselves."""
+    took_in(state, learn(state, message.orders, (), sender, now_ns), now_ns)
 
 
 def on_intent_reply(state: Replica, message: IntentReply, sender: str, now_ns: int) -> None:

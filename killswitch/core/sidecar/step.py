@@ -27,7 +27,7 @@ from killswitch.core.messages import (
     ResolveRequest, StartReply, StopRequest, Token, UnknownProhibition,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
-from killswitch.core.sidecar import floors, permits, proof, recover, standby, starts
+from killswitch.core.sidecar import floors, permits, proof, recover, returns, standby, starts
 from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import NEVER, Sidecar, Standing, agent_node
 
@@ -177,6 +177,7 @@ def on_replica(state: Sidecar, message: object, sender: str, now_ns: int) -> Non
         if not sidecar.counts_for(state, message, sender):
             return
         if isinstance(message, LeaseReply):
+            returns.hand_back(state, message)
             starts.on_lease_reply(state, message, now_ns)
         else:
             starts.on_start_reply(state, message, now_ns)
