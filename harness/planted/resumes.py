@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from msgspec import structs
@@ -27,6 +28,11 @@ def lifts_everything_older(known: Intent, certificate: KnownCertificate) -> set[
     """As a register with an epoch would: whatever of the scope is known when the resume arrives counts as older than it."""
     body = certificate.body
     return set(body.covers) | {order.id for order in known.orders.values() if intent.includes(body.tenant, body.scope, order.body)}
+
+
+def told_is_heard(state: Replica, orders: Iterable[str]) -> set[str]:
+    """It has arrived, so it has been learned."""
+    return set()
 
 
 def approved_is_approved(state: Replica, known: KnownCertificate) -> tuple[str, ...]:
@@ -131,4 +137,6 @@ BUGS = (
                ("L6",), ("resumed-within-a-lease", "swarm-storm"), "easy"),
     PlantedBug("B342", "a resume is not answered when it is first handed in", {"replica.resumes:on_submit": ask_me_twice}, ("L6",),
                ("stopped-resumed-and-stopped-again",), "easy"),
+    PlantedBug("B350", "a draft does not wait for orders that the replica was told of and has yet to read",
+               {"replica.resumes:unread": told_is_heard}, ("S20",), ("resume-asked-while-an-order-is-unread",), "easy"),
 )  # fmt: skip

@@ -8,9 +8,10 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import intent, trust
 from killswitch.core.events import Record, Signal, SignalKind
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import NO_TOKEN, Gate, Life, Order, OrderBody
+from killswitch.core.messages import NO_TOKEN, Gate, LeaseReply, Life, Order, OrderBody, OrderPush
 from killswitch.core.outlet import observe, record
 from killswitch.core.replica import dispatch, orders
+from killswitch.core.replica import step as replica_step
 from killswitch.core.replica.state import Replica, concerned, is_stopped, learn_order
 from killswitch.core.sidecar import recover, standby
 from killswitch.core.sidecar import state as sidecar_state
@@ -25,6 +26,7 @@ _fold_order = recover._fold_order
 _follow = standby.follow
 _gate = sidecar_state.gate
 _kill = sidecar_step.kill
+_on_order_push = replica_step.on_order_push
 _local_stop = standby.local_stop
 
 
@@ -139,6 +141,15 @@ def kill_once(state: Sidecar, now_ns: int) -> None:
         _kill(state, now_ns)
 
 
+def learns_and_never_teaches(state: Sidecar, reply: LeaseReply) -> None:
+    """Orders come from replicas, so what would they learn from a sidecar?"""
+
+
+def its_own_alone(state: Replica, message: OrderPush, sender: str, now_ns: int) -> None:
+    """A sidecar has nothing to say of orders that others gave."""
+    _on_order_push(state, structs.replace(message, orders=tuple(order for order in message.orders if order.signer == sender)), sender, now_ns)
+
+
 def keeps_it_to_itself(state: Sidecar) -> None:
     """Its agent is stopped, which is all that was wanted."""
 
@@ -177,4 +188,8 @@ BUGS = (
     PlantedBug("B291", "SIGKILL is sent once", {"sidecar.step:kill": kill_once}, ("L2",), ("stop-that-nothing-carries-out",), "easy"),
     PlantedBug("B349", "a sidecar tells nobody that it stopped its agent by itself", {"sidecar.standby:tell": keeps_it_to_itself}, ("L10",),
                ("flapping-standby-ends-in-a-stop", "standby-again-after-a-resume"), "easy"),
+    PlantedBug("B351", "a sidecar hands back no order that replicas lack", {"sidecar.returns:hand_back": learns_and_never_teaches}, ("L10",),
+               ("known-to-its-sidecar-alone",), "medium"),
+    PlantedBug("B352", "a replica takes from sidecars only what they ordered themselves", {"replica.step:on_order_push": its_own_alone}, ("L10",),
+               ("known-to-its-sidecar-alone",), "medium"),
 )  # fmt: skip
