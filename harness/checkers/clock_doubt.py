@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.checkers.bounds import MILLION
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import CLOCK_FAULTS, agent_of, is_replica
+from harness.checkers.words import CLOCK_FAULTS, agent_of, is_replica, targets_of
 from harness.shared.history import Fact
 
 DRIFT = "clock-drift"
@@ -87,8 +87,7 @@ class Doubt(InvariantChecker):
             self.blame(why, began, index)
 
     def _fault_on(self, fact: Fact) -> None:
-        target = fact.body["target"]
-        nodes = frozenset((target,) if isinstance(target, str) else target)
+        nodes = frozenset(targets_of(fact.body["target"]))
         self._since.clear()
         if fact.body["what"] == DRIFT:
             self._drifting[fact.body["fault"]] = nodes

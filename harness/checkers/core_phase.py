@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from harness.checkers.bench import Bench
 from harness.checkers.checker import Checker
 from harness.checkers.run import Run
+from harness.checkers.words import targets_of
 from harness.shared.history import Fact
 from harness.verdict import Finding, Verdict
 
@@ -49,8 +50,7 @@ class CorePhase:
     def _concerns(self, fact: Fact) -> bool:
         if fact.node != "world":
             return fact.node in self._members and fact.body.get("agent", next(iter(self._agents), None)) in self._agents
-        target = fact.body.get("target", ())
-        ends = {end for each in ((target,) if isinstance(target, str) else target) for end in each.split(" -> ")}
+        ends = {end for each in targets_of(fact.body.get("target", ())) for end in each.split(" -> ")}
         return not ends or bool(ends & self._members)
 
     def findings(self) -> dict[str, Finding]:

@@ -12,7 +12,7 @@ from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import CLIENT, NO_TOKEN, Token, agent_of, is_replica, token_of
+from harness.checkers.words import CLIENT, NO_TOKEN, Token, agent_of, is_replica, targets_of, token_of
 from harness.shared.history import Fact
 
 # What people ask for, and the answers after which nobody asks for it again.
@@ -259,8 +259,7 @@ class Convergence(InvariantChecker):
         """Each fault of keys signs one more keyset; that it fired says that it was handed over."""
         if fact.kind == "fault-on":
             if fact.body["what"] in KEY_FAULTS:
-                target = fact.body["target"]
-                self._changes[fact.body["fault"]] = (len(self._changes) + 2, (target,) if isinstance(target, str) else tuple(target))
+                self._changes[fact.body["fault"]] = (len(self._changes) + 2, targets_of(fact.body["target"]))
             return
         version, nodes = self._changes.get(fact.body.get("fault", ""), (0, ()))
         if fact.kind == "keyset-installed":

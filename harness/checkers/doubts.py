@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, token_of
+from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, targets_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -122,9 +122,8 @@ class InDoubt(InvariantChecker):
 
     def _question(self, index: int, fact: Fact) -> None:
         if fact.kind == "fault-on":
-            target = fact.body["target"]
             if fact.body["what"] not in LINK_FAULTS:
-                self._struck.update((target,) if isinstance(target, str) else target)
+                self._struck.update(targets_of(fact.body["target"]))
         elif fact.kind == "node-paused":
             if fact.node.startswith("sidecar/"):
                 self._drop_questions(agent_of(fact.node), fact.at_ns)

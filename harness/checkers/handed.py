@@ -7,6 +7,7 @@ bring.
 from __future__ import annotations
 
 from harness.checkers.bounds import HOST_LAG_NS
+from harness.checkers.words import targets_of
 from harness.shared.history import Fact
 
 PAUSE = "pause"  # what holds a node, beside the ids of faults that make it slow
@@ -40,7 +41,7 @@ class Handed:
                 self._let_go(fact.node, {PAUSE}, fact.at_ns)
             case "fault-on":
                 if fact.body["what"] == "slow-node":
-                    for node in [fact.body["target"]] if isinstance(fact.body["target"], str) else fact.body["target"]:
+                    for node in targets_of(fact.body["target"]):
                         self._hold(node, fact.body["fault"], fact.at_ns)
             case "fault-off":
                 for node in list(self._held_by):

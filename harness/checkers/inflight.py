@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, token_of
+from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, targets_of, token_of
 from harness.shared.history import Fact
 
 
@@ -131,8 +131,7 @@ class InFlight(InvariantChecker):
             if fact.body["what"] == "lie":
                 self._liars.update(agent_of(node) for node in fact.body["target"])
             if fact.body["what"] not in LINK_FAULTS:
-                target = fact.body["target"]
-                self._struck.update((target,) if isinstance(target, str) else target)
+                self._struck.update(targets_of(fact.body["target"]))
         elif fact.node.startswith("agent/"):
             self._forget(agent_of(fact.node))
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.words import targets_of
 from harness.shared.history import Fact
 
 # Orders and what came of them, gates, fences, keysets, and what takes trust away.
@@ -35,8 +36,7 @@ class Room:
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "fault-on":
             if fact.body["what"] != "disk-full":
-                target = fact.body["target"]
-                self._struck.update((target,) if isinstance(target, str) else target)
+                self._struck.update(targets_of(fact.body["target"]))
         elif fact.kind == "recorded-without-room":
             self._recorded(index, fact)
         elif fact.kind == "reserve-used":

@@ -31,6 +31,7 @@ from harness.checkers.words import (
     gate_of,
     is_replica,
     life_of,
+    targets_of,
     token_of,
 )
 from harness.shared.history import Fact
@@ -348,8 +349,7 @@ class Run:
     # -- faults
 
     def _fault_on(self, index: int, fact: Fact) -> None:
-        target = fact.body["target"]
-        targets = (target,) if isinstance(target, str) else tuple(target)
+        targets = targets_of(fact.body["target"])
         if fact.body["what"] in WALL_FAULTS:
             self.wall_suspects.update(targets)
             return  # nothing but stamps of records may come of it (T5, S24): all else stays due

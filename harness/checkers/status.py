@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
-from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
+from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, targets_of, token_of
 from harness.shared.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
@@ -305,8 +305,7 @@ class HonestStatus(InvariantChecker):
         self._taught[fact.node] = (fact.clock_ns, index)
 
     def _fault_on(self, _index: int, fact: Fact) -> None:
-        target = fact.body["target"]
-        self._struck.update({target} if isinstance(target, str) else target)
+        self._struck.update(targets_of(fact.body["target"]))
 
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""

@@ -6,7 +6,7 @@ Owns who was struck by more than a fault of links, and when that was healed. Mus
 from __future__ import annotations
 
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, WALL_FAULTS
+from harness.checkers.words import LINK_FAULTS, WALL_FAULTS, targets_of
 from harness.shared.history import Fact
 
 
@@ -27,7 +27,7 @@ class Well:
         elif fact.kind in ("node-crashed", "node-paused"):
             self._struck.add(fact.node)
         elif fact.body["what"] not in LINK_FAULTS | WALL_FAULTS:
-            self._struck.update([target] if isinstance(target := fact.body["target"], str) else target)
+            self._struck.update(targets_of(fact.body["target"]))
 
     def since_ns(self, replica: str) -> int | None:
         """From when on a replica owes what it can do alone: from the beginning if nothing touched it; else since it was healed.

@@ -49,6 +49,11 @@ def life_of(value: Any) -> int:
     return LIVES[value] if isinstance(value, str) else int(value)
 
 
+def targets_of(value: Any) -> tuple[str, ...]:
+    """The targets of a fault in a fact: one by its name, or a list."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def agent_of(node: str) -> str:
     """The agent of ``sidecar/acme/1`` or ``agent/acme/1``."""
     return node.partition("/")[2]

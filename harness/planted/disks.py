@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit
@@ -71,30 +72,30 @@ def room_for_all(kind: str) -> bool:
     return True
 
 
-def lift_without_room(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
-    """It will be written as soon as there is room."""
+@contextmanager
+def as_if_there_were_room(state: Replica | Sidecar) -> Iterator[None]:
     full, state.disk_full = state.disk_full, False
     try:
-        return _learn_certificate(state, certificate, sender, now_ns)
+        yield
     finally:
         state.disk_full = full
+
+
+def lift_without_room(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
+    """It will be written as soon as there is room."""
+    with as_if_there_were_room(state):
+        return _learn_certificate(state, certificate, sender, now_ns)
 
 
 def be_lifted_without_room(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
-    full, state.disk_full = state.disk_full, False
-    try:
+    with as_if_there_were_room(state):
         _be_lifted(state, certificate, now_ns)
-    finally:
-        state.disk_full = full
 
 
 def cosign_without_room(state: Replica, now_ns: int) -> None:
     """A note of witnessing is small."""
-    full, state.disk_full = state.disk_full, False
-    try:
+    with as_if_there_were_room(state):
         _judge_heads(state, now_ns)
-    finally:
-        state.disk_full = full
 
 
 BUGS = (
