@@ -7,7 +7,7 @@ a false alarm. What is not found within the budget is said in plain sight.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
@@ -63,24 +63,25 @@ def hunt(
     ``everywhere`` False leaves out the scenarios after the first in which it is found: whether each is found, without where else.
     """
     bugs = [planted.COLLECTION[name] for name in names]
-    errands = [(bug.name, seeds, everywhere) for bug in bugs]
+    found: dict[str, tuple[Sighting, ...]] = {}
     if jobs == 1:
-        found = [_counted(sightings(*errand), index, len(errands), progress) for index, errand in enumerate(errands)]
+        for bug in bugs:
+            found[bug.name] = sightings(bug.name, seeds, everywhere)
+            progress(len(found), len(bugs))
     else:
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin_worker, initargs=worker_arguments()) as pool:
             try:
-                open_ = [pool.submit(sightings, *errand) for errand in errands]
-                found = [_counted(future.result(), index, len(errands), progress) for index, future in enumerate(open_)]
+                # A control takes all of its seeds: at the end of the line one would keep one core busy and leave the others idle.
+                dear_first = sorted(bugs, key=lambda bug: not bug.is_control)
+                open_ = {pool.submit(sightings, bug.name, seeds, everywhere): bug.name for bug in dear_first}
+                for future in as_completed(open_):
+                    found[open_[future]] = future.result()
+                    progress(len(found), len(bugs))
             except BrokenProcessPool as error:
                 raise WorkerDied from error
             finally:
                 pool.shutdown(cancel_futures=True)
-    return Matrix(version=version(), seeds=seeds, catches=tuple(map(_catch, bugs, found)))
-
-
-def _counted(found: tuple[Sighting, ...], index: int, total: int, progress: Callable[[int, int], None]) -> tuple[Sighting, ...]:
-    progress(index + 1, total)
-    return found
+    return Matrix(version=version(), seeds=seeds, catches=tuple(_catch(bug, found[bug.name]) for bug in bugs))
 
 
 def sightings(name: str, seeds: int, everywhere: bool) -> tuple[Sighting, ...]:

@@ -66,7 +66,7 @@ def a_checkpoint_is_there(state: Sidecar, event: ProcessExited) -> tuple[bool, t
 
 BUGS = (
     PlantedBug("B24", "a final checkpoint is spoken of before it exists", {"agent:begin_leaving": leave_without_checkpoint}, ("S12", "S10"),
-               ("soft-in-peace", "swarm-storm"), "easy"),
+               ("swarm-storm", "soft-in-peace"), "easy"),
     PlantedBug("B68", "every checkpoint goes to the same slot", {"checkpoints:next_generation": always_the_same_slot}, ("S12",),
                ("power-loss-mid-checkpoint",), "easy"),
     PlantedBug("B69", "a checkpoint is believed without its hash", {"checkpoints:unseal": as_it_lies_there}, ("S12",), ("bit-rot",), "medium"),

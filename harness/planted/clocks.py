@@ -121,7 +121,7 @@ BUGS = (
     PlantedBug("B156", "a replica that doubts its clock goes on granting", {"replica.grants:lease": granted_in_doubt}, ("S19",),
                ("clocks-that-run-away",), "easy"),
     PlantedBug("B208", "a doubt of one's clock ends with that of the first who disagreed", {"drift:doubt": as_long_as_all_of_them}, ("L12",),
-               ("clock-suspected", "waits-begun-anew-after-a-doubt"), "easy"),
+               ("waits-begun-anew-after-a-doubt", "clock-suspected"), "easy"),
     PlantedBug("B275", "clocks are compared over a boot of the peer's host", {"drift:compare": a_clock_is_a_clock}, ("L5",),
                ("total-control-plane-loss",), "easy"),
 )  # fmt: skip

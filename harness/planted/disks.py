@@ -105,7 +105,7 @@ BUGS = (
                ("disk-fails-at-work", "swarm-storm"), "easy"),
     PlantedBug("B70", "what can be read of a broken log is believed, hole or not",
                {"audit:readable": whatever_can_be_read, "audit:recover": all_of_it}, ("S15", "S16"),
-               ("power-loss-mid-checkpoint", "bit-rot"), "easy"),
+               ("bit-rot", "power-loss-mid-checkpoint"), "easy"),
     PlantedBug("B77", "a full disk holds up the kill", {"sidecar.step:kill": kill_when_there_is_room}, ("L2",),
                ("disk-full-at-a-hard-kill",), "easy"),
     PlantedBug("B78", "a sidecar goes on letting effects out that it has no room to record", {"sidecar.step:on_disk_full": a_full_disk_is_no_failure},

@@ -130,7 +130,7 @@ BUGS = (
     PlantedBug("B74", "a revoked approver's approvals go on counting", {"keys:authorised": revocation_forgotten}, ("S13",),
                ("revoked-with-a-resume-in-flight",), "easy"),
     PlantedBug("B75", "an order whose key was revoked is refused by whoever hears of it later", {"keys:authorised": revocation_voids_orders},
-               ("L1", "L10"), ("revoked-with-a-resume-in-flight", "keys-rotated-in-a-partition"), "easy"),
+               ("L1", "L10"), ("keys-rotated-in-a-partition", "revoked-with-a-resume-in-flight"), "easy"),
     PlantedBug("B157", "a later change of the keyset forgets what earlier ones revoked", {"keysets:changed": the_latest_keyset_says_it_all}, ("S13",),
                ("revoked-with-a-resume-in-flight",), "easy"),
     PlantedBug("B169", "only the latest change of the keyset is handed on, and is believed",
