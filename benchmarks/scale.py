@@ -30,6 +30,7 @@ from scenarios.schedule import (
     Work,
 )  # fmt: skip
 from sim.driver import play
+from sim.queue import collector_at_rest
 from sim.world import World
 
 SECOND = 1_000_000_000
@@ -60,14 +61,20 @@ def fleet(agents: int, seconds: int = 10) -> Schedule:
 
 
 def us_per_agent_second(agents: int) -> float:
-    """CPU time of a whole run, by agents and simulated seconds. Raises `RuntimeError` for one that is cut short: what costs most comes first."""
+    """CPU time of a whole run, by agents and simulated seconds; no garbage is collected in it, as in a campaign.
+
+    Raises `RuntimeError` for one that is cut short, since what costs most comes first, and for one in which not every agent was at work.
+    """
     schedule = fleet(agents)
-    with patch.object(sim.world, "FACTS_MAX", FACTS_AN_AGENT * agents):
+    with patch.object(sim.world, "FACTS_MAX", FACTS_AN_AGENT * agents), collector_at_rest():
         began = time.process_time()
         played = play(schedule, Killswitch(), keep_trace=False)
         took = time.process_time() - began
     if played.ended != "complete":
         raise RuntimeError(f"{agents} agents: {played.ended}")
+    at_work = {fact.body["agent"] for fact in played.history.facts if fact.kind == "process-started"}
+    if len(at_work) != agents:
+        raise RuntimeError(f"{agents} agents: {len(at_work)} of them were at work")
     return took * 1e6 / agents / (played.simulated_ns / SECOND)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -32,7 +33,7 @@ from killswitch.core.sidecar import state as sidecar
 from killswitch.core.sidecar.state import PAYLOAD_MAX
 from tests.unit import pair
 from tests.unit.one_sided import LEASE, answers, ask, grant, push, signals, stages
-from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, POST, REPLICAS, SECOND, SIDECAR, Link, guarded, mode
+from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, PARAMETERS, POST, REPLICAS, SECOND, SIDECAR, Link, Seat, config, guarded, mode
 
 # -- the mode table ------------------------------------------------------------------------------------------------------------------------
 
@@ -372,6 +373,22 @@ def test_a_lease_counts_from_its_request() -> None:
     grant(link)
     assert mode(link) == ("OPEN", "RUNNING")
     assert link[SIDECAR].state.lease_until_ns == sent + LEASE
+
+
+def test_a_fleet_that_was_started_at_once_does_not_ask_in_step() -> None:
+    """Each asks at once, and again at a time of its own within the interval; from there on once an interval."""
+    at_ns: list[int] = []
+    for start in range(40):
+        seat = Seat(config(SIDECAR))
+        seat.starts = start
+        seat.boot(SECOND)
+        assert any(isinstance(effect, Send) and isinstance(effect.message, LeaseRequest) for effect in seat.effects)
+        at_ns.append(seat.timers["renew"])
+        seat.take(Timer("renew"), at_ns[-1])
+        assert seat.timers["renew"] == at_ns[-1] + PARAMETERS.renew_ns
+    assert all(SECOND < each <= SECOND + PARAMETERS.renew_ns for each in at_ns)
+    quarters = Counter((each - SECOND - 1) * 4 // PARAMETERS.renew_ns for each in at_ns)
+    assert min(quarters[quarter] for quarter in range(4)) >= 4
 
 
 @pytest.mark.parametrize(

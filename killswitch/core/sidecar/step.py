@@ -17,7 +17,7 @@ from msgspec import structs
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.heads import Cosigned, ForkProof
 from killswitch.core.keychanges import KeysetNews
-from killswitch.core import attempts, boot, checkpoints, drift, intent, keysets, leases, publication, trust
+from killswitch.core import attempts, boot, checkpoints, drift, intent, keysets, leases, publication, traffic, trust
 from killswitch.core.events import (
     Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, ProcessExited, Receive, SetTimer, Signal, SignalKind, Timer,
 )  # fmt: skip
@@ -406,7 +406,8 @@ def on_boot(state: Sidecar, event: Boot, now_ns: int) -> None:
     state.kill_by_ns = now_ns + 2 * state.parameters.kill_retry_ns
     state.effects += [Signal(SignalKind.REAP_ORPHANS), SetTimer("kill", state.kill_by_ns)]
     starts.renew(state, now_ns)
-    state.effects.append(SetTimer("renew", now_ns + state.parameters.renew_ns))
+    # From here on at its own time of the interval: a fleet that was started at once does not ask in step for ever.
+    state.effects.append(SetTimer("renew", now_ns + traffic.pause_ns(0, state.parameters.renew_ns, f"{state.config.node}/{state.instance}")))
 
 
 # -- timers ------------------------------------------------------------------------------------------------------------------------------
