@@ -11,7 +11,7 @@ from msgspec import structs
 from killswitch.core import audit, codec, intent, keys, policy, rollout, trust
 from killswitch.core.bundles import PolicyNews, RolloutBody, RolloutRecord, RolloutRequest, RolloutStatus, Stage
 from killswitch.core.certificates import ResumeDraft, ResumeStatus, ResumeSubmit
-from killswitch.core.events import DiskFailed, Send
+from killswitch.core.events import DiskFailed, DiskFreed, DiskFull, Send
 from killswitch.core.intent import HARD, ISOLATE, QUIESCE, SOFT, Severity
 from killswitch.core.messages import OrderRequest
 from killswitch.core.policy import Bundle
@@ -68,6 +68,19 @@ def test_a_rollout_decides_nothing_before_it_is_durable() -> None:
     assert (in_force(link).seq, in_force(link).stage) == (2, "CANARY")
     assert severities(link)[-1] == HARD
     assert said(link) == [("ACCEPTED", 2)]
+
+
+def test_a_replica_without_room_takes_no_rollout_on_that_it_is_asked_for() -> None:
+    link = control_plane()
+    link.give(ONE, DiskFull(9))
+    known = len(link[ONE].records)
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    link.run(SECOND)
+    assert (link[ONE].kinds()[known:], said(link), in_force(link, TWO).seq) == ([], [], 1)
+    link.give(ONE, DiskFreed())
+    link.tell(ONE, roll("CANARY", CAREFUL), "operator")
+    link.run(SECOND)
+    assert (said(link)[0], in_force(link, TWO).seq) == (("ACCEPTED", 2), 2)
 
 
 def test_a_peer_that_asks_is_told_of_no_rollout_before_it_is_durable() -> None:

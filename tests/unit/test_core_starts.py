@@ -119,6 +119,29 @@ def test_one_replica_promises_once_however_often_it_says_so() -> None:
     assert "TOKEN" in link[SIDECAR].kinds()
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda reply: structs.replace(reply, complete=False),
+        lambda reply: structs.replace(reply, ready=False),
+        lambda reply: structs.replace(reply, token=structs.replace(reply.token, instance="another")),
+        lambda reply: structs.replace(reply, orders=(Order(b"of a later make", "replica/1", b""),)),
+    ],
+    ids=["incomplete", "not ready", "of another start", "with an order that cannot be believed"],
+)
+def test_what_does_not_count_as_a_promise(spoil: Callable[[StartReply], StartReply]) -> None:
+    link = Link(SIDECAR, agent_boots=False)
+    link.boot()
+    link.run(SECOND)
+    token = link[SIDECAR].sent(StartRequest)[-1].token
+    answers = [StartReply(AGENT, token, replica, True, True, "", token, "") for replica in REPLICAS[:2]]
+    link.tell(SIDECAR, answers[0], REPLICAS[0])
+    link.tell(SIDECAR, spoil(answers[1]), REPLICAS[1])
+    assert "TOKEN" not in link[SIDECAR].kinds()
+    link.tell(SIDECAR, answers[1], REPLICAS[1])
+    assert "TOKEN" in link[SIDECAR].kinds()
+
+
 def stuck_before(kind: str) -> Link:
     """A start whose disk stops just before the record of this kind is durable."""
     link = Link(*REPLICAS, *pair.SINKS, SIDECAR, agent_boots=False)

@@ -170,6 +170,19 @@ def test_replicas_that_escalate_apart_make_the_same_order(scope: Scope) -> None:
         assert trust.read_order(TRUST, link[ONE].state.intent.orders[child].order), "and any node believes it"
 
 
+@pytest.mark.parametrize("maker", [ONE, TWO])
+def test_who_asked_for_a_soft_order_is_told_of_what_it_becomes_whoever_makes_it(maker: str) -> None:
+    link = control_plane()
+    link.tell(ONE, request(SOFT), "operator")
+    parent = next(iter(link[ONE].state.intent.orders.values()))
+    body = orders.child_of(link[ONE].state, parent, AGENT)
+    assert (body.issuer, body.decision, body.keyset, body.parent) == (parent.body.issuer, parent.body.decision, parent.body.keyset, parent.id)
+    child = trust.sign_order(TRUST, maker, body)
+    link.tell(ONE, Gossip("", orders=(child,)), TWO)
+    link.tell(ONE, proof(child, "STOPPED_FORCED"), SIDECAR)
+    assert told(link) == [(AGENT, "STOPPED_FORCED")]
+
+
 def test_an_escalation_reaches_an_agent_of_another_tenant_than_the_order_was_issued_in() -> None:
     link = alone()
     link.tell(ONE, StartRequest("globex/1", FIRST, ""), "sidecar/globex/1")

@@ -73,6 +73,9 @@ def test_a_flood_of_refused_orders_fills_no_log_and_a_kill_among_it_is_heard() -
     link.tell(ONE, forged, SIDECAR)
     last = [audit.content(record) for record in link[ONE].records if record.kind == "DECISION"][-1]
     assert last["unrecorded"] == 1000 - traffic.BURST
+    link.tell(ONE, forged, SIDECAR)
+    last = [audit.content(record) for record in link[ONE].records if record.kind == "DECISION"][-1]
+    assert last["unrecorded"] == 0, "each is counted once"
 
 
 def test_a_peer_that_is_told_nothing_new_is_told_ever_more_rarely_and_news_at_the_next_turn() -> None:

@@ -7,7 +7,7 @@ from msgspec import structs
 from killswitch.core import audit, merkle, transparency
 from killswitch.core.events import Receive, Record
 from killswitch.core.heads import Cosigned, ForkProof, HeadNotice
-from killswitch.core.messages import LeaseReply
+from killswitch.core.messages import LeaseReply, LeaseRequest
 from tests.unit.pair import REPLICAS, SECOND, SIDECAR, SIGNER, Link, cell, cut_off, mode
 
 WITNESSING = {HeadNotice, Cosigned, ForkProof}
@@ -233,6 +233,26 @@ class TestForks:
         link.run(20 * SECOND)
         assert any(reply.len_ns for reply in link["replica/1"].sent(LeaseReply))
         assert mode(link) == ("CLOSED", "STANDBY")
+
+    def test_what_it_granted_in_a_round_under_way_counts_no_more(self) -> None:
+        link = witnessed()
+        link.cut = cut_off(*REPLICAS)
+        link.run(20 * SECOND)
+        assert mode(link) == ("CLOSED", "STANDBY")
+        asked = link[SIDECAR].sent(LeaseRequest)[-1]
+        head = link["replica/1"].state.publication.head
+        other = transparency.sign_head(SIGNER, "replica/1", head.size, bytes(32), 0)
+
+        def grant(replica: str) -> None:
+            lease_ns = link[replica].state.parameters.lease_ns
+            link.tell(SIDECAR, LeaseReply(asked.agent, asked.nonce, asked.token, replica, lease_ns, "", "", asked.token, 0), replica)
+
+        grant("replica/1")
+        link.tell(SIDECAR, ForkProof(head, other), "replica/3")
+        grant("replica/2")
+        assert mode(link) == ("CLOSED", "STANDBY")
+        grant("replica/3")
+        assert mode(link) == ("OPEN", "RUNNING")
 
     def test_a_fork_is_remembered(self) -> None:
         link = witnessed()

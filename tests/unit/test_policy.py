@@ -105,6 +105,17 @@ class TestObligations:
         assert rule('@grace_ms("999999") permit (principal, action, resource);', asked()).grace_ns == 30 * SECOND
         assert rule('@approvals("1") permit (principal, action, resource);', asked(action=policy.RESUME, approvals=2)).approvals == 2
 
+    @pytest.mark.parametrize(
+        ("annotations", "severe"),
+        [
+            ('@mode("ISOLATE") @life("KILL")', (2, 2)),
+            ('@mode("SOFT") @gate("CLOSED")', (2, 1)),
+            ('@mode("HARD") @gate("DRAIN") @life("STOP")', (2, 2)),
+        ],
+    )
+    def test_what_stands_beside_a_mode_counts_as_well(self, annotations: str, severe: tuple[int, int]) -> None:
+        assert severity(rule(f"{annotations} permit (principal, action, resource);", asked(0, 0))) == severe
+
     def test_a_policy_without_id_is_named_by_its_place(self) -> None:
         assert rule("permit (principal, action, resource);", asked()).rules == ("policy0",)
 

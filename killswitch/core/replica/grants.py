@@ -116,8 +116,7 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
     note_stopped(state, request, now_ns)
     view = view_of(state, request.agent)
     promised = state.promised.get(request.agent, NO_TOKEN)
-    why = "ordered" if view.uncovered or is_withheld_from(state, request.agent) else unfit(state, request.agent)
-    if why:
+    if why := forbidden(state, request.agent, view):
         reply(state, request, view, granted=False, why=why)
     elif request.token.counter >= COUNTER_MAX or (request.token < promised and not is_same_start(request.token, promised)):
         reply(state, request, view, granted=False, why="stale token")
@@ -131,6 +130,11 @@ def on_start_request(state: Replica, request: StartRequest, sender: str, now_ns:
         lsn = record(state, "PROMISE", {"agent": request.agent, "token": parts(request.token)}, now_ns)
         state.awaiting[lsn] = ("promise", (request.agent, request.token))
         reply(state, request, view, granted=True, after_lsn=lsn, now_ns=now_ns)
+
+
+def forbidden(state: Replica, agent: str, view: View) -> str:
+    """Why no start of an agent may be promised at present; empty if one may be."""
+    return "ordered" if view.uncovered or is_withheld_from(state, agent) else unfit(state, agent)
 
 
 def note_stopped(state: Replica, request: StartRequest, now_ns: int) -> None:

@@ -170,8 +170,11 @@ def remember_asker(state: Replica, order: str, request: str, operator: str, keys
 
 
 def after_accept(state: Replica, order: str, now_ns: int) -> None:
-    """An order is in memory: fence what it kills, and what has been proven to outlive it already; and watch the clock for what it will call for."""
+    """An order is in memory: fence what it kills, and what has been proven to outlive it already; and watch the clock for what it will call for.
+    Whoever asked here for a soft order asked for what that becomes, whichever replica makes it."""
     known = state.intent.orders[order]
+    if known.body.parent in state.asked:
+        remember_asker(state, order, *state.asked[known.body.parent])
     for agent in concerned(state, known):
         if known.severity.life is Life.KILL or lives_on(state, agent, order):
             dispatch.fence(state, agent, order)
@@ -357,8 +360,6 @@ def escalate(state: Replica, parent: KnownOrder, now_ns: int) -> None:
         if child:
             record(state, "ESCALATED", {"parent": parent.id, "child": child, "agent": agent}, now_ns)
             observe(state, "escalated", parent=parent.id, child=child, agent=agent)
-            if parent.id in state.asked:
-                remember_asker(state, child, *state.asked[parent.id])
             dispatch.spread(state, (order,))
             after_accept(state, child, now_ns)
 
