@@ -59,7 +59,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "disk-failed": (("lsn",), "a sync failed"),
     "disk-full": (("lsn",), "there was no room for a record, or none but the reserve"),
     "disk-freed": ((), "there is room again"),
-    "recorded-without-room": (("lsn", "what"), "a node that had been told that its disk is full appended a record of that kind"),
+    "recorded-without-room": (("lsn", "what", "own"), "a node that had been told that its disk is full appended a record of that kind. own: of what "
+                                                      "it signed itself"),
     "reserve-used": (("lsn", "what"), "such a record became durable, with all before it, while the disk was full"),
     "over-share": (("sender", "dropped"),
                    "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
@@ -67,9 +68,11 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
     "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
-    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "cleanup", "issuer", "signer", "parent", "authentic"),
+    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "cleanup", "issuer", "signer", "parent", "authentic",
+                       "decided"),
                       "a replica or sidecar took the order into its intent. scope: [kind, value]. authentic: the signature verifies and "
-                      "the signer may give orders for that scope, by the world's own keyring"),
+                      "the signer may give orders for that scope, by the world's own keyring. decided: [seq, policy, input] of the ruling that it "
+                      "rests on"),
     "order-durable": (("order",), "the record of the order became durable at this node. The k-th replica's is t0 (EFFECTIVE)"),
     "order-status": (("request", "order", "stage", "copies", "keys"),
                      "what the operator's client was told about an order. keys: how many more it takes for what was asked; the order isolates"),
@@ -194,7 +197,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                 "replica's copy, or wait (that it has outwaited all leases), of an order; accepted: an order, to who asked for it; rollout, "
                 "by its record; request: its seq/the request for it; certificate, to who handed it in or whom it is handed on to; promise, to a "
                 "peer that learns: agent token. A sidecar's proof: order stage number of the start; its own order. A sink's effect, by its key; "
-                "fence: agent token. A token is written epoch.number.instance"),
+                "refusal of one that is fenced out, likewise; fence: agent token. A token is written epoch.number.instance"),
     "question-asked": (("agent", "sink", "key", "nonce"),
                        "a sidecar asked a sink what became of an effect: read off the wire, once for each time that its agent asks, however often "
                        "the sink is asked"),

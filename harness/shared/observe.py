@@ -253,7 +253,8 @@ class Observer:
             self._news = record.seq
         if self._full is not None:
             self._full[record.seq] = record.kind
-            self.emit("recorded-without-room", {"lsn": record.seq, "what": record.kind})
+            own = _decode(record.body).get("signer") == self.node
+            self.emit("recorded-without-room", {"lsn": record.seq, "what": record.kind, "own": own})
         handler = RECORDS.get(record.kind)
         if handler is not None:
             handler(self, record.seq, _decode(record.body))

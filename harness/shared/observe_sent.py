@@ -221,6 +221,8 @@ def on_fence_ack(node: Sending, effect: Send, message: FenceAck) -> None:
 def on_effect_told(node: Sending, effect: Send, message: ApplyResult | QueryResult) -> None:
     if message.status == "APPLIED":
         vouch(node, effect, "effect", message.key)
+    elif message.status == "REJECTED_FENCED":
+        vouch(node, effect, "refusal", message.key)
 
 
 def on_order_status(node: Sending, effect: Send, message: OrderStatus | CellStatus) -> None:

@@ -118,12 +118,13 @@ class Story:
     def learn(
         self, node: str, order: str, severity: str = "HARD", *, scope: tuple[str, str] = ("agent", AGENT), tenant: str = "acme",
         grace_ns: int = 0, cleanup: str = "none", clock_ns: int | None = None, authentic: bool = True, issuer: str = "alice",
-        signer: str = "replica/1",
+        signer: str = "replica/1", decided: Iterable[Any] = (1, "p", "i"), parent: str = "",
     ) -> int:  # fmt: skip
         gate, life = SEVERITY[severity]
         return self.say(
             "order-learned", node, clock_ns=clock_ns, order=order, tenant=tenant, scope=list(scope), gate=gate, life=life, grace_ns=grace_ns,
-            cleanup=cleanup, issuer=issuer, signer=signer, parent="", authentic=authentic,
+            cleanup=cleanup, issuer=issuer, signer=signer, parent=parent, authentic=authentic,
+            decided=list(decided),
         )  # fmt: skip
 
     def keep(self, node: str, order: str) -> int:

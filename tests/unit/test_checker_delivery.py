@@ -198,7 +198,7 @@ def test_what_a_sidecar_orders_itself_comes_to_a_replica(what: str, verdict: Ver
     story.start_all()
     common: dict[str, Any] = {"order": "own", "tenant": "acme", "scope": ["agent", AGENT], "gate": 2, "life": 1, "grace_ns": 0, "cleanup": "none"}
     signer = "replica/1" if what == "another's" else SIDECAR
-    ordered = story.say("order-learned", SIDECAR, **common, issuer=signer, signer=signer, parent="", authentic=True)
+    ordered = story.say("order-learned", SIDECAR, **common, issuer=signer, signer=signer, parent="", authentic=True, decided=[0, "", ""])
     story.intent(SIDECAR, ["own"])
     if what != "not durable":
         story.keep(SIDECAR, "own")
@@ -223,6 +223,7 @@ def asked(what: str, stage: str = "", *, forgotten: bool = False, broken: int = 
     """Before the heal a person asks for a stop, or a rollout, and is told ``stage`` of it; ``broken``: so many replicas are down in the end."""
     story = Story()
     story.start_all()
+    story.fault("loss", f"{SIDECAR} -> replica/1")
     story.at(HEALED_NS - SECOND)
     if what == "order":
         story.ask_stop("req")
@@ -320,6 +321,32 @@ def test_who_asks_is_told_the_end_of_it(what: str, stage: str, end_ns: int, verd
     finding = story.at(end_ns).end().judged("L1")
     assert finding.verdict is verdict
     assert finding.why.startswith("who asked for req was never told the end of it") is (verdict is not Verdict.VALID)
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage", "late_ns", "verdict"),
+    [
+        ("", "", 0, Verdict.INVALID),
+        ("", "", -1, Verdict.UNKNOWN),
+        ("", "REFUSED", 0, Verdict.VALID),
+        ("over", "", 0, Verdict.UNKNOWN),
+        ("over", "", 3 * SECOND, Verdict.INVALID),
+        ("on", "", 3 * SECOND, Verdict.UNKNOWN),
+    ],
+)
+def test_who_asks_where_nothing_is_wrong_need_not_wait_for_a_heal(fault: str, stage: str, late_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    asking = story.at(SECOND).ask_stop("req")
+    if fault:
+        story.at(2 * SECOND).fault("loss", f"{SIDECAR} -> replica/1")
+    if fault == "over":
+        story.at(4 * SECOND).say("fault-off", "world", fault="f1", what="loss")
+    if stage:
+        story.say("order-status", "operator", request="req", order="", stage=stage, copies=0, keys=0)
+    finding = story.at(SECOND + BOUNDS.asking_ns(3) + late_ns).end().judged("L1")
+    assert finding.verdict is verdict
+    assert verdict is not Verdict.INVALID or finding.witness == (asking,)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def stopped_itself(*, lifted: bool) -> Story:
     story = Story()
     story.start_all()
     who: dict[str, Any] = {"tenant": "acme", "scope": ["agent", AGENT], "issuer": SIDECAR, "signer": SIDECAR, "parent": "", "authentic": True}
+    who["decided"] = [0, "", ""]
     for number in (1, 2):
         story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, cleanup="none", **who)
         if lifted:

@@ -18,8 +18,8 @@ def full(node: str = SIDECAR) -> Story:
     return story
 
 
-def record(story: Story, lsn: int, kind: str, node: str = SIDECAR) -> int:
-    return story.say("recorded-without-room", node, lsn=lsn, what=kind)
+def record(story: Story, lsn: int, kind: str, node: str = SIDECAR, *, own: bool = False) -> int:
+    return story.say("recorded-without-room", node, lsn=lsn, what=kind, own=own)
 
 
 def use(story: Story, lsn: int, kind: str, node: str = SIDECAR) -> int:
@@ -36,6 +36,19 @@ def test_no_permission_is_recorded_before_there_is_room(kind: str) -> None:
     recorded = record(story, 5, kind)
     finding = story.judged("S11")
     assert (finding.verdict, finding.witness) == (Verdict.INVALID, (recorded,))
+
+
+@pytest.mark.parametrize(("kind", "own", "verdict"), [
+    ("POLICY_ROLLOUT", True, Verdict.INVALID), ("POLICY_INSTALLED", True, Verdict.INVALID),
+    ("POLICY_ROLLOUT", False, Verdict.VALID),  # a peer's
+    ("POLICY_ROLLBACK", True, Verdict.VALID),  # its guard's
+])  # fmt: skip
+def test_no_rollout_is_taken_on_before_there_is_room(kind: str, own: bool, verdict: Verdict) -> None:
+    story = full("replica/1")
+    recorded = record(story, 5, kind, "replica/1", own=own)
+    finding = story.judged("S11")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (recorded,)
 
 
 @pytest.mark.parametrize("node", [SIDECAR, "replica/1"])

@@ -46,7 +46,7 @@ def test_what_a_node_records_is_told_while_it_knows_that_its_disk_is_full() -> N
     assert bench.step(DiskFull(1)) == ["disk-full"]
     assert bench.step(Durable(1)) == []
     assert "recorded-without-room" in bench.tick(bench.append("KEYSET_NOTE"), bench.append("EVIDENCE_NOTE"))
-    assert bench.last.body == {"lsn": 3, "what": "EVIDENCE_NOTE"}
+    assert bench.last.body == {"lsn": 3, "what": "EVIDENCE_NOTE", "own": False}
     assert bench.step(Durable(3)) == ["reserve-used"]
     assert bench.last.body == {"lsn": 3, "what": "EVIDENCE_NOTE"}
     assert bench.step(DiskFreed()) == ["disk-freed"]
