@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.refusals import Refusals
 from harness.checkers.room import Room
 from harness.checkers.run import Run
 from harness.checkers.words import CLOSED, Token, gate_of, is_replica, token_of
@@ -46,14 +47,16 @@ class AckDurable(InvariantChecker):
     And whoever cannot keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, and from one that
     carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
 
-    And where there is no room but a reserve, that is for prohibitions: nobody who has been told that its disk is full records a permission; what
+    And where there is no room but a reserve, that is for prohibitions: nobody who has been told that its disk is full records a permission, nor
+    takes a rollout on that he is asked for; what
     becomes durable meanwhile ends in a prohibition, or in what came of one; and no such record waits for another one that is written a second or
     more later, where no other fault is about the disk's own time.
 
     And no word leaves a node before what it rests on is durable there: a promise of a token, to whom it was made or to a peer that learns, and a
     lease under it, before the promise; what a replica says of copies and waits, and that it has accepted an order, before the order; news of a
     rollout, and the answer to who asked for it, before the rollout; the acceptance of a resume, and the resume itself, before the certificate; a
-    sidecar's proof, or an order of its own, before its record; what a sink says of an effect or a fence before that. What a crash can take back has
+    sidecar's proof, or an order of its own, before its record; what a sink says of an effect or a fence before that, and that it refuses an effect
+    before the fence above its token. What a crash can take back has
     told others a lie (S8 judges that promises are kept, S16 the like of cosignatures). A word that is said again is judged anew if it leaves sooner.
 
     A node whose disk lied, or lost what it held, is skipped (A2). An order that the recovered certificates cover may be gone. An instance is a Boot
@@ -66,7 +69,7 @@ class AckDurable(InvariantChecker):
     kinds = frozenset({
         "evidence-sent", "order-status", "intent-recovered", "disk-failed", "disk-full", "lease-granted", "effect-admitted", "gate-changed",
         "node-crashed", "token-promised", "promise-sent", "vouched", "order-durable", "rollout-durable", "certificate-durable",
-        "evidence-durable", "effect-applied", "fence-durable", "recorded-without-room", "reserve-used", "disk-freed", "fault-on",
+        "evidence-durable", "effect-applied", "effect-rejected", "fence-durable", "recorded-without-room", "reserve-used", "disk-freed", "fault-on",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -81,10 +84,13 @@ class AckDurable(InvariantChecker):
         self._ajar: dict[str, tuple[int, int]] = {}  # sidecar -> when its disk failed or was full with the gate open, until it shows the gate closed
 
         self._room = Room(self)
+        self._refusals = Refusals()
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in Room.kinds:
             self._room.see(index, fact)
+        if fact.kind in Refusals.kinds:
+            self._refusals.see(fact)
         if fact.kind == "gate-changed":
             self._judge_gate(index, fact)
         elif fact.kind == "node-crashed":
@@ -166,7 +172,10 @@ class AckDurable(InvariantChecker):
     def _judge_word(self, index: int, fact: Fact) -> None:
         self.examined += 1
         what, about = fact.body["what"], fact.body["about"]
-        if (fact.node, what, about) not in self._kept:
+        rests = self._refusals.are_durable(fact.node, about) if what == "refusal" else (fact.node, what, about) in self._kept
+        if what == "refusal" and fact.node in self.run.custody:
+            self.skipped += 1
+        elif not rests:
             self.blame(f"{fact.node} gave its word ({what}: {about[:40]}) before what it rests on was durable there", index)
 
     def _judge_vouching(self, index: int, fact: Fact) -> None:

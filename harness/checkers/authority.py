@@ -6,12 +6,17 @@ from harness.checkers.bounds import MS_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.handed import Handed
 from harness.checkers.run import Run
-from harness.checkers.words import is_replica
+from harness.checkers.words import Token, is_replica, token_of
 from harness.shared.history import Fact
 
 ALIVE = 0
 GUARD = "guard"  # who asked for a rollout back, when nobody did
 FIRST_KEYSET = 1
+Proof = tuple[str, str, str, Token]  # order, agent, stage, start
+
+
+def _proof(fact: Fact) -> Proof:
+    return fact.body["order"], fact.body["agent"], fact.body["stage"], token_of(fact.body["token"])
 
 
 class AuthZ(InvariantChecker):
@@ -32,17 +37,17 @@ class AuthZ(InvariantChecker):
     - A stop, the draft of a resume or a step of a rollout that a replica allows was asked for at the operator's client, and a stop or draft by
       somebody who may ask for it.
     - What a sink applies for an agent that agent's own sidecar let out. Skipped where that sidecar died, which may take what it had not yet told of
-      along, or where two hosts have its name.
+      along, or where two hosts have its name. Likewise a proof that a replica takes in was given by that agent's sidecar, of that start.
 
     An instance is an order, certificate, change, policy, rollout or proof taken in by a node, a decision on what people ask for, or an
-    application. That a
-    certificate lifts nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
+    application. That a certificate lifts nothing beyond its tenant and scope is S7's, that as many are demanded as policy says S21's.
     """
 
     invariant = "S13"
     title = "AuthZ: every order and certificate that a node takes in was signed by those who may"
     kinds = frozenset({"order-learned", "certificate-learned", "keyset-installed", "decision", "draft-sent",
                        "order-requested", "resume-requested", "rollout-requested", "rollout-durable", "policy-installed", "evidence-taken",
+                       "evidence-sent",
                        "effect-admitted", "effect-applied", "node-crashed", *Handed.KINDS})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -53,6 +58,8 @@ class AuthZ(InvariantChecker):
         self._handed = Handed()
         self._let_out: set[tuple[str, str]] = set()  # agent and key of what its sidecar let out
         self._applied: dict[tuple[str, str], int] = {}  # of what a sink applied, and it had not let out by then
+        self._proven: set[Proof] = set()  # what sidecars gave
+        self._taken: dict[Proof, int] = {}  # and replicas took in, at the first such fact
         self._died: set[str] = set()
         self._asked = {GUARD}  # requests of people
         self._granted: dict[str, int] = {}  # request -> index of the first fact by which a replica went along with it
@@ -81,8 +88,11 @@ class AuthZ(InvariantChecker):
             self._authentic(f"rollout {fact.body['seq']} to {fact.body['stage']}", index, fact)
         elif fact.kind == "policy-installed":
             self._authentic(f"policy {fact.body['policy'][:12]}", index, fact)
+        elif fact.kind == "evidence-sent":
+            self._proven.add(_proof(fact))
         elif fact.kind == "evidence-taken":
             self.examined += 1
+            self._taken.setdefault(_proof(fact), index)
             since = self._revoked.get((fact.node, f"sidecar/{fact.body['agent']}"))
             if since is not None:
                 self.blame(f"{fact.node} took in a proof of {fact.body['agent']} under a key that was revoked there", since, index)
@@ -91,11 +101,21 @@ class AuthZ(InvariantChecker):
         else:
             self._taken_in(index, fact)
 
+    def see_twin(self, _index: int, fact: Fact) -> None:
+        if fact.kind == "evidence-sent":
+            self._proven.add(_proof(fact))
+
     def settle(self) -> None:
         """Facts of several nodes may be told in another order than they came in, so this is asked at the end."""
         for request, index in self._granted.items():
             if request not in self._asked:
                 self.blame(f"a replica went along with {request}, for which nobody had asked", index)
+        for proof, index in self._taken.items():
+            sidecar = f"sidecar/{proof[1]}"
+            if proof not in self._proven and (sidecar in self._died or sidecar in self.run.doubled):
+                self.skipped += 1
+            elif proof not in self._proven:
+                self.blame(f"a replica took in a proof of {proof[2]} of {proof[1]}, whose sidecar never gave it", index)
         for certificate, index in self._let_in.items():
             if certificate not in self._drafted:
                 self.blame(f"certificate {certificate[:12]} was let in, and no replica had drafted it", index)

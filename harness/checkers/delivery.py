@@ -1,7 +1,7 @@
 """L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same, replicas the policy and promises as well.
 
-Judged from ``healed`` on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the last start or resumption of the
-nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
+Judged from ``healed`` on, what people ask from the last fault on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the
+last start or resumption of the nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Delivery(InvariantChecker):
 
     Nor is what people ask for left with a replica that nobody hears: a client goes on asking until it is told that an order is effective, a
     rollout accepted, or that it comes to nothing, and has a draft of what it wants to resume; and what was approved it hands in until it is told
-    that this is accepted, or comes to nothing, or is to be drafted anew. By max(heal, asking) + a round of all replicas, if enough of them work, and
-    for a resume believe their clocks. And who was sent back, for a resume came too late or did not show its approvers enough, asks for another draft
-    at once; and who was told that a rollout is accepted, and no more, asks what became of it, as soon as a client asks again. An instance is such a
-    request; a client that starts again has forgotten it.
+    that this is accepted, or comes to nothing, or is to be drafted anew. By max(last fault, asking) + a round of all replicas, be it before the heal
+    or after, if enough of them work, and for a resume believe their clocks. And who was sent back, for a resume came too late or did not show its
+    approvers enough, asks for another draft at once; and who was told that a rollout is accepted, and no more, asks what became of it, as soon as a
+    client asks again. An instance is such a request; a client that starts again has forgotten it.
     """
 
     invariant = "L1"
@@ -156,7 +156,7 @@ class Delivery(InvariantChecker):
         since_ns = max(at_ns, client.since_ns, self._believed_ns if resumes else 0, *(run.node(replica).since_ns for replica in run.replicas))
         asked = f"handed in what was approved for {request}" if kind == "resume-submitted" else f"asked for {request}"
         why = f"who {asked} was never told the end of it"
-        if run.healed_ns is None or run.end_ns < max(run.healed_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
+        if run.calm_ns is None or run.end_ns < max(run.calm_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
             self.leave_undecided(f"{why}, but the run ended before that was due")
         else:
             self.blame(why, index)

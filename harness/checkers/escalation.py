@@ -22,7 +22,9 @@ class Escalate(Countdowns):
     or resumed. It owes that if it had promised the agent a token by then, or before that is due answers it under one that it only heard of, unless
     the agent sent STOPPED evidence of its last start: a proof of an earlier token is none.
 
-    That child is an order of KILL, and reaches the agent: its tenant's, whoever gave the soft order.
+    That child is an order of KILL without a grace, and reaches the agent: its tenant's, whoever gave the soft order. It is given by whom that was,
+    and rests on the same ruling; and it is one order, whichever replicas make it. And none is made for an agent that was never promised a token, nor
+    asked anything under one: of it there is nothing to stop.
 
     And no replica escalates sooner than G + slack, on its own clock, since it learned the order, started, or last began or ceased to doubt that
     clock: what may still be finished is not killed.
@@ -49,6 +51,8 @@ class Escalate(Countdowns):
         self._stopped_ns: dict[str, int] = {}
         self._proven_ns: dict[tuple[str, str], int] = {}
         self._well = Well(run)
+        self._begun: set[str] = set()  # agents that ever had a token, as far as anybody knows
+        self._made: dict[tuple[str, str], tuple[str, int]] = {}  # parent, agent -> the child that was made first, and the fact
         self._asked_for: dict[str, Token] = {}  # agent -> the greatest token for which anything was asked
         self._taken: dict[str, dict[tuple[str, str], tuple[str, Token, int]]] = {}  # replica -> {(order, agent): the latest proof, its index}
 
@@ -69,6 +73,7 @@ class Escalate(Countdowns):
             return
         agent = fact.body.get("agent", "")
         if fact.kind in ("token-promised", "lease-denied"):
+            self._begun.add(agent)
             (self._promised_ns if fact.kind == "token-promised" else self._heard_ns).setdefault((fact.node, agent), fact.at_ns)
             return
         if fact.kind in ("start-proposed", "lease-requested"):
@@ -100,6 +105,7 @@ class Escalate(Countdowns):
 
     def _note_asked(self, fact: Fact) -> None:
         agent = fact.body["agent"]
+        self._begun.add(agent)
         self._asked_for[agent] = max(token_of(fact.body["token"]), self._asked_for.get(agent, NO_TOKEN))
 
     def _asks(self, index: int, agent: str, at_ns: int) -> None:
@@ -115,8 +121,9 @@ class Escalate(Countdowns):
         node, order = self.run.node(fact.node), self.run.orders.get(fact.body["parent"])
         learned = node.known.get(fact.body["parent"])
         child, agent = self.run.orders.get(fact.body["child"]), fact.body["agent"]
-        if child is not None and not (child.life == KILL and agent in child.agents):
+        if child is not None and not (child.life == KILL and agent in child.agents and child.grace_ns == 0):
             self.blame(f"{fact.node} escalated for {agent} by {child.severity} {child.order[:12]}, which does not kill it", child.first_index, index)
+        self._judge_birth(index, fact, order, child)
         stage, token, proven = self._taken.get(fact.node, {}).get((fact.body["parent"], agent), ("", NO_TOKEN, index))
         if stage in STOPPED and token >= self._asked_for.get(agent, NO_TOKEN):
             self.blame(
@@ -129,6 +136,20 @@ class Escalate(Countdowns):
         if waited_ns < due_ns:
             why = f"{fact.node} escalated {order.severity} {order.order[:12]} after {waited_ns} ns on its clock; {due_ns} ns are given"
             self.blame(why, learned.index, index)
+
+    def _judge_birth(self, index: int, fact: Fact, parent: Order | None, child: Order | None) -> None:
+        """What a child has of its parent, and that there is somebody whom it can stop."""
+        agent, made = fact.body["agent"], (fact.body["child"], index)
+        if agent not in self._begun:
+            self.blame(f"{fact.node} escalated {fact.body['parent'][:12]} for {agent}, which never had a token", index)
+        if parent is not None and child is not None and (child.issuer, child.decided) != (parent.issuer, parent.decided):
+            why = f"{fact.node} escalated {parent.order[:12]} by an order that is not of its issuer and its ruling"
+            self.blame(why, parent.first_index, child.first_index, index)
+        first, first_index = self._made.setdefault((fact.body["parent"], agent), made)
+        if first != made[0]:
+            self.blame(
+                f"{fact.node} escalated {fact.body['parent'][:12]} for {agent} by another order than was made of it before", first_index, index
+            )
 
     def settle(self) -> None:
         super().settle()

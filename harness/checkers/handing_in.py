@@ -87,6 +87,8 @@ class HandedIn:
 
     def _is_over(self, node: str, asked: _Asked, told: Fact) -> bool:
         boot = self._run.node(node).boot
+        if self._is_let_in(node, asked):
+            return False
         ends = [clock_ns for replica, of, clock_ns in asked.fact.body["ends"] if replica == node and of == boot]
         return not ends or told.clock_ns >= ends[0]
 
@@ -101,4 +103,9 @@ class HandedIn:
 
     def _is_for_another(self, node: str, asked: _Asked, _told: Fact) -> bool:
         own = self._run.node(node)
-        return own.disk_full or own.doubts or not any(replica == node for replica, *_ in asked.fact.body["ends"])
+        tells_no_age = own.doubts or not any(replica == node for replica, *_ in asked.fact.body["ends"])
+        return own.disk_full or (tells_no_age and not self._is_let_in(node, asked))
+
+    def _is_let_in(self, node: str, asked: _Asked) -> bool:
+        """What is on a replica's log came in time; nobody is asked its age again."""
+        return asked.fact.body["certificate"] in self._run.node(node).certificates

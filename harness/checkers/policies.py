@@ -139,9 +139,19 @@ class Policy(InvariantChecker):
             self.blame(f"{what}, less severely than the stable policy does", index)
         if body["action"] == "order" and body["order"]:
             self._made_of(what, index, fact)
+        if body["action"] == "order":
+            self._raises(what, index, fact)
         if body["raised"] and body["order"]:
             self._raised[body["order"]] = ((body["seq"], body["canary"]), index)
             self._known.setdefault(fact.node, set()).add(body["order"])
+
+    def _raises(self, what: str, index: int, fact: Fact) -> None:
+        """What a guard counts: that more is ordered than the stable policy would have, be it that this would have ordered nothing."""
+        allowed, gate, life, *_ = fact.body["ruling"]
+        stable_allowed, stable_gate, stable_life, *_ = fact.body["stable"]
+        harder = bool(allowed and (not stable_allowed or gate > stable_gate or life > stable_life))
+        if harder is not fact.body["raised"]:
+            self.blame(f"{what}, {'more' if harder else 'no more'} severely than the stable policy does, and says that it is not so", index)
 
     def _made_of(self, what: str, index: int, fact: Fact) -> None:
         """What was lifted is asked for anew, not completed or decided again. Another stop under the same name is no part of it."""

@@ -15,7 +15,12 @@ from harness.shared.history import Fact
 class NoResurrection(InvariantChecker):
     """S6. When a gate goes to a milder state, every order that forbids that state and matches the agent is covered: of those that the sidecar
     knows, by a certificate durable at the sidecar; of those that the granters of its lease knew, by an authentic certificate anywhere. And
-    no process starts while its sidecar knows an uncovered order that ends it. An instance is a gate that opened or a process that started.
+    no process starts while its sidecar knows an uncovered order that ends it.
+
+    And no replica promises an agent a token while an order against it, of whatever severity, is durable there and no certificate that is covers it:
+    its log has the order before the promise. What it is taught that others had promised is no promise of a start.
+
+    An instance is a gate that opened, a process that started, or a promise.
 
     The granters of a lease are taken to be any q of a round that is not out, since only the sidecar knows whose replies it got: one such
     choice without a forbidding order is enough. A gate that opens without any lease belongs to S19 and S23.
@@ -23,7 +28,7 @@ class NoResurrection(InvariantChecker):
 
     invariant = "S6"
     title = "NoResurrection: a gate opens, and a process starts, only when every order against it is covered"
-    kinds = frozenset({"gate-changed", "process-started", "node-started"})
+    kinds = frozenset({"gate-changed", "process-started", "node-started", "token-promised"})
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -38,6 +43,8 @@ class NoResurrection(InvariantChecker):
                 self.examined += 1
                 self._judge_opening(index, fact, gate)
             self._gates[fact.node] = gate
+        elif fact.kind == "token-promised":
+            self._judge_promise(index, fact)
         elif fact.node.startswith("sidecar/"):
             self.examined += 1
             self._judge_start(index, fact)
@@ -61,6 +68,16 @@ class NoResurrection(InvariantChecker):
     def _forbids(self, identity: str, agent: str, gate: int) -> bool:
         order = self.run.orders[identity]
         return order.gate > gate and not self.run.lifted(order, agent)
+
+    def _judge_promise(self, index: int, fact: Fact) -> None:
+        node, agent = self.run.node(fact.node), fact.body["agent"]
+        if fact.node in self.run.forgetful:
+            return
+        self.examined += 1
+        for order in self.run.orders_of.get(agent, ()):
+            if order.order in node.durable and order.order not in node.covered:
+                why = f"{fact.node} promised {agent} a token although {order.severity} {order.order[:12]} is uncovered there"
+                self.blame(why, node.durable[order.order], index)
 
     def _judge_start(self, index: int, fact: Fact) -> None:
         for order, learned in self.run.in_force(self.run.node(fact.node), fact.body["agent"]):

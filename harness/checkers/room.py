@@ -20,6 +20,8 @@ PROHIBITIONS: Final = frozenset({
 })  # fmt: skip
 PERMISSIONS: Final = frozenset({"CERT_ACCEPTED", "PROMISE", "COSIG", "TOKEN", "PROC_START"})
 
+ROLLOUTS: Final = frozenset({"POLICY_INSTALLED", "POLICY_ROLLOUT"})  # permissions that a replica takes from its peers, and on from nobody else
+
 
 class Room:
     """The part of S11 that is about full disks. ``checker`` is told of instances and violations."""
@@ -48,6 +50,8 @@ class Room:
         self._checker.examined += 1
         if fact.body["what"] in PERMISSIONS:
             self._checker.blame(f"{fact.node} recorded a permission ({fact.body['what']}) though it knew that its disk was full", index)
+        elif fact.body["what"] in ROLLOUTS and fact.body.get("own"):  # histories of earlier versions do not tell
+            self._checker.blame(f"{fact.node} took on a rollout that it was asked for though it knew that its disk was full", index)
         elif fact.body["what"] in PROHIBITIONS:
             self._waiting.setdefault(fact.node, {})[fact.body["lsn"]] = (fact.at_ns, index, fact.body["what"])
 

@@ -50,6 +50,7 @@ class Run:
         self.cells = cells_of(body)
         self._home = {agent: number for number, cell in enumerate(self.cells) for agent in cell.agents}
         self.sinks: dict[str, str] = dict(body["sinks"])
+        self._in_parts = bool(body.get("core"))
         self.orders: dict[str, Order] = {}
         self.orders_of: dict[str, list[Order]] = {agent: [] for agent in self.agents}
         self.covers: dict[str, frozenset[str]] = {}
@@ -175,6 +176,12 @@ class Run:
         """Whether no fault has been on, nothing crashed and nothing was paused at or after ``at_ns``."""
         return not self.faults_on and self.disturbed_ns < at_ns
 
+    @property
+    def calm_ns(self) -> int | None:
+        """Since when no fault has been on, nothing crashed and nothing was paused; where a part is healed first, since the heal of all. None if
+        something is the matter."""
+        return self.healed_ns if self._in_parts else None if self.faults_on else max(self.disturbed_ns, 0)
+
     # -- orders and certificates
 
     def _order_learned(self, index: int, fact: Fact) -> None:
@@ -193,7 +200,8 @@ class Run:
         order = Order(
             order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=life_of(body["life"]),
             grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
-            first_index=index, first_ns=fact.at_ns, undoes=body.get("cleanup", UNDOES) == UNDOES,  # earlier versions do not tell
+            first_index=index, first_ns=fact.at_ns, undoes=body.get("cleanup", UNDOES) == UNDOES,
+            issuer=body.get("issuer", ""), decided=tuple(body.get("decided", ())),  # earlier versions do not tell
         )  # fmt: skip
         if len(self.cells) > 1:
             wide = kind != "agent" or value not in self._home

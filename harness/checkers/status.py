@@ -65,18 +65,20 @@ class HonestStatus(InvariantChecker):
     - a draft of a resume shows approvers every order within its scope that was effective before the resume was first asked for, but those
       that a certificate covers; and every one, effective or not, that the drafter itself knows and has no certificate against. No replica lets
       a certificate in whose approvers were not shown an order of its scope that this replica knows. And no replica drafts that may have forgotten,
-      from when it started on a log that was cut, or a disk that was lost, until it has joined; nor does its word count for another's draft.
+      from when it started on a log that was cut, or a disk that was lost, until it has joined; nor does its word count for another's draft. And it
+      can be handed in to n-k+1 of each cell that it concerns, which were heard for it;
 
     - a replica that has a proof gives it up for none that says less: of an earlier start, or that the same one has not stopped yet.
 
     - every proof that an agent stopped names the tasks in doubt that its sidecar put on record when it reaped the process, whatever it lived through
       since;
 
-    - a replica declares an agent stopped once, and none of which it has taken in a proof, under that order and that token, that it has stopped;
+    - a replica declares an agent stopped once, under no order that a certificate on its log covers, and none of which it has taken in a proof, under
+      that order and that token, that it has stopped;
 
-    - of an order that a replica let in, whoever asked for it is told of each agent the last stage of which this replica takes a proof in, and that
-      it declared one stopped that the order ends, within the time that a signal takes (L1). Nothing is owed by a replica that a fault touched, or
-      that started again, nor to an operator whom one touched.
+    - of an order that a replica let in, or that such a one became, whoever asked for it is told of each agent the last stage of which this replica
+      takes a proof in, and that it declared one stopped that the order ends, within the time that a signal takes (L1). Nothing is owed by a replica
+      that a fault touched, or that started again, nor to an operator whom one touched.
 
     An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in, or a proof that somebody is to be told
     of. T4 is skipped where a clock that it leans on was broken (T5).
@@ -87,7 +89,7 @@ class HonestStatus(InvariantChecker):
     kinds = frozenset({"order-status", "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
-                       "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named"})  # fmt: skip
+                       "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named", "order-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -128,6 +130,7 @@ class HonestStatus(InvariantChecker):
             "token-promised": self._token_promised,
             "replica-joined": self._joined,
             "decision": self._decided,
+            "order-learned": self._order_learned,
             "certificate-learned": self._let_in,
             "fault-on": self._fault_on,
             "doubts-named": self._doubts_named,
@@ -253,6 +256,9 @@ class HonestStatus(InvariantChecker):
         agent, order = fact.body["agent"], self.run.orders[fact.body["order"]]
         token = token_of(fact.body["token"])
         self._judge_needed(index, fact, agent, order, token)
+        lifted = self.run.node(fact.node).covered.get(order.order)
+        if lifted is not None:
+            self.blame(f"{fact.node} declared {agent} stopped under {order.order[:12]}, which a certificate there covers", lifted, index)
         self._declared.setdefault(agent, []).append(_Declared(order.order, token, index))
         promised, promised_index = self._promised.get((fact.node, agent), (NO_TOKEN, index))
         if token < promised and fact.node not in self.run.custody:
@@ -369,6 +375,8 @@ class HonestStatus(InvariantChecker):
             self.blame(f"{fact.node} drafted a resume before it had been taught what it may have forgotten", self.run.forgetful[fact.node], index)
         for replica, boot, clock_ns in fact.body.get("heard", ()):  # histories of earlier versions do not tell
             self._judge_heard(index, fact.node, replica, boot, clock_ns)
+        if fact.body["covers"] and "heard" in fact.body:
+            self._judge_hearing(index, fact, resume)
         shown = set(fact.body["covers"])
         for order in self.run.orders.values():
             due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)
@@ -377,6 +385,14 @@ class HonestStatus(InvariantChecker):
                 self.blame(why, *order.proof(), index)
         for order, learned in self._unshown(fact.node, resume.tenant, resume.scope, shown):
             self.blame(f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, which it knew", learned.index, index)
+
+    def _judge_hearing(self, index: int, fact: Fact, resume: _Resume) -> None:
+        """Whoever drafts has heard so many, himself among them, that they meet every k who can have made an order effective, and names them."""
+        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node}
+        for cell in self.run.cells if resume.scope[0] != "agent" else (self.run.cell_of(resume.scope[1]),):
+            if len(heard.intersection(cell.replicas)) <= len(cell.replicas) - cell.kill_quorum:
+                why = f"{fact.node} drafted a resume that only {', '.join(sorted(heard))} can be handed, who may all have missed an effective order"
+                self.blame(why, index)
 
     def _judge_heard(self, index: int, drafter: str, replica: str, boot: str, clock_ns: int) -> None:
         """What somebody knows who may have forgotten does not count. Whether it had been taught by then is told by its own clock."""
@@ -401,6 +417,11 @@ class HonestStatus(InvariantChecker):
             self._let_in_here[fact.body["order"]] = fact.node
         if fact.body["action"] == "resume":
             self._handed_in[fact.node] = fact.body["order"]
+
+    def _order_learned(self, _index: int, fact: Fact) -> None:
+        """Whoever asked for a soft order asked for what it becomes."""
+        if fact.body.get("parent") and self._let_in_here.get(fact.body["parent"]) == fact.node:
+            self._let_in_here.setdefault(fact.body["order"], fact.node)
 
     def _let_in(self, index: int, fact: Fact) -> None:
         """Only by whom it was handed to: the others have to take in what one of them has let in."""

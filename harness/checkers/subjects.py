@@ -49,6 +49,8 @@ class Order:
     first_index: int
     first_ns: int
     undoes: bool = False  # what is begun, where it can be
+    issuer: str = ""
+    decided: tuple[Any, ...] = ()  # what ruling it rests on, where that is told
     holders: dict[str, int] = field(default_factory=dict)
     cells: tuple[int, ...] = (0,)
     effective: dict[int, tuple[int, int]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, FIRST, SECOND, SECOND_START, SIDECAR, Story
+from tests.unit.histories import AGENT, BANK, FIRST, LEDGER, SECOND, SECOND_START, SIDECAR, Story
 
 
 def promise(story: Story, kind: str, token: list[Any], node: str = "replica/1") -> int:
@@ -173,3 +173,29 @@ def test_what_was_durable_before_a_restart_may_be_said_after_it() -> None:
     story.start("replica/1", instance="b")
     story.say("vouched", "replica/1", what="copy", about="o1")
     assert story.judged("S11").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("fence", "then", "verdict"),
+    [
+        (SECOND_START, "", Verdict.VALID),
+        (FIRST, "", Verdict.INVALID),  # which lets it in
+        (None, "", Verdict.INVALID),
+        (None, "disk lost", Verdict.VALID),
+        (None, "elsewhere", Verdict.INVALID),
+    ],
+)
+def test_a_sink_refuses_by_a_fence_that_is_durable(fence: list[Any] | None, then: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    if then == "disk lost":
+        story.fault("disk-lost", LEDGER)
+    if fence is not None:
+        story.fence(fence)
+    elif then == "elsewhere":
+        story.fence(SECOND_START, BANK)
+    story.say("effect-rejected", LEDGER, sink=LEDGER, agent=AGENT, token=FIRST, key="k1", why="REJECTED_FENCED")
+    said = story.say("vouched", LEDGER, what="refusal", about="k1")
+    finding = story.judged("S11")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (said,)

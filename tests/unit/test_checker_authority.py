@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND_START, SIDECAR, Story
 
 
 def test_s13_what_a_sink_applies_was_let_out_by_the_agents_own_sidecar() -> None:
@@ -136,3 +136,29 @@ def test_s13_a_policy_and_its_rollout_come_from_replicas(kind: str, *, authentic
     taken_in = story.say(kind, "replica/1", **fields, authentic=authentic)
     finding = story.judged("S13")
     assert (finding.verdict, finding.witness) == ((Verdict.VALID, ()) if authentic else (Verdict.INVALID, (taken_in,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ("", Verdict.INVALID),
+        ("before", Verdict.VALID),
+        ("told later", Verdict.VALID),
+        ("another stage", Verdict.INVALID),
+        ("another start", Verdict.INVALID),
+        ("died", Verdict.VALID),
+    ],
+)
+def test_s13_a_proof_that_is_taken_in_was_given_by_the_agents_own_sidecar(given: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    if given not in ("", "told later", "died"):
+        story.prove("o1", "DRAINING" if given == "another stage" else "STOPPED_CLEAN", SECOND_START if given == "another start" else FIRST)
+    taken = story.say("evidence-taken", "replica/1", agent=AGENT, token=FIRST, order="o1", stage="STOPPED_CLEAN")
+    if given == "told later":
+        story.prove("o1", "STOPPED_CLEAN", FIRST)
+    elif given == "died":
+        story.crash(SIDECAR)
+    finding = story.judged("S13")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (taken,)

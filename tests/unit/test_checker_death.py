@@ -164,6 +164,57 @@ def test_the_child_of_a_soft_order_kills_the_agent(severity: str, tenant: str, v
 
 
 @pytest.mark.parametrize(
+    ("child", "verdict"),
+    [
+        ({}, Verdict.VALID),
+        ({"issuer": "bob"}, Verdict.INVALID),
+        ({"decided": (0, "", "")}, Verdict.INVALID),
+        ({"grace_ns": 1}, Verdict.INVALID),
+    ],
+)
+def test_a_child_has_its_issuer_and_its_ruling_of_its_parent_and_no_grace(child: dict[str, Any], verdict: Verdict) -> None:
+    story = escalation(None).at(1 + GRACE_NS + SLACK_NS)
+    learned = story.learn("replica/1", "o2", **child)
+    made = story.say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    finding = story.judged("L3")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or {learned, made} <= set(finding.witness)
+
+
+@pytest.mark.parametrize(("second", "verdict"), [("o2", Verdict.VALID), ("o3", Verdict.INVALID)])
+def test_whichever_replica_makes_a_child_it_is_the_same(second: str, verdict: Verdict) -> None:
+    story = escalation(None)
+    story.learn("replica/2", "o1", "SOFT", grace_ns=GRACE_NS)
+    made = [
+        story.at(1 + GRACE_NS + SLACK_NS).say("escalated", replica, parent="o1", child=child, agent=AGENT)
+        for replica, child in (("replica/1", "o2"), ("replica/2", second))
+    ]
+    finding = story.judged("L3")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == tuple(made)
+
+
+@pytest.mark.parametrize(
+    ("heard", "verdict"), [("", Verdict.INVALID), ("promised", Verdict.VALID), ("proposed", Verdict.VALID), ("denied", Verdict.VALID)]
+)
+def test_no_stop_is_escalated_for_who_never_had_a_token(heard: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.learn("replica/1", "o1", "SOFT", grace_ns=GRACE_NS)
+    match heard:
+        case "promised":
+            story.say("token-promised", "replica/2", agent=AGENT, token=FIRST)
+        case "proposed":
+            story.ask()
+        case "denied":
+            story.say("lease-denied", "replica/1", agent=AGENT, nonce="n1", replica="replica/1", token=FIRST, why="ordered")
+    made = story.at(GRACE_NS + SLACK_NS).say("escalated", "replica/1", parent="o1", child="o2", agent=AGENT)
+    finding = story.judged("L3")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (made,)
+
+
+@pytest.mark.parametrize(
     ("proof", "asked_for", "verdict"),
     [
         ("STOPPED_CLEAN", FIRST, Verdict.INVALID),

@@ -7,8 +7,10 @@ import pytest
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, SECOND, Story
 
+ANOTHER = ("replica/2", "boot-1", 2 * SECOND)
 
-def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND, heard: tuple[str, str, int] | None = None) -> int:
+
+def drafted(story: Story, *covers: str, at_ns: int = 2 * SECOND, heard: tuple[str, str, int] | None = ANOTHER) -> int:
     answers = [] if heard is None else [list(heard)]
     return story.at(at_ns).say("draft-sent", "replica/3", request="r1", covers=list(covers), certificate="c1", heard=answers)
 
@@ -39,6 +41,28 @@ def test_what_somebody_says_who_may_have_forgotten_counts_for_no_draft(heard: tu
         assert finding.verdict is Verdict.VALID
     else:
         assert finding.witness == (forgot, told - 1)
+
+
+@pytest.mark.parametrize(
+    ("heard", "covers", "verdict"),
+    [
+        (ANOTHER, ("o1",), Verdict.VALID),
+        (None, ("o1",), Verdict.INVALID),
+        (("replica/3", "boot-1", SECOND), ("o1",), Verdict.INVALID),  # itself
+        (None, (), Verdict.VALID),  # there is nothing to hand in
+    ],
+)
+def test_a_draft_can_be_handed_in_to_as_many_as_have_to_be_heard(
+    heard: tuple[str, str, int] | None, covers: tuple[str, ...], verdict: Verdict
+) -> None:
+    story = Story()
+    story.start_all()
+    if covers:
+        story.learn("replica/3", "o1")
+    asked(story)
+    draft = drafted(story, *covers, heard=heard)
+    finding = story.judged("S20")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (draft,))
 
 
 def asked(story: Story, kind: str = "agent", value: str = AGENT) -> int:

@@ -60,6 +60,20 @@ def test_who_hands_in_a_resume_is_answered(what: str, verdict: Verdict) -> None:
     assert verdict is Verdict.VALID or finding.witness == (handed,)
 
 
+@pytest.mark.parametrize("stage", ["EXPIRED", "ASK_ANOTHER"])
+@pytest.mark.parametrize(("holder", "verdict"), [("replica/1", Verdict.INVALID), ("replica/2", Verdict.VALID)])
+def test_a_resume_that_was_let_in_is_asked_its_age_no_more(stage: str, holder: str, verdict: Verdict) -> None:
+    story = begun()
+    story.certify(holder, "c1")
+    story.at(UNTIL_NS)
+    ends = [["replica/2", "boot-1", UNTIL_NS]] if stage == "ASK_ANOTHER" else [["replica/1", "boot-1", UNTIL_NS]]
+    handed = handed_in(story, ends=ends)
+    answered = told(story, stage)
+    finding = story.judged("L6")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (handed, answered)
+
+
 @pytest.mark.parametrize(
     ("stage", "reason", "verdict"),
     [

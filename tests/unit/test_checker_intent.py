@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND, SIDECAR, Story
 
 CLOSED_KILL = ("CLOSED", "KILL")
 GRACE_NS = 8 * SECOND
@@ -124,6 +124,30 @@ def test_no_process_starts_against_a_known_order_that_ends_it() -> None:
     isolated.spawn()
     assert story.judged("S6").witness == (learned, started)
     assert isolated.judged("S6").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("before", "verdict"),
+    [
+        ("durable", Verdict.INVALID),
+        ("learned", Verdict.VALID),  # its record may lie behind that of the promise
+        ("covered", Verdict.VALID),
+        ("covered elsewhere", Verdict.INVALID),
+        ("taught", Verdict.VALID),
+    ],
+)
+def test_no_replica_promises_a_token_against_an_order_on_its_log(before: str, verdict: Verdict) -> None:
+    story = Story()
+    if before == "taught":
+        story.say("log-cut", "replica/1", records=1, why="unreadable")
+    story.learn("replica/1", "o1", "ISOLATE")
+    kept = story.keep("replica/1", "o1") if before != "learned" else 0
+    if before.startswith("covered"):
+        story.certify("replica/1" if before == "covered" else "replica/2", "c1", "o1")
+    promised = story.say("token-promised", "replica/1", agent=AGENT, token=FIRST)
+    finding = story.judged("S6")
+    assert (finding.verdict, finding.examined) == (verdict, 0 if before == "taught" else 1)
+    assert verdict is Verdict.VALID or finding.witness == (kept, promised)
 
 
 # -- S7

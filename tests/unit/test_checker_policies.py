@@ -46,7 +46,7 @@ def test_a_life_of_policies_that_is_as_it_should_be() -> None:
     story.decide()
     story.roll(ONE, 2, stage="CANARY", canary="c", guard=1)
     story.decide(seq=2, canary="c", ruling=HARDER, raised=True, order="o1")
-    story.decide(seq=2, stable=REFUSED, ruling=HARDER, canary="c")
+    story.decide(seq=2, stable=REFUSED, ruling=HARDER, canary="c", raised=True)
     story.roll(ONE, 3, stage="ROLLED_BACK", parent="r2")
     story.decide(seq=3)
     story.roll(TWO, 3, stage="ROLLED_BACK", parent="r2")

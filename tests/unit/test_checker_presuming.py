@@ -147,6 +147,16 @@ def test_nobody_is_presumed_stopped_of_whom_there_is_a_proof(stage: str, token: 
     assert verdict is Verdict.VALID or finding.witness == (taken, declared)
 
 
+@pytest.mark.parametrize(("holder", "verdict"), [("replica/1", Verdict.INVALID), ("replica/2", Verdict.VALID)])
+def test_no_replica_declares_under_an_order_that_it_knows_to_be_lifted(holder: str, verdict: Verdict) -> None:
+    story = ordered()
+    lifted = story.certify(holder, "c1", "o1")
+    declared = declare(story.at(60 * SECOND), "replica/1")
+    finding = story.end().judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (lifted, declared)
+
+
 @pytest.mark.parametrize(("restarted", "verdict"), [(False, Verdict.INVALID), (True, Verdict.VALID)])
 def test_a_declaration_is_made_once(restarted: bool, verdict: Verdict) -> None:
     story = ordered()
@@ -173,6 +183,23 @@ def test_who_ordered_is_told_of_a_declaration(severity: str, what: str, verdict:
     if what == "told":
         story.say("agent-status", "operator", order="o1", agent=AGENT, token=FIRST, stage="PRESUMED_STOPPED")
     finding = story.at(61 * SECOND if what == "soon over" else END_NS).end().judged("S20")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (declared,)
+
+
+@pytest.mark.parametrize(("let_in", "told", "verdict"), [
+    ("replica/1", False, Verdict.INVALID), ("replica/1", True, Verdict.VALID), ("replica/2", False, Verdict.VALID),
+])  # fmt: skip
+def test_who_ordered_is_told_of_what_a_soft_order_becomes(let_in: str, told: bool, verdict: Verdict) -> None:
+    story = ordered("SOFT")
+    story.decide(let_in, order="o1")
+    for replica in REPLICAS:
+        story.learn(replica, "child", parent="o1")
+        story.keep(replica, "child")
+    declared = story.at(60 * SECOND).say("declared", "replica/1", order="child", agent=AGENT, token=FIRST)
+    if told:
+        story.say("agent-status", "operator", order="child", agent=AGENT, token=FIRST, stage="PRESUMED_STOPPED")
+    finding = story.at(END_NS).end().judged("S20")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (declared,)
 
