@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit
 from killswitch.core.audit import Chain, Recovery
+from killswitch.core.bundles import RolloutRequest
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import DiskFull, Record
 from killswitch.core.intent import View
 from killswitch.core.messages import Gate, LeaseRequest
-from killswitch.core.replica import grants, witness
+from killswitch.core.replica import grants, rollouts, witness
 from killswitch.core.replica import state as replica_state
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import state as sidecar_state
@@ -26,6 +27,7 @@ _judge_heads = witness.answer
 _kill = sidecar_step.kill
 _learn_certificate = replica_state.learn_certificate
 _lease = grants.lease
+_on_rollout_request = rollouts.on_rollout_request
 
 
 def open_without_a_disk(state: Sidecar, now_ns: int) -> Gate:
@@ -98,6 +100,13 @@ def cosign_without_room(state: Replica, now_ns: int) -> None:
         _judge_heads(state, now_ns)
 
 
+def roll_out_without_room(state: Replica, request: RolloutRequest, sender: str, now_ns: int) -> None:
+    """Somebody has to."""
+    full, state.disk_full = state.disk_full, False
+    _on_rollout_request(state, request, sender, now_ns)
+    state.disk_full = full
+
+
 BUGS = (
     PlantedBug("B62", "a sidecar whose disk failed keeps its gate open", {"sidecar.state:gate": open_without_a_disk}, ("S11",),
                ("disk-fails-at-work", "swarm-storm"), "easy"),
@@ -120,4 +129,6 @@ BUGS = (
                ("room-for-prohibitions-alone",), "easy"),
     PlantedBug("B320", "a replica whose disk is full goes on cosigning", {"replica.witness:answer": cosign_without_room}, ("S11",),
                ("room-for-prohibitions-alone",), "easy"),
+    PlantedBug("B422", "a replica takes a rollout on that it has no room for", {"replica.rollouts:on_rollout_request": roll_out_without_room},
+               ("S11",), ("room-for-prohibitions-alone",), "easy"),
 )  # fmt: skip

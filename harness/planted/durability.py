@@ -10,7 +10,7 @@ from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, DiskFailed, Durable, Send
 from killswitch.core.heads import Cosignature, Cosigned, Sth
 from killswitch.core.intent import View
-from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Order, OrderPush, Query, StartRequest
+from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Message, Order, OrderPush, Query, StartRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
 from killswitch.core.replica import state as replica_state
@@ -193,6 +193,12 @@ def nothing_new(state: Replica, head: Sth) -> None:
     send(state, head.origin, Cosigned((transparency.cosign(state.trust.signer, state.node, head),)))
 
 
+def refused_at_once(state: Sink, to: str, message: Message, after_lsn: int = 0) -> None:
+    """A refusal changes nothing, so it waits for nothing."""
+    refused = isinstance(message, ApplyResult) and message.status != "APPLIED"
+    send(state, to, message, 0 if refused else after_lsn)
+
+
 BUGS = (
     PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync}, ("S20", "S11"),
                ("replica-power-loss", "swarm-storm"), "easy"),
@@ -230,4 +236,6 @@ BUGS = (
                ("S16",), ("waited-before-the-disk",), "easy"),
     PlantedBug("B294", "a cosignature is said again before the first one is durable", {"replica.witness:say_again": nothing_new}, ("S16",),
                ("waited-before-the-disk",), "easy"),
+    PlantedBug("B414", "a sink refuses an effect before the fence that it refuses by is durable", {"sink:send": refused_at_once}, ("S11",),
+               ("two-starts-of-one-number", "fence-answered-late"), "easy"),
 )  # fmt: skip

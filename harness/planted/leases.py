@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit, leases
+from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import Gate
+from killswitch.core.messages import Gate, Order
 from killswitch.core.sidecar import starts
+from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import NEVER, Sidecar
 
 _drop_lease = starts.drop_lease
 _may_vouch = starts.may_vouch
+_learn = sidecar_step.learn
 
 
 def lease_from_receipt(round_: leases.Round, now_ns: int) -> int:
@@ -57,6 +60,14 @@ def a_lease_is_the_sidecars(state: Sidecar) -> None:
     state.lease_until_ns = until_ns
 
 
+def what_could_be_read(
+    state: Sidecar, orders: tuple[Order, ...], certificates: tuple[ResumeCertificate, ...], sender: str, now_ns: int
+) -> bool:  # fmt: skip
+    """Whatever could be believed is learned."""
+    _learn(state, orders, certificates, sender, now_ns)
+    return True
+
+
 BUGS = (
     PlantedBug("B01", "the lease counts from the receipt of the reply, not from the sending of the request", {"leases:until": lease_from_receipt},
                ("S19", "S1"), ("swarm-storm", "clock-extremes"), "easy"),
@@ -76,4 +87,6 @@ BUGS = (
                ("replicas-restarted-in-a-drain",), "easy"),
     PlantedBug("B174", "a lease outlives its start, and the next token runs under it", {"sidecar.starts:drop_lease": a_lease_is_the_sidecars},
                ("S19",), ("resumed-within-a-lease",), "easy"),
+    PlantedBug("B405", "a grant counts whose orders could not be believed", {"sidecar.step:learn": what_could_be_read}, ("S19",),
+               ("sidecar-behind-on-keys",), "easy"),
 )  # fmt: skip

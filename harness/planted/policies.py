@@ -14,7 +14,8 @@ from killswitch.core import codec, federation, intent, keys, policy, rollout, tr
 from killswitch.core.bundles import RolloutBody, RolloutRecord, RolloutStatus, Stage
 from killswitch.core.countersigns import Countersignature
 from killswitch.core.intent import KnownOrder
-from killswitch.core.messages import Gate, Life, OrderRequest
+from killswitch.core.messages import Gate, Life, Message, OrderRequest
+from killswitch.core.outlet import send
 from killswitch.core.policy import Answer as CedarAnswer
 from killswitch.core.policy import Bundle, Request, Ruling
 from killswitch.core.replica import orders, rollouts
@@ -205,6 +206,18 @@ def entities_without_a_tenant(request: Request) -> str:
     return json.dumps([{"uid": uid, "attrs": {}, "parents": above} for uid, above in ((cell, []), (tenant, [cell]))])
 
 
+def no_answer_but_yes(state: Replica, to: str, message: Message, after_lsn: int = 0) -> None:
+    """Whoever may not ask is told nothing."""
+    if not (isinstance(message, RolloutStatus) and message.stage == "REFUSED"):
+        send(state, to, message, after_lsn)
+
+
+def its_own_stops_are_no_raise(stable: Ruling, candidate: Ruling) -> Ruling:
+    """It raised nothing: there was nothing to raise."""
+    joined = _join(stable, candidate)
+    return structs.replace(joined, raised=joined.raised and stable.allowed)
+
+
 BUGS = (
     PlantedBug("B30", "a kill rule that fails is skipped, as Cedar does", {"policy:error_floor": no_floor}, ("S21",), ("policy-that-fails",), "easy"),
     PlantedBug("B31", "a decision reads the policy twice, and a rollout comes between", {"replica.rollouts:decide": read_twice}, ("S21",),
@@ -260,4 +273,8 @@ BUGS = (
                ("more-rollouts-than-are-kept",), "easy"),
     PlantedBug("B289", "a rule about a tenant says nothing of its agents", {"policy:_cedar_entities": entities_without_a_tenant}, ("S21",),
                ("each-tenant-has-its-rules",), "easy"),
+    PlantedBug("B402", "a rollout that is refused is not answered", {"replica.rollouts:send": no_answer_but_yes}, ("L1",),
+               ("more-than-they-may", "policy-storm"), "easy"),
+    PlantedBug("B419", "a stop that the canary alone makes does not count for its guard", {"rollout:join": its_own_stops_are_no_raise}, ("S21",),
+               ("canary-that-stops-what-is-forbidden",), "easy"),
 )  # fmt: skip

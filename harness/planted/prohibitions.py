@@ -9,7 +9,7 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import audit, intent
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import Intent, KnownOrder, Severity, View
-from killswitch.core.messages import Order, UnknownProhibition
+from killswitch.core.messages import Life, Order, UnknownProhibition
 from killswitch.core.outlet import record
 from killswitch.core.replica import grants
 from killswitch.core.replica import state as replica_state
@@ -23,6 +23,7 @@ _add_order = intent.add_order
 _demand = floors.demand
 _lacking = grants.lacking
 _members: WeakKeyDictionary[Replica, dict[str, frozenset[str]]] = WeakKeyDictionary()
+_forbidden = grants.forbidden
 
 
 def chain_of_severities(one: Severity, other: Severity) -> Severity:
@@ -118,6 +119,12 @@ def out_of_the_way(state: Sidecar, order: str, now_ns: int) -> None:
     """Nobody reads it any more, and so nobody dies of it."""
 
 
+def a_process_is_no_effect(state: Replica, agent: str, view: View) -> str:
+    """Its gate stays shut, whatever starts behind it."""
+    stops = any(known.severity.life is not Life.ALIVE for known in view.uncovered)
+    return _forbidden(state, agent, view if stops else view._replace(uncovered=()))
+
+
 BUGS = (
     PlantedBug("B08", "severities are a chain: SOFT after ISOLATE opens the gate to what is in flight", {"intent:join": chain_of_severities},
                ("S3", "S1", "S5"), ("isolate-then-soft", "swarm-storm"), "easy"),
@@ -147,4 +154,6 @@ BUGS = (
                ("S22",), ("answered-before-it-spoke-again",), "medium"),
     PlantedBug("B287", "an order that nobody outlived reading demands nothing", {"sidecar.floors:quarantine": out_of_the_way}, ("S22",),
                ("poisoned-order",), "easy"),
+    PlantedBug("B408", "a start is promised under an order that only isolates", {"replica.grants:forbidden": a_process_is_no_effect}, ("S6",),
+               ("isolated-when-it-asks-to-start",), "easy"),
 )  # fmt: skip

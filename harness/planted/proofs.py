@@ -8,7 +8,7 @@ from typing import Any
 from harness.planted.bug import PlantedBug
 from killswitch.core import intent
 from killswitch.core.intent import KnownOrder, Severity
-from killswitch.core.messages import NO_TOKEN, Evidence, Gate, OrderRequest, OrderStatus, Token
+from killswitch.core.messages import NO_TOKEN, Evidence, Gate, Message, OrderRequest, OrderStatus, Token
 from killswitch.core.outlet import send
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
@@ -18,6 +18,8 @@ from killswitch.core.sidecar.state import Sidecar
 _prove = proof.prove
 _stage = proof.stage
 _tell_agent = orders.tell_agent
+_remember_asker = orders.remember_asker
+_after_accept = orders.after_accept
 
 
 def always_effective(state: Replica, order: str) -> None:
@@ -84,6 +86,34 @@ def asked_and_answered(state: Replica, known: KnownOrder, request: OrderRequest,
     send(state, sender, OrderStatus(request.request, known.id, "ALREADY_COVERED", 0))
 
 
+def no_is_no_answer(state: Replica, to: str, message: Message, after_lsn: int = 0) -> None:
+    """Whoever may not ask is told nothing."""
+    if not (isinstance(message, OrderStatus) and message.stage == "REFUSED"):
+        send(state, to, message, after_lsn)
+
+
+def asked_for_by_name(state: Replica, order: str, request: str, operator: str, keys_wanted: int = 0) -> None:
+    """Nobody asked for the order that a soft one became."""
+    known = state.intent.orders.get(order)
+    if known is None or not known.body.parent:
+        _remember_asker(state, order, request, operator, keys_wanted)
+
+
+def told_where_it_was_let_in(state: Replica, order: str, request: str, operator: str, keys_wanted: int = 0) -> None:
+    """Who asks again has been told, or will be, by the replica that let it in."""
+    if order not in state.intent.orders or state.intent.orders[order].body.parent:
+        _remember_asker(state, order, request, operator, keys_wanted)
+
+
+def what_it_made_of_it_itself(state: Replica, order: str, now_ns: int) -> None:
+    """What others made of it, they tell."""
+    known, asked = state.intent.orders[order], state.asked
+    if known.order.signer != state.node:
+        state.asked = {each: asker for each, asker in asked.items() if each != known.body.parent}
+    _after_accept(state, order, now_ns)
+    state.asked = {**asked, **state.asked}
+
+
 BUGS = (
     PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
     PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
@@ -107,4 +137,13 @@ BUGS = (
                ("soft-in-peace",), "easy"),
     PlantedBug("B344", "whoever asks once more is told that his order was lifted", {"replica.orders:answer_again": asked_and_answered}, ("S20",),
                ("kill-lost-in-a-partition", "disk-fails-under-a-kill"), "easy"),
+    PlantedBug("B401", "an order that is refused is not answered", {"replica.orders:send": no_is_no_answer}, ("L1",), ("more-than-they-may",),
+               "easy"),
+    PlantedBug("B412", "who asked for a soft order is told nothing of what it became", {"replica.orders:remember_asker": asked_for_by_name},
+               ("S20",), ("sidecar-gone-in-a-drain",), "easy"),
+    PlantedBug("B413", "who asks again where an order is known is not remembered", {"replica.orders:remember_asker": told_where_it_was_let_in},
+               ("L1",), ("asked-again-where-it-is-known",), "easy"),
+    PlantedBug("B424", "who asked for a soft order is told nothing of what another replica made of it",
+               {"replica.orders:after_accept": what_it_made_of_it_itself}, ("S20",),
+               ("sidecar-gone-in-a-drain", "soft-stop-of-who-never-came"), "easy"),
 )  # fmt: skip

@@ -81,6 +81,10 @@ def taught_is_taught(state: Replica) -> bool:
     return len(state.lessons.teachers) >= min(wanted, len(state.peers))
 
 
+def taught_is_not_promised(state: Replica, agent: str, token: Token) -> None:
+    """It goes by what it promises itself from now on."""
+
+
 BUGS = (
     PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
                ("poisoned-order",), "easy"),
@@ -102,4 +106,6 @@ BUGS = (
                ("taught-while-others-start",), "easy"),
     PlantedBug("B273", "a replica that was taught vouches again before it decides by its teachers' policy",
                {"replica.joining:enough": taught_is_taught}, ("S21",), ("taught-under-a-later-policy",), "easy"),
+    PlantedBug("B403", "a replica grants nothing to what it was taught that it promised", {"replica.joining:promise_durable": taught_is_not_promised},
+               ("L10",), ("taught-what-it-had-promised",), "easy"),
 )  # fmt: skip

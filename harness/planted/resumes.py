@@ -9,9 +9,10 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import federation, intent, trust
-from killswitch.core.certificates import ResumeSubmit
+from killswitch.core.certificates import ResumeStatus, ResumeSubmit
 from killswitch.core.intent import Intent, KnownCertificate, KnownOrder
-from killswitch.core.messages import COUNTER_MAX, IntentRead
+from killswitch.core.messages import ASK_ANOTHER, COUNTER_MAX, IntentRead
+from killswitch.core.outlet import send
 from killswitch.core.policy import Ruling
 from killswitch.core.replica import dispatch, resumes
 from killswitch.core.replica import state as replica_state
@@ -22,6 +23,7 @@ _end_here = resumes.end_here
 _on_submit = resumes.on_submit
 _heard: WeakKeyDictionary[Replica, set[str]] = WeakKeyDictionary()
 _uncovered = replica_state.uncovered
+_ends = resumes.ends
 
 
 def lifts_everything_older(known: Intent, certificate: KnownCertificate) -> set[str]:
@@ -105,6 +107,23 @@ def ask_me_twice(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int)
     _on_submit(state, submit, sender, now_ns)
 
 
+def until_its_own_end(state: Replica, draft: Draft, now_ns: int) -> tuple[Reading, ...]:
+    """Who drafts it takes it in."""
+    return tuple(end for end in _ends(state, draft, now_ns) if end.replica == state.node)
+
+
+def asked_for_its_age_again(state: Replica, submit: ResumeSubmit, sender: str, now_ns: int) -> None:
+    """Approvals end, whoever has seen them before."""
+    known = trust.read_certificate(state.trust, submit.certificate)
+    if known is not None and known.id in state.intent.certificates:
+        end_ns = _end_here(state, known)
+        if end_ns is None or now_ns >= end_ns:
+            stage = ASK_ANOTHER if end_ns is None else "EXPIRED"
+            send(state, sender, ResumeStatus(submit.request, known.id, stage, why="too late"))
+            return
+    _on_submit(state, submit, sender, now_ns)
+
+
 BUGS = (
     PlantedBug("B03", "a resume lifts whatever is older than it, not what it lists", {"intent:lifts": lifts_everything_older}, ("S7", "S6", "S1"),
                ("resume-race", "swarm-storm"), "medium"),
@@ -139,4 +158,8 @@ BUGS = (
                ("stopped-resumed-and-stopped-again",), "easy"),
     PlantedBug("B350", "a draft does not wait for orders that the replica was told of and has yet to read",
                {"replica.resumes:unread": told_is_heard}, ("S20",), ("resume-asked-while-an-order-is-unread",), "easy"),
+    PlantedBug("B416", "a resume that was let in is asked for its age again", {"replica.resumes:on_submit": asked_for_its_age_again}, ("L6",),
+               ("let-in-and-not-told",), "easy"),
+    PlantedBug("B418", "a draft can be handed in to who drafted it alone", {"replica.resumes:ends": until_its_own_end}, ("S20",),
+               ("approved-too-late",), "easy"),
 )  # fmt: skip

@@ -8,8 +8,8 @@ from msgspec import structs
 from harness.planted.bug import PlantedBug
 from killswitch.core.events import Spawn
 from killswitch.core.intent import View
-from killswitch.core.messages import NO_TOKEN, LeaseReply, LeaseRequest, StartReply, StartRequest, Token
-from killswitch.core.replica import grants
+from killswitch.core.messages import NO_TOKEN, Evidence, LeaseReply, LeaseRequest, StartReply, StartRequest, Token
+from killswitch.core.replica import grants, orders
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import step as sidecar_step
@@ -21,6 +21,8 @@ _note_promise = starts.note_promise
 _on_start_reply = starts.on_start_reply
 _predecessor_over = grants.predecessor_over
 _request_start = starts.request_start
+_on_start_request = grants.on_start_request
+_take_evidence = orders.take_evidence
 
 
 def restart_always(state: Sidecar) -> None:
@@ -105,6 +107,26 @@ def busy(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tupl
     return length, "busy" if why == "unpromised" else why
 
 
+def a_proof_is_a_proof(state: Replica, evidence: tuple[Evidence, ...], sender: str, now_ns: int) -> None:
+    """Its sidecar signed that the order has taken hold."""
+    _take_evidence(state, evidence, sender, now_ns)
+    for proof in evidence:
+        taken = state.proofs.get((proof.order, proof.agent)) == proof
+        if taken and proof.token > state.stopped.get(proof.agent, NO_TOKEN):
+            state.stopped[proof.agent] = proof.token
+
+
+def waits_without_an_end(state: Replica, request: StartRequest, sender: str, now_ns: int) -> None:
+    """When it was promised matters to nobody."""
+    _on_start_request(state, request, sender, now_ns)
+    state.promised_ns.pop(request.agent, None)
+
+
+def a_promise_is_a_promise(state: Sidecar, reply: StartReply, now_ns: int) -> None:
+    """A replica that is ready for one start of the agent is ready for the next."""
+    _on_start_reply(state, structs.replace(reply, token=state.proposed or reply.token), now_ns)
+
+
 BUGS = (
     PlantedBug("B40", "a supervisor restarts whatever ends", {"sidecar.step:forget_process": restart_always}, ("S6", "S8"),
                ("runaway-trader", "swarm-storm"), "easy"),
@@ -134,4 +156,10 @@ BUGS = (
                ("S8",), ("overtaken-start-is-not-taken-up-again",), "easy"),
     PlantedBug("B360", "a replica that has not promised a token yet does not say so", {"replica.grants:lease": busy}, ("L10",),
                ("approved-too-late", "clone-storm"), "medium"),
+    PlantedBug("B400", "whatever is proven of a start counts as its end", {"replica.orders:take_evidence": a_proof_is_a_proof}, ("S8",),
+               ("shut-off-is-not-stopped",), "medium"),
+    PlantedBug("B404", "a replica does not note when it promised a token", {"replica.grants:on_start_request": waits_without_an_end}, ("L6",),
+               ("cloned-from-a-snapshot",), "easy"),
+    PlantedBug("B407", "an answer to another proposal counts for the one under way", {"sidecar.starts:on_start_reply": a_promise_is_a_promise},
+               ("S8",), ("answered-after-it-asked-anew",), "easy"),
 )  # fmt: skip

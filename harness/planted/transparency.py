@@ -135,6 +135,14 @@ def who_may_grant(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
         _heed_fork_proof(state, proof, now_ns)
 
 
+def grants_of_before(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
+    """From now on no more of its word counts."""
+    grants = {nonce: dict(round_.grants) for nonce, round_ in state.rounds.items()}
+    _heed_fork_proof(state, proof, now_ns)
+    for nonce, granted in grants.items():
+        state.rounds[nonce].grants.update(granted)
+
+
 BUGS = (
     PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
                ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
@@ -171,4 +179,6 @@ BUGS = (
                ("L7",), ("two-logs-at-two-witnesses",), "easy"),
     PlantedBug("B297", "a sidecar drops proofs of forks that are not of replicas", {"sidecar.step:on_fork_proof": who_may_grant}, ("L7",),
                ("two-logs-at-two-witnesses",), "easy"),
+    PlantedBug("B417", "what a replica granted before its two logs were proven goes on counting", {"sidecar.step:on_fork_proof": grants_of_before},
+               ("S19",), ("forked-while-a-round-is-under-way",), "easy"),
 )  # fmt: skip

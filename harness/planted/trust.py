@@ -11,7 +11,7 @@ from killswitch.core.bundles import PolicyBundle, RolloutRecord
 from killswitch.core.intent import KnownCertificate, KnownOrder, Severity
 from killswitch.core.keychanges import KeyChange, KeysetNews, SignedChange
 from killswitch.core.keys import Keyset
-from killswitch.core.messages import Order, OrderBody
+from killswitch.core.messages import Evidence, Order, OrderBody
 from killswitch.core.outlet import send
 from killswitch.core.replica.state import Replica
 from killswitch.core.trust import Trust
@@ -118,6 +118,11 @@ def ask_the_people(state: keysets.Holder, version: int) -> KeysetNews:
     return KeysetNews(())
 
 
+def what_is_proven_is_proven(trust: Trust, sidecar: str, evidence: Evidence) -> bool:
+    """Who would say so if it were not?"""
+    return True
+
+
 BUGS = (
     PlantedBug("B28", "what was signed as one thing counts as another", {"trust:read_order": any_domain}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
@@ -149,4 +154,6 @@ BUGS = (
                ("rollout-under-a-revoked-key", "rolling-upgrade-under-kills"), "easy"),
     PlantedBug("B348", "a keyset stays with whoever was handed it", {"keysets:since": ask_the_people}, ("L10",),
                ("sidecar-behind-on-keys", "keys-rotated-in-a-partition"), "easy"),
+    PlantedBug("B415", "a proof is believed whoever gives it", {"trust:believes_evidence": what_is_proven_is_proven}, ("S13",),
+               ("forged-and-malformed-storm", "forged-by-a-replica"), "easy"),
 )  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from harness.planted.bug import PlantedBug
 from killswitch.core import leases
+from killswitch.core.bundles import Decision
 from killswitch.core.intent import KnownOrder
 from killswitch.core.machine import Parameters
-from killswitch.core.messages import NO_TOKEN, Token
+from killswitch.core.messages import NO_TOKEN, OrderBody, Token
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica, concerned, greatest_token, residue_ns
 
@@ -14,6 +17,9 @@ _restart_waits = orders.restart_waits
 _declare = orders.declare
 _note_durable = orders.note_durable
 _tell_agent = orders.tell_agent
+_child_of = orders.child_of
+_escalate = orders.escalate
+_note_waited = orders.note_waited
 
 
 def waits_one_lease(parameters: Parameters) -> int:
@@ -103,6 +109,35 @@ def what_was_outwaited_stays(state: Replica, now_ns: int) -> None:
         waiters.add(state.node)
 
 
+def whoever_it_matches(state: Replica, parent: KnownOrder, now_ns: int) -> None:
+    """It is not proven stopped."""
+    heard = dict(state.heard_token)
+    for agent in concerned(state, parent):
+        if greatest_token(state, agent) == NO_TOKEN:
+            state.heard_token[agent] = Token(0, 1, "")
+    _escalate(state, parent, now_ns)
+    state.heard_token = heard
+
+
+def enough_have_waited(state: Replica, order: str, replica: str, now_ns: int) -> None:
+    """Whatever has become of the order meanwhile."""
+    lifted = state.intent.lifted
+    state.intent.lifted = lifted - {order}
+    _note_waited(state, order, replica, now_ns)
+    state.intent.lifted = lifted
+
+
+def without_the_ruling(state: Replica, parent: KnownOrder, agent: str) -> OrderBody:
+    """Nobody ruled on this one."""
+    return structs.replace(_child_of(state, parent, agent), decision=Decision(0, "", ""))
+
+
+def each_its_own(state: Replica, parent: KnownOrder, agent: str) -> OrderBody:
+    """A nonce is used once."""
+    child = _child_of(state, parent, agent)
+    return structs.replace(child, nonce=f"{state.node}/{child.nonce}")
+
+
 BUGS = (
     PlantedBug("B10", "an agent is presumed stopped after one lease length, as if all clocks ran alike", {"leases:residue_ns": waits_one_lease},
                ("S20", "S8"), ("presumed-too-early", "clock-extremes", "swarm-storm"), "hard"),
@@ -133,4 +168,12 @@ BUGS = (
                ("L13",), ("waited-before-the-disk",), "easy"),
     PlantedBug("B355", "a wait that was over on a clock that jumped is told once the clock is doubted",
                {"replica.orders:restart_waits": what_was_outwaited_stays}, ("S20",), ("outwaited-on-a-clock-that-jumped",), "medium"),
+    PlantedBug("B409", "a stop is escalated for an agent that never started", {"replica.orders:escalate": whoever_it_matches}, ("L3",),
+               ("soft-stop-of-who-never-came",), "easy"),
+    PlantedBug("B410", "an agent is presumed stopped under an order that was lifted", {"replica.orders:note_waited": enough_have_waited}, ("S20",),
+               ("lifted-when-others-have-waited",), "easy"),
+    PlantedBug("B411", "what a soft order becomes rests on no decision", {"replica.orders:child_of": without_the_ruling}, ("L3",),
+               ("sidecar-gone-in-a-drain",), "easy"),
+    PlantedBug("B423", "each replica makes another order of a soft one", {"replica.orders:child_of": each_its_own}, ("L3",),
+               ("sidecar-gone-in-a-drain", "soft-stop-of-who-never-came"), "easy"),
 )  # fmt: skip
