@@ -84,6 +84,7 @@ SENTENCES: dict[str, str] = {
     "lease-denied": "Denies {agent} a lease (round {nonce}): {why}.",
     "lease-opened": "Counts its lease for {agent} as open until {until} on its own clock (round {nonce}).",
     "lease-lost": "Notices that the lease of {agent} is out.",
+    "lease-recorded": "Records that the lease of {agent} is {what} (token {token}).",
     "gate-changed": "The gate of {agent} is now {gate}; mode {mode}.",
     "gate-recorded": "Records the gate of {agent} as {gate}; mode {mode}.",
     "evidence-durable": "Holds the proof of {stage} of {agent} for order {order} durably.",

@@ -40,6 +40,7 @@ class _Book:
     in_full: dict[str, int] = field(default_factory=dict)  # request -> the ruling that allowed all that it asks for
     taken: dict[tuple[str, object], int] = field(default_factory=dict)
     lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
+    leased: tuple[Token, int] | None = None  # the token under which a lease is on record as opened, and not as lost, and the fact
     permits: int = 0
     root: bytes = NO_PERMITS
     started_ns: int = -1
@@ -50,7 +51,8 @@ class AuditComplete(InvariantChecker):
     has its record; every stop of a process (TERM, KILL, reaped) has one in the step that makes it, and a start has a durable one before; every proof
     that leaves, and every ruling that an operator is told of, has one; of none of these are there two in one start of a node. A start that comes to
     nothing because its token is opened under an order to stop has a record of a proof under that token, for each such order, in the step that opens
-    it: else a replica that had promised it would wait for how it ends. A lease that ran out is on record as lost, a second later at the most, by a
+    it: else a replica that had promised it would wait for how it ends. A lease is on record as opened, once, before anything goes by it: the first
+    one under its token, and any that comes after one that was lost. One that ran out is on record as lost, a second later at the most, by a
     sidecar that nothing but faults of links befell. What a node takes in (an order, a certificate, a change of the keyset, a proof that somebody
     keeps two logs) it puts on record once in one start, however often it comes. Admissions share records: each counts exactly those since the one
     before, by number and by the hash over their keys, and never more than 64 go without. An instance is a fold, a change of a gate, a start, a stop,
@@ -66,7 +68,7 @@ class AuditComplete(InvariantChecker):
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
-        "order-status", "token-opened", "lease-opened", "lease-lost", *TAKEN_IN, *Well.KINDS,
+        "order-status", "token-opened", "lease-opened", "lease-lost", "lease-recorded", *TAKEN_IN, *Well.KINDS,
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -94,6 +96,7 @@ class AuditComplete(InvariantChecker):
             "token-opened": self._opened,
             "lease-opened": self._leased,
             "lease-lost": self._lease_lost,
+            "lease-recorded": self._lease_recorded,
             **dict.fromkeys(TAKEN_IN, self._took_in),
         }
 
@@ -218,7 +221,19 @@ class AuditComplete(InvariantChecker):
         book, until_ns = self._book(fact.node), max(int(fact.body["until_ns"]), fact.clock_ns)  # what came late may be over as it opens
         if book.lease is None:
             self.examined += 1
+        if book.leased is None or book.leased[0] != token_of(fact.body["token"]):
+            self.blame(f"{fact.node} goes by a lease under token {token_of(fact.body['token'])}, and never put on record that it opened", index)
         book.lease = (until_ns, index)
+
+    def _lease_recorded(self, index: int, fact: Fact) -> None:
+        """One that ran out unnoticed may open again under the same token."""
+        book, token = self._book(fact.node), token_of(fact.body["token"])
+        if fact.body["what"] == "LOST":
+            book.leased = None
+            return
+        if book.leased is not None and book.leased[0] == token and book.lease is not None and fact.clock_ns < book.lease[0]:
+            self.blame(f"{fact.node} put on record twice that a lease opened, which it held all the time", book.leased[1], index)
+        book.leased = (token, index)
 
     def _lease_lost(self, _index: int, fact: Fact) -> None:
         self._book(fact.node).lease = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from harness.checkers.bounds import FENCE_ARRIVES_NS
 from harness.checkers.countdowns import Countdowns
+from harness.checkers.orphans import Orphans
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import KILL, NO_TOKEN, Token, agent_of, is_replica, token_of
@@ -41,16 +42,20 @@ class Death(Countdowns):
     And whoever has begun to kill goes on: while the process tree lives, no more than a kill retry and a second pass without another SIGKILL, by a
     sidecar that no fault touched.
 
+    And of a process tree that a sidecar finds at its start, left by an earlier one: within kappa it is gone, or that it cannot be ended is on
+    record of each order that asks for a stop and is known there; unless a fault touched that sidecar since, or it is paused or crashes again.
+
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).
 
-    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, a KILL_FAILED, one that
-    a replica takes in, or an order and a promise, when it is learned, at a start, and at the end; one that the run's end cuts short is not counted.
+    Lifted by a certificate durable at the sidecar; for fences, anywhere. An instance is an order and a live process, or one that is found and lives
+    on, a KILL_FAILED, one that a replica takes in, or an order and a promise, when it is learned, at a start, and at the end; one that the run's end
+    cuts short is not counted.
     """
 
     invariant = "L2"
     title = "Death: a process under a hard order is gone within kappa, or said to live on, and shut out"
-    kinds = Countdowns.kinds | {
+    kinds = Countdowns.kinds | Orphans.KINDS | {
         "fault-on", "fence-durable", "fence-sent", "prohibition-arrived", "token-promised", "evidence-taken", "certificate-learned",
         "process-killed", "intent-recovered",
     }  # fmt: skip
@@ -58,6 +63,7 @@ class Death(Countdowns):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._undying: set[str] = set()
+        self._orphans = Orphans(self)
         self._kills: dict[str, tuple[int, int]] = {}  # agent -> when its live process was last sent SIGKILL, and the fact
         self._failed: dict[tuple[str, str], tuple[Token, int, int]] = {}
         self._fences: dict[tuple[str, str], Token] = {}
@@ -70,6 +76,8 @@ class Death(Countdowns):
         return self.run.bounds.death_ns if order.life == KILL else None
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in Orphans.KINDS:
+            self._orphans.see(index, fact)
         if fact.kind == "fault-on":
             if fact.body["what"] == "unkillable":
                 self._undying.update(agent_of(node) for node in fact.body["target"])
@@ -193,6 +201,7 @@ class Death(Countdowns):
 
     def settle(self) -> None:
         super().settle()
+        self._orphans.settle()
         self._judge_shutting(self.run.end_ns)
         for agent in list(self._kills):
             self._judge_kills(agent, self.run.end_ns)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.handing_in import HandedIn
+from harness.checkers.reasons import Reasons
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica, token_of
@@ -229,12 +230,18 @@ class NoFalseStop(InvariantChecker):
 
     In any run, faults or not, no node doubts a clock of its own that kept the promise of T5, unless more of its peers broke theirs than may: all
     but a quorum of a sidecar's replicas, half of a replica's peers. An instance is such a doubt.
+
+    And in any run nobody stops an agent that he has started without a reason: an order in force at its sidecar, or what that enforced unread since it
+    started, asks for a stop; or, to ask for one, the token has no future, as a sink holds a fence above it, or so many replicas of its cell have told
+    of a greater one that they promised that no quorum is left. An instance is the first TERM, or SIGKILL, of a start.
     """
 
     invariant = "L5"
-    title = "NoFalseStop: without orders and faults no agent loses its lease or is stopped"
-    kinds = frozenset({"lease-requested", "lease-granted", "lease-denied", "lease-opened", "lease-lost", "gate-changed", "process-termed",
-                       "process-killed", "clock-suspected", "node-started", "prohibition-arrived", "hostile-input"})  # fmt: skip
+    title = "NoFalseStop: without orders and faults no agent loses its lease or is stopped, and none is stopped without a reason"
+    kinds = Reasons.KINDS | {
+        "lease-requested", "lease-granted", "lease-denied", "lease-opened", "lease-lost", "gate-changed", "clock-suspected", "prohibition-arrived",
+        "hostile-input",
+    }  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -244,8 +251,11 @@ class NoFalseStop(InvariantChecker):
         self._longest_ns = 0
         self._modes: dict[str, _Mode] = {}
         self._withheld: set[str] = set()  # agents whose sidecar may have read something as a prohibition
+        self._reasons = Reasons(self)
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in Reasons.KINDS:
+            self._reasons.see(index, fact)
         if fact.kind == "clock-suspected":
             self._doubted(index, fact)
             return
@@ -266,7 +276,7 @@ class NoFalseStop(InvariantChecker):
                     self._longest_ns = max(self._longest_ns, fact.at_ns - asked.at_ns)
             case "lease-opened":
                 self._opened.add(agent)
-            case _:
+            case "gate-changed" | "lease-lost" | "process-termed" | "process-killed":
                 if agent in self._opened and (fact.kind != "gate-changed" or fact.body["mode"] == "STANDBY"):
                     self._stops.setdefault(agent, (fact.kind, index))
 

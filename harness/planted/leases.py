@@ -1,4 +1,5 @@
-"""Planted bugs of leases: what they count from, how many grants make one, what a drain leaves of them, what outlives its start."""
+"""Planted bugs of leases: what they count from, how many grants make one, what a drain leaves of them, what outlives its start, what
+is put on record of them."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Gate, Order
+from killswitch.core.messages import Gate
+from killswitch.core.outlet import record
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import NEVER, Sidecar
@@ -66,6 +69,9 @@ def what_could_be_read(
     """Whatever could be believed is learned."""
     _learn(state, orders, certificates, sender, now_ns)
     return True
+def opened_once(state: Sidecar, kind: str, body: Mapping[str, object], now_ns: int) -> int:
+    """That it holds leases is on record by then."""
+    return 0 if kind == "LEASE_OPENED" and state.leased else record(state, kind, body, now_ns)
 
 
 BUGS = (
@@ -89,4 +95,6 @@ BUGS = (
                ("S19",), ("resumed-within-a-lease",), "easy"),
     PlantedBug("B405", "a grant counts whose orders could not be believed", {"sidecar.step:learn": what_could_be_read}, ("S19",),
                ("sidecar-behind-on-keys",), "easy"),
+    PlantedBug("B431", "of the leases of one sidecar the first alone is on record as opened", {"sidecar.starts:record": opened_once}, ("S15",),
+               ("swarm-storm",), "easy"),
 )  # fmt: skip

@@ -112,6 +112,9 @@ def what_it_made_of_it_itself(state: Replica, order: str, now_ns: int) -> None:
         state.asked = {each: asker for each, asker in asked.items() if each != known.body.parent}
     _after_accept(state, order, now_ns)
     state.asked = {**asked, **state.asked}
+def only_its_own(state: Sidecar, now_ns: int) -> bool:
+    """Whoever started a process answers for its end."""
+    return state.killing and now_ns >= state.kill_by_ns
 
 
 BUGS = (
@@ -146,4 +149,6 @@ BUGS = (
     PlantedBug("B424", "who asked for a soft order is told nothing of what another replica made of it",
                {"replica.orders:after_accept": what_it_made_of_it_itself}, ("S20",),
                ("sidecar-gone-in-a-drain", "soft-stop-of-who-never-came"), "easy"),
+    PlantedBug("B430", "nobody says of a process that an earlier sidecar left that it cannot be ended",
+               {"sidecar.step:cannot_end": only_its_own}, ("L2",), ("force-delete-left-it-running",), "easy"),
 )  # fmt: skip

@@ -125,6 +125,11 @@ def waits_without_an_end(state: Replica, request: StartRequest, sender: str, now
 def a_promise_is_a_promise(state: Sidecar, reply: StartReply, now_ns: int) -> None:
     """A replica that is ready for one start of the agent is ready for the next."""
     _on_start_reply(state, structs.replace(reply, token=state.proposed or reply.token), now_ns)
+def as_many_as_may_fail(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """Whom so many have given up on has no future."""
+    _note_promise(state, reply, now_ns)
+    if state.process and len(state.superseding) >= len(state.config.replicas) - state.config.quorum:
+        state.outdated = True
 
 
 BUGS = (
@@ -162,4 +167,6 @@ BUGS = (
                ("cloned-from-a-snapshot",), "easy"),
     PlantedBug("B407", "an answer to another proposal counts for the one under way", {"sidecar.starts:on_start_reply": a_promise_is_a_promise},
                ("S8",), ("answered-after-it-asked-anew",), "easy"),
+    PlantedBug("B432", "a start is given up for a promise to another by fewer replicas than keep a quorum from it",
+               {"sidecar.starts:note_promise": as_many_as_may_fail}, ("L5",), ("two-starts-of-one-number", "cloned-in-a-partition"), "easy"),
 )  # fmt: skip

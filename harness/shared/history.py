@@ -174,6 +174,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "lease-denied": (("agent", "nonce", "replica", "token", "why"), ""),
     "lease-opened": (("agent", "nonce", "token", "until_ns"), "the sidecar's own view: its lease now runs to until_ns on its clock"),
     "lease-lost": (("agent", "token"), "the sidecar noticed that its lease is out"),
+    "lease-recorded": (("agent", "token", "what"), "a sidecar's record was appended that a lease OPENED where it held none, or was LOST"),
     # -- clocks
     "clock-suspected": (("peers",), "a sidecar's or replica's clock ran in a way that those of so many peers contradict that it trusts it no more"),
     "clock-trusted": ((), "for a lease length nothing contradicted it any more"),

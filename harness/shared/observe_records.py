@@ -232,6 +232,8 @@ RECORDS: dict[str, Callable[[Observing, int, dict[str, Any]], None]] = {
     "PROC_KILL": _told("process-recorded", "token", what="KILL"),
     "PROC_REAPED": on_reaped,
     "PERMIT": on_permits,
+    "LEASE_OPENED": _told("lease-recorded", "token", what="OPENED"),
+    "LEASE_LOST": _told("lease-recorded", "token", what="LOST"),
     "DECISION": on_decision,
     "PROMISE": on_promise,
     "INTENT": on_intent,

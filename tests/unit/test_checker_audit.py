@@ -236,7 +236,13 @@ def test_a_request_is_ruled_on_anew_under_another_policy_as_long_as_not_all_of_i
 UNTIL_NS = 8 * SECOND
 
 
-def leased(story: Story, until_ns: int = UNTIL_NS) -> int:
+def put_down(story: Story, what: str = "OPENED", token: list[Any] | None = None) -> int:
+    return story.say("lease-recorded", SIDECAR, agent=AGENT, token=token or FIRST, what=what)
+
+
+def leased(story: Story, until_ns: int = UNTIL_NS, *, recorded: bool = True) -> int:
+    if recorded:
+        put_down(story)
     return story.say("lease-opened", SIDECAR, agent=AGENT, nonce="n1", token=FIRST, until_ns=until_ns)
 
 
@@ -264,7 +270,7 @@ def test_of_leases_that_are_over_as_they_open_the_last_counts() -> None:
     story.start_all()
     story.at(60 * SECOND)
     leased(story)
-    leased(story, UNTIL_NS + SECOND)
+    leased(story, UNTIL_NS + SECOND, recorded=False)
     story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
     folded_by_sidecar(story, 600 * SECOND)
     assert story.judged("S15").verdict is Verdict.VALID
@@ -279,7 +285,7 @@ def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
         case "lost":
             story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
         case "renewed":
-            leased(story, 600 * SECOND)
+            leased(story, 600 * SECOND, recorded=False)
         case "paused":
             story.say("node-paused", SIDECAR)
             story.say("node-resumed", SIDECAR)
@@ -290,6 +296,47 @@ def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
             story.fault("clock-step", SIDECAR)
     folded_by_sidecar(story.at(60 * SECOND), 60 * SECOND)
     assert story.judged("S15").verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    ("recorded", "verdict"),
+    [
+        (["OPENED"], Verdict.VALID),
+        ([], Verdict.INVALID),
+        (["OPENED", "LOST"], Verdict.INVALID),
+        (["OPENED", "LOST", "OPENED"], Verdict.VALID),
+        (["OPENED of another token"], Verdict.INVALID),
+        (["OPENED", "a start"], Verdict.INVALID),
+    ],
+)
+def test_nothing_goes_by_a_lease_that_is_not_on_record_as_opened(recorded: list[str], verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    for what in recorded:
+        if what == "a start":
+            story.crash(SIDECAR)
+            story.start(SIDECAR, boot="boot-2")
+        else:
+            put_down(story, what.partition(" ")[0], SECOND_START if " " in what else None)
+    opened = leased(story, recorded=False)
+    finding = story.judged("S15")
+    assert (finding.verdict, finding.examined) == (verdict, 1)
+    assert verdict is Verdict.VALID or finding.witness == (opened,)
+
+
+@pytest.mark.parametrize(
+    ("at_ns", "token", "verdict"),
+    [(UNTIL_NS - 1, FIRST, Verdict.INVALID), (UNTIL_NS, FIRST, Verdict.VALID), (UNTIL_NS - 1, SECOND_START, Verdict.VALID)],
+)
+def test_a_lease_that_is_renewed_opens_once(at_ns: int, token: list[Any], verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    leased(story)
+    first = len(story.facts) - 2
+    again = put_down(story.at(at_ns), token=token)
+    finding = story.judged("S15")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (first, again)
 
 
 def take_in(story: Story, what: str, node: str) -> int:
