@@ -76,6 +76,7 @@ SENTENCES: dict[str, str] = {
     "certificate-rejected": "Refuses a resume certificate from {sender}: {why}.",
     "intent": "Intent is now {severity}: {orders_count} orders, {certificates_count} certificates (digest {digest}).",
     "intent-recovered": "Recovers {orders_count} orders and {certificates_count} certificates from its log.",
+    "log-unread": "Cannot read {records} orders on its own log.",
     "log-folded": "Live state {live}, state folded from its {records} records {folded}; hash chain intact: {chain_ok}.",
     "clock-suspected": "Trusts its own clock no more: {peers} contradict it.",
     "clock-trusted": "Trusts its own clock again: for a lease length nothing contradicted it.",

@@ -18,6 +18,7 @@ from killswitch.core.messages import Message
 
 SEAL_BYTES = 16
 PREVIOUS, CURRENT, NEXT_MINOR, NEXT_MAJOR, CRITICAL = "previous", "current", "next-minor", "next-major", "critical"
+NEXT_LOG = "next-log"  # as a later version that speaks as this one does, and keeps another log
 UNHEARD_OF = {"zone": "eu", "urgency": [1, {"why": None}]}  # what a later minor version might add to a body
 
 

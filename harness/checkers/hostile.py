@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.own_logs import OwnLogs
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import CLOSED, NEW, agent_of, gate_of, life_of
@@ -29,13 +30,16 @@ class Version(InvariantChecker):
     And a replica to which a peer has handed an order under a key that this may not know grants nothing against it until it has taken the order in, or
     put it off for a mark (3.7), or its process ends: also not when the keyset comes that it waits for.
 
+    And who finds orders on his own log in a form that he does not know (``log-unread``) holds back until he starts anew: a sidecar admits nothing and
+    opens no gate, a replica grants nothing. Each of these, and each such start, is an instance.
+
     Cannot see: a permission in a version that its reader does not know, counted all the same; the grants that a lease rests on are S19's.
     """
 
     invariant = "S22"
     title = "Version: in a mixed fleet nobody enforces less than the newest node reads"
     kinds = frozenset({"prohibition-arrived", "effect-admitted", "gate-changed", "node-crashed", "node-started", "floor-held", "floor-dropped",
-                       "order-quarantined", "order-handed-on", "lease-granted", "order-deferred"})  # fmt: skip
+                       "order-quarantined", "order-handed-on", "lease-granted", "order-deferred", *OwnLogs.KINDS})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -45,11 +49,13 @@ class Version(InvariantChecker):
         self._pending: dict[str, dict[str, tuple[int, bool]]] = {}  # agent -> {order: (index of its arrival, whether it could not be read)}
         self._unread: dict[tuple[str, str], dict[str, int]] = {}  # agent, replica -> {order: index of its arrival}
         self._waiting: dict[str, dict[str, int]] = {}  # replica -> {order that a peer handed on: index}, until it has taken that in
+        self._own_logs = OwnLogs(self)
         self._came: dict[str, tuple[int, int, int]] = {}  # agent -> the life of the gravest unreadable order of one instant, instant, index
 
     def see(self, index: int, fact: Fact) -> None:
         if self._unenforced.get(fact.node):
             self._judge_unenforced(fact.node, fact.at_ns)
+        self._own_logs.see(index, fact)
         if fact.kind == "prohibition-arrived":
             self._arrived(index, fact)
         elif fact.kind == "order-handed-on":
@@ -78,7 +84,7 @@ class Version(InvariantChecker):
             self._quarantined.setdefault((fact.node, fact.body["order"]), index)
             if fact.node.startswith("sidecar/"):
                 self._unenforced.setdefault(fact.node, {})[fact.body["order"]] = (fact.at_ns, index)
-        elif fact.body["agent"] in self._pending:
+        elif fact.body.get("agent") in self._pending:
             self._judge(index, fact, self._pending[fact.body["agent"]])
 
     def settle(self) -> None:

@@ -100,6 +100,7 @@ class Run:
             "healed": self._healed,
             "node-cloned": self._node_cloned,
             "log-cut": self._forgets,
+            "log-unread": self._unread,
             "replica-joined": self._joined,
         }
 
@@ -287,7 +288,7 @@ class Run:
 
     def _node_started(self, index: int, fact: Fact) -> None:
         node = self.node(fact.node)
-        node.up, node.paused, node.disk_failed, node.disk_full, node.doubts = True, False, False, False, False
+        node.up, node.paused, node.disk_failed, node.disk_full, node.doubts, node.unread = True, False, False, False, False, False
         node.boot, node.instance, node.measures_from = fact.body["boot"], fact.body["instance"], (index, fact.clock_ns)
         node.started_index, node.started_ns, node.since_ns = index, fact.at_ns, fact.at_ns
         node.revision += 1
@@ -384,6 +385,9 @@ class Run:
         """Whoever has no peers has nobody to learn from."""
         if is_replica(fact.node) and len(self.cell_with(fact.node).replicas) > 1:
             self.forgetful.setdefault(fact.node, index)
+
+    def _unread(self, _index: int, fact: Fact) -> None:
+        self.node(fact.node).unread = True
 
     def _joined(self, _index: int, fact: Fact) -> None:
         self.forgetful.pop(fact.node, None)

@@ -108,7 +108,8 @@ class Node:
     """What is known of one node. ``covered`` and ``lifted``: {order: index} by certificates durable, and merely learned, here.
 
     ``lives``: (start, end) of its processes that have ended; ``started_ns``: when it last started; ``since_ns``: since when it has run without
-    a break, that is since a start or the end of a pause. ``doubts``: it does not believe its own clock. ``measures_from``: the fact, and what its
+    a break, that is since a start or the end of a pause. ``doubts``: it does not believe its own clock. ``unread``: its own log
+    holds orders in a form that it does not know. ``measures_from``: the fact, and what its
     clock read then, from which on that clock measures: what came before its start, or before a doubt began or ended, was measured on none (T5).
     """
 
@@ -123,6 +124,7 @@ class Node:
     disk_failed: bool = False
     disk_full: bool = False
     doubts: bool = False
+    unread: bool = False
     measures_from: tuple[int, int] = (-1, 0)
     known: dict[str, Learned] = field(default_factory=dict)
     uncertain: dict[str, Learned] = field(default_factory=dict)
@@ -140,8 +142,9 @@ class Node:
 
     @property
     def works(self) -> bool:
-        """Up, running, started by the driver, and with a disk that syncs. One that is full keeps nobody from stopping, so it is none to excuse."""
-        return self.up and not self.paused and not self.disk_failed and self.started_index is not None
+        """Up, running, started by the driver, with a log that it can read and a disk that syncs. One that is full keeps nobody from stopping, so it
+        is none to excuse."""
+        return self.up and not self.paused and not self.disk_failed and not self.unread and self.started_index is not None
 
 
 @dataclass(slots=True)

@@ -3,10 +3,11 @@ killed them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import attempts, intent
+from killswitch.core import attempts, boot, intent
 from killswitch.core.events import Record
 from killswitch.core.lessons import Lesson, Promised
 from killswitch.core.messages import Order, Token
@@ -15,6 +16,7 @@ from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import recover, starts
 from killswitch.core.sidecar.state import Sidecar
 
+_fold_all = boot.fold_all
 _extend_lease = starts.extend_lease
 _fold_reaped = recover._fold_reaped
 
@@ -83,6 +85,18 @@ def taught_is_taught(state: Replica) -> bool:
 
 def taught_is_not_promised(state: Replica, agent: str, token: Token) -> None:
     """It goes by what it promises itself from now on."""
+def passed_over(state: Any, records: Iterable[Record], fold: boot.Fold[Any], now_ns: int) -> int:
+    """What nobody understands has nothing to say."""
+    _fold_all(state, records, fold, now_ns)
+    return 0
+
+
+def up_to_what_is_known(state: Any, records: Iterable[Record], fold: boot.Fold[Any], now_ns: int) -> int:
+    """What follows a record that nobody understands may rest on it."""
+    for entry in records:
+        if _fold_all(state, (entry,), fold, now_ns):
+            return 1
+    return 0
 
 
 BUGS = (
@@ -108,4 +122,8 @@ BUGS = (
                {"replica.joining:enough": taught_is_taught}, ("S21",), ("taught-under-a-later-policy",), "easy"),
     PlantedBug("B403", "a replica grants nothing to what it was taught that it promised", {"replica.joining:promise_durable": taught_is_not_promised},
                ("L10",), ("taught-what-it-had-promised",), "easy"),
+    PlantedBug("B433", "orders of its own log that a node cannot read forbid nothing", {"boot:fold_all": passed_over}, ("S22",),
+               ("rolled-back-onto-a-later-log",), "easy"),
+    PlantedBug("B434", "a log is believed up to the first record that a node cannot read", {"boot:fold_all": up_to_what_is_known}, ("S4",),
+               ("rolled-back-onto-a-later-log",), "easy"),
 )  # fmt: skip

@@ -148,6 +148,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                "after each change of a node's intent: digest of its set, sorted ids of orders and certificates in force, and for a sidecar "
                "the severity in force for its agent (for a replica that for the global scope)"),
     "intent-recovered": (("orders", "certificates"), "what a node holds after Boot, before anything else: sorted ids"),
+    "log-unread": (("records",), "at a start: so many orders on a node's own log are in a form that it does not know. Simulation only"),
     "log-folded": (("records", "live", "folded", "chain_ok"),
                    "at a crash and at the end: digest of the live durable state and of the state that a fresh node folds from the same durable "
                    "records; chain_ok: the hash chain verifies"),

@@ -19,7 +19,7 @@ import msgspec
 from harness.shared.history import VOCABULARY, Fact
 from harness.shared.judge import Judge
 from harness.shared.observe_heard import Heard
-from harness.shared.observe_records import RECORDS, on_handed_in
+from harness.shared.observe_records import RECORDS, is_known, on_handed_in
 from harness.shared.observe_sent import SENT
 from harness.shared.rulings import Rulings
 from killswitch.core import checkpoints
@@ -149,6 +149,9 @@ class Observer:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
         self.durable = self._appended = len(event.records)
+        unread = sum(not is_known(record) for record in event.records)
+        if unread:
+            self.emit("log-unread", {"records": unread})
         if self.revoked:
             changes = [msgspec.msgpack.decode(record.body)["raw"] for record in event.records if record.kind == "KEYSET"]
             self.revoked = frozenset(key for raw in changes for key in msgspec.msgpack.decode(raw, type=KeyChange).revokes)

@@ -16,6 +16,7 @@ from harness.shared.judge import Judge
 from harness.shared.rulings import Rulings
 from killswitch.core.audit import COSIG
 from killswitch.core.certificates import ResumeBody, ResumeSubmit
+from killswitch.core.events import Record
 from killswitch.core.heads import Sth
 from killswitch.core.keychanges import KeyChange
 from killswitch.core.messages import OrderBody
@@ -57,6 +58,16 @@ def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     decided = [ruling.policy_seq, ruling.policy_hash, ruling.input_hash]
     node.emit("order-learned", {**fields, **who, "decided": decided})
     node.once_durable(lsn, "order-durable", {"order": order})
+
+
+def is_known(record: Record) -> bool:
+    """Whether a record of an order holds one in a form that is known here. What other records hold nobody has to know."""
+    if record.kind not in ("ORDER_ACCEPTED", "ORDER_LEARNED"):
+        return True
+    try:
+        return bool(msgspec.msgpack.decode(msgspec.msgpack.decode(record.body)["raw"], type=OrderBody))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return False
 
 
 def on_certificate(node: Observing, lsn: int, body: dict[str, Any]) -> None:

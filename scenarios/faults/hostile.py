@@ -72,8 +72,9 @@ ROWS = (
         "the nodes are restarted under the version that they had",
         (Setting("to", "to", Unit.CHOICE,
                  "previous: lacks what the last minor version added; next-minor: sends fields nobody knows; next-major: nobody else can read what it "
-                 "sends; critical: its frames need something that nobody else knows",
-                 default="next-minor", choices=("previous", "next-minor", "next-major", "critical"),
+                 "sends; critical: its frames need something that nobody else knows; next-log: it speaks as ever, and the last order that it puts on "
+                 "record is in a form that nobody else can read",
+                 default="next-minor", choices=("previous", "next-minor", "next-major", "critical", "next-log"),
                  swarm=("previous", "next-minor", "next-major", "critical")),),
         swarm_roles=("replica", "sidecar"), drivers=(SIM,),
     ),

@@ -9,6 +9,7 @@ import msgspec
 
 from harness.shared.forgery import ASKED, Aim, aim_at, answers_for_others, borrowed_effects, broken_frame, foreign_certificate, forged
 from harness.shared.signals import orders_of
+from killswitch.core import audit, hlc
 from killswitch.core.events import Append, Effect, Receive
 from killswitch.core.keys import KeyedHash
 from killswitch.core.messages import Message, Order, UnknownProhibition
@@ -179,7 +180,19 @@ class Versions(Family):
 
     def _back(self, id_: str, fault: Fault) -> None:
         for node in self.targets(fault):
+            if self._version(node.address) == frames.NEXT_LOG:
+                self._leave_unread(node)
             self._run(node, frames.CURRENT)
+
+    def _leave_unread(self, node: Node) -> None:
+        """The last thing that the later version put on record is an order, of which nothing but that can be told here."""
+        disk, now = node.disk, self.world.queue.now
+        if node.running and disk.records and not (disk.full or disk.broken or disk.damaged):
+            kind = "ORDER_ACCEPTED" if node.config.role == "replica" else "ORDER_LEARNED"
+            body = {"raw": msgspec.msgpack.encode(frames.UNHEARD_OF), "signer": "", "signature": b"", "deadline": None}
+            node.stamp = hlc.tick(node.stamp, node.wall.read_ms(now))
+            node.stamps.append(node.stamp)
+            disk.append(audit.seal(disk.records[-1], kind, node.clock.read(now), disk.records[-1].boot, body))
 
     def _run(self, node: Node, version: str) -> None:
         """Restarted under another version, with the log that the one before wrote."""

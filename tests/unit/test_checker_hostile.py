@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.verdict import Verdict
-from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
+from tests.unit.histories import AGENT, FIRST, SECOND, SIDECAR, Story
 
 
 def arrived(severity: str = "HARD", how: str = "unknown major version 2") -> tuple[Story, int]:
@@ -258,3 +258,40 @@ def test_s26_no_mark_goes_on_record_of_an_order_that_nobody_signed(what: str, ve
     marked = story.say("order-deferred", SIDECAR, agent=AGENT, order="o1")
     finding = story.judged("S26")
     assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (hostile, marked))
+
+
+# -- S22: a log of its own that a node cannot read
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("node", "act", "verdict"),
+    [
+        (SIDECAR, "admits", Verdict.INVALID),
+        (SIDECAR, "opens", Verdict.INVALID),
+        (SIDECAR, "drains", Verdict.INVALID),
+        (SIDECAR, "closes", Verdict.VALID),
+        ("replica/1", "grants", Verdict.INVALID),
+        ("replica/1", "denies", Verdict.VALID),
+        ("replica/2", "grants", Verdict.VALID),
+    ],
+)
+def test_who_cannot_read_his_own_log_permits_nothing_until_he_starts_anew(node: str, act: str, verdict: Verdict, again: bool) -> None:
+    story = Story()
+    story.start_all()
+    unread = [story.say("log-unread", each, records=1) for each in (SIDECAR, "replica/1")]
+    if again:
+        story.start_all()
+    match act:
+        case "admits":
+            done = story.admit()
+        case "grants":
+            done = story.grant(node)
+        case "denies":
+            done = story.say("lease-denied", node, agent=AGENT, nonce="n1", replica=node, token=FIRST, why="disk")
+        case _:
+            done = story.gate({"opens": "OPEN", "drains": "DRAIN", "closes": "CLOSED"}[act])
+    finding = story.end().judged("S22")
+    assert finding.verdict is (Verdict.VALID if again else verdict)
+    assert finding.verdict is Verdict.VALID or finding.witness == (unread[node != SIDECAR], done)
+    assert finding.examined >= 2

@@ -214,6 +214,18 @@ def test_what_a_sidecar_cannot_make_sense_of_may_forbid_and_what_it_has_never_he
     assert seat.state.floors.severity == intent.RUN
 
 
+@pytest.mark.parametrize("node", [SIDECAR, "replica/1"])
+def test_what_comes_after_a_record_that_nobody_here_understands_is_folded_all_the_same(node: str) -> None:
+    accepts = "ORDER_LEARNED" if node == SIDECAR else "ORDER_ACCEPTED"
+    known = pair.order(intent.HARD)
+    records = log_with(accepts, {"form": 2}, node)
+    body = {"raw": known.raw, "signer": known.signer, "signature": known.signature, "deadline": None, "seen": None}
+    records.append(audit.seal(records[-1], accepts, SECOND, "boot-1", body))
+    seat = pair.Seat(pair.config(node))
+    seat.boot(SECOND, records=records)
+    assert list(seat.state.intent.orders) == [intent.content_id(known.raw)]
+
+
 SIGNED: dict[str, object] = {"raw": b"\xc1", "signer": "replica/1", "signature": b"", "signatures": [], "approvals": [], "deadline": None}
 
 
