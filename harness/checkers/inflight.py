@@ -14,7 +14,8 @@ from harness.shared.history import Fact
 class _Journal:
     """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
     ``meant``: {key: (task, step)}; ``steps``: {task: how many it has}; ``whole``: {task: index of its last step's result}; ``standing``:
-    {task: {step that took place and is not undone: index}}; ``told``: {task: index of when upstream was told how it ended}.
+    {task: {step that took place and is not undone: index}}; ``told``: {task: index of when upstream was told how it ended}; ``doubted``:
+    {task in doubt: index of when that was put down}.
     """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class _Journal:
     standing: dict[str, dict[int, int]] = field(default_factory=dict)
     let_out: set[str] = field(default_factory=set)
     told: dict[str, int] = field(default_factory=dict)
+    doubted: dict[str, int] = field(default_factory=dict)
     undoable: set[str] = field(default_factory=set)
     termed_ns: int | None = None
     last_intent: int = -1
@@ -41,11 +43,11 @@ class InFlight(InvariantChecker):
     nor completed after it was rolled back unless it was taken up again; a task in the middle that can be undone is not gone on with where an order
     in force wants it undone, whatever others want, once its agent was asked to stop and could know of that, and nothing but faults of links befell
     the two; of what is rolled back or compensated no effect stands, and none takes place
-    until it is taken up again; steps are undone the last first, only where an order asks for it, and none of a task of which the last one took
-    place; upstream is told only what is durably done, and no step is intended of a task of whose end it was told, however often it hands that
-    over; and STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open,
-    in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have a nonce in common, or an
-    answer to the first could be taken for one to the second, which asks about what may have happened since.
+    until it is taken up again; what is in doubt is not gone on with before its sink has told what became of it; steps are undone the last first, only
+    where an order asks for it, and none of a task of which the last one took place; upstream is told only what is durably done, and no step is
+    intended of a task of whose end it was told, however often it hands that over; and STOPPED_CLEAN is sent, for a token under which a process ran,
+    only when no intent is open, in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have
+    a nonce in common, or an answer to the first could be taken for one to the second, which asks about what may have happened since.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
     what it let out itself.
@@ -61,6 +63,7 @@ class InFlight(InvariantChecker):
         "task-intent", "task-intent-durable", "task-result", "task-done-durable", "task-rolled-back", "task-compensated", "task-acknowledged",
         "checkpoint-begun", "checkpoint-durable", "checkpoint-found", "fault-on", "effect-admitted", "effect-applied", "evidence-sent",
         "process-started", "node-crashed", "question-asked", "task-submitted", "task-undoing", "task-returned", "process-termed",
+        "task-in-doubt", "task-absent",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -99,6 +102,10 @@ class InFlight(InvariantChecker):
                 journal.steps[fact.body["task"]] = int(fact.body["steps"])
                 if fact.body.get("undo", False):  # earlier versions do not tell
                     journal.undoable.add(fact.body["task"])
+            case "task-in-doubt":
+                journal.doubted.setdefault(fact.body["task"], index)
+            case "task-absent":
+                journal.doubted.pop(fact.body["task"], None)
             case "task-result":
                 self._answered(index, fact, journal)
             case "checkpoint-begun" | "checkpoint-durable" | "checkpoint-found":
@@ -155,6 +162,9 @@ class InFlight(InvariantChecker):
         if task in journal.told:
             self.examined += 1
             self.blame(f"{fact.body['agent']} began task {task} again after it had told upstream how that ended", journal.told[task], index)
+        if task in journal.doubted and fact.body["agent"] not in self._liars:
+            self.examined += 1
+            self.blame(f"{fact.body['agent']} went on with task {task}, which is in doubt", journal.doubted[task], index)
         if journal.termed_ns is not None and fact.body["step"] and not fact.body["key"].startswith("undo/") and task in journal.undoable:
             self._judge_going_on(index, fact, journal.termed_ns)
 
@@ -198,6 +208,7 @@ class InFlight(InvariantChecker):
     @staticmethod
     def _answered(index: int, fact: Fact, journal: _Journal) -> None:
         journal.open.pop(fact.body["key"], None)
+        journal.doubted.pop(fact.body["task"], None)
         if int(fact.body["step"]) == journal.steps.get(fact.body["task"], 0) - 1:
             journal.whole.setdefault(fact.body["task"], index)
 
@@ -232,6 +243,7 @@ class InFlight(InvariantChecker):
     @staticmethod
     def _close(journal: _Journal, task: str) -> None:
         journal.open = {key: intent for key, intent in journal.open.items() if intent[0] != task}
+        journal.doubted.pop(task, None)
 
     def _judge_clean_stop(self, index: int, fact: Fact, journal: _Journal) -> None:
         if fact.node in self.run.liars:

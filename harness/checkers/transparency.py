@@ -26,10 +26,10 @@ def cosigned_within_ns(bounds: Bounds) -> int:
 class AuditTamper(InvariantChecker):
     """S16 (protocol 5). The log that a writer leaves is the one that was cosigned of it; no writer shows, and no witnesses cosign, two roots
     for one size, nor hand a cosignature out before it is durable, which a crash could make them forget; nobody whose log is sound is accused of
-    a fork. A witness that is master of its own disk follows one log of a writer, across its restarts: what it cosigns grows, and after a head of
-    another log it cosigns none of the one that is left. A replica that is shown two logs of a writer proves that in the same step. A writer whose
-    log some fault took out of its hands, or whose host was cloned, is held to less: it has to be found out, by a proven fork, once witnesses had
-    time to look.
+    a fork. A head names the size of the one before it, if this start of its writer has shown one. A witness that is master of its own disk follows
+    one log of a writer, across its restarts: what it cosigns grows, and after a head of another log it cosigns none of the one that is left. A
+    replica that is shown two logs of a writer proves that in the same step. A writer whose log some fault took out of its hands, or whose host was
+    cloned, is held to less: it has to be found out, by a proven fork, once witnesses had time to look.
 
     An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
     for tests of it: a run has nobody who tampers with logs but its faults.
@@ -47,6 +47,7 @@ class AuditTamper(InvariantChecker):
         self._longest: dict[str, int] = {}
         self._rewound: dict[str, int] = {}  # writer -> when it first had, or signed for, less than it had signed for before
         self._accused: dict[str, int] = {}
+        self._heads: dict[str, tuple[int, int]] = {}  # writer -> size of the head that this start of it showed last, and the fact
         self._comparable_ns: dict[str, int] = {}  # writer -> when it first showed a head after the last of another host of its name
         self._cosigned: dict[tuple[str, str], dict[int, int]] = {}  # (witness, writer) -> {size: index of the fact}
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}  # (replica, writer) -> when it was shown a fork that it has not proven, and index
@@ -64,6 +65,7 @@ class AuditTamper(InvariantChecker):
                 self.examined += 1
                 self._roots.setdefault((fact.body["origin"], fact.body["size"]), {}).setdefault(fact.body["root"], index)
                 if fact.kind == "sth-signed":
+                    self._judge_previous(index, fact)
                     self._comparable_ns.setdefault(fact.body["origin"], fact.at_ns)
                     self._note_size(index, fact.body["origin"], fact.body["size"])
                     self._longest[fact.body["origin"]] = max(fact.body["size"], self._longest.get(fact.body["origin"], 0))
@@ -74,6 +76,7 @@ class AuditTamper(InvariantChecker):
                 if fact.body["size"] not in sizes and fact.node not in self.run.custody:
                     self.blame(f"{fact.node} handed out a cosignature of {fact.body['origin']} at {fact.body['size']} that was not durable", index)
             case "node-started":
+                self._heads.pop(fact.node, None)
                 self._note_size(index, fact.node, fact.body["records"])
             case "fork-proven":
                 self._accused.setdefault(fact.body["origin"], index)
@@ -88,6 +91,15 @@ class AuditTamper(InvariantChecker):
                 self._shown = {key: shown for key, shown in self._shown.items() if key[0] != fact.node or shown[0] < fact.at_ns}
             case _:
                 self._judge_log(index, fact)
+
+    def _judge_previous(self, index: int, fact: Fact) -> None:
+        """A head names the one that this start of its writer showed before it, by its size; the first one names none."""
+        origin = fact.body["origin"]
+        size, shown = self._heads.get(origin, (0, index))
+        if fact.body["previous"] != size:
+            why = f"{origin} showed a head of {fact.body['size']} records that names one of {fact.body['previous']} as the one before it, and that "
+            self.blame(f"{why}was of {size}" if size else f"{why}was none", shown, index)
+        self._heads[origin] = (fact.body["size"], index)
 
     def _note_size(self, index: int, writer: str, size: int) -> None:
         if size < self._longest.get(writer, 0):

@@ -27,6 +27,7 @@ _on_fork_proof = witness.on_fork_proof
 _recover = audit.recover
 _proves_fork = transparency.proves_fork
 _show = publication.show
+_sign = publication.sign
 _unfit = grants.unfit
 
 
@@ -141,6 +142,9 @@ def grants_of_before(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
     _heed_fork_proof(state, proof, now_ns)
     for nonce, granted in grants.items():
         state.rounds[nonce].grants.update(granted)
+def head_of_nothing_before(state: Writer, size: int, previous: int) -> Sth:
+    """The log is one, and its heads are of it."""
+    return _sign(state, size, 0)
 
 
 BUGS = (
@@ -181,4 +185,6 @@ BUGS = (
                ("two-logs-at-two-witnesses",), "easy"),
     PlantedBug("B417", "what a replica granted before its two logs were proven goes on counting", {"sidecar.step:on_fork_proof": grants_of_before},
                ("S19",), ("forked-while-a-round-is-under-way",), "easy"),
+    PlantedBug("B436", "a head does not say which one came before it", {"publication:sign": head_of_nothing_before}, ("S16",),
+               ("quiet-fleet", "swarm-storm"), "easy"),
 )  # fmt: skip

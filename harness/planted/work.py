@@ -20,6 +20,7 @@ _on_resolve_request = permits.on_resolve_request
 _on_resolve_result = agents.on_resolve_result
 _on_stop = agents.on_stop
 _on_submit = agents.on_submit
+_take_next = agents.take_next
 
 
 def effect_before_intent(state: Agent, now_ns: int) -> None:
@@ -165,6 +166,16 @@ def finish_whatever_is_begun(state: Sidecar) -> None:
     send(state, agent_node(state), StopRequest(state.stop_drain, compensate=False))
 
 
+def whatever_is_begun(state: Agent, now_ns: int) -> None:
+    """The sink tells for itself what it has seen before."""
+    begun = [task for task in state.open.values() if task.done > 0 or task.undoing or not state.stopping]
+    if begun:
+        state.current = begun[0]
+        agents.think(state, begun[0], now_ns)
+    else:
+        _take_next(state, now_ns)
+
+
 BUGS = (
     PlantedBug("B22", "the effect comes before its intent", {"agent:intend": effect_before_intent}, ("S10",), ("swarm-storm",), "easy"),
     PlantedBug("B23", "upstream is told before the end is durable", {"agent:end": acknowledge_before_done}, ("S10",), ("swarm-storm",), "easy"),
@@ -207,4 +218,6 @@ BUGS = (
                ("soft-twice-with-cleanup",), "easy"),
     PlantedBug("B327", "nothing that is begun is undone", {"sidecar.step:request_stop": finish_whatever_is_begun}, ("S10",),
                ("soft-twice-with-cleanup",), "easy"),
+    PlantedBug("B435", "an agent goes on with a task that is in doubt", {"agent:take_next": whatever_is_begun}, ("S10",),
+               ("in-doubt-until-the-sink-is-back", "lost-at-a-challenged-sink"), "easy"),
 )  # fmt: skip

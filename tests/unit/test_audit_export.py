@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from killswitch.core import audit, audit_export, codec, transparency
+from killswitch.core import audit, audit_export, codec, intent, transparency
 from killswitch.core.audit_export import Export, LogExport, Report, export, verify
 from killswitch.core.events import Record
 from killswitch.core.messages import OrderBody
-from tests.unit.trails import SIGNER, WITNESSES, WRITERS, Log, grown, records
+from tests.unit.trails import SIGNER, WITNESSES, WRITERS, Log, grown, order, records
 
 ACME = export(records(grown()), "acme")
 
@@ -231,6 +231,21 @@ class TestCutEnds:
         assert (report.problem, report.writer, report.seq) == ("truncated", about, len(cut.hashes))
         assert f"without the {held[0]} that record" in report.why
 
+    @pytest.mark.parametrize("without", ["replica/1", "replica/2"])
+    def test_an_order_is_in_the_log_of_each_who_is_said_to_hold_it(self, without: str) -> None:
+        logs = {writer: Log(writer).add("BOOT", {"instance": "1.1", "records": 0}) for writer in {*WRITERS, *WITNESSES}}
+        raw = order("acme")
+        for holder in ("replica/1", "replica/2"):
+            logs[holder].add("ORDER_ACCEPTED", {"raw": raw, "signer": "replica/1", "signature": b"s"})
+        teller = "replica/1" if without == "replica/2" else "replica/2"
+        logs[teller].add("ORDER_EFFECTIVE", {"order": intent.content_id(raw), "holders": ["replica/1", "replica/2"]})
+        whole = export(records(logs), "acme")
+        assert not checked(whole).problem
+        log = log_of(whole, without)
+        report = checked(with_log(whole, structs.replace(log, hashes=log.hashes[:1], records=log.records[:1], proofs=log.proofs[:1], heads=())))
+        assert (report.problem, report.writer, report.seq) == ("truncated", without, 1)
+        assert f"without the ORDER_ACCEPTED that record 3 of {teller} (ORDER_EFFECTIVE) rests on" in report.why
+
     def test_a_cosignature_of_another_log_of_that_name_is_a_fork(self) -> None:
         logs = grown()
         logs["replica/1"].cosign(Log("replica/2").add("BOOT", {"instance": "9", "records": 0}).head())
@@ -244,9 +259,12 @@ class TestCutEnds:
         assert (report.sound, report.verdict, report.problem) == (False, "unknown", "empty")
 
     def test_who_knows_how_long_a_log_was_misses_its_end(self) -> None:
-        report = verify(ACME, SIGNER, WITNESSES, {"replica/1": 99})
-        assert (report.problem, report.writer) == ("truncated", "replica/1")
-        assert "is known to have 99 records" in report.why
+        length = len(log_of(ACME, "replica/1").hashes)
+        assert verify(ACME, SIGNER, WITNESSES, {"replica/1": length}).sound
+        for known in (length + 1, 99):
+            report = verify(ACME, SIGNER, WITNESSES, {"replica/1": known})
+            assert (report.problem, report.writer) == ("truncated", "replica/1")
+            assert f"is known to have {known} records" in report.why
 
     def test_how_much_lies_beyond_every_head_is_said(self) -> None:
         report = checked(ACME)

@@ -32,6 +32,41 @@ def test_an_effect_whose_intent_is_not_durable_is_a_violation(appended: bool) ->
     assert story.judged("S10").witness == (admission,)
 
 
+@pytest.mark.parametrize(
+    ("settled", "verdict"),
+    [
+        ("", Verdict.INVALID),
+        ("a restart", Verdict.INVALID),
+        ("of another task", Verdict.INVALID),
+        ("task-absent", Verdict.VALID),
+        ("task-result", Verdict.VALID),
+        ("task-rolled-back", Verdict.VALID),
+        ("a liar", Verdict.VALID),
+    ],
+)
+def test_what_is_in_doubt_is_not_gone_on_with_before_its_sink_has_told(settled: str, verdict: Verdict) -> None:
+    story = Story()
+    if settled == "a liar":
+        story.fault("lie", NODE)
+    story.intend("k1")
+    doubted = story.work("task-in-doubt", key="k1")
+    match settled:
+        case "a restart":
+            story.crash(NODE)
+        case "task-absent":
+            story.work("task-absent", key="k1")
+        case "of another task":
+            story.work("task-absent", "t2", key="k9")
+        case "task-result":
+            story.work("task-result", step=1, key="k1", status="APPLIED")
+        case "task-rolled-back":
+            story.work("task-rolled-back")
+    again = story.intend("k1", durable=False)
+    finding = story.judged("S10")
+    assert finding.verdict is verdict
+    assert verdict is Verdict.VALID or finding.witness == (doubted, again)
+
+
 def test_upstream_is_told_what_is_durably_done() -> None:
     story = Story()
     story.work("task-done")

@@ -18,8 +18,12 @@ TOLD_WITHIN_NS = 13_750_000_000 + 2 * SECOND + 2 * SECOND
 class Trail(Story):
     """A story about logs and heads."""
 
-    def signed(self, size: int, root: str = ROOT, origin: str = SIDECAR) -> int:
-        return self.say("sth-signed", origin, origin=origin, size=size, root=root, previous=0)
+    def signed(self, size: int, root: str = ROOT, origin: str = SIDECAR, previous: int | None = None) -> int:
+        before = 0
+        for fact in self.facts:
+            if fact.node == origin and fact.kind in ("node-started", "sth-signed"):
+                before = fact.body.get("size", 0)
+        return self.say("sth-signed", origin, origin=origin, size=size, root=root, previous=before if previous is None else previous)
 
     def cosigned(self, size: int, *witnesses: str, root: str = ROOT, origin: str = SIDECAR) -> int:
         return [self.say("sth-cosigned", witness, origin=origin, size=size, root=root, witness=witness) for witness in witnesses][-1]
@@ -55,6 +59,21 @@ class TestAuditTamper:
         story.left()
         finding = story.judged("S16")
         assert (finding.verdict, finding.examined) == (Verdict.VALID, 5)
+
+    @pytest.mark.parametrize(
+        ("start_again", "previous", "verdict"),
+        [(False, 3, Verdict.VALID), (False, 0, Verdict.INVALID), (False, 2, Verdict.INVALID), (True, 0, Verdict.VALID), (True, 3, Verdict.INVALID)],
+    )
+    def test_a_head_names_the_one_before_it(self, start_again: bool, previous: int, verdict: Verdict) -> None:
+        story = begun()
+        first = story.signed(3)
+        if start_again:
+            story.crash(SIDECAR)
+            story.say("node-started", SIDECAR, boot="boot-1", instance="b", records=4)
+        second = story.signed(5, previous=previous)
+        finding = story.judged("S16")
+        assert finding.verdict is verdict
+        assert verdict is Verdict.VALID or finding.witness == ((second,) if start_again else (first, second))
 
     @pytest.mark.parametrize("durable", [True, False])
     def test_a_cosignature_that_its_witness_may_forget(self, durable: bool) -> None:

@@ -87,10 +87,10 @@ def test_evidence_of_either_is_evidence_that_was_sent() -> None:
 def two_logs(*, proven: bool, shown: bool = True) -> Story:
     """Both write on, the copy is ended, and the original's log is not what was cosigned."""
     story = doubled()
-    heads = [story.say("sth-signed", SIDECAR, origin=SIDECAR, size=9, root="bb", previous=7)]
+    heads = [story.say("sth-signed", SIDECAR, origin=SIDECAR, size=9, root="bb", previous=0)]
     as_twin(story, heads[0])
     if shown:
-        story.say("sth-signed", SIDECAR, origin=SIDECAR, size=9, root="aa", previous=7)
+        story.say("sth-signed", SIDECAR, origin=SIDECAR, size=9, root="aa", previous=0)
     if proven:
         story.say("fork-proven", "replica/1", origin=SIDECAR, first=9, second=9)
     story.at(20 * SECOND).say("clone-ended", TWIN, survivor=SIDECAR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from killswitch.core import checkpoints
+from killswitch.core import audit, checkpoints
 from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send, Signal
 from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
 from killswitch.core.messages import ApplyResult, Evidence, StopAck, Task, UnknownProhibition
@@ -211,6 +211,18 @@ def test_nothing_is_proven_of_a_start_that_is_on_its_way_to_the_disk() -> None:
     link[SIDECAR].room = 1 << 30
     link.settle()
     assert stages(link) == ["STOPPED_CLEAN"]
+
+
+def test_a_checkpoint_that_was_found_once_is_not_taken_back_by_a_stop_that_finds_none() -> None:
+    link = guarded()
+    begun = {"begun": checkpoints.OpenTask(Task("begun", LEDGER, 2, 1), 1)}
+    link.give(SIDECAR, ProcessExited(0, False, (checkpoints.seal(checkpoints.Checkpoint(4, 9, {}, begun)),)))
+    link.cut = lambda sender, to, message: False
+    link.run(3 * SECOND)
+    assert link[SIDECAR].state.process
+    link.give(SIDECAR, ProcessExited(-9, True, ()))
+    found = [audit.content(record)["checkpoint"] for record in link[SIDECAR].records if record.kind == "PROC_REAPED"]
+    assert found == [4, 4]
 
 
 def test_an_orphan_that_is_gone_was_not_seen_to_end_cleanly() -> None:

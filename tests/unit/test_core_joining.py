@@ -10,7 +10,7 @@ from killswitch.core.certificates import ResumeDraft
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD
 from killswitch.core.lessons import Lesson, Promised
-from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, StartReply
+from killswitch.core.messages import Evidence, IntentReply, LeaseReply, OrderPush, StartReply, StartRequest
 from killswitch.core.replica import joining
 from tests.unit import pair
 from tests.unit.one_sided import draft
@@ -81,6 +81,21 @@ def test_a_promise_that_it_forgot_is_kept_all_the_same() -> None:
     assert link[ONE].state.promised[AGENT] == promised > older
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_came_before_a_token_that_it_was_taught_nobody_told_it(restarted: bool) -> None:
+    link = cell()
+    comes_back(link, ONE, [], joins=True)
+    link.run(2 * SECOND)
+    if restarted:
+        comes_back(link, ONE, list(link[ONE].records))
+    taught = link[ONE].state.promised[AGENT]
+    before = structs.replace(taught, counter=taught.counter - 1)
+    link.tell(ONE, StartRequest(AGENT, taught, "", before, ()), SIDECAR)
+    reply = link[ONE].sent(StartReply)[-1]
+    assert isinstance(reply, StartReply)
+    assert (reply.granted, reply.ready) == (True, False)
+
+
 def test_a_log_that_had_to_be_cut_makes_it_learn_and_what_it_learned_is_on_record() -> None:
     link = cell()
     records = list(link[ONE].records)
@@ -103,6 +118,13 @@ def test_a_log_that_had_to_be_cut_makes_it_learn_and_what_it_learned_is_on_recor
 def test_only_what_peers_say_to_this_start_and_completely_counts() -> None:
     link = cell()
     link.cut = lambda sender, to, message: isinstance(message, IntentReply | Lesson)
+    comes_back(link, ONE, [], joins=True)
+    now = f"join/{link[ONE].state.instance}"
+    for peer in (TWO, THREE):
+        link.tell(ONE, IntentReply(now, (), ()), peer)
+        link.tell(ONE, Lesson("join/boot-1.1", (Promised(AGENT, 1, 9, "x"),)), peer)
+    assert link[ONE].state.joining
+    assert AGENT not in link[ONE].state.promised  # what was said to an earlier start may have been overtaken
     comes_back(link, ONE, [], joins=True)
     now = f"join/{link[ONE].state.instance}"
     for peer in (TWO, THREE):

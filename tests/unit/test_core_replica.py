@@ -23,6 +23,7 @@ from killswitch.core.messages import (
     StartRequest,
     Token,
 )
+from killswitch.core.replica import orders
 from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import (
@@ -153,6 +154,14 @@ def test_who_may_not_order_is_refused(spoiled: OrderRequest) -> None:
     assert statuses(link) == [("REFUSED", 0)]
     assert not link[ONE].state.intent.orders
     assert link[ONE].kinds()[-1] == "DECISION"
+
+
+@pytest.mark.parametrize(("again_ns", "enough"), [(5 * SECOND, True), (9 * SECOND, True), (5 * SECOND - 1, False)])
+def test_an_order_of_before_is_none_for_who_asks_again_for_less_grace(again_ns: int, enough: bool) -> None:
+    link = alone()
+    link.tell(ONE, request(SOFT, grace_ns=5 * SECOND), "operator")
+    made = orders.order_before(link[ONE].state, request(SOFT, grace_ns=again_ns))
+    assert made is (next(iter(link[ONE].state.intent.orders.values())) if enough else None)
 
 
 def test_grace_is_clamped_when_an_order_is_issued() -> None:

@@ -61,6 +61,19 @@ def test_what_became_of_each_agent_is_told_a_few_times_more_for_nobody_answers_i
     assert not link[ONE].state.telling
 
 
+def test_what_is_concluded_of_an_agent_takes_no_proofs_place_when_both_are_told_again() -> None:
+    link = control_plane()
+    link.tell(ONE, request(HARD), "operator")
+    order = next(iter(link[ONE].state.intent.orders))
+    link.tell(ONE, proof(link[ONE].state.intent.orders[order].order, "STOPPED_FORCED"), SIDECAR)
+    orders.tell_agent(link[ONE].state, order, AGENT, FIRST, "FENCED")
+    before = len(told(link))
+    link.run(20 * SECOND)
+    again = [stage for _, stage in told(link)[before:]]
+    assert again.count("STOPPED_FORCED") == orders.TOLD_AGAIN + 1
+    assert again.count("FENCED") >= orders.TOLD_AGAIN
+
+
 def test_evidence_counts_from_the_agents_own_sidecar_alone() -> None:
     link = control_plane()
     link.tell(ONE, request(SOFT), "operator")

@@ -37,6 +37,7 @@ def test_a_share_is_a_burst_and_a_rate_and_one_senders_is_not_anothers() -> None
     assert sum(shares.take("x", 0) for _ in range(1000)) == traffic.BURST
     assert sum(shares.take("x", now) for now in range(1, 100_001)) == 100
     assert shares.take("y", 100_001)
+    assert sum(shares.take("x", 10**9) for _ in range(1000)) == traffic.BURST  # however long it said nothing
     assert not shares.take("x", 50)  # a clock that was set back earns nothing
 
 
