@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from harness.checkers.bounds import BACKOFF_CAP_NS, MILLION, SECOND_NS
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.handing_in import HandedIn
+from harness.checkers.leaving import Leaving
 from harness.checkers.reasons import Reasons
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import NEVER_NS, STOP, agent_of, is_replica, token_of
 from harness.shared.history import Fact
+
+WORK = frozenset({"task-submitted", "task-intent", "task-result", "task-done", "task-rolled-back", "task-compensated", "task-in-doubt"})
 
 
 @dataclass(slots=True)
@@ -89,21 +92,24 @@ class CleanSoft(InvariantChecker):
     at DRAIN, no other order for the agent, no certificate for this one. Could finish: every task in flight ended a second before the deadline, or
     twice its remaining steps at its longest step so far (at least one seen), and a second, fit into G; and none was in doubt before, nor is at a
     sink that is not fenced, where a lost answer leaves it so. An instance is an undisturbed stop.
+
+    And whatever befalls the links: who was asked to stop, and has nothing begun that is not in doubt, leaves. Nobody is killed, unless by an order of
+    KILL, who has had only that for longer than it takes to ask once more about each, and once in vain. Such a kill is an instance as well.
     """
 
     invariant = "L4"
     title = "CleanSoft: without faults, what fits into the grace is finished and the stop clean, and who is to stop at once leaves"
-    kinds = frozenset({
-        "order-learned", "process-killed", "evidence-sent", "lease-lost", "task-submitted", "task-intent", "task-result", "task-done",
-        "task-rolled-back", "task-compensated", "task-in-doubt", "node-crashed", "checkpoint-begun",
-    })  # fmt: skip
+    kinds = Leaving.KINDS | WORK | {"order-learned", "evidence-sent", "lease-lost", "node-crashed"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self._leaving = Leaving(self)
         self._tasks: dict[str, dict[str, _Task]] = {}
         self._drains: dict[str, _Drain] = {}
 
     def see(self, index: int, fact: Fact) -> None:
+        if fact.kind in Leaving.KINDS:
+            self._leaving.see(index, fact)
         match fact.kind:
             case "order-learned":
                 if fact.node.startswith("sidecar/"):
@@ -121,7 +127,7 @@ class CleanSoft(InvariantChecker):
                 self._killed(index, fact)
             case "evidence-sent":
                 self._proven(index, fact)
-            case _:
+            case kind if kind in WORK:
                 self._worked(fact)
 
     def _learned(self, index: int, fact: Fact, agent: str) -> None:

@@ -166,6 +166,11 @@ def finish_whatever_is_begun(state: Sidecar) -> None:
     send(state, agent_node(state), StopRequest(state.stop_drain, compensate=False))
 
 
+def whatever_is_open(state: Agent) -> bool:
+    """Its grace is there to find out."""
+    return any(task.done > 0 or task.undoing for task in state.open.values())
+
+
 def whatever_is_begun(state: Agent, now_ns: int) -> None:
     """The sink tells for itself what it has seen before."""
     begun = [task for task in state.open.values() if task.done > 0 or task.undoing or not state.stopping]
@@ -220,4 +225,6 @@ BUGS = (
                ("soft-twice-with-cleanup",), "easy"),
     PlantedBug("B435", "an agent goes on with a task that is in doubt", {"agent:take_next": whatever_is_begun}, ("S10",),
                ("in-doubt-until-the-sink-is-back", "lost-at-a-challenged-sink"), "easy"),
+    PlantedBug("B437", "an agent that drains waits for what is in doubt", {"agent:unfinished": whatever_is_open}, ("L4",),
+               ("in-doubt-while-it-drains",), "easy"),
 )  # fmt: skip
