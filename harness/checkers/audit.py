@@ -17,7 +17,8 @@ NO_PERMITS = bytes(32)
 TAKEN_IN = {"order-learned": "order", "certificate-learned": "certificate", "keyset-installed": "version", "fork-proven": "origin"}
 STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
 Proven = tuple[str, str, Token]
-Ruled = tuple[str, bool, int, str, str]  # request, whether several people ask, and under what: rollout, policy, canary
+Asked = tuple[str, tuple[int, ...]]  # request, and how much grace it leaves: who asks again for less asks for another order
+Ruled = tuple[Asked, bool, int, str, str]  # whether several people ask, and under what: rollout, policy, canary
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class _Book:
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     rulings: dict[Ruled, int] = field(default_factory=dict)
-    in_full: dict[str, int] = field(default_factory=dict)  # request -> the ruling that allowed all that it asks for
+    in_full: dict[Asked, int] = field(default_factory=dict)  # the ruling that allowed all that is asked for
     taken: dict[tuple[str, object], int] = field(default_factory=dict)
     lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
     leased: tuple[Token, int] | None = None  # the token under which a lease is on record as opened, and not as lost, and the fact
@@ -278,14 +279,15 @@ class AuditComplete(InvariantChecker):
         if body["action"] != "order":
             return
         book, request, (allowed, gate, life, *_) = self._book(fact.node), body["request"], body["ruling"]
-        ruling = (request, body["asking"] > 1, body["seq"], body["policy"], body["canary"])
+        asked = (request, tuple(body["requested"][2:]))  # histories of earlier versions do not tell
+        ruling = (asked, body["asking"] > 1, body["seq"], body["policy"], body["canary"])
         if allowed:
-            earlier = book.rulings.get(ruling, book.in_full.get(request))
+            earlier = book.rulings.get(ruling, book.in_full.get(asked))
             if earlier is not None:
                 self.blame(f"{fact.node} recorded twice that it allows request {request}", earlier, index)
             book.rulings[ruling] = index
             if gate >= body["requested"][0] and life >= body["requested"][1]:
-                book.in_full[request] = index
+                book.in_full[asked] = index
         self._ruled.add(request)
 
     def _told(self, index: int, fact: Fact) -> None:

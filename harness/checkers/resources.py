@@ -22,11 +22,11 @@ MESSAGES_AN_ORDER = 64
 
 
 class BoundedResources(InvariantChecker):
-    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that had not heard of
-    each other's, and one more once several people ask for it, whoever they are; and one soft order one child for each agent: intent grows with
-    what people ask for, and with nothing else but a sidecar's own stop (3.5), of which there is no second while the first stands. (2) A replica's
-    or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and agent.
-    (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where
+    """L8. (1) One request, for so much grace, gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that
+    had not heard of each other's, and one more once several people ask for it, whoever they are; and one soft order one child for each agent: intent
+    grows with what people ask for, and with nothing else but a sidecar's own stop (3.5), of which there is no second while the first stands. (2) A
+    replica's or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and
+    agent. (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order (where
     the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order
     within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back, unless it is one that it openly does not read.
 
@@ -45,7 +45,7 @@ class BoundedResources(InvariantChecker):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._asked: dict[str, tuple[int, int]] = {}  # request -> (index, when)
-        self._requests: set[tuple[str, str]] = set()
+        self._requests: set[tuple[str, str, int]] = set()  # person, name, grace
         self._people: set[str] = set()  # who asked for anything; what is signed in anybody else's name came of no request, and is S13's matter
         # request -> what it was first ruled on under: rollout, policy, canary, whether several keys asked; and, once there are rollouts, what else
         self._first: dict[str, tuple[int, str, str, bool]] = {}
@@ -76,7 +76,7 @@ class BoundedResources(InvariantChecker):
 
     def _order_requested(self, index: int, fact: Fact) -> None:
         self._people.add(fact.body["principal"])
-        self._requests.add((fact.body["principal"], fact.body["request"]))
+        self._requests.add((fact.body["principal"], fact.body["request"], fact.body["grace_ns"]))
         self._asked.setdefault(fact.body["request"], (index, fact.at_ns))
 
     def _order_learned(self, index: int, fact: Fact) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from harness.checkers.answers import Answers
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
@@ -80,19 +81,23 @@ class HonestStatus(InvariantChecker):
       takes a proof in, and that it declared one stopped that the order ends, within the time that a signal takes (L1). Nothing is owed by a replica
       that a fault touched, or that started again, nor to an operator whom one touched.
 
+    - whoever asked for an order, and is told EFFECTIVE, is told that of one that is no less than what was asked for last under that name, and leaves
+      a stop no more grace.
+
     An instance is a status, evidence, declaration, wait, draft, or a certificate that is handed in, or a proof that somebody is to be told
     of. T4 is skipped where a clock that it leans on was broken (T5).
     """
 
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
-    kinds = frozenset({"order-status", "cell-status",
+    kinds = frozenset({*Answers.KINDS, "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
                        "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named", "order-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self._answers = Answers(self)
         self._evidence: dict[tuple[str, str, Token, str], int] = {}
         self._taken: dict[str, dict[tuple[str, str], tuple[Token, bool, int]]] = {}  # replica -> order, agent -> token, whether stopped, fact
         self._fences: dict[tuple[str, str], Token] = {}
@@ -137,7 +142,10 @@ class HonestStatus(InvariantChecker):
         }
 
     def see(self, index: int, fact: Fact) -> None:
-        self._by_kind[fact.kind](index, fact)
+        if fact.kind in Answers.KINDS:
+            self._answers.see(index, fact)
+        if fact.kind in self._by_kind:
+            self._by_kind[fact.kind](index, fact)
 
     def see_twin(self, index: int, fact: Fact) -> None:
         if fact.kind == "evidence-sent":
@@ -315,6 +323,7 @@ class HonestStatus(InvariantChecker):
 
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
+        self._answers.settle()
         for (order, agent, how), (stage, replica, at_ns, index) in self._untold.items():
             excused = self._struck & {replica, CLIENT} or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:

@@ -17,6 +17,7 @@ from killswitch.core.sidecar.state import Sidecar
 
 _prove = proof.prove
 _stage = proof.stage
+_order_before = orders.order_before
 _tell_agent = orders.tell_agent
 _remember_asker = orders.remember_asker
 _after_accept = orders.after_accept
@@ -112,6 +113,15 @@ def what_it_made_of_it_itself(state: Replica, order: str, now_ns: int) -> None:
         state.asked = {each: asker for each, asker in asked.items() if each != known.body.parent}
     _after_accept(state, order, now_ns)
     state.asked = {**asked, **state.asked}
+def whatever_was_made(state: Replica, request: OrderRequest) -> KnownOrder | None:
+    """A name names one order, if that is as severe as what is asked for."""
+    nonce, asked = f"{request.principal}/{request.request}", (request.tenant, request.scope, request.reason, request.cleanup)
+    made = (known for known in state.intent.orders.values() if known.body.nonce == nonce)
+    alike = (known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked)
+    enough = (known for known in alike if known.severity.gate >= request.gate and known.severity.life >= request.life)
+    return next(enough, None) or _order_before(state, request)
+
+
 def only_its_own(state: Sidecar, now_ns: int) -> bool:
     """Whoever started a process answers for its end."""
     return state.killing and now_ns >= state.kill_by_ns
@@ -151,4 +161,6 @@ BUGS = (
                ("sidecar-gone-in-a-drain", "soft-stop-of-who-never-came"), "easy"),
     PlantedBug("B430", "nobody says of a process that an earlier sidecar left that it cannot be ended",
                {"sidecar.step:cannot_end": only_its_own}, ("L2",), ("force-delete-left-it-running",), "easy"),
+    PlantedBug("B438", "whoever asks again for less grace is told of the order that gives more", {"replica.orders:order_before": whatever_was_made},
+               ("S20",), ("less-grace-on-second-thought",), "easy"),
 )  # fmt: skip

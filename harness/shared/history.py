@@ -124,8 +124,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                         "a replica's own view: what is in force there; also after Boot, if not what was deployed"),
     "decision": (("request", "action", "tenant", "order", "seq", "policy", "canary", "input", "requested", "stable", "ruling", "raised", "differs",
                   "replayed", "why", "asking", "askers", "may"),
-                 "a replica put a decision on record. order: what it let in, a kill order or the certificate of a resume; requested: [gate, life]; "
-                 "stable, ruling: [allowed, gate, life, grace_ns, approvals], of the stable policy and in effect. raised: a canary "
+                 "a replica put a decision on record. order: what it let in, a kill order or the certificate of a resume; requested: [gate, life, "
+                 "grace_ns]; stable, ruling: [allowed, gate, life, grace_ns, approvals], of the stable policy and in effect. raised: a canary "
                  "alone made the stop more severe; differs: the one on trial, canary or shadow, would "
                  "have ruled otherwise. replayed: an independent replay of the same policies and input agrees, else why not. asking: how many keys "
                  "counted; askers: where they were several, the people who may and did sign exactly this, by the world's own keyring; "

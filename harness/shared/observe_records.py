@@ -126,7 +126,7 @@ def on_decision(node: Observing, _lsn: int, body: dict[str, Any]) -> None:
     facts, (seq, policy, input_hash, _, canary, raised) = body["facts"], body["decision"]
     why = node.rulings.objection(body)
     what = {"request": body["request"], "action": facts["action"], "tenant": body["tenant"], "order": body["order"]}
-    under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"]]}
+    under = {"seq": seq, "policy": policy, "canary": canary, "input": input_hash, "requested": [facts["gate"], facts["life"], facts["grace_ns"]]}
     differs = body["candidate"] not in (None, body["stable"])
     signed = body.get("countersigned") or {"raw": b"", "signatures": []}
     askers = node.judge.askers(signed["raw"], [tuple(each) for each in signed["signatures"]], facts, node.revoked)

@@ -77,7 +77,7 @@ class Story:
         """A replica's decision to allow a SOFT order under the deployed policy ``p``, unless it says otherwise."""
         usual = {
             "request": "req", "action": "order", "tenant": "acme", "order": "", "seq": 1, "policy": "p", "canary": "", "input": "i",
-            "requested": [1, 1], "stable": ALLOWED, "ruling": ALLOWED, "raised": False, "differs": False, "replayed": True, "why": "",
+            "requested": [1, 1, SECOND], "stable": ALLOWED, "ruling": ALLOWED, "raised": False, "differs": False, "replayed": True, "why": "",
             "asking": 1, "askers": [], "may": True,
         }  # fmt: skip
         return self.say("decision", node, **{**usual, **fields})

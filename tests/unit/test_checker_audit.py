@@ -231,6 +231,14 @@ def test_a_request_is_ruled_on_anew_under_another_policy_as_long_as_not_all_of_i
     assert verdict is Verdict.VALID or finding.witness == (ruled, again)
 
 
+@pytest.mark.parametrize(("grace_ns", "verdict"), [(SECOND, Verdict.VALID), (9 * SECOND, Verdict.INVALID)])
+def test_who_asks_again_for_less_grace_is_ruled_on_again(grace_ns: int, verdict: Verdict) -> None:
+    story = Story()
+    for asked_ns in (9 * SECOND, grace_ns):
+        story.decide("replica/1", requested=[1, 1, asked_ns])
+    assert story.judged("S15").verdict is verdict
+
+
 # -- leases, and what is taken in
 
 UNTIL_NS = 8 * SECOND

@@ -102,6 +102,18 @@ def test_one_request_gives_one_order() -> None:
     assert (finding.verdict, finding.witness) == (Verdict.INVALID, (second,))
 
 
+def test_who_asks_again_for_less_grace_asks_for_another_order() -> None:
+    story = Story()
+    for grace_ns in (9 * SECOND, 9 * SECOND, SECOND):
+        who = {"request": "r", "principal": "alice", "tenant": "acme", "scope": ["agent", AGENT]}
+        story.say("order-requested", "operator", **who, gate=1, life=1, grace_ns=grace_ns)
+    for order in ("o1", "o2"):
+        story.learn("replica/1", order, "SOFT")
+    assert story.judged("L8").verdict is Verdict.VALID
+    story.learn("replica/1", "o3", "SOFT")
+    assert story.judged("L8").verdict is Verdict.INVALID
+
+
 def test_an_order_in_the_name_of_somebody_who_asked_for_nothing_is_not_counted() -> None:
     story = Story()
     asked(story)
