@@ -6,17 +6,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import structs
+
 from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, boot, intent
 from killswitch.core.events import Record
 from killswitch.core.lessons import Lesson, Promised
 from killswitch.core.messages import Order, Token
 from killswitch.core.outlet import parts, record, send
+from killswitch.core.replica import joining
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import recover, starts
 from killswitch.core.sidecar.state import Sidecar
 
 _fold_all = boot.fold_all
+_on_lesson = joining.on_lesson
 _extend_lease = starts.extend_lease
 _fold_reaped = recover._fold_reaped
 
@@ -85,6 +89,11 @@ def taught_is_taught(state: Replica) -> bool:
 
 def taught_is_not_promised(state: Replica, agent: str, token: Token) -> None:
     """It goes by what it promises itself from now on."""
+def whichever_start_asked(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
+    """A promise is a promise, whenever it was told."""
+    _on_lesson(state, structs.replace(lesson, nonce=joining.nonce(state)), sender, now_ns)
+
+
 def passed_over(state: Any, records: Iterable[Record], fold: boot.Fold[Any], now_ns: int) -> int:
     """What nobody understands has nothing to say."""
     _fold_all(state, records, fold, now_ns)
@@ -126,4 +135,6 @@ BUGS = (
                ("rolled-back-onto-a-later-log",), "easy"),
     PlantedBug("B434", "a log is believed up to the first record that a node cannot read", {"boot:fold_all": up_to_what_is_known}, ("S4",),
                ("rolled-back-onto-a-later-log",), "easy"),
+    PlantedBug("B439", "a replica counts what its peers told an earlier start of it", {"replica.joining:on_lesson": whichever_start_asked}, ("S8",),
+               ("taught-by-an-earlier-lesson",), "easy"),
 )  # fmt: skip

@@ -105,7 +105,7 @@ def test_one_request_gives_one_order() -> None:
 def test_who_asks_again_for_less_grace_asks_for_another_order() -> None:
     story = Story()
     for grace_ns in (9 * SECOND, 9 * SECOND, SECOND):
-        who = {"request": "r", "principal": "alice", "tenant": "acme", "scope": ["agent", AGENT]}
+        who: dict[str, Any] = {"request": "r", "principal": "alice", "tenant": "acme", "scope": ["agent", AGENT]}
         story.say("order-requested", "operator", **who, gate=1, life=1, grace_ns=grace_ns)
     for order in ("o1", "o2"):
         story.learn("replica/1", order, "SOFT")
