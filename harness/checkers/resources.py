@@ -27,8 +27,9 @@ class BoundedResources(InvariantChecker):
     grows with what people ask for, and with nothing else but a sidecar's own stop (3.5), of which there is no second while the first stands. (2) A
     replica's or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and
     agent. (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order
-    (where the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an order
-    within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back, unless it is one that it openly does not read.
+    (where the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an
+    order within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back, unless it is one that it openly does not
+    read.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
