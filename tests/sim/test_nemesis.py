@@ -180,6 +180,17 @@ def test_a_crash_without_a_restart_lasts_to_the_heal() -> None:
     assert [fact.at_ns for fact in facts_of(run, "node-started", "replica/2")[1:]] == [3 * SECOND]
 
 
+@pytest.mark.parametrize("node", [SIDECAR, "replica/2"])
+def test_a_later_version_leaves_an_order_on_record_that_nobody_here_can_read(node: str) -> None:
+    run = played(fault("f", "version", SECOND, SECOND, targets=(node,), to="next-log"))
+    records = [fact.body["records"] for fact in facts_of(run, "node-started", node)]
+    assert len(records) == 3
+    assert [fact.body["records"] for fact in facts_of(run, "log-unread")] == [1]
+    assert [fact.at_ns for fact in facts_of(run, "log-unread", node)] == [facts_of(run, "node-started", node)[2].at_ns]
+    assert [fact.body["chain_ok"] for fact in facts_of(run, "log-folded", node)] == [True, True, True]
+    assert [finding for finding in check(run.history) if finding.verdict is not Verdict.VALID] == []
+
+
 @pytest.mark.parametrize("orphan", [0, 1])
 def test_a_sidecars_death_takes_its_agent_along_but_for_a_rare_orphan_that_the_next_start_ends(orphan: int) -> None:
     schedule = short(fault("f", "crash", 1500 * MS, targets=(SIDECAR,), restart_after_ns=200 * MS), settle_ns=2 * SECOND)

@@ -145,6 +145,18 @@ class TestWitnessing:
         assert cosigned_size(link, "replica/1", SIDECAR) == link[SIDECAR].state.publication.head.size
         assert not any(link[node].state.forks for node in (*REPLICAS, SIDECAR))
 
+    def test_a_head_names_the_size_of_the_one_before_it_in_this_start(self) -> None:
+        link = witnessed()
+        grow(link, SIDECAR)
+        link.run(8 * SECOND)
+        link.boot(SIDECAR)
+        link.run(20 * SECOND)
+        heads = list({notice.head.size: notice.head for notice in link[SIDECAR].sent(HeadNotice)}.values())
+        assert len(heads) > 2
+        *earlier, last = heads
+        assert [head.previous for head in earlier] == [0, *(head.size for head in earlier[:-1])]
+        assert last.previous == 0
+
     def test_only_a_writer_shows_its_own_head(self) -> None:
         link = witnessed()
         notice = link[SIDECAR].sent(HeadNotice)[0]
