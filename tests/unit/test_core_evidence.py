@@ -213,6 +213,13 @@ def test_nothing_is_proven_of_a_start_that_is_on_its_way_to_the_disk() -> None:
     assert stages(link) == ["STOPPED_CLEAN"]
 
 
+@pytest.mark.parametrize(("journal", "chosen"), [(9, 4), (8, 3), (4, 3), (3, None)])
+def test_a_checkpoint_reaches_no_further_than_the_journal(journal: int, chosen: int | None) -> None:
+    slots = tuple(checkpoints.seal(checkpoints.Checkpoint(generation, lsn, {}, {})) for generation, lsn in ((3, 4), (4, 9)))
+    found = checkpoints.choose(slots, journal)
+    assert (found.generation if found else None) == chosen
+
+
 def test_a_checkpoint_that_was_found_once_is_not_taken_back_by_a_stop_that_finds_none() -> None:
     link = guarded()
     begun = {"begun": checkpoints.OpenTask(Task("begun", LEDGER, 2, 1), 1)}

@@ -30,7 +30,7 @@ from killswitch.core.messages import (
     Token,
 )
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import PAYLOAD_MAX
+from killswitch.core.sidecar.state import PAYLOAD_MAX, PERMITS_MAX
 from tests.unit import pair
 from tests.unit.one_sided import LEASE, answers, ask, grant, push, signals, stages
 from tests.unit.pair import AGENT, AGENT_NODE, BANK, LEDGER, PARAMETERS, POST, REPLICAS, SECOND, SIDECAR, Link, Seat, config, guarded, mode
@@ -263,6 +263,14 @@ def test_what_a_sink_is_to_do_travels_with_the_effect_up_to_a_size(sink: str, si
     link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
     assert [len(apply.payload) for apply in link[SIDECAR].sent(Apply)] == ([size] if admitted else [])
     assert answers(link) == ([] if admitted else ["DENIED"])
+
+
+def test_more_effects_than_it_keeps_permits_for_are_denied() -> None:
+    link = guarded()
+    for number in range(PERMITS_MAX + 1):
+        link.tell(SIDECAR, EffectRequest("task", 0, f"k{number}", "new", LEDGER), AGENT_NODE)
+    assert len(link[SIDECAR].sent(Apply)) == PERMITS_MAX
+    assert answers(link) == ["DENIED"]
 
 
 def test_another_sinks_word_counts_for_nothing() -> None:
