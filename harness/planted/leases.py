@@ -11,7 +11,6 @@ from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import Gate, Order
-from killswitch.core.messages import Gate
 from killswitch.core.outlet import record
 from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import step as sidecar_step
@@ -69,6 +68,8 @@ def what_could_be_read(
     """Whatever could be believed is learned."""
     _learn(state, orders, certificates, sender, now_ns)
     return True
+
+
 def opened_once(state: Sidecar, kind: str, body: Mapping[str, object], now_ns: int) -> int:
     """That it holds leases is on record by then."""
     return 0 if kind == "LEASE_OPENED" and state.leased else record(state, kind, body, now_ns)

@@ -113,6 +113,8 @@ def what_it_made_of_it_itself(state: Replica, order: str, now_ns: int) -> None:
         state.asked = {each: asker for each, asker in asked.items() if each != known.body.parent}
     _after_accept(state, order, now_ns)
     state.asked = {**asked, **state.asked}
+
+
 def whatever_was_made(state: Replica, request: OrderRequest) -> KnownOrder | None:
     """A name names one order, if that is as severe as what is asked for."""
     nonce, asked = f"{request.principal}/{request.request}", (request.tenant, request.scope, request.reason, request.cleanup)

@@ -89,6 +89,8 @@ def taught_is_taught(state: Replica) -> bool:
 
 def taught_is_not_promised(state: Replica, agent: str, token: Token) -> None:
     """It goes by what it promises itself from now on."""
+
+
 def whichever_start_asked(state: Replica, lesson: Lesson, sender: str, now_ns: int) -> None:
     """A promise is a promise, whenever it was told."""
     _on_lesson(state, structs.replace(lesson, nonce=joining.nonce(state)), sender, now_ns)

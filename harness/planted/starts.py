@@ -125,6 +125,8 @@ def waits_without_an_end(state: Replica, request: StartRequest, sender: str, now
 def a_promise_is_a_promise(state: Sidecar, reply: StartReply, now_ns: int) -> None:
     """A replica that is ready for one start of the agent is ready for the next."""
     _on_start_reply(state, structs.replace(reply, token=state.proposed or reply.token), now_ns)
+
+
 def as_many_as_may_fail(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     """Whom so many have given up on has no future."""
     _note_promise(state, reply, now_ns)

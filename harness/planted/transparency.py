@@ -142,6 +142,8 @@ def grants_of_before(state: Sidecar, proof: ForkProof, now_ns: int) -> None:
     _heed_fork_proof(state, proof, now_ns)
     for nonce, granted in grants.items():
         state.rounds[nonce].grants.update(granted)
+
+
 def head_of_nothing_before(state: Writer, size: int, previous: int) -> Sth:
     """The log is one, and its heads are of it."""
     return _sign(state, size, 0)
