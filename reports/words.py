@@ -42,6 +42,7 @@ SENTENCES: dict[str, str] = {
     "over-share": "Has now dropped {dropped} requests of {sender}, which are over its share.",
     "log-cut": "Finds its log broken after {records} records, cuts it there and says so: {why}.",
     "replica-joined": "Has learned from {teachers} what it may have forgotten, and vouches again.",
+    "command-refused": "Refuses what {principal} asks for: {why}.",
     "order-requested": "{principal} asks for {severity} on {scope} of {tenant} (grace {grace}).",
     "order-learned": "Learns the order {order}: {severity} on {scope} of {tenant} (grace {grace}).",
     "order-durable": "Holds the order {order} durably.",

@@ -45,7 +45,7 @@ class AckDurable(InvariantChecker):
     EFFECTIVE with so many copies, at most the others of those who knew the order then come back from a crash without it.
 
     And whoever cannot keep what it learns vouches for nothing: from the step that carries a failed sync until the next start, and from one that
-    carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6).
+    carries a full disk until there is room, a replica grants no lease and a sidecar has its gate closed and lets no effect out (protocol 3.6, 3.7).
 
     And where there is no room but a reserve, that is for prohibitions: nobody who has been told that its disk is full records a permission, nor
     takes a rollout on that he is asked for; what

@@ -26,7 +26,7 @@ Body = Struct | Mapping[str, object]
 # "sorted" orders struct fields too, so that a body has one encoding whether it was written from a struct or from a dict (S16, B35).
 _ENCODER: Final = msgspec.msgpack.Encoder(order="sorted")
 COSIG: Final = "COSIG"  # the one kind of record that calls for no head of its own: it only notes heads of others
-# What may use the last room on a disk: records of prohibitions, of what came of them, and of what takes trust away (protocol 3.10).
+# What may use the last room on a disk: records of prohibitions, of what came of them, and of what takes trust away (protocol 3.6).
 RESERVED: Final = frozenset({
     "ORDER_ACCEPTED", "ORDER_EFFECTIVE", "ORDER_LEARNED", "DECISION", "ESCALATED", "DECLARED", "GATE_CHANGE", "PROC_TERM", "PROC_KILL", "PROC_REAPED",
     "EVIDENCE", "FENCE", "FENCE_ACKED", "FORK_PROOF", "KEYSET", "ATTEMPT", "ATTEMPT_OVER", "QUARANTINE", "CLOCK_SUSPECT",

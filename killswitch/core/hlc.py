@@ -1,4 +1,4 @@
-"""Hybrid logical clock: stamps for audit records that agree with causes, and nearly with wall clocks (protocol 3.10, 5).
+"""Hybrid logical clock: stamps for audit records that agree with causes, and nearly with wall clocks (protocol 5).
 
 Owns the arithmetic of a stamp: one integer, 48 bits of milliseconds above a 16-bit counter that may run over into them. A driver keeps the
 last stamp of its node, ticks it for each record, sends it along with each message and merges what comes with each message received.

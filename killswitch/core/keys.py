@@ -183,7 +183,7 @@ class Keyset(Struct, frozen=True):
     ``roots``, of which ``threshold`` sign the next version; ``head``: the id of the change that made this one, empty for a deployed one.
 
     Revocation takes away every permission of a key but none of its prohibitions: orders that it signed stay in force and are lifted
-    by a resume that covers them, never by losing a key (protocol 3.7, D7).
+    by a resume that covers them, never by losing a key (protocol 3.2, D7).
     """
 
     version: int

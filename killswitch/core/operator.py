@@ -20,7 +20,7 @@ from killswitch.core.trust import Trust
 
 RETRY_NS = 1_000_000_000
 RETRY_MAX_NS = 5_000_000_000
-OPEN_MAX = 256
+OPEN_MAX = 256  # commands under way at once; what comes beyond them is refused, not put in the place of another
 
 
 class Errand:
@@ -61,7 +61,13 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
 
 
 def on_command(state: Operator, command: Command, now_ns: int) -> None:
-    """Sign what a person asks for and send it on its way, to the replica named if there is one of that name."""
+    """Sign what a person asks for and send it on its way, to the replica named if there is one of that name. Too many at once are refused: the person
+    is told, and whatever is under way already goes on."""
+    if len(state.errands) >= OPEN_MAX and command.request not in state.errands:
+        remedy = "ask again once one of them is answered, or ask another client, or for one stop of a wider scope"
+        why = f"{command.verb} {command.request} was not sent: {OPEN_MAX} commands of this client wait for their answers, which is the most; {remedy}"
+        observe(state, "command-refused", request=command.request, principal=command.principal, verb=command.verb, why=why)
+        return
     scope = Scope(command.scope_kind, command.scope_value)
     message: OrderRequest | ResumeDraftRequest | RolloutRequest
     if command.verb == "policy":
@@ -81,8 +87,6 @@ def on_command(state: Operator, command: Command, now_ns: int) -> None:
     else:
         _observe(state, "resume-requested", command)
         message = sign(state, ResumeDraftRequest(command.request, command.principal, command.tenant, scope, command.reason))
-    while len(state.errands) >= OPEN_MAX:
-        del state.errands[next(iter(state.errands))]
     errand = Errand(command, message)
     if command.replica in state.config.replicas:
         errand.replica = state.config.replicas.index(command.replica)

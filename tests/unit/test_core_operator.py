@@ -141,12 +141,40 @@ def test_somebody_without_a_key_asks_without_a_signature() -> None:
     assert request.signature == b""
 
 
-def test_there_are_only_so_many_errands_and_a_restart_forgets_them() -> None:
+@pytest.mark.parametrize("command", [STOP, RESUME, Command("policy", "try-1", "alice", "", "global", "", stage="ROLLED_BACK")])
+def test_one_command_too_many_is_refused_aloud_and_costs_no_other_its_answer(command: Command) -> None:
     link = alone()
-    for number in range(client.OPEN_MAX + 5):
+    for number in range(client.OPEN_MAX):
         link.give("operator", Command("order", f"{number}", "alice", "acme", "tenant", "acme", 2, 2, 0, "now"))
-    assert len(link["operator"].state.errands) == client.OPEN_MAX
-    assert "0" not in link["operator"].state.errands
+    sent = len(asked(link))
+    link.give("operator", command)
+    assert list(link["operator"].state.errands) == [f"{number}" for number in range(client.OPEN_MAX)]
+    assert len(asked(link)) == sent
+    assert command.request not in link["operator"].timers
+    (told,) = link["operator"].observed("command-refused")
+    assert (told["request"], told["verb"]) == (command.request, command.verb)
+    for word in (command.request, str(client.OPEN_MAX), "ask again"):
+        assert word in told["why"]
+    assert not [fields for kind in ("order-requested", "resume-requested", "rollout-requested") for fields in link["operator"].observed(kind)
+                if fields["request"] == command.request], "what was not sent was not asked for"  # fmt: skip
+
+
+def test_a_retry_of_what_is_under_way_is_not_too_many_and_an_answer_makes_room() -> None:
+    link = alone()
+    for number in range(client.OPEN_MAX):
+        link.give("operator", Command("order", f"{number}", "alice", "acme", "tenant", "acme", 2, 2, 0, "now"))
+    sent = len(asked(link))
+    link.give("operator", Command("order", "7", "alice", "acme", "tenant", "acme", 2, 2, 0, "now"))
+    assert len(asked(link)) == sent + 1
+    link.tell("operator", OrderStatus("7", "an order", "EFFECTIVE", 2), "replica/1")
+    link.give("operator", STOP)
+    assert STOP.request in link["operator"].state.errands
+    assert link["operator"].observed("command-refused") == []
+
+
+def test_a_restart_forgets_every_errand() -> None:
+    link = alone()
+    link.give("operator", STOP)
     link.boot("operator")
     assert not link["operator"].state.errands
 

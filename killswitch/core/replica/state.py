@@ -164,7 +164,7 @@ def identity_of(state: Replica, agent: str) -> Identity:
 
 
 def concerned(state: Replica, known: KnownOrder) -> list[str]:
-    """The deployed agents that an order matches: found when asked, never written down, so that late joiners are covered (protocol 3.7)."""
+    """The deployed agents that an order matches: found when asked, never written down, so that late joiners are covered (protocol 3.5)."""
     scope = known.body.scope
     near = state.fleet if scope.kind != "agent" else {scope.value: state.fleet[scope.value]} if scope.value in state.fleet else {}
     return [agent for agent, identity in near.items() if intent.matches(known.body.tenant, scope, identity)]
