@@ -196,7 +196,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "promise-sent": (("agent", "token"),
                      "a replica's promise left it, once for each start of the replica, and again if it leaves sooner: read off the wire"),
     "start-readied": (("agent", "token"),
-                      "a replica said that nothing of an earlier start can act any more, once for each start of the replica: read off the wire"),
+                      "a replica said that nothing of an earlier start can act any more, once for each start of the replica, and again if it "
+                      "leaves sooner: read off the wire"),
     "vouched": (("what", "about"),
                 "a node's word left it that rests on a record of its own, once for each of its starts: read off the wire. what, and about what: a "
                 "replica's copy, or wait (that it has outwaited all leases), of an order; accepted: an order, to who asked for it; rollout, "
@@ -233,8 +234,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "effect-applied": (("sink", "agent", "token", "key", "cls", "result", "again"), "a sink applied it, or answered again for a known key"),
     "effect-rejected": (("sink", "agent", "token", "key", "why"), ""),
     "fence-sent": (("sink", "agent", "min_token", "order"),
-                   "a replica, or a sidecar before a start, told a sink to refuse every token of the agent below, once for each of its own starts: "
-                   "read off the wire. order: the one that calls for it, or none"),
+                   "a replica, or a sidecar before a start, told a sink to refuse every token of the agent below, once for each of its own starts, "
+                   "and again if it leaves sooner: read off the wire. order: the one that calls for it, or none"),
     "fence-durable": (("sink", "agent", "min_token", "order"), "a class F sink durably holds the fence and acknowledges it"),
     # -- tasks
     "task-submitted": (("agent", "task", "steps", "sink", "undo"), "upstream handed it over. undo: what is done of it can be undone"),

@@ -144,15 +144,14 @@ def on_start_request(node: Sending, effect: Send, message: StartRequest) -> None
 
 
 def on_start_reply(node: Sending, effect: Send, message: StartReply) -> None:
-    """One fact for each promise, not one for each time that it is asked for again."""
+    """One fact for each promise, and for each predecessor that is over, not one for each time that it is asked for again."""
     if message.certificates:
         hand_on(node, effect, message)
+    fields = {"agent": message.agent, "token": parts(message.token)}
     if message.granted:
-        say(node, effect, (message.agent, message.token), "promise-sent", {"agent": message.agent, "token": parts(message.token)})
-    readied = ("ready", message.agent, message.token)
-    if message.ready and readied not in node.said:
-        node.said[readied] = 0
-        node.once_durable(effect.after_lsn, "start-readied", {"agent": message.agent, "token": parts(message.token)}, sends=True)
+        say(node, effect, (message.agent, message.token), "promise-sent", fields)
+    if message.ready:
+        say(node, effect, ("ready", message.agent, message.token), "start-readied", fields)
 
 
 def say(node: Sending, effect: Send, mark: object, kind: str, fields: dict[str, Any]) -> None:
@@ -206,11 +205,8 @@ def on_lesson(node: Sending, effect: Send, message: Lesson) -> None:
 
 def on_fence(node: Sending, effect: Send, message: Fence) -> None:
     """One fact for each fence, not one for each time that its sink is told of it again."""
-    asked = ("fence", effect.to, message)
-    if asked not in node.said:
-        node.said[asked] = 0
-        fields = {"sink": effect.to, "agent": message.agent, "min_token": parts(message.min_token), "order": message.order}
-        node.once_durable(effect.after_lsn, "fence-sent", fields, sends=True)
+    fields = {"sink": effect.to, "agent": message.agent, "min_token": parts(message.min_token), "order": message.order}
+    say(node, effect, ("fence", effect.to, message), "fence-sent", fields)
 
 
 def on_fence_ack(node: Sending, effect: Send, message: FenceAck) -> None:

@@ -11,7 +11,7 @@ from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeSubmit
 from killswitch.core.events import Boot, DiskFreed, DiskFull, Durable, Input, Observe, Receive, Send
 from killswitch.core.heads import Cosignature, Cosigned, Sth
-from killswitch.core.messages import Gossip, IntentReply, Message, OrderPush, OrderStatus, StartReply
+from killswitch.core.messages import Fence, Gossip, IntentReply, Message, OrderPush, OrderStatus, StartReply
 from tests.unit.pair import AGENT, SIDECAR
 from tests.unit.test_observe import GRANT, KILL_ID, PARTS, TOKEN, Bench, boot
 
@@ -95,6 +95,21 @@ def test_a_promise_that_is_said_again_is_a_fact_where_it_leaves_before_the_first
     assert bench.tick(Send(SIDECAR, promise, 2)) == []
     assert bench.tick(Send(SIDECAR, promise)) == ["promise-sent"]
     assert bench.tick(Send(SIDECAR, promise)) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "message", "kind"),
+    [
+        (SIDECAR, StartReply(AGENT, TOKEN, "replica/1", granted=False, ready=True, why="", promised=TOKEN, view=""), "start-readied"),
+        ("sink/acme/ledger", Fence(AGENT, TOKEN, KILL_ID), "fence-sent"),
+    ],
+)
+def test_what_is_said_before_its_record_is_durable_hides_behind_no_earlier_word(to: str, message: Message, kind: str) -> None:
+    bench = Bench("replica/1")
+    bench.tick(bench.append("A_NOTE"), Send(to, message, 1))
+    assert bench.tick(Send(to, message, 2)) == []
+    assert bench.tick(Send(to, message)) == [kind]
+    assert bench.tick(Send(to, message)) == []
 
 
 def test_a_cosignature_is_a_fact_for_each_time_that_it_leaves_sooner() -> None:
