@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, targets_of, token_of
+from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -80,7 +80,7 @@ class InDoubt(InvariantChecker):
     kinds = frozenset({
         "task-submitted", "task-in-doubt", "task-result", "task-absent", "task-done", "task-rolled-back", "task-compensated", "gate-changed",
         "node-crashed", "process-started", "process-termed", "effect-admitted", "question-asked", "question-answered", "process-reaped",
-        "node-paused", "fault-on",
+        "node-paused",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -91,11 +91,10 @@ class InDoubt(InvariantChecker):
         self._sinks: dict[tuple[str, str], str] = {}
         self._working_ns: dict[str, int] = {}
         self._asked: dict[str, dict[str, tuple[int, int]]] = {}  # agent -> {key of a question that is open: (since, index)}
-        self._struck: set[str] = set()  # by more than faults of links
 
     def see(self, index: int, fact: Fact) -> None:
         body = fact.body
-        if fact.kind in ("question-asked", "question-answered", "process-reaped", "node-paused", "fault-on"):
+        if fact.kind in ("question-asked", "question-answered", "process-reaped", "node-paused"):
             self._question(index, fact)
         elif fact.kind == "gate-changed":
             self._work(body["agent"], fact.at_ns if gate_of(body["gate"]) == OPEN else None)
@@ -121,10 +120,7 @@ class InDoubt(InvariantChecker):
             self._found_out(index, fact)
 
     def _question(self, index: int, fact: Fact) -> None:
-        if fact.kind == "fault-on":
-            if fact.body["what"] not in LINK_FAULTS:
-                self._struck.update(targets_of(fact.body["target"]))
-        elif fact.kind == "node-paused":
+        if fact.kind == "node-paused":
             if fact.node.startswith("sidecar/"):
                 self._drop_questions(agent_of(fact.node), fact.at_ns)
         elif fact.kind == "process-reaped":
@@ -141,7 +137,8 @@ class InDoubt(InvariantChecker):
 
     def _judge_waiting(self, agent: str, key: str, asked: tuple[int, int], at_ns: int) -> None:
         sidecar, waited_ns = f"sidecar/{agent}", at_ns - asked[0]
-        if waited_ns > self.run.bounds.answering_ns and sidecar not in self._struck and sidecar not in self.run.clock_suspects:
+        excused = self.run.struck(sidecar, LINK_FAULTS) or sidecar in self.run.clock_suspects
+        if waited_ns > self.run.bounds.answering_ns and not excused:
             self.blame(f"{agent} asked what became of key {key}, and {sidecar} did not say for {waited_ns} ns, not even that nobody can", asked[1])
 
     def _found_out(self, index: int, fact: Fact) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, targets_of, token_of
+from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, token_of
 from harness.shared.history import Fact
 
 
@@ -71,7 +71,6 @@ class InFlight(InvariantChecker):
         self._questions: dict[tuple[str, str, str], tuple[int, int]] = {}  # (agent, key, nonce) -> (at_ns, index)
         self._journals: dict[str, _Journal] = {}
         self._liars: set[str] = set()
-        self._struck: set[str] = set()  # by more than faults of links
         self._of_twin: set[tuple[str, Token]] = set()  # (key, token) of what another host of that name let out: on its own journal, not on this one
 
     def see_twin(self, _index: int, fact: Fact) -> None:
@@ -137,8 +136,6 @@ class InFlight(InvariantChecker):
         if fact.kind == "fault-on":
             if fact.body["what"] == "lie":
                 self._liars.update(agent_of(node) for node in fact.body["target"])
-            if fact.body["what"] not in LINK_FAULTS:
-                self._struck.update(targets_of(fact.body["target"]))
         elif fact.node.startswith("agent/"):
             self._forget(agent_of(fact.node))
 
@@ -170,7 +167,7 @@ class InFlight(InvariantChecker):
 
     def _judge_going_on(self, index: int, fact: Fact, termed_ns: int) -> None:
         agent, sidecar = fact.body["agent"], self.run.sidecar(fact.body["agent"])
-        if sidecar.node in self._struck or fact.node in self._struck or sidecar.node in self.run.clock_suspects:
+        if any(self.run.struck(node, LINK_FAULTS) for node in (sidecar.node, fact.node)) or sidecar.node in self.run.clock_suspects:
             return
         for order, learned in self.run.in_force(sidecar, agent):
             if not (order.undoes and order.drains):

@@ -10,7 +10,6 @@ from typing import ClassVar, Final
 
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.words import targets_of
 from harness.shared.history import Fact
 
 # Orders and what came of them, gates, fences, keysets, and what takes trust away.
@@ -27,19 +26,15 @@ class Room:
     """The part of S11 that is about full disks. ``checker`` is told of instances and violations."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({
-        "disk-full", "recorded-without-room", "reserve-used", "disk-freed", "disk-failed", "node-crashed", "fault-on",
+        "disk-full", "recorded-without-room", "reserve-used", "disk-freed", "disk-failed", "node-crashed",
     })  # fmt: skip
 
     def __init__(self, checker: InvariantChecker) -> None:
         self._checker = checker
         self._waiting: dict[str, dict[int, tuple[int, int, str]]] = {}  # node -> lsn -> (when recorded, fact, kind) of prohibitions not durable yet
-        self._struck: set[str] = set()  # by other faults
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "fault-on":
-            if fact.body["what"] != "disk-full":
-                self._struck.update(targets_of(fact.body["target"]))
-        elif fact.kind == "recorded-without-room":
+        if fact.kind == "recorded-without-room":
             self._recorded(index, fact)
         elif fact.kind == "reserve-used":
             self._used(index, fact)
@@ -63,6 +58,6 @@ class Room:
         last_ns = waiting[fact.body["lsn"]][0] if fact.body["lsn"] in waiting else fact.at_ns
         for lsn in [lsn for lsn in waiting if lsn <= fact.body["lsn"]]:
             at_ns, recorded, kind = waiting.pop(lsn)
-            if last_ns - at_ns > HOST_LAG_NS and fact.node not in self._struck:
+            if last_ns - at_ns > HOST_LAG_NS and not self._checker.run.struck(fact.node, frozenset({"disk-full"})):
                 why = f"{fact.node} had room for {kind} all the time, and kept it from its disk for {last_ns - at_ns} ns, until another record came"
                 self._checker.blame(why, recorded, index)

@@ -71,6 +71,7 @@ class Run:
         self.abandoned = False
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
+        self._struck_by: dict[str, set[str]] = {}
         self.disturbed_ns = NEVER_NS
         self.news_ns = 0
         self.healed_ns: int | None = None
@@ -172,6 +173,10 @@ class Run:
         """
         struck = [node for node in self.custody if is_replica(node)]
         return len(struck) > 1 or any(is_replica(node) for node in self.liars)
+
+    def struck(self, node: str, besides: frozenset[str] = frozenset()) -> bool:
+        """Whether a fault has ever been aimed at it, but for those that leave alone what is asked for (such as `LINK_FAULTS`)."""
+        return bool(self._struck_by.get(node, set()) - besides)
 
     def undisturbed_since(self, at_ns: int) -> bool:
         """Whether no fault has been on, nothing crashed and nothing was paused at or after ``at_ns``."""
@@ -359,6 +364,8 @@ class Run:
 
     def _fault_on(self, index: int, fact: Fact) -> None:
         targets = targets_of(fact.body["target"])
+        for node in targets:
+            self._struck_by.setdefault(node, set()).add(fact.body["what"])
         if fact.body["what"] in WALL_FAULTS:
             self.wall_suspects.update(targets)
             return  # nothing but stamps of records may come of it (T5, S24): all else stays due

@@ -9,7 +9,7 @@ from harness.checkers.answers import Answers
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
-from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, targets_of, token_of
+from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
 from harness.shared.history import Fact
 
 EVIDENCE_STAGES = STOPPED | {"GATE_CLOSED", "DRAINING", "KILL_FAILED"}
@@ -94,6 +94,7 @@ class HonestStatus(InvariantChecker):
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
                        "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named", "order-learned"})  # fmt: skip
+                       "replica-joined", "decision", "certificate-learned", "doubts-named"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -114,7 +115,6 @@ class HonestStatus(InvariantChecker):
         # order, agent, whether it is proven or presumed -> the last stage, replica, when, and the fact
         self._untold: dict[tuple[str, str, str], tuple[str, str, int, int]] = {}
         self._told: set[tuple[str, str, str]] = set()
-        self._struck: set[str] = set()  # targets of faults
         self._stretches: dict[str, list[_Stretch]] = {}  # replica -> the times, of this start, in which it believed its clock
         self._by_kind = {
             "order-status": self._order_status,
@@ -137,7 +137,6 @@ class HonestStatus(InvariantChecker):
             "decision": self._decided,
             "order-learned": self._order_learned,
             "certificate-learned": self._let_in,
-            "fault-on": self._fault_on,
             "doubts-named": self._doubts_named,
         }
 
@@ -318,14 +317,12 @@ class HonestStatus(InvariantChecker):
     def _joined(self, index: int, fact: Fact) -> None:
         self._taught[fact.node] = (fact.clock_ns, index)
 
-    def _fault_on(self, _index: int, fact: Fact) -> None:
-        self._struck.update(targets_of(fact.body["target"]))
-
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
         self._answers.settle()
+        """What was said of one stage may be overtaken by what is said of the next: only the last is owed. A fault of links excuses it, too."""
         for (order, agent, how), (stage, replica, at_ns, index) in self._untold.items():
-            excused = self._struck & {replica, CLIENT} or replica in self.run.touched or replica in self.run.custody
+            excused = self.run.struck(CLIENT) or self.run.struck(replica) or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
                 continue
             self.examined += 1

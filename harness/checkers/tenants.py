@@ -10,8 +10,8 @@ from harness.shared.history import Fact
 
 
 class TenantNI(InvariantChecker):
-    """S14 (protocol 3.2, 3.5, 3.7). An order of one tenant enters no sidecar of another, is proven for no agent of another, and no agent has an effect at
-    another tenant's sink. Global orders concern everybody. An instance is an order at a sidecar, a proof, or an effect.
+    """S14 (protocol 3.2, 3.5, 3.7). An order of one tenant enters no sidecar of another, is proven for no agent of another, and no agent has an
+    effect at another tenant's sink. Global orders concern everybody. An instance is an order at a sidecar, a proof, or an effect.
 
     And no sidecar is as much as shown an order or a certificate of another tenant, whether it makes something of it or not: why others were stopped
     is not for it to know. What somebody made up in a replica's name is nobody's secret.
