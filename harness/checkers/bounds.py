@@ -49,20 +49,34 @@ class Bounds:
     standby_max_ns: int
     approval_ns: int
     longest_step_ns: int
+    loss_ppm: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Bounds:
-        """Raises `KeyError` for a missing parameter, `ValueError` for a drift of 100 % or more, under which nothing is bounded.
+        """Raises `KeyError` for a missing parameter, `ValueError` for a drift or loss of 100 % or more, under which nothing is bounded.
 
         A history that does not tell how often replicas gossip, or how long a stop, a standby, an approval or a step of work may take, is judged by
-        the slowest that is allowed.
+        the slowest that is allowed; one that tells of no loss that the network always has, had none.
         """
         slowest = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"]}
-        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, "longest_step_ns": UNLIMITED_NS, **parameters}
+        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, "longest_step_ns": UNLIMITED_NS, "loss_ppm": 0, **parameters}
         bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
         if not 0 <= bounds.drift_ppm < MILLION:
             raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")
+        if not 0 <= bounds.loss_ppm < MILLION:
+            raise ValueError(f"loss_ppm must lie in 0..999999 (got {bounds.loss_ppm})")
         return bounds
+
+    def tries(self, messages: int) -> int:
+        """How often something has to be tried so that, with the loss that the network always has, every try fails in one case of a million at most.
+
+        A try fails if one of its ``messages`` is lost: with chance f = 1 - (1 - p)^messages. The least k with f^k <= 10^-6; 1 where nothing is lost.
+        """
+        whole, through = MILLION**messages, (MILLION - self.loss_ppm) ** messages
+        tries, failing, all_ways = 1, whole - through, whole
+        while failing * MILLION > all_ways:
+            tries, failing, all_ways = tries + 1, failing * (whole - through), all_ways * whole
+        return tries
 
     @property
     def hard_ns(self) -> int:
@@ -105,10 +119,17 @@ class Bounds:
         """
         return stretch(self.lease_ns + 4 * self.renew_ns + 4 * self.gossip_ns, self.drift_ppm) + BACKOFF_CAP_NS + self.slack_ns
 
-    def asking_ns(self, replicas: int) -> int:
+    def asking_ns(self, replicas: int, working: int, in_all: int, *, sent_on: bool = False) -> int:
         """L1: when a client that asks one replica after the other has come to one of ``replicas`` that work, out of fewer than twice as many: the try
-        that is under way, those that it makes in vain, and one that is lost."""
-        return stretch((replicas + 1) * ASK_AGAIN_NS, self.drift_ppm) + self.slack_ns
+        that is under way, those that it makes in vain, and one that is lost.
+
+        Where the network always loses something, more are lost: a question takes four messages, the client's, the replica's to its peers, theirs back
+        and the answer; and with each round of the ``working`` it asks the others ``in_all`` in vain once more. Where what was approved was sent on,
+        there is another round, in which it turns out that nobody is left to let it in.
+        """
+        lost = self.tries(4) - 1
+        tries = replicas + 1 + lost + -(-lost // max(working, 1)) * max(in_all - working, 0) + (in_all if sent_on else 0)
+        return stretch(tries * ASK_AGAIN_NS, self.drift_ppm) + self.slack_ns
 
     @property
     def kill_under_load_ns(self) -> int:

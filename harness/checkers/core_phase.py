@@ -29,6 +29,7 @@ class CorePhase:
         self._agents = {agent: record for agent, record in topology.body["agents"].items() if f"sidecar/{agent}" in self._members}
         replicas = [replica for replica in topology.body["replicas"] if replica in self._members]
         run = Run(replace(topology, body={**topology.body, "replicas": replicas, "agents": self._agents, "cells": []}))
+        run.in_all, run.goes_on = len(topology.body["replicas"]), True
         self._bench = Bench(run, {invariant: types[invariant] for invariant in DUE_IN_CORE if invariant in types})
         self._began = self._over = False
 

@@ -52,6 +52,19 @@ class Delivery(InvariantChecker):
     or after, if enough of them work, and for a resume believe their clocks. And who was sent back, for a resume came too late or did not show its
     approvers enough, asks for another draft at once; and who was told that a rollout is accepted, and no more, asks what became of it, as soon as a
     client asks again. An instance is such a request; a client that starts again has forgotten it.
+    Nor is what people ask for left with a replica that nobody hears. A client goes on asking, and is told in the end, by max(heal, asking) +
+    `Bounds.asking_ns`, if enough replicas work, and for a resume believe their clocks:
+
+    - of an order, that it is effective, or comes to nothing;
+    - of a rollout, that it is accepted, or comes to nothing;
+    - of a resume, what it would lift (a draft), or that there is nothing;
+    - of what was approved, that it is accepted, or comes to nothing, or is to be drafted anew. What was sent on to other replicas it may draft anew
+      by itself, for of those whom the draft heard none may be left; then that is what it asks for.
+
+    And an answer that is no end is followed by the next question: by one for another draft, at once, where a resume came too late or did not show its
+    approvers enough; by one what became of it, as soon as a client asks again, where a rollout is accepted, and no more is said.
+
+    An instance is such a request; a client that starts again has forgotten it. In a core alone, none is that is due after the phase.
     """
 
     invariant = "L1"
@@ -65,6 +78,7 @@ class Delivery(InvariantChecker):
         self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
         self._believed_ns = 0  # since when no replica doubts its clock any more that did
         self._open: set[str] = set()  # requests for a resume or a rollout of which this start of the client has not heard the end
+        self._sent_on: set[str] = set()  # of what was approved, what some replica said that another is to let in
         self._next: dict[str, tuple[str, int, int]] = {}  # of these, what was answered that calls for another question; by when, and the fact
 
     def see(self, index: int, fact: Fact) -> None:
@@ -79,6 +93,9 @@ class Delivery(InvariantChecker):
             self._believed_ns = fact.at_ns
         elif fact.kind in ("draft-asked", "rollout-asked-after"):
             self._close(fact.body["request"], fact.at_ns)
+            if fact.body["request"] in self._sent_on:
+                self._sent_on.discard(fact.body["request"])
+                self._asked[fact.body["request"]] = ("resume-requested", fact.at_ns, index)
         elif fact.kind in ANSWERS:
             if fact.kind in GOES_ON:
                 self._goes_on(index, fact, fact.body["request"], fact.body["stage"])
@@ -88,6 +105,7 @@ class Delivery(InvariantChecker):
                 self._asked.clear()
                 self._open.clear()
                 self._next.clear()
+                self._sent_on.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
@@ -97,6 +115,10 @@ class Delivery(InvariantChecker):
             del self._asked[request]
         elif asked is not None and asked[0] == "resume-submitted" and GOES_ON["resume-status"][0].get(stage):
             self._asked[request] = ("resume-requested", fact.at_ns, index)
+        elif asked is not None and (asked[0], stage) == ("resume-submitted", "ASK_ANOTHER"):
+            self._sent_on.add(request)
+        if request not in self._asked or self._asked[request][0] != "resume-submitted":
+            self._sent_on.discard(request)
 
     def _goes_on(self, index: int, fact: Fact, request: str, stage: str) -> None:
         """An answer that calls for the next question, or for none any more."""
@@ -152,11 +174,16 @@ class Delivery(InvariantChecker):
         answering = {replica for replica in run.replicas if run.node(replica).works and not (resumes and run.node(replica).doubts)}
         if any(len(answering.intersection(cell.replicas)) < cell.kill_quorum for cell in run.cells):
             return
-        self.examined += 1
         since_ns = max(at_ns, client.since_ns, self._believed_ns if resumes else 0, *(run.node(replica).since_ns for replica in run.replicas))
+        allowed_ns = run.bounds.asking_ns(len(run.replicas), len(answering), run.in_all, sent_on=request in self._sent_on)
         asked = f"handed in what was approved for {request}" if kind == "resume-submitted" else f"asked for {request}"
         why = f"who {asked} was never told the end of it"
         if run.calm_ns is None or run.end_ns < max(run.calm_ns, since_ns) + run.bounds.asking_ns(len(run.replicas)):
+        due = run.healed_ns is not None and run.end_ns >= max(run.healed_ns, since_ns) + allowed_ns
+        if not due and run.goes_on:
+            return
+        self.examined += 1
+        if not due:
             self.leave_undecided(f"{why}, but the run ended before that was due")
         else:
             self.blame(why, index)

@@ -69,6 +69,8 @@ class Run:
         self.forgetful: dict[str, int] = {}  # replica -> the fact since which it may have forgotten, and has not been taught again
         self._lost: set[str] = set()  # replicas that will find no disk when they next start
         self.abandoned = False
+        self.in_all = len(self.replicas)  # that clients know of
+        self.goes_on = False  # it is one phase of a longer one
         self.faults_on: dict[str, tuple[str, ...]] = {}
         self.touched: dict[str, int] = {}
         self._struck_by: dict[str, set[str]] = {}

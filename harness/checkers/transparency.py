@@ -10,7 +10,8 @@ from harness.shared.history import Fact
 
 
 def cosigned_within_ns(bounds: Bounds) -> int:
-    """L7: (2 W + R + 4 gossip) / (1 - rho) + the backoff cap + the slack, where W is one lease, rounded up to whole renewals.
+    """L7: ((k + 1) W + R + 4 gossip) / (1 - rho) + the backoff cap + the slack, where W is one lease, rounded up to whole renewals, and k is 1, or
+    with a network that always loses something as many tries of a message and its answer as that takes (`Bounds.tries`).
 
     A writer looks after its head with each heartbeat and at no other time, every R at a sidecar (protocol 5). The first that finds the log grown, R
     after that at the latest, begins the wait of one lease; the first after that wait signs and shows the head, W later. What was lost on its way, or
@@ -20,7 +21,7 @@ def cosigned_within_ns(bounds: Bounds) -> int:
     As in L1 the transport's longest pause and the slack are added.
     """
     wait_ns = -(-bounds.lease_ns // bounds.renew_ns) * bounds.renew_ns
-    return stretch(2 * wait_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
+    return stretch((bounds.tries(2) + 1) * wait_ns + bounds.renew_ns + 4 * bounds.gossip_ns, bounds.drift_ppm) + BACKOFF_CAP_NS + bounds.slack_ns
 
 
 class AuditTamper(InvariantChecker):

@@ -24,15 +24,15 @@ def once_somebody_has_it(status: OrderStatus) -> bool:
     return True
 
 
-def sent_away(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+def sent_away(state: Operator, status: ResumeStatus, sender: str, now_ns: int) -> None:
     """It was answered, and the answer was no."""
     if status.stage == ASK_ANOTHER:
         settle(state, status.request)
     else:
-        _on_resume_status(state, status, now_ns)
+        _on_resume_status(state, status, sender, now_ns)
 
 
-def an_answer_is_an_answer(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+def an_answer_is_an_answer(state: Operator, status: ResumeStatus, sender: str, now_ns: int) -> None:
     """Whoever approved too late, or was shown too little, asks again by himself."""
     if status.stage != ASK_ANOTHER:
         settle(state, status.request)
@@ -45,10 +45,15 @@ def hand_in_once(state: Operator, errand: Errand, now_ns: int) -> None:
         state.effects.append(SetTimer(errand.command.request, None))
 
 
-def hand_it_in_again(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+def hand_it_in_again(state: Operator, status: ResumeStatus, sender: str, now_ns: int) -> None:
     """Its approvals are as good as they were."""
     if status.stage not in ("EXPIRED", "NEEDS_CONTEXT"):
-        _on_resume_status(state, status, now_ns)
+        _on_resume_status(state, status, sender, now_ns)
+
+
+def somebody_will_take_it(state: Operator, errand: Errand, status: ResumeStatus, sender: str) -> bool:
+    """The next one, or the one after that."""
+    return False
 
 
 def accepted_is_what_was_asked(state: Operator, status: RolloutStatus, sender: str) -> None:
@@ -70,4 +75,6 @@ BUGS = (
                ("approved-too-late", "resume-asked-before-the-kill-is-effective", "resume-approved-under-a-later-policy"), "easy"),
     PlantedBug("B346", "a client asks no more of a rollout that was accepted", {"operator:on_rollout_status": accepted_is_what_was_asked}, ("L1",),
                ("asked-after-where-it-was-accepted",), "easy"),
+    PlantedBug("B460", "what nobody is left to let in is handed in round after round", {"operator:is_in_vain": somebody_will_take_it}, ("L1",),
+               ("drafted-by-who-is-gone",), "easy"),
 )  # fmt: skip

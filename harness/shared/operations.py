@@ -66,6 +66,7 @@ def command(operation: Operation) -> Command:
 def topology_fact(schedule: Schedule) -> dict[str, Any]:
     """The body of the ``topology`` fact: everything that checkers need to know of the deployment."""
     topology = schedule.topology
+    nature = {"longest_step_ns": max((work.step_ns for work in schedule.work), default=0), "loss_ppm": schedule.link.loss_ppm}
     return {
         "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
         "quorum": topology.quorum,
@@ -77,5 +78,5 @@ def topology_fact(schedule: Schedule) -> dict[str, Any]:
         ],
         "agents": {agent.agent: {"tenant": agent.tenant, "labels": list(agent.labels), "sinks": list(agent.sinks)} for agent in topology.agents},
         "sinks": {sink.sink: sink.sink_class for sink in topology.sinks},
-        "parameters": {**structs.asdict(schedule.parameters), "longest_step_ns": max((work.step_ns for work in schedule.work), default=0)},
+        "parameters": {**structs.asdict(schedule.parameters), **nature},
     }

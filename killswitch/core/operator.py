@@ -6,7 +6,7 @@ policy does. Holds the keys of the people who use it.
 
 from __future__ import annotations
 
-from killswitch.core import codec, federation, trust
+from killswitch.core import codec, federation, intent, trust
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
 from killswitch.core.countersigns import CountersignedRequest
@@ -24,14 +24,16 @@ OPEN_MAX = 256  # commands under way at once; what comes beyond them is refused,
 
 
 class Errand:
-    """One command under way: what to send next, to which replica (by index), and how long to wait before asking again."""
+    """One command under way: what to send next, to which replica (by index), and how long to wait before asking again. ``sent_on``: how many replicas
+    were asked since one that the draft did not hear sent this certificate on to another, that one included; 0 if none has."""
 
-    __slots__ = ("command", "effective", "message", "replica", "wait_ns")
+    __slots__ = ("command", "effective", "message", "replica", "sent_on", "wait_ns")
 
     def __init__(self, command: Command, message: Message) -> None:
         self.command = command
         self.message = message
         self.replica = 0
+        self.sent_on = 0
         self.wait_ns = RETRY_NS
         self.effective: dict[str, int] = {}  # cell -> copies, where it is effective
 
@@ -110,6 +112,7 @@ def go(state: Operator, errand: Errand, now_ns: int) -> None:
     for replica in dict.fromkeys(asked):
         state.effects.append(Send(replica, errand.message))
     errand.replica = (errand.replica + 1) % len(state.config.replicas)
+    errand.sent_on += errand.sent_on > 0
     state.effects.append(SetTimer(errand.command.request, now_ns + errand.wait_ns))
     errand.wait_ns = min(errand.wait_ns * 3 // 2, RETRY_MAX_NS)
 
@@ -133,7 +136,7 @@ def on_receive(state: Operator, message: Message, sender: str, now_ns: int) -> N
     elif isinstance(message, ResumeDraft):
         on_draft(state, message, now_ns)
     elif isinstance(message, ResumeStatus):
-        on_resume_status(state, message, now_ns)
+        on_resume_status(state, message, sender, now_ns)
 
 
 def is_final(status: OrderStatus) -> bool:
@@ -208,6 +211,7 @@ def on_draft(state: Operator, draft: ResumeDraft, now_ns: int) -> None:
         except KeyError:
             continue  # somebody without a key asks for nothing, and approves nothing
     errand.message = ResumeSubmit(draft.request, ResumeCertificate(draft.raw, tuple(approvals)))
+    errand.sent_on = 0
     go_in_their_time(state, errand, now_ns)
 
 
@@ -221,20 +225,36 @@ def go_in_their_time(state: Operator, errand: Errand, now_ns: int) -> None:
         go(state, errand, now_ns)
 
 
-def on_resume_status(state: Operator, status: ResumeStatus, now_ns: int) -> None:
+def on_resume_status(state: Operator, status: ResumeStatus, sender: str, now_ns: int) -> None:
     """Accepted and refused are final. A draft that misses an order, or is too old, is drafted anew: people approve what they were shown. Whom one
-    replica sends on hands in the same at the next, in its time."""
+    replica sends on hands in the same at the next, in its time; where none of those whom the draft heard is left to let it in, it is drafted anew."""
     errand = state.errands.get(status.request)
-    if errand is None or status.stage == ASK_ANOTHER:
+    if errand is None:
         return
-    if status.stage not in ("NEEDS_CONTEXT", "EXPIRED"):
+    if status.stage == ASK_ANOTHER and not is_in_vain(state, errand, status, sender):
+        return
+    if status.stage not in ("NEEDS_CONTEXT", "EXPIRED", ASK_ANOTHER):
         settle(state, status.request)
         return
     command = errand.command
     scope = Scope(command.scope_kind, command.scope_value)
     errand.message = sign(state, ResumeDraftRequest(command.request, command.principal, command.tenant, scope, command.reason))
     errand.wait_ns = RETRY_NS
+    errand.sent_on = 0
     go(state, errand, now_ns)
+
+
+def is_in_vain(state: Operator, errand: Errand, status: ResumeStatus, sender: str) -> bool:
+    """Whether a replica that the draft did not hear sends a certificate on, and all have been asked since one such did so first: whoever was heard is
+    silent, or cannot let it in, either. In a cell of one version some such replica works wherever a quorum does; in a mixed one the draft may
+    name nobody but who made it."""
+    if not isinstance(errand.message, ResumeSubmit) or intent.content_id(errand.message.certificate.raw) != status.certificate:
+        return False
+    known = intent.read_certificate(errand.message.certificate)
+    if known is None or any(each.replica == sender for each in known.body.ends):
+        return False
+    errand.sent_on = max(errand.sent_on, 1)
+    return errand.sent_on >= len(state.config.replicas)
 
 
 def settle(state: Operator, request: str) -> None:

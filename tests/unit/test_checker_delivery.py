@@ -298,7 +298,8 @@ def test_who_was_told_that_a_rollout_is_accepted_asks_what_became_of_it(then: st
     assert verdict is Verdict.VALID or finding.witness == (told,)
 
 
-ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3)
+ASKED_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3, 3, 3)
+SENT_ON_DUE_NS = HEALED_NS + BOUNDS.asking_ns(3, 3, 3, sent_on=True)
 
 
 @pytest.mark.parametrize("what", ["order", "rollout"])
@@ -393,10 +394,52 @@ def handed_in(*stages: str) -> Story:
     ],
 )
 def test_who_hands_in_what_was_approved_goes_on_until_that_comes_to_an_end(stages: tuple[str, ...], verdict: Verdict) -> None:
-    finding = handed_in(*stages).at(ASKED_DUE_NS).end().judged("L1")
+    finding = handed_in(*stages).at(SENT_ON_DUE_NS if "ASK_ANOTHER" in stages else ASKED_DUE_NS).end().judged("L1")
     assert finding.verdict is verdict
     asking = "asked for" if stages[:1] in (("EXPIRED",), ("NEEDS_CONTEXT",)) else "handed in what was approved for"
     assert verdict is Verdict.VALID or finding.why == f"who {asking} req was never told the end of it"
+
+
+@pytest.mark.parametrize(
+    ("then", "end_ns", "verdict"),
+    [
+        ("", SENT_ON_DUE_NS - 1, Verdict.UNKNOWN),
+        ("", SENT_ON_DUE_NS, Verdict.INVALID),
+        ("another draft", ASKED_DUE_NS + 10 * SECOND - 1, Verdict.UNKNOWN),
+        ("another draft", ASKED_DUE_NS + 10 * SECOND, Verdict.INVALID),
+        ("shown", SENT_ON_DUE_NS + 10 * SECOND, Verdict.VALID),
+        ("handed in", ASKED_DUE_NS + 20 * SECOND, Verdict.INVALID),
+        ("accepted", SENT_ON_DUE_NS + 20 * SECOND, Verdict.VALID),
+    ],
+)
+def test_what_was_sent_on_may_be_drafted_anew_and_is_asked_for_from_then_on(then: str, end_ns: int, verdict: Verdict) -> None:
+    story = handed_in("ASK_ANOTHER").at(HEALED_NS + 10 * SECOND)
+    if then:
+        story.say("draft-asked", "operator", request="req", replica="replica/2")
+    if then in ("shown", "handed in", "accepted"):
+        story.say("draft-shown", "operator", request="req", certificate="c2")
+    if then in ("handed in", "accepted"):
+        story.at(HEALED_NS + 20 * SECOND).say("resume-submitted", "operator", request="req", certificate="c2")
+    if then == "accepted":
+        story.say("resume-status", "operator", request="req", certificate="c2", stage="ACCEPTED")
+    finding = story.at(end_ns).end().judged("L1")
+    assert finding.verdict is verdict
+    asked_for = "asked for" if then == "another draft" else "handed in what was approved for"
+    assert verdict is Verdict.VALID or finding.why.startswith(f"who {asked_for} req")
+
+
+@pytest.mark.parametrize(("loss_ppm", "messages", "tries"), [(0, 4, 1), (1, 1, 1), (1, 2, 2), (100_000, 1, 6), (100_000, 4, 13)])
+def test_as_many_tries_as_loss_takes(loss_ppm: int, messages: int, tries: int) -> None:
+    """The numbers are those of ceil(ln 10^-6 / ln(1 - (1 - p)^m)), by hand."""
+    assert Bounds.of({**PARAMETERS, "loss_ppm": loss_ppm}).tries(messages) == tries
+
+
+@pytest.mark.parametrize(("loss_ppm", "verdict"), [(0, Verdict.INVALID), (100_000, Verdict.UNKNOWN)])
+def test_a_network_that_always_loses_something_gives_who_asks_more_time(loss_ppm: int, verdict: Verdict) -> None:
+    story = asked("resume")
+    topology = story.facts[1]
+    story.facts[1] = structs.replace(topology, body={**topology.body, "parameters": {**topology.body["parameters"], "loss_ppm": loss_ppm}})
+    assert story.at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
 
 
 def test_a_draft_that_did_not_come_to_be_shown_is_none() -> None:
@@ -410,7 +453,7 @@ def test_a_resume_needs_replicas_that_believe_their_clocks(doubting: int, verdic
     story = handed_in("ASK_ANOTHER")
     for number in range(doubting):
         story.say("clock-suspected", f"replica/{number + 1}", peers=2)
-    assert story.at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
+    assert story.at(SENT_ON_DUE_NS).end().judged("L1").verdict is verdict
 
 
 @pytest.mark.parametrize(("broken", "verdict"), [(1, Verdict.INVALID), (2, Verdict.VALID)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,8 @@ from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeD
 from killswitch.core.events import Command, Send
 from killswitch.core.intent import HARD, ISOLATE, SOFT
 from killswitch.core.keys import KeyedHash
-from killswitch.core.messages import OrderRequest, OrderStatus
+from killswitch.core.messages import COUNTER_MAX, OrderRequest, OrderStatus
+from killswitch.core.stamps import Reading
 from tests.unit import pair
 from tests.unit.pair import REPLICAS, SECOND, TRUST, Link, cell, mode
 
@@ -177,6 +179,50 @@ def test_a_restart_forgets_every_errand() -> None:
     link.give("operator", STOP)
     link.boot("operator")
     assert not link["operator"].state.errands
+
+
+def drafted(*ends: str) -> tuple[Link, ResumeSubmit]:
+    """A resume that was approved, the draft of which heard those replicas."""
+    link = alone()
+    link.give("operator", RESUME)
+    heard = [Reading(each, "boot-1", COUNTER_MAX) for each in ends]
+    link.tell("operator", ResumeDraft("resume-1", "DRAFTED", pair.resume(pair.order(SOFT), ends=heard).raw, 2), "replica/1")
+    (submit,) = link["operator"].sent(ResumeSubmit)
+    return link, submit
+
+
+def send_on(link: Link, submit: ResumeSubmit, sender: str, certificate: str = "") -> None:
+    certificate = certificate or hashlib.sha256(submit.certificate.raw).hexdigest()
+    link.tell("operator", ResumeStatus("resume-1", certificate, "ASK_ANOTHER", why="the draft did not hear this replica"), sender)
+
+
+@pytest.mark.parametrize(
+    ("heard", "answers", "asks_anew"),
+    [
+        (REPLICAS[:1], (2, 3, 0, 2), True),  # replica/1 was asked in between, and is silent
+        (REPLICAS[:1], (2, 0, 3), True),
+        (REPLICAS[:1], (2, 3, 0), False),
+        (REPLICAS[:1], (2, 3), False),
+        (REPLICAS, (2, 3, 0, 2), False),  # each may let it in, once it believes its clock
+    ],
+)
+def test_what_nobody_is_left_to_let_in_is_drafted_anew(heard: tuple[str, ...], answers: tuple[int, ...], asks_anew: bool) -> None:
+    """``answers``: who sends it on, try by try; 0: nobody answers."""
+    link, submit = drafted(*heard)
+    for replica in answers:
+        link.run(link["operator"].timers["resume-1"] - link.now)
+        for _ in range(3 if replica else 0):
+            send_on(link, submit, f"replica/{replica}")  # said several times it counts once
+    assert (len(asked(link, ResumeDraftRequest)) > 1) is asks_anew
+    assert "resume-1" in link["operator"].state.errands
+
+
+def test_what_is_said_of_an_earlier_certificate_counts_for_no_later_one() -> None:
+    link, submit = drafted("replica/1")
+    for _ in range(8):
+        send_on(link, submit, "replica/2", certificate="another")
+        link.run(link["operator"].timers["resume-1"] - link.now)
+    assert len(asked(link, ResumeDraftRequest)) == 1
 
 
 @pytest.mark.parametrize(
