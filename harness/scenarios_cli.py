@@ -85,10 +85,12 @@ def validate(*files: Path) -> Exit:
     files
         Scenario files; none checks the library.
     """
+    from scenarios.derive import too_short
+
     code = Exit.VALID
     for path in files or tuple(find(())):
         try:
-            load(path)
+            loaded = load(path)
         except ScenarioInvalid as invalid:
             sys.stderr.write(f"{invalid}\n")
             code = Exit.SCENARIO
@@ -96,7 +98,8 @@ def validate(*files: Path) -> Exit:
             sys.stderr.write(f"{unreadable(error)}\n")
             code = max(code, Exit.USAGE)
         else:
-            sys.stdout.write(f"{path}: valid\n")
+            short = too_short(loaded)
+            sys.stdout.write(f"{path}: valid{short and f'; {short}; use more, or leave it out'}\n")
     return code
 
 

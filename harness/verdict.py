@@ -28,7 +28,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """What one checker says of one history.
 
     ``witness``: indices into the history of the facts that prove a violation. ``examined``: how many instances of the
-    property were looked at (0: it held vacuously); ``skipped``: how many were not, for what they lean on was broken.
+    property were looked at (0: it held vacuously); ``skipped``: how many were not, for what they lean on was broken, doubled or gone.
     ``observed_ns`` and ``bound_ns``: the tightest instance of a timed bound, if timed.
     """
 

@@ -166,7 +166,7 @@ SENTENCES: dict[str, str] = {
 }  # fmt: skip
 
 
-WHY_SKIPPED = "for what they lean on was broken (A1, A2; T5)"  # instances of an invariant
+WHY_SKIPPED = "for what they lean on was broken (A1, A2; T5), doubled (a clone), or gone with a crash"  # instances of an invariant
 
 
 def plain(text: object) -> str:

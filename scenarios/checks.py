@@ -18,7 +18,7 @@ from scenarios.problems import known_or_meant
 from scenarios.seeds import SEED_MAX
 from scenarios.targets import Roster
 from scenarios.triggers import FactMatch, Moment
-from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text
+from scenarios.units import MILLION, SECOND_NS, Span, duration_text, percent_text, span_text
 
 AGENTS_LIMIT = 200
 REPLICAS_LIMIT = 9
@@ -136,16 +136,23 @@ def _parameters(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
 
 
 def _availability(scenario: Scenario) -> Iterator[Complaint]:
-    form = scenario.parameters
-    limit, trip = derive.renewal_limit(form), derive.round_trip(scenario.network)
+    """Of a network that the file makes too slow for renewals that would do with any other, the network is to blame."""
+    form, network = scenario.parameters, scenario.network
+    limit, trip = derive.renewal_limit(form), derive.round_trip(network)
     if form.lease and form.renew + trip >= limit:
         needed = -(-(form.renew + trip) * (MILLION + form.drift) // (MILLION - form.drift))
         problem = (
             f"leases would run out between renewals: renew + round trip ({duration_text(trip, 3)}) must be under "
             f"lease * (1 - drift) / (1 + drift) = {duration_text(limit, 3)}"
         )
-        remedy = f"renew more often, or take a lease above {duration_text(needed, 3)}"
-        yield Complaint(("parameters", "renew"), problem, remedy, duration_text(form.renew))
+        slow = [key for key in ("latency", "jitter") if key in network.model_fields_set]
+        if slow and form.renew + derive.round_trip(type(network)()) < limit:
+            key = max(slow, key=lambda each: getattr(network, each).high)
+            remedy = f"use less, or take a lease above {duration_text(needed, 3)}"
+            yield Complaint(("network", key), problem, remedy, span_text(getattr(network, key), duration_text))
+        else:
+            remedy = f"renew more often, or take a lease above {duration_text(needed, 3)}"
+            yield Complaint(("parameters", "renew"), problem, remedy, duration_text(form.renew))
 
 
 def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
@@ -270,7 +277,16 @@ def _trigger(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, ro
             derive.awaited(entry.after, scenario.timeline)
         except derive.Ambiguous as error:
             ids = derive.entry_ids(scenario.timeline)
+            if _is_of_several_actions(scenario, entry.after, ids):
+                return  # what that entry is, once each action has its own, is not known yet
             yield Complaint((*at, "after"), str(error), f"the ids here are {', '.join(ids)}", repr(str(entry.after)))
+
+
+def _is_of_several_actions(scenario: Scenario, moment: Moment, ids: tuple[str, ...]) -> bool:
+    """Whether a moment may be meant of an entry that was refused for having more than one action, be it by an id that its second would have."""
+    crowded = [([name for name, _ in entry.actions()], entry_id) for entry, entry_id in zip(scenario.timeline, ids, strict=True)]
+    named = moment.entry.rstrip("0123456789").rstrip("-")
+    return any(len(names) > 1 and (moment.entry == entry_id or named in names) for names, entry_id in crowded)
 
 
 def _circles(scenario: Scenario, numbers: tuple[int, ...]) -> Iterator[Complaint]:
@@ -306,6 +322,8 @@ def _action(scenario: Scenario, entry: EntryForm, at: Steps, skipped: Parts, ros
         if isinstance(form, OperationForm):
             if not refused:
                 yield from _operation(scenario, name, form, (*at, name), roster)
+            if name == "resume" and "parameters.approval" not in skipped and not _in_part((*at, name, "approve-after"), skipped):
+                yield from _approved_in_time(scenario, form, (*at, name))
         elif isinstance(form, PolicyForm):
             if not refused:
                 yield from _rollout(scenario, name, form, (*at, name), timeline_is_sure="timeline" not in skipped)
@@ -341,6 +359,14 @@ def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, ro
         known = {"agent": [agent.removeprefix("agent/") for agent in roster.agents], "tenant": tenants}.get(kind)
         remedy = "allow-empty: true if that is meant" if known is None else f"{known_or_meant(value, known)} (or allow-empty: true)"
         yield Complaint((*at, "scope"), "matches no agent", remedy, repr(f"{kind} {value}".strip()))
+
+
+def _approved_in_time(scenario: Scenario, form: OperationForm, at: Steps) -> Iterator[Complaint]:
+    """Whoever approves too late is shown another draft, and takes as long over that."""
+    good_for = scenario.parameters.approval
+    if form.approve_after is not None and form.approve_after.low >= good_for:
+        problem = f"no shorter than parameters.approval, {duration_text(good_for)}: every draft has ended by the time that it is approved"
+        yield Complaint((*at, "approve-after"), problem, "use less, or raise parameters.approval", span_text(form.approve_after, duration_text))
 
 
 def _asked_first(scenario: Scenario, form: OperationForm | PolicyForm, at: Steps) -> Iterator[Complaint]:

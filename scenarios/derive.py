@@ -161,11 +161,25 @@ def settle_ns(scenario: Scenario) -> int:
     if scenario.settle is not None:
         return scenario.settle
     form = scenario.parameters
-    told = slowest(form.lease + 4 * form.renew + 4 * form.gossip, form.drift) + BACKOFF_NS + form.slack + 4 * round_trip(scenario.network)
+    told = told_ns(form) + 4 * round_trip(scenario.network)
     stopped = slowest(max(longest_grace(scenario) + form.slack, form.stop_timeout) + 2 * form.kill_retry + HOST_LAG_NS, form.drift)
     hard = bounds(form).hard_ns
     started = 2 * slowest(hard, form.drift) + hard
     return told + max(stopped, started) + HOST_LAG_NS
+
+
+def told_ns(form: ParametersForm) -> int:
+    """By when, after the heal, everything that is known has to have reached everyone (L1, L10): the least of what liveness is held to."""
+    return slowest(form.lease + 4 * form.renew + 4 * form.gossip, form.drift) + BACKOFF_NS + form.slack
+
+
+def too_short(scenario: Scenario) -> str:
+    """Why nothing can be held against anybody after the heal, if the file leaves too little time for it; else empty."""
+    due_ns = told_ns(scenario.parameters)
+    if scenario.settle is None or scenario.settle >= due_ns:
+        return ""
+    left, due = duration_text(scenario.settle), duration_text(due_ns, 3)
+    return f"settle: {left} is less than the {due} after which L1, L6, L7 and L10 fall due: what is not true by the end leaves them unknown"
 
 
 def has_core(scenario: Scenario) -> bool:

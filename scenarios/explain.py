@@ -113,6 +113,7 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if swarm.operations:
             yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
     yield from _recovery(scenario)
+    yield from _wrapped(derive.too_short(scenario)) if derive.too_short(scenario) else ()
 
 
 def _recovery(scenario: Scenario) -> Iterator[str]:
@@ -286,7 +287,8 @@ def _set(scenario: Scenario) -> Iterator[str]:
 
 def _defaults(scenario: Scenario) -> Iterator[str]:
     """Every key that the file leaves out, with the value it then has, as it would be written; those of one entry on one line."""
-    yield from (f"  {default}" for default in _left_out(scenario, ""))
+    of_one_cell = ("topology.replicas: ", "topology.quorum: ", "topology.kill-quorum: ") if scenario.topology.cells else ()
+    yield from (f"  {default}" for default in _left_out(scenario, "") if not default.startswith(of_one_cell))
     for number, (entry, entry_id) in enumerate(zip(scenario.timeline, derive.entry_ids(scenario.timeline), strict=True)):
         unsaid = [] if entry.id else [f"id: {entry_id}"]
         unsaid += [default for name, form in entry.actions() for default in _left_out(form, f"{name}.")]

@@ -146,6 +146,15 @@ def test_validate_says_valid_of_each_file(say: Say) -> None:
     assert stdout.count(": valid\n") == len(load.library())
 
 
+def test_validate_says_what_is_valid_and_can_show_little(say: Say, tmp_path: Path) -> None:
+    short = tmp_path / "short.yaml"
+    short.write_text("scenario: short\nhypothesis: b.\ntopology: {tenants: {acme: {workers: 1}}}\nsettle: 10ms\n", "utf-8")
+    code, stdout, stderr = say("validate", str(short))
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith(f"{short}: valid; settle: 10ms is less than the ")
+    assert stdout.endswith("use more, or leave it out\n")
+
+
 def test_schema_is_a_json_schema(say: Say) -> None:
     code, stdout, _ = say("schema")
     assert code == 0

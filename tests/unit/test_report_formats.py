@@ -14,6 +14,7 @@ from harness import results_store
 from harness.verdict import Verdict
 from reports import markdown
 from reports.render import COMMENT, JUNIT, PAGE, render
+from reports.words import WHY_SKIPPED
 from tests.unit import campaigns
 
 
@@ -112,7 +113,7 @@ def test_junit_names_the_missing_capability(out: Path) -> None:
 
 def test_every_format_tells_what_was_skipped_and_what_nobody_judged(tmp_path: Path) -> None:
     page = render(campaigns.with_gaps(tmp_path)).read_text()
-    why, needs = "for what they lean on was broken (A1, A2; T5)", "Not judged: S24, needs --twins (seeds 1, 11, 21, ...)."
+    why, needs = WHY_SKIPPED, "Not judged: S24, needs --twins (seeds 1, 11, 21, ...)."
     assert f"Instances skipped, {why}: ⊘ L12 (4), ◐ S1 (1,200)" in page
     assert "4 instances examined, 1200 skipped" in page
     assert f"– {needs}" in page

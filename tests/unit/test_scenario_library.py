@@ -103,6 +103,20 @@ def test_an_explanation_adds_the_challenge_where_a_sink_challenges() -> None:
     assert "  At a class C sink: 505.051ms later than each of these (challenge / (1 - 1%))" in challenged
 
 
+def test_an_explanation_of_several_cells_lists_no_default_of_one() -> None:
+    text = "scenario: a\nhypothesis: b.\ntopology: {%s, tenants: {acme: {workers: 1}}}\n"
+    one, several = (explain(load.parse(text % cells)).splitlines() for cells in ("quorum: 2", "cells: [{replicas: 3}, {replicas: 5}]"))
+    assert "  topology.replicas: 3" in one
+    assert [line for line in several if line.startswith("  topology.")] == []
+
+
+def test_an_explanation_says_where_nothing_falls_due() -> None:
+    text = "scenario: a\nhypothesis: b.\ntopology: {tenants: {acme: {workers: 1}}}\nsettle: %s\n"
+    short, enough = (" ".join(explain(load.parse(text % settle)).split()) for settle in ("15ms", "16s"))
+    said = "settle: 15ms is less than the 15.112s after which L1, L6, L7 and L10 fall due: what is not true by the end leaves them unknown"
+    assert said in short and "fall due" not in enough
+
+
 TWO_PHASES = """\
 scenario: a
 hypothesis: b.

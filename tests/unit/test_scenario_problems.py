@@ -114,6 +114,25 @@ SINGLE = {
         "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6ms) must be under "
         "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 1.027s"
     ],
+    "network: {latency: 3s}\n": [
+        "4:20: network.latency: leases would run out between renewals: renew + round trip (6.002s) must be under "
+        "lease * (1 - drift) / (1 + drift) = 4.901s (got 3s); use less, or take a lease above 7.144s"
+    ],
+    "network: {jitter: 1ms..3s}\n": [
+        "4:19: network.jitter: leases would run out between renewals: renew + round trip (6.004s) must be under "
+        "lease * (1 - drift) / (1 + drift) = 4.901s (got 1ms..3s); use less, or take a lease above 7.146s"
+    ],
+    "parameters: {lease: 1s, renew: 1s}\nnetwork: {latency: 3s}\n": [
+        "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6.002s) must be under "
+        "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 7.144s"
+    ],
+    "parameters: {approval: 5s}\ntimeline: [{at: 1s, resume: {scope: tenant acme, approve-after: 5s..6s}}]\n": [
+        "5:65: timeline[0].resume.approve-after: no shorter than parameters.approval, 5s: every draft has ended by the time that it is approved "
+        "(got 5s..6s); use less, or raise parameters.approval"
+    ],
+    "timeline: [{at: 1s, hard: {scope: tenant acme}, isolate: {scope: tenant acme}}, {after: isolate.played, soft: {scope: tenant acme}}]\n": [
+        "4:58: timeline[0].isolate: more than one thing to do (got hard, isolate); make an entry of each"
+    ],
     "parameters: {renew: 0s}\n": ["4:21: parameters.renew: must be more than nothing (got '0s'); write for example 500ms"],
     "parameters: {renew: 1ns}\n": ["4:21: parameters.renew: less than 1ms, the least that there is (got '1ns'); write for example 500ms"],
     "parameters: {gossip: 999us}\n": ["4:22: parameters.gossip: less than 1ms, the least that there is (got '999us'); write for example 500ms"],
