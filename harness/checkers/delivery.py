@@ -202,21 +202,22 @@ class _Answer:
 
 
 class Convergence(InvariantChecker):
-    """L10. At the end all working replicas hold equal sets of orders and certificates and the same rollout, and every working sidecar holds the
-    same uncovered orders for its agent as they do; due at max(heal, last news, last start or resumption of any of them) + propagation.
+    """L10. At the end, due at max(heal, last news, last start or resumption of any of them) + propagation:
+
+    - all working replicas hold equal sets of orders and certificates, and the same rollout;
+    - every working sidecar holds the same uncovered orders for its agent as they do;
+    - every working replica of its home cell holds a promise of the token under which an agent asks for leases to whom nothing was ordered that is not
+      covered, or of a greater one, or grants;
+    - every working node holds the latest keyset that any of them was handed or holds;
+    - a replica has heard of what a working sidecar ordered itself, while that one's key is good: nobody else could lift it.
 
     Sets are compared rather than digests, so that a digest that lies cannot help itself (that equal sets have equal digests is S5). Orders
     that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
 
-    And all replicas of its home cell come to hold the token of an agent to whom nothing was ordered that is not covered: one that keeps denying it a
-    lease and has not promised the token under which it asks, nor a greater one, or says that it has not, promises it by the same time, or the first
-    such answer + propagation. Left out are replicas that were handed an order that they may not be able to verify: they promise nothing against
-    it. A denial by one whose disk failed, is full, or broke its promise (A2), which doubts its clock, may have forgotten or was caught keeping two
-    logs counts only if it says itself that it has not promised.
-
-    And of what root keys sign, whatever was handed to a working replica, all that work come to hold: each the latest keyset that any of them was
-    handed or holds, but for those whose disk is full. And what a working sidecar orders itself comes to a replica, while its key is good: nobody
-    else could lift it.
+    Of promises: one that keeps denying a lease and has not promised, or says that it has not, promises by the same time, or the first such answer +
+    propagation. Left out are replicas that were handed an order that they may not be able to verify: they promise nothing against it. A denial by one
+    whose disk failed, is full, or broke its promise (A2), which doubts its clock, may have forgotten or was caught keeping two logs counts only if
+    it says itself that it has not promised. Of keysets, those are left out whose disk is full.
 
     An instance is a working node, and a working replica that answers a working sidecar at the end.
     """

@@ -48,6 +48,23 @@ class InFlight(InvariantChecker):
     intended of a task of whose end it was told, however often it hands that over; and STOPPED_CLEAN is sent, for a token under which a process ran,
     only when no intent is open, in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have
     a nonce in common, or an answer to the first could be taken for one to the second, which asks about what may have happened since.
+    """S10 (protocol 4). Of an agent's effects:
+
+    - one leaves only after its intent is durable in the agent's journal;
+    - no two questions about one have a nonce in common, or an answer to the first could be taken for one to the second, which asks about what may
+      have happened since.
+
+    Of its tasks:
+
+    - one that is durably done is never rolled back, nor one completed after it was rolled back, unless it was taken up again;
+    - one in the middle that can be undone is not gone on with where an order in force wants it undone, whatever others want, once its agent was
+      asked to stop and could know of that, and nothing but faults of links befell the two;
+    - of one that is rolled back or compensated no effect stands, and none takes place until it is taken up again;
+    - its steps are undone the last first, only where an order asks for it, and none where the last one took place;
+    - upstream is told only what is durably done, and no step is intended of one of whose end it was told, however often it hands that over.
+
+    Of a stop: STOPPED_CLEAN is sent, for a token under which a process ran, only when no intent is open, in doubt or not, and the last checkpoint is
+    younger than the last intent.
 
     An agent whose disk lied, or lost what it held, is skipped (A2). Of two hosts of one name each has a journal of its own, and answers for
     what it let out itself.
