@@ -1,4 +1,4 @@
-"""L1 and L10: after the heal every order comes everywhere, and all nodes come to hold the same, replicas the policy and promises as well.
+"""L1: after the heal every order comes everywhere, and who asks is told (``asking``).
 
 Judged from ``healed`` on, what people ask from the last fault on, within `Bounds.propagation_ns` of the later of: the heal, the last news, and the
 last start or resumption of the nodes concerned. A run that ends before that is over is undecided, unless all had come true already.
@@ -6,33 +6,15 @@ last start or resumption of the nodes concerned. A run that ends before that is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
+from harness.checkers.asking import Asking
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.subjects import Node, Order
-from harness.checkers.words import CLIENT, NO_TOKEN, Token, agent_of, is_replica, targets_of, token_of
+from harness.checkers.words import is_replica
 from harness.shared.history import Fact
 
-# What people ask for, and the answers after which nobody asks for it again.
-ENDS = {
-    "order-requested": ("EFFECTIVE", "ALREADY_COVERED", "NEEDS_KEYS", "REFUSED"),
-    "resume-requested": ("DRAFTED", "ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),  # those who approve a draft may take their time
-    "resume-submitted": ("ACCEPTED", "NOTHING_TO_COVER", "REFUSED"),
-    "rollout-requested": ("ACCEPTED", "EFFECTIVE", "SUPERSEDED", "REFUSED"),  # what became of it, its replica alone is asked (S21)
-}
-# What is no end: {the fact that tells of it: ({stage: what is to be asked next, or nothing}, within how long on the client's clock)}.
-GOES_ON = {
-    "resume-status": ({"EXPIRED": "for another draft", "NEEDS_CONTEXT": "for another draft", "ASK_ANOTHER": "", "DRAFTED": ""}, 0),
-    "rollout-status": ({"ACCEPTED": "what became of it"}, ASK_AGAIN_NS),
-}
-KEY_FAULTS = frozenset({"rotate-keys", "revoke-key"})
-UNPROMISED = "unpromised"  # why a lease is denied: the replica has not promised the token yet, and can be asked to
-ANSWERS = ("order-status", "draft-shown", "resume-status", "rollout-status")
 
-
-def _due_ns(run: Run, *moments_ns: int) -> int | None:
+def propagated_ns(run: Run, *moments_ns: int) -> int | None:
     """When propagation is due: None without a heal, for nothing is due while faults may be on."""
     if run.healed_ns is None:
         return None
@@ -69,78 +51,24 @@ class Delivery(InvariantChecker):
 
     invariant = "L1"
     title = "Delivery: after the heal every live sidecar learns every order in time"
-    kinds = frozenset({"order-durable", "order-quarantined", "node-started", "clock-trusted", "draft-asked", "rollout-asked-after", *ENDS, *ANSWERS})
+    kinds = Asking.KINDS | {"order-durable", "order-quarantined"}
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._durable_ns: dict[str, int] = {}
         self._unread: set[tuple[str, str]] = set()
-        self._asked: dict[str, tuple[str, int, int]] = {}  # request without a final answer -> the asking, when, and the fact
-        self._believed_ns = 0  # since when no replica doubts its clock any more that did
-        self._open: set[str] = set()  # requests for a resume or a rollout of which this start of the client has not heard the end
-        self._sent_on: set[str] = set()  # of what was approved, what some replica said that another is to let in
-        self._next: dict[str, tuple[str, int, int]] = {}  # of these, what was answered that calls for another question; by when, and the fact
+        self._asking = Asking(self)
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "order-quarantined":
+        if fact.kind in Asking.KINDS:
+            self._asking.see(index, fact)
+        elif fact.kind == "order-quarantined":
             self._unread.add((fact.node, fact.body["order"]))
-        elif fact.kind in ENDS:
-            asked = self._asked.setdefault(fact.body["request"], (fact.kind, fact.at_ns, index))
-            if fact.kind == "resume-submitted" != asked[0]:
-                self._asked[fact.body["request"]] = (fact.kind, fact.at_ns, index)
-            self._open.add(fact.body["request"])
-        elif fact.kind == "clock-trusted":
-            self._believed_ns = fact.at_ns
-        elif fact.kind in ("draft-asked", "rollout-asked-after"):
-            self._close(fact.body["request"], fact.at_ns)
-            if fact.body["request"] in self._sent_on:
-                self._sent_on.discard(fact.body["request"])
-                self._asked[fact.body["request"]] = ("resume-requested", fact.at_ns, index)
-        elif fact.kind in ANSWERS:
-            if fact.kind in GOES_ON:
-                self._goes_on(index, fact, fact.body["request"], fact.body["stage"])
-            self._answered(index, fact, fact.body["request"], fact.body.get("stage", "DRAFTED"))
-        elif fact.kind == "node-started":
-            if fact.node == CLIENT:
-                self._asked.clear()
-                self._open.clear()
-                self._next.clear()
-                self._sent_on.clear()
         elif is_replica(fact.node):
             self._durable_ns[fact.body["order"]] = fact.at_ns
 
-    def _answered(self, index: int, fact: Fact, request: str, stage: str) -> None:
-        asked = self._asked.get(request)
-        if asked is not None and stage in ENDS[asked[0]]:
-            del self._asked[request]
-        elif asked is not None and asked[0] == "resume-submitted" and GOES_ON["resume-status"][0].get(stage):
-            self._asked[request] = ("resume-requested", fact.at_ns, index)
-        elif asked is not None and (asked[0], stage) == ("resume-submitted", "ASK_ANOTHER"):
-            self._sent_on.add(request)
-        if request not in self._asked or self._asked[request][0] != "resume-submitted":
-            self._sent_on.discard(request)
-
-    def _goes_on(self, index: int, fact: Fact, request: str, stage: str) -> None:
-        """An answer that calls for the next question, or for none any more."""
-        stages, within_ns = GOES_ON[fact.kind]
-        if stage not in stages:
-            self._open.discard(request)
-            self._close(request, fact.at_ns)
-        elif stages[stage] and request in self._open:
-            due_ns = fact.at_ns + stretch(within_ns, self.run.bounds.drift_ppm) + HOST_LAG_NS
-            self._next.setdefault(request, (stages[stage], due_ns, index))
-
-    def _close(self, request: str, at_ns: int) -> None:
-        """The next question is asked, or not any more: was that in time?"""
-        question, due_ns, index = self._next.pop(request, ("", at_ns, 0))
-        if at_ns > due_ns and self.run.touched.get(CLIENT, -1) < index:
-            self.blame(f"who asked for {request} was told of it, and did not ask {question} within {at_ns - due_ns} ns of when that was due", index)
-
     def settle(self) -> None:
-        for request in list(self._next):
-            self._close(request, self.run.end_ns)
-        for request, (kind, at_ns, index) in self._asked.items():
-            self._judge_asked(request, kind, at_ns, index)
+        self._asking.settle()
         for order in self.run.orders.values():
             holders = (self.run.node(replica) for replica in order.holders)
             sources = [node for node in holders if node.works and order.order in node.known]  # one that lost its disk may hold it no more
@@ -153,7 +81,7 @@ class Delivery(InvariantChecker):
     def _judge(self, order: Order, sidecar: Node, sources: list[Node]) -> None:
         self.examined += 1
         since_ns = max(self._durable_ns[order.order], sidecar.since_ns, min(source.since_ns for source in sources))
-        due_ns = _due_ns(self.run, since_ns)
+        due_ns = propagated_ns(self.run, since_ns)
         learned = sidecar.known.get(order.order)
         if learned is None:
             if due_ns is None or self.run.end_ns < due_ns:

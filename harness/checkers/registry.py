@@ -7,8 +7,9 @@ from harness.checkers.audit import AuditComplete
 from harness.checkers.authority import AuthZ
 from harness.checkers.checker import Checker
 from harness.checkers.clock_doubt import Doubt
+from harness.checkers.convergence import Convergence
 from harness.checkers.death import Death
-from harness.checkers.delivery import Convergence, Delivery
+from harness.checkers.delivery import Delivery
 from harness.checkers.determinism import Determinism
 from harness.checkers.doubts import InDoubt, SideEffectIdem
 from harness.checkers.escalation import Escalate
