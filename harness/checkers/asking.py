@@ -109,7 +109,7 @@ class Asking:
         allowed_ns = run.bounds.asking_ns(len(run.replicas), len(answering), run.in_all, sent_on=request in self._sent_on)
         asked = f"handed in what was approved for {request}" if kind == "resume-submitted" else f"asked for {request}"
         why = f"who {asked} was never told the end of it"
-        due = run.healed_ns is not None and run.end_ns >= max(run.healed_ns, since_ns) + allowed_ns
+        due = run.calm_ns is not None and run.end_ns >= max(run.calm_ns, since_ns) + allowed_ns
         if not due and run.goes_on:
             return
         self._checker.examined += 1

@@ -39,15 +39,6 @@ class _Journal:
 
 
 class InFlight(InvariantChecker):
-    """S10 (protocol 4). An effect leaves only after its intent is durable in the agent's journal; a task that is durably done is never rolled back,
-    nor completed after it was rolled back unless it was taken up again; a task in the middle that can be undone is not gone on with where an order
-    in force wants it undone, whatever others want, once its agent was asked to stop and could know of that, and nothing but faults of links befell
-    the two; of what is rolled back or compensated no effect stands, and none takes place
-    until it is taken up again; what is in doubt is not gone on with before its sink has told what became of it; steps are undone the last first, only
-    where an order asks for it, and none of a task of which the last one took place; upstream is told only what is durably done, and no step is
-    intended of a task of whose end it was told, however often it hands that over; and STOPPED_CLEAN is sent, for a token under which a process ran,
-    only when no intent is open, in doubt or not, and the last checkpoint is younger than the last intent. And no two questions about one effect have
-    a nonce in common, or an answer to the first could be taken for one to the second, which asks about what may have happened since.
     """S10 (protocol 4). Of an agent's effects:
 
     - one leaves only after its intent is durable in the agent's journal;
@@ -59,6 +50,7 @@ class InFlight(InvariantChecker):
     - one that is durably done is never rolled back, nor one completed after it was rolled back, unless it was taken up again;
     - one in the middle that can be undone is not gone on with where an order in force wants it undone, whatever others want, once its agent was
       asked to stop and could know of that, and nothing but faults of links befell the two;
+    - one that is in doubt is not gone on with before its sink has told what became of it;
     - of one that is rolled back or compensated no effect stands, and none takes place until it is taken up again;
     - its steps are undone the last first, only where an order asks for it, and none where the last one took place;
     - upstream is told only what is durably done, and no step is intended of one of whose end it was told, however often it hands that over.

@@ -93,8 +93,7 @@ class HonestStatus(InvariantChecker):
     kinds = frozenset({*Answers.KINDS, "cell-status",
                        "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
                        "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
-                       "replica-joined", "decision", "certificate-learned", "fault-on", "doubts-named", "order-learned"})  # fmt: skip
-                       "replica-joined", "decision", "certificate-learned", "doubts-named"})  # fmt: skip
+                       "replica-joined", "decision", "certificate-learned", "doubts-named", "order-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -318,9 +317,8 @@ class HonestStatus(InvariantChecker):
         self._taught[fact.node] = (fact.clock_ns, index)
 
     def settle(self) -> None:
-        """What was said of one stage may be overtaken by what is said of the next: only the last is owed."""
-        self._answers.settle()
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed. A fault of links excuses it, too."""
+        self._answers.settle()
         for (order, agent, how), (stage, replica, at_ns, index) in self._untold.items():
             excused = self.run.struck(CLIENT) or self.run.struck(replica) or replica in self.run.touched or replica in self.run.custody
             if excused or at_ns + self.run.bounds.propagation_ns > self.run.end_ns:
