@@ -180,6 +180,10 @@ class Run:
         """Whether a fault has ever been aimed at it, but for those that leave alone what is asked for (such as `LINK_FAULTS`)."""
         return bool(self._struck_by.get(node, set()) - besides)
 
+    def struck_by(self, what: str) -> frozenset[str]:
+        """Whom a fault of that kind has ever been aimed at."""
+        return frozenset(node for node, faults in self._struck_by.items() if what in faults)
+
     def undisturbed_since(self, at_ns: int) -> bool:
         """Whether no fault has been on, nothing crashed and nothing was paused at or after ``at_ns``."""
         return not self.faults_on and self.disturbed_ns < at_ns

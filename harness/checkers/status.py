@@ -391,8 +391,9 @@ class HonestStatus(InvariantChecker):
             self.blame(f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, which it knew", learned.index, index)
 
     def _judge_hearing(self, index: int, fact: Fact, resume: _Resume) -> None:
-        """Whoever drafts has heard so many, himself among them, that they meet every k who can have made an order effective, and names them."""
-        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node}
+        """Whoever drafts has heard so many, himself among them, that they meet every k who can have made an order effective, and names them, but for
+        those that speak another version, in which nobody says how long he takes it."""
+        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node} | self.run.struck_by("version")
         for cell in self.run.cells if resume.scope[0] != "agent" else (self.run.cell_of(resume.scope[1]),):
             if len(heard.intersection(cell.replicas)) <= len(cell.replicas) - cell.kill_quorum:
                 why = f"{fact.node} drafted a resume that only {', '.join(sorted(heard))} can be handed, who may all have missed an effective order"

@@ -44,19 +44,23 @@ def test_what_somebody_says_who_may_have_forgotten_counts_for_no_draft(heard: tu
 
 
 @pytest.mark.parametrize(
-    ("heard", "covers", "verdict"),
+    ("heard", "covers", "fault", "verdict"),
     [
-        (ANOTHER, ("o1",), Verdict.VALID),
-        (None, ("o1",), Verdict.INVALID),
-        (("replica/3", "boot-1", SECOND), ("o1",), Verdict.INVALID),  # itself
-        (None, (), Verdict.VALID),  # there is nothing to hand in
+        (ANOTHER, ("o1",), "", Verdict.VALID),
+        (None, ("o1",), "", Verdict.INVALID),
+        (("replica/3", "boot-1", SECOND), ("o1",), "", Verdict.INVALID),  # itself
+        (None, (), "", Verdict.VALID),  # there is nothing to hand in
+        (None, ("o1",), "version", Verdict.VALID),  # it may have heard somebody who could not say how long he takes it
+        (None, ("o1",), "crash", Verdict.INVALID),
     ],
 )
 def test_a_draft_can_be_handed_in_to_as_many_as_have_to_be_heard(
-    heard: tuple[str, str, int] | None, covers: tuple[str, ...], verdict: Verdict
+    heard: tuple[str, str, int] | None, covers: tuple[str, ...], fault: str, verdict: Verdict
 ) -> None:
     story = Story()
     story.start_all()
+    if fault:
+        story.fault(fault, "replica/1")
     if covers:
         story.learn("replica/3", "o1")
     asked(story)
