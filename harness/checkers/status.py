@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from harness.checkers.answers import Answers
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.drafts import Drafts
 from harness.checkers.run import Run
 from harness.checkers.subjects import Learned, Order
 from harness.checkers.words import ALIVE, CLIENT, NO_TOKEN, STOP, STOPPED, Token, is_replica, token_of
@@ -34,15 +34,6 @@ class _Stretch:
         """How long it measured the wait for an order."""
         ended, end_ns = self.end or (index, now_ns)
         return 0 if learned.index > ended else end_ns - (learned.clock_ns if learned.index > self.index else self.start_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Resume:
-    """What somebody asked to resume, and since when."""
-
-    tenant: str
-    scope: tuple[str, str]
-    at_ns: int
 
 
 class HonestStatus(InvariantChecker):
@@ -90,24 +81,20 @@ class HonestStatus(InvariantChecker):
 
     invariant = "S20"
     title = "HonestStatus: EFFECTIVE, STOPPED, FENCED and PRESUMED_STOPPED are told only when they are true"
-    kinds = frozenset({*Answers.KINDS, "cell-status",
-                       "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "resume-requested", "draft-sent", "vouched",
-                       "clock-suspected", "clock-trusted", "node-started", "evidence-taken", "process-started", "token-promised",
-                       "replica-joined", "decision", "certificate-learned", "doubts-named", "order-learned"})  # fmt: skip
+    kinds = frozenset({*Answers.KINDS, *Drafts.KINDS, "cell-status",
+                       "agent-status", "evidence-sent", "declared", "fence-durable", "effect-admitted", "vouched", "clock-suspected", "clock-trusted",
+                       "evidence-taken", "process-started", "token-promised", "doubts-named", "order-learned"})  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._answers = Answers(self)
+        self._drafts = Drafts(self)
         self._evidence: dict[tuple[str, str, Token, str], int] = {}
         self._taken: dict[str, dict[tuple[str, str], tuple[Token, bool, int]]] = {}  # replica -> order, agent -> token, whether stopped, fact
         self._fences: dict[tuple[str, str], Token] = {}
         self._declared: dict[str, list[_Declared]] = {}
         self._starts: dict[str, list[tuple[int, Token]]] = {}  # agent -> (index, token) of each start
         self._promised: dict[tuple[str, str], tuple[Token, int]] = {}  # replica, agent -> the greatest token that it promised durably
-        self._resumes: dict[str, _Resume] = {}
-        self._began: dict[str, tuple[str, int]] = {}  # replica -> boot of its last start, and its clock then
-        self._taught: dict[str, tuple[int, int]] = {}  # replica -> its clock when this start of it joined, and the fact
-        self._handed_in: dict[str, str] = {}  # replica -> the certificate that it decided to let in last
         self._doubts: dict[str, tuple[list[str], int]] = {}  # sidecar -> what the last stop left in doubt, and the fact
         self._let_in_here: dict[str, str] = {}  # order -> the replica that let it in, and knows who asked
         self._presumed: dict[str, dict[tuple[str, str], int]] = {}  # replica -> order, agent -> its declaration
@@ -123,8 +110,6 @@ class HonestStatus(InvariantChecker):
             "declared": self._declaration,
             "fence-durable": self._fence_durable,
             "effect-admitted": self._admitted,
-            "resume-requested": self._resume_requested,
-            "draft-sent": self._draft_sent,
             "vouched": self._vouched,
             "node-started": self._node_started,
             "clock-trusted": self._clock_begins,
@@ -132,16 +117,16 @@ class HonestStatus(InvariantChecker):
             "evidence-taken": self._evidence_taken,
             "process-started": self._process_started,
             "token-promised": self._token_promised,
-            "replica-joined": self._joined,
             "decision": self._decided,
             "order-learned": self._order_learned,
-            "certificate-learned": self._let_in,
             "doubts-named": self._doubts_named,
         }
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind in Answers.KINDS:
             self._answers.see(index, fact)
+        if fact.kind in Drafts.KINDS:
+            self._drafts.see(index, fact)
         if fact.kind in self._by_kind:
             self._by_kind[fact.kind](index, fact)
 
@@ -313,9 +298,6 @@ class HonestStatus(InvariantChecker):
             ):
                 self.blame(f"{agent} admitted an effect after it was declared stopped", declared.index, index)
 
-    def _joined(self, index: int, fact: Fact) -> None:
-        self._taught[fact.node] = (fact.clock_ns, index)
-
     def settle(self) -> None:
         """What was said of one stage may be overtaken by what is said of the next: only the last is owed. A fault of links excuses it, too."""
         self._answers.settle()
@@ -329,8 +311,6 @@ class HonestStatus(InvariantChecker):
                 self.blame(f"{replica} {knows}, and never told whoever ordered {order[:12]} of it", index)
 
     def _node_started(self, index: int, fact: Fact) -> None:
-        self._began[fact.node] = (fact.body["boot"], fact.clock_ns)
-        self._taught.pop(fact.node, None)
         self._let_in_here = {order: replica for order, replica in self._let_in_here.items() if replica != fact.node}
         self._untold = {about: proof for about, proof in self._untold.items() if proof[1] != fact.node}
         self._clock_begins(index, fact)
@@ -366,78 +346,14 @@ class HonestStatus(InvariantChecker):
             why = f"{fact.node} said that it had outwaited all leases against {order.order[:12]}, and its clock had measured"
             self.blame(f"{why} {waited_ns} ns at a stretch; T4 needs {wait_ns} ns", learned.index, index)
 
-    def _resume_requested(self, _index: int, fact: Fact) -> None:
-        kind, value = fact.body["scope"]
-        self._resumes.setdefault(fact.body["request"], _Resume(fact.body["tenant"], (kind, value), fact.at_ns))
-
-    def _draft_sent(self, index: int, fact: Fact) -> None:
-        resume = self._resumes.get(fact.body["request"])
-        if resume is None:
-            return
-        self.examined += 1
-        if fact.node in self.run.forgetful:
-            self.blame(f"{fact.node} drafted a resume before it had been taught what it may have forgotten", self.run.forgetful[fact.node], index)
-        for replica, boot, clock_ns in fact.body.get("heard", ()):  # histories of earlier versions do not tell
-            self._judge_heard(index, fact.node, replica, boot, clock_ns)
-        if fact.body["covers"] and "heard" in fact.body:
-            self._judge_hearing(index, fact, resume)
-        shown = set(fact.body["covers"])
-        for order in self.run.orders.values():
-            due = order.effective_ns is not None and order.effective_ns < resume.at_ns and order.within(resume.tenant, resume.scope)
-            if due and not self.run.quorums_forget and order.order not in shown and order.order not in self.run.covered:
-                why = f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, effective before it was asked for"
-                self.blame(why, *order.proof(), index)
-        for order, learned in self._unshown(fact.node, resume.tenant, resume.scope, shown):
-            self.blame(f"{fact.node} drafted a resume that does not show {order.severity} {order.order[:12]}, which it knew", learned.index, index)
-
-    def _judge_hearing(self, index: int, fact: Fact, resume: _Resume) -> None:
-        """Whoever drafts has heard so many, himself among them, that they meet every k who can have made an order effective, and names them, but for
-        those that speak another version, in which nobody says how long he takes it."""
-        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node} | self.run.struck_by("version")
-        for cell in self.run.cells if resume.scope[0] != "agent" else (self.run.cell_of(resume.scope[1]),):
-            if len(heard.intersection(cell.replicas)) <= len(cell.replicas) - cell.kill_quorum:
-                why = f"{fact.node} drafted a resume that only {', '.join(sorted(heard))} can be handed, who may all have missed an effective order"
-                self.blame(why, index)
-
-    def _judge_heard(self, index: int, drafter: str, replica: str, boot: str, clock_ns: int) -> None:
-        """What somebody knows who may have forgotten does not count. Whether it had been taught by then is told by its own clock."""
-        own_boot, began_ns = self._began.get(replica, ("", 0))
-        if boot != own_boot or clock_ns < began_ns or replica in self.run.clock_suspects:
-            return  # an earlier start of it answered
-        taught_ns, taught = self._taught.get(replica, (0, 0))
-        if replica in self.run.forgetful or clock_ns < taught_ns:
-            why = f"{drafter} drafted a resume on the word of {replica}, which had not been taught yet what it may have forgotten"
-            self.blame(why, self.run.forgetful.get(replica, taught), index)
-
-    def _unshown(self, replica: str, tenant: str, scope: tuple[str, str], shown: Collection[str]) -> Iterator[tuple[Order, Learned]]:
-        """What a replica knows, uncovered, within the scope of a resume, and that is not among what approvers are shown."""
-        node = self.run.node(replica)
-        for identity, learned in node.known.items():
-            order = self.run.orders[identity]
-            if identity not in shown and identity not in node.covered and order.within(tenant, scope):
-                yield order, learned
-
     def _decided(self, _index: int, fact: Fact) -> None:
         if fact.body["action"] == "order" and fact.body["order"]:
             self._let_in_here[fact.body["order"]] = fact.node
-        if fact.body["action"] == "resume":
-            self._handed_in[fact.node] = fact.body["order"]
 
     def _order_learned(self, _index: int, fact: Fact) -> None:
         """Whoever asked for a soft order asked for what it becomes."""
         if fact.body.get("parent") and self._let_in_here.get(fact.body["parent"]) == fact.node:
             self._let_in_here.setdefault(fact.body["order"], fact.node)
-
-    def _let_in(self, index: int, fact: Fact) -> None:
-        """Only by whom it was handed to: the others have to take in what one of them has let in."""
-        certificate = fact.body["certificate"]
-        if self._handed_in.pop(fact.node, "") != certificate:
-            return
-        self.examined += 1
-        kind, value = fact.body["scope"]
-        for order, learned in self._unshown(fact.node, fact.body["tenant"], (kind, value), fact.body["covers"]):
-            why = f"{fact.node} let certificate {certificate[:12]} in, whose approvers were not shown {order.severity} {order.order[:12]}"
-            self.blame(f"{why}, which it knew", learned.index, index)
 
     def _clocks_broken(self, agent: str) -> bool:
         return any(node in self.run.clock_suspects for node in (f"sidecar/{agent}", *self.run.cell_of(agent).replicas))
