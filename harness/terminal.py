@@ -18,7 +18,7 @@ from rich.table import Table
 
 from harness.hunt import Matrix
 from harness.planted.bug import PlantedBug
-from harness.results import Campaign, RunResult
+from harness.results import Campaign, RunResult, ScenarioSummary
 from harness.verdict import Verdict
 from reports import beside, calibration
 from reports.words import WHY_SKIPPED, count, readable, unjudged
@@ -79,7 +79,7 @@ def show_campaign(campaign: Campaign) -> None:
         fired = sum(counts[2] for counts in summary.faults.values())
         partly = sum(name not in bad for name in summary.skipped)
         held = f"{len(summary.invariants) - len(bad)} held" + f" ({partly} in part)" * bool(partly) + (f", not: {', '.join(bad)}" if bad else "")
-        table.add_row(summary.scenario, verdict(summary.verdict), str(summary.runs), held, str(fired), escape(summary.why))
+        table.add_row(summary.scenario, verdict(summary.verdict), str(summary.runs), held, str(fired), escape(summary.why or _idle(summary)))
     out.print(table)
     if any(summary.skipped for summary in campaign.scenarios):
         out.print(f"in part: instances were skipped, {WHY_SKIPPED}; the report counts them")
@@ -99,6 +99,12 @@ def show_campaign(campaign: Campaign) -> None:
     out.print(f"report: {campaign.report}", soft_wrap=True)
     for line in endings(campaign):
         out.print(escape(line), soft_wrap=True)
+
+
+def _idle(summary: ScenarioSummary) -> str:
+    """The kinds of fault that were armed in some run, and made a difference in none."""
+    idle = [what for what, (armed, _, fired) in summary.faults.items() if armed and not fired]
+    return f"never made a difference: {', '.join(idle)}" if idle else ""
 
 
 def endings(campaign: Campaign) -> list[str]:

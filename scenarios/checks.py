@@ -170,8 +170,8 @@ def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:
     if not {"topology.tenants", "parameters.challenge", "parameters.drift", "network.latency", "network.jitter"} & skipped:
         yield from _challenges(scenario)
     if "live" in scenario.requires and "timeline" not in skipped and "live" not in derive.drivers(scenario):
-        yield Complaint(("requires",), "it requires the live driver, which does not have all of its faults as they are set",
-                        "see the fault reference in docs/scenarios.md for what live has")  # fmt: skip
+        yield Complaint(("requires",), f"it requires the live driver, which does not have {', '.join(derive.simulated_only(scenario))}",
+                        "see docs/scenarios.md for what live has")  # fmt: skip
 
 
 def _nature(scenario: Scenario) -> Iterator[Complaint]:
@@ -342,6 +342,9 @@ _DECISIVE = ("allow-empty", "approvers", "between", "from", "in", "nodes", "poli
 def _operation(scenario: Scenario, verb: str, form: OperationForm, at: Steps, roster: Roster | None) -> Iterator[Complaint]:
     if form.grace is not None and verb != "soft":
         yield Complaint((*at, "grace"), f"a {verb} has no grace", "remove it, or use soft")
+    if form.cleanup is not None and verb != "soft":
+        yield Complaint((*at, "cleanup"), f"a {verb} leaves no time for a cleanup" if verb != "resume" else "a resume stops nothing",
+                        "remove it, or use soft")  # fmt: skip
     if form.approve_after is not None and verb != "resume" and not form.approvers:
         yield Complaint((*at, "approve-after"), f"a {verb} waits for no approvers", "remove it, or name who countersigns it: approvers: [bob]")
     kind, value = form.scope

@@ -164,7 +164,7 @@ def _problem(read: Document, error: ErrorDetails) -> Problem:
         problem, remedy = _KIND_OF_VALUE[kind]
     elif kind == "extra_forbidden":
         form = _form_at(error["loc"][:-1])
-        problem, remedy = "unknown key", known_or_meant(error["loc"][-1], _aliases(form) if form else ())
+        problem, remedy = "unknown key", _inside(read, error["loc"]) or known_or_meant(error["loc"][-1], _aliases(form) if form else ())
         got = shown(error["loc"][-1])
     elif kind == "literal_error":
         choices = [choice.strip("'") for choice in str(context["expected"]).replace(" or ", ", ").split(", ")]
@@ -176,6 +176,20 @@ def _problem(read: Document, error: ErrorDetails) -> Problem:
     else:
         problem, remedy = _limit(kind, context)
     return read.problem(at, problem, remedy, got, key=of_key)
+
+
+def _inside(read: Document, loc: tuple[str | int, ...]) -> str:
+    """The remedy for a key of what an entry does that stands beside it, one level too far left; empty for any other."""
+    if len(loc) != 3 or loc[0] != "timeline":
+        return ""
+    node = read.root
+    for step in loc[:2]:
+        node = document.child(node, step) or node
+    for action in (action for action in ACTIONS if document.child(node, action) is not None):
+        form = _form_at((*loc[:2], action))
+        if form is not None and loc[2] in _aliases(form):
+            return f"it belongs inside: {action}: {{..., {loc[2]}: ...}}"
+    return ""
 
 
 def _limit(kind: str, context: dict[str, Any]) -> tuple[str, str]:

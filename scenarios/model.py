@@ -182,7 +182,9 @@ class OperationForm(Form):
     tenant: forms.Name | None = Field(default=None, description="the tenant that a label scope belongs to")
     reason: forms.Text = "drill"
     grace: forms.DurationSpan | None = Field(default=None, description="for soft; the default is parameters.grace")
-    cleanup: Literal["none", "compensate"] = Field(default="none", description="for soft: finish what is begun, or undo it where it can be")
+    cleanup: Literal["none", "compensate"] | None = Field(
+        default=None, description="for soft: finish what is begun (none), or undo it where it can be; the default is none"
+    )
     principal: Principal = "alice"
     approvers: tuple[Key, ...] | None = Field(
         default=None,

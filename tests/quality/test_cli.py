@@ -56,6 +56,17 @@ def test_run_answers_with_a_table_results_and_a_report(say: Say, tmp_path: Path)
     assert {"campaign.json", "runs.jsonl", "runs.parquet", "report.html", "report.md", "junit.xml", "runs"} <= {path.name for path in out.iterdir()}
 
 
+def test_a_fault_that_made_no_difference_in_any_run_is_named(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "idle.yaml"
+    file.write_text(
+        "scenario: idle\nhypothesis: Nobody has anything to duplicate.\ntopology: {tenants: {acme: {workers: 1, sinks: [ledger]}}}\n"
+        "timeline:\n  - at: 1s\n    duplicate: {to: sidecars, what: certificate, for: 1s}\nduration: 3s\n"
+    )
+    code, stdout, _ = say("run", str(file), "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert re.search(r"^idle +valid .* never made a difference: duplicate", stdout, re.MULTILINE)
+
+
 def test_run_in_json_is_one_document_with_its_schema(say: Say, tmp_path: Path) -> None:
     said = say("run", QUICK, "--seeds", "4..5", "--jobs", "1", "--out", str(tmp_path / "out"), "--json")
     found = document(said)
