@@ -124,10 +124,10 @@ ENTRIES = {
         "5:61: timeline[0].hard.replica: must be a whole number (got 'x'); write digits only, without quotes, unit or point",
     ],
     "{at: 1s, hard: {scope: tenant acme, cleanup: compensate}}": [
-        "5:44: timeline[0].hard.cleanup: a hard leaves no time for a cleanup (got 'compensate'); remove it, or use soft"
+        "5:50: timeline[0].hard.cleanup: a hard leaves no time for a cleanup (got 'compensate'); remove it, or use soft"
     ],
     "{at: 1s, resume: {scope: tenant acme, cleanup: none}}": [
-        "5:46: timeline[0].resume.cleanup: a resume stops nothing (got 'none'); remove it, or use soft"
+        "5:52: timeline[0].resume.cleanup: a resume stops nothing (got 'none'); remove it, or use soft"
     ],
     "{at: 1s, pause: {nodes: replica 1}, for: 3s}": [
         "5:41: timeline[0].for: unknown key (got 'for'); it belongs inside: pause: {..., for: ...}"
