@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.bounds import HOST_LAG_NS
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.requests import Request, ruled_on
 from harness.checkers.run import Run
 from harness.checkers.well import Well
 from harness.checkers.words import CLOSED, STOP, Token, gate_of, token_of
@@ -17,8 +18,7 @@ NO_PERMITS = bytes(32)
 TAKEN_IN = {"order-learned": "order", "certificate-learned": "certificate", "keyset-installed": "version", "fork-proven": "origin"}
 STOPS = {"process-termed": "TERM", "process-killed": "KILL", "process-reaped": "REAPED"}
 Proven = tuple[str, str, Token]
-Asked = tuple[str, tuple[int, ...]]  # request, and how much grace it leaves: who asks again for less asks for another order
-Ruled = tuple[Asked, bool, int, str, str]  # whether several people ask, and under what: rollout, policy, canary
+Ruled = tuple[Request, bool, int, str, str]  # whether several people ask, and under what: rollout, policy, canary
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class _Book:
     stops: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     owed: dict[tuple[str, Token], tuple[int, int]] = field(default_factory=dict)
     rulings: dict[Ruled, int] = field(default_factory=dict)
-    in_full: dict[Asked, int] = field(default_factory=dict)  # the ruling that allowed all that is asked for
+    in_full: dict[Request, int] = field(default_factory=dict)  # the ruling that allowed all that is asked for
     taken: dict[tuple[str, object], int] = field(default_factory=dict)
     lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
     leased: tuple[Token, int] | None = None  # the token under which a lease is on record as opened, and not as lost, and the fact
@@ -279,7 +279,7 @@ class AuditComplete(InvariantChecker):
         if body["action"] != "order":
             return
         book, request, (allowed, gate, life, *_) = self._book(fact.node), body["request"], body["ruling"]
-        asked = (request, tuple(body["requested"][2:]))  # histories of earlier versions do not tell
+        asked = ruled_on(fact, self.run.orders.get(body["order"]))
         ruling = (asked, body["asking"] > 1, body["seq"], body["policy"], body["canary"])
         if allowed:
             earlier = book.rulings.get(ruling, book.in_full.get(asked))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.handed import Handed
+from harness.checkers.requests import Request, ruled_on
 from harness.checkers.run import Run
 from harness.checkers.words import is_replica
 from harness.shared.history import Fact
@@ -87,7 +88,7 @@ class Policy(InvariantChecker):
         self._told: dict[str, dict[tuple[int, str], tuple[str, int]]] = {}  # replica -> seq, request -> the last word of that, and its fact
         self._asked: dict[str, tuple[int, int]] = {}  # request of a resume -> what was committed then, and since which fact
         self._raised: dict[str, tuple[tuple[int, str], int]] = {}  # order -> seq and canary that raised it, index of the decision
-        self._made: dict[str, dict[str, int]] = {}  # request -> orders that decisions on it made, with the index of the first decision
+        self._made: dict[Request, dict[str, int]] = {}  # orders that decisions on it made, with the index of the first decision
         self._known: dict[str, set[str]] = {}  # replica -> raised orders that it knows
         self._accepted: dict[tuple[str, str], tuple[int, Fact]] = {}  # replica, certificate -> its decision to take it in
         self._learned: set[str] = set()  # certificates that any replica took in
@@ -154,13 +155,13 @@ class Policy(InvariantChecker):
             self.blame(f"{what}, {'more' if harder else 'no more'} severely than the stable policy does, and says that it is not so", index)
 
     def _made_of(self, what: str, index: int, fact: Fact) -> None:
-        """What was lifted is asked for anew, not completed or decided again. Another stop under the same name is no part of it."""
-        made, order = self._made.setdefault(fact.body["request"], {}), self.run.orders.get(fact.body["order"])
-        covered = self.run.node(fact.node).covered
+        """What was lifted is asked for anew, not completed or decided again. Another request under the same name is no part of it."""
+        order = self.run.orders.get(fact.body["order"])
+        if order is None:
+            return
+        made, covered = self._made.setdefault(ruled_on(fact, order), {}), self.run.node(fact.node).covered
         for earlier, decided in made.items():
-            other = self.run.orders.get(earlier)
-            alike = order is not None and other is not None and (order.tenant, order.scope) == (other.tenant, other.scope)
-            if alike and earlier != fact.body["order"] and earlier in covered:
+            if earlier != fact.body["order"] and earlier in covered:
                 self.blame(f"{what} anew, though order {earlier[:12]} of that request had been lifted there", decided, covered[earlier], index)
         made.setdefault(fact.body["order"], index)
 

@@ -7,6 +7,7 @@ be found is growth with traffic, which leaves any bound behind, and not a factor
 from __future__ import annotations
 
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.requests import Request, asked_for, ruled_on
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
 from harness.checkers.words import is_replica
@@ -22,7 +23,7 @@ MESSAGES_AN_ORDER = 64
 
 
 class BoundedResources(InvariantChecker):
-    """L8. (1) One request, for so much grace, gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that
+    """L8. (1) One request gives one order, or one under each rollout of the policy that it was ruled on under, by replicas that
     had not heard of each other's, and one more once several people ask for it, whoever they are; and one soft order one child for each agent: intent
     grows with what people ask for, and with nothing else but a sidecar's own stop (3.5), of which there is no second while the first stands. (2) A
     replica's or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and
@@ -45,18 +46,19 @@ class BoundedResources(InvariantChecker):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._asked: dict[str, tuple[int, int]] = {}  # request -> (index, when)
-        self._requests: set[tuple[str, str, int]] = set()  # person, name, grace
+        self._asked: dict[Request, tuple[int, int]] = {}  # (index, when)
+        self._named: dict[str, tuple[int, int]] = {}  # likewise, of what was asked for first by that name
         self._people: set[str] = set()  # who asked for anything; what is signed in anybody else's name came of no request, and is S13's matter
         # request -> what it was first ruled on under: rollout, policy, canary, whether several keys asked; and, once there are rollouts, what else
-        self._first: dict[str, tuple[int, str, str, bool]] = {}
-        self._rulings: set[tuple[str, int, str, str, bool]] | None = None
+        self._first: dict[Request, tuple[int, str, str, bool]] = {}
+        self._rulings: set[tuple[Request, int, str, str, bool]] | None = None
+        self._made_of: dict[str, Request] = {}  # order -> what it was made of
         self._surplus = 0  # the last order that was one too many, as far as its ruling was seen
         self._roots: dict[str, int] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._own: dict[str, str] = {}  # sidecar -> the latest order that it gave itself
         self._own_count = 0
-        self._requested: dict[str, str] = {}  # order -> request
+        self._requested: dict[str, str] = {}  # order -> name of the request
         self._on: dict[str, tuple[bool, int]] = {}  # fault -> (of load, since)
         self._lost: list[tuple[int, int, str]] = []
         self._spared: list[tuple[int, int, frozenset[str]]] = []  # floods, with the nodes that have a part in them
@@ -77,8 +79,8 @@ class BoundedResources(InvariantChecker):
 
     def _order_requested(self, index: int, fact: Fact) -> None:
         self._people.add(fact.body["principal"])
-        self._requests.add((fact.body["principal"], fact.body["request"], fact.body["grace_ns"]))
-        self._asked.setdefault(fact.body["request"], (index, fact.at_ns))
+        self._asked.setdefault(asked_for(fact), (index, fact.at_ns))
+        self._named.setdefault(fact.body["request"], (index, fact.at_ns))
 
     def _order_learned(self, index: int, fact: Fact) -> None:
         body = fact.body
@@ -108,18 +110,20 @@ class BoundedResources(InvariantChecker):
         body = fact.body
         if body["action"] == "order" and body["order"]:
             under = (body["seq"], body["policy"], body["canary"], body["asking"] > 1)
-            self._first.setdefault(body["request"], under)
-            if self._rulings is not None and self._first[body["request"]] != under:
-                self._rulings.add((body["request"], *under))
+            request = ruled_on(fact, self.run.orders.get(body["order"]))
+            self._made_of.setdefault(body["order"], request)
+            self._first.setdefault(request, under)
+            if self._rulings is not None and self._first[request] != under:
+                self._rulings.add((request, *under))
 
     def _too_many(self) -> bool:
-        return self._asked_for() > len(self._requests) + len(self._rulings or ())
+        return self._asked_for() > len(self._asked) + len(self._rulings or ())
 
     def _asked_for(self) -> int:
         return len(self._roots) - len(self._children) - self._own_count
 
     def _blame_surplus(self) -> None:
-        self.blame(f"{self._asked_for()} orders came of {len(self._requests)} requests", self._surplus)
+        self.blame(f"{self._asked_for()} orders came of {len(self._asked)} requests", self._surplus)
 
     def _own_order(self, index: int, sidecar: str, order: str) -> None:
         self._own_count += 1
@@ -184,7 +188,8 @@ class BoundedResources(InvariantChecker):
             if flooded and not self._troubled(lost_ns - 2 * self.run.bounds.hard_ns, lost_ns):
                 self.blame(f"{node} lost its lease to a flood in which it had no part", index)
         for order in self.run.orders.values():
-            asked = self._asked.get(self._requested.get(order.order, ""))
+            made_of = self._made_of.get(order.order)
+            asked = self._asked.get(made_of) if made_of in self._asked else self._named.get(self._requested.get(order.order, ""))
             if asked is not None:
                 for agent in sorted(order.agents):
                     self._judge(order, agent, *asked)

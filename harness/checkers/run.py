@@ -213,7 +213,8 @@ class Run:
             order=body["order"], tenant=body["tenant"], scope=(kind, value), gate=gate_of(body["gate"]), life=life_of(body["life"]),
             grace_ns=int(body["grace_ns"]), agents=frozenset(agent for agent in self.agents if self._matches(body["tenant"], kind, value, agent)),
             first_index=index, first_ns=fact.at_ns, undoes=body.get("cleanup", UNDOES) == UNDOES,
-            issuer=body.get("issuer", ""), decided=tuple(body.get("decided", ())),  # earlier versions do not tell
+            issuer=body.get("issuer", ""), reason=body.get("reason", ""), cleanup=body.get("cleanup", ""),
+            decided=tuple(body.get("decided", ())),  # earlier versions do not tell
         )  # fmt: skip
         if len(self.cells) > 1:
             wide = kind != "agent" or value not in self._home

@@ -50,6 +50,8 @@ class Order:
     first_ns: int
     undoes: bool = False  # what is begun, where it can be
     issuer: str = ""
+    reason: str = ""
+    cleanup: str = ""
     decided: tuple[Any, ...] = ()  # what ruling it rests on, where that is told
     holders: dict[str, int] = field(default_factory=dict)
     cells: tuple[int, ...] = (0,)

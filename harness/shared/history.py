@@ -67,11 +67,11 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),
     "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
-    "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns"), "the operator's client sent it"),
+    "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup"), "the operator's client sent it"),
     "command-refused": (("request", "principal", "verb", "why"),
                         "the operator's client sent nothing, for it has too many commands under way; why says what to do"),
-    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "cleanup", "issuer", "signer", "parent", "authentic",
-                       "decided"),
+    "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup", "issuer", "signer", "parent",
+                       "authentic", "decided"),
                       "a replica or sidecar took the order into its intent. scope: [kind, value]. authentic: the signature verifies and "
                       "the signer may give orders for that scope, by the world's own keyring. decided: [seq, policy, input] of the ruling that it "
                       "rests on"),

@@ -53,7 +53,7 @@ def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     authentic = node.judge.order(body["raw"], body["signer"], body["signature"])
     scope = [content.scope.kind, content.scope.value]
     fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
-    who = {"cleanup": content.cleanup, "issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
+    who = {"reason": content.reason, "cleanup": content.cleanup, "issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
     ruling = content.decision
     decided = [ruling.policy_seq, ruling.policy_hash, ruling.input_hash]
     node.emit("order-learned", {**fields, **who, "decided": decided})

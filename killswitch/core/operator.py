@@ -84,7 +84,8 @@ def on_command(state: Operator, command: Command, now_ns: int) -> None:
             min(max(command.grace_ns, 0), GRACE_MAX_NS), command.reason,
             command.cleanup,
         )  # fmt: skip
-        _observe(state, "order-requested", command, gate=command.gate, life=command.life, grace_ns=command.grace_ns)
+        _observe(state, "order-requested", command, gate=command.gate, life=command.life, grace_ns=command.grace_ns,
+                 reason=command.reason, cleanup=command.cleanup)  # fmt: skip
         message = sign(state, asked)
     else:
         _observe(state, "resume-requested", command)

@@ -188,7 +188,7 @@ def _ruling(
         rules=answer.rules,
         policy_seq=bundle.seq,
         policy_hash=bundle.digest,
-        input_hash=_digest(_canonical_request(request)),
+        input_hash=input_hash(request),
         errors=answer.errors,
     )
 
@@ -321,6 +321,11 @@ def _cedar_entities(request: Request) -> str:
     if resource not in (cell, tenant):
         parents.append((resource, [tenant]))
     return json.dumps([{"uid": uid, "attrs": {}, "parents": above} for uid, above in parents])
+
+
+def input_hash(request: Request) -> str:
+    """What an order carries of the request that it was decided on: SHA-256 in hex."""
+    return _digest(_canonical_request(request))
 
 
 def _canonical_request(request: Request) -> bytes:

@@ -76,7 +76,7 @@ def violated_history() -> History:
     add(16_000, "fault-off", "world", fault="slow", what="disk-slow")
     add(20_000, "fault-off", "world", fault="cut", what="partition")
     scope = {"tenant": "acme", "scope": ["tenant", "acme"], "gate": 2, "life": 2, "grace_ns": 0}
-    add(12_000, "order-requested", "operator", request="r1", principal="alice", **scope)
+    add(12_000, "order-requested", "operator", request="r1", principal="alice", reason="drill", cleanup="none", **scope)
     learned = {"order": ORDER, "issuer": "alice", "signer": "replica/1", "parent": "", "authentic": True, **scope}
     for node, at_ms in (("replica/1", 12_010), ("replica/2", 12_031), ("replica/3", 12_033), (_HOME, 12_052), (_CUT, 20_400)):
         add(at_ms, "order-learned", node, **learned)

@@ -93,6 +93,8 @@ class Story:
             "gate": gate,
             "life": life,
             "grace_ns": 0,
+            "reason": "drill",
+            "cleanup": "none",
         }
         return self.say("order-requested", "operator", **asked)
 
@@ -117,13 +119,13 @@ class Story:
 
     def learn(
         self, node: str, order: str, severity: str = "HARD", *, scope: tuple[str, str] = ("agent", AGENT), tenant: str = "acme",
-        grace_ns: int = 0, cleanup: str = "none", clock_ns: int | None = None, authentic: bool = True, issuer: str = "alice",
+        grace_ns: int = 0, reason: str = "drill", cleanup: str = "none", clock_ns: int | None = None, authentic: bool = True, issuer: str = "alice",
         signer: str = "replica/1", decided: Iterable[Any] = (1, "p", "i"), parent: str = "",
     ) -> int:  # fmt: skip
         gate, life = SEVERITY[severity]
         return self.say(
             "order-learned", node, clock_ns=clock_ns, order=order, tenant=tenant, scope=list(scope), gate=gate, life=life, grace_ns=grace_ns,
-            cleanup=cleanup, issuer=issuer, signer=signer, parent=parent, authentic=authentic,
+            reason=reason, cleanup=cleanup, issuer=issuer, signer=signer, parent=parent, authentic=authentic,
             decided=list(decided),
         )  # fmt: skip
 

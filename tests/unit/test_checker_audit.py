@@ -231,11 +231,24 @@ def test_a_request_is_ruled_on_anew_under_another_policy_as_long_as_not_all_of_i
     assert verdict is Verdict.VALID or finding.witness == (ruled, again)
 
 
-@pytest.mark.parametrize(("grace_ns", "verdict"), [(SECOND, Verdict.VALID), (9 * SECOND, Verdict.INVALID)])
-def test_who_asks_again_for_less_grace_is_ruled_on_again(grace_ns: int, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("requested", "other", "verdict"),
+    [
+        ([1, 1, SECOND], {}, Verdict.VALID),
+        ([2, 1, 9 * SECOND], {}, Verdict.VALID),
+        ([1, 2, 9 * SECOND], {}, Verdict.VALID),
+        ([1, 1, 9 * SECOND], {"scope": ("tenant", "acme")}, Verdict.VALID),
+        ([1, 1, 9 * SECOND], {"reason": "other"}, Verdict.VALID),
+        ([1, 1, 9 * SECOND], {"cleanup": "compensate"}, Verdict.VALID),
+        ([1, 1, 9 * SECOND], {}, Verdict.INVALID),
+    ],
+)
+def test_who_asks_again_for_anything_else_is_ruled_on_again(requested: list[int], other: dict[str, Any], verdict: Verdict) -> None:
     story = Story()
-    for asked_ns in (9 * SECOND, grace_ns):
-        story.decide("replica/1", requested=[1, 1, asked_ns])
+    story.learn("replica/1", "o1", "SOFT")
+    story.decide("replica/1", order="o1", requested=[1, 1, 9 * SECOND])
+    story.learn("replica/1", "o2", "SOFT", **other)
+    story.decide("replica/1", order="o2", requested=requested)
     assert story.judged("S15").verdict is verdict
 
 

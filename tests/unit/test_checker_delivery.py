@@ -197,6 +197,7 @@ def test_what_a_sidecar_orders_itself_comes_to_a_replica(what: str, verdict: Ver
     story = Story()
     story.start_all()
     common: dict[str, Any] = {"order": "own", "tenant": "acme", "scope": ["agent", AGENT], "gate": 2, "life": 1, "grace_ns": 0, "cleanup": "none"}
+    common["reason"] = ""
     signer = "replica/1" if what == "another's" else SIDECAR
     ordered = story.say("order-learned", SIDECAR, **common, issuer=signer, signer=signer, parent="", authentic=True, decided=[0, "", ""])
     story.intent(SIDECAR, ["own"])

@@ -422,15 +422,28 @@ def test_a_request_whose_order_was_lifted_makes_no_other(lifted_at: str, request
         story.blamed("of that request had been lifted there", first, lifted, again)
 
 
-def test_one_name_for_stops_of_two_scopes_is_two_requests() -> None:
+@pytest.mark.parametrize(
+    ("requested", "other"),
+    [
+        ([1, 1, SECOND], {"scope": ("tenant", "acme")}),
+        ([1, 1, SECOND], {"reason": "other"}),
+        ([1, 1, SECOND], {"cleanup": "compensate"}),
+        ([1, 1, SECOND], {"issuer": "bob"}),
+        ([1, 1, SECOND - 1], {}),
+        ([1, 1, SECOND + 1], {}),
+        ([2, 1, SECOND], {}),
+        ([1, 2, SECOND], {}),
+    ],
+)
+def test_one_name_for_stops_of_other_content_is_two_requests(requested: list[int], other: dict[str, Any]) -> None:
     story = Policies()
     story.start_all()
     story.learn(ONE, "o1", "ISOLATE")
     story.decide(ONE, order="o1")
     story.decide(ONE, action="resume", order="c1")
     story.certify(ONE, "c1", "o1")
-    story.learn(ONE, "o2", "HARD", scope=("tenant", "acme"))
-    story.decide(ONE, order="o2")
+    story.learn(ONE, "o2", "HARD", **other)
+    story.decide(ONE, order="o2", requested=requested)
     assert story.judged("S21").verdict is Verdict.VALID
 
 

@@ -15,7 +15,7 @@ DUE_NS = 5_125_000_000  # (2 R + gossip) / (1 - rho) + slack
 
 def asked(story: Story, request: str = "r") -> int:
     who: dict[str, Any] = {"principal": "alice", "tenant": "acme", "scope": ["tenant", "acme"]}
-    return story.say("order-requested", "operator", clock_ns=None, request=request, gate=2, life=2, grace_ns=0, **who)
+    return story.say("order-requested", "operator", clock_ns=None, request=request, gate=2, life=2, grace_ns=0, reason="drill", cleanup="none", **who)
 
 
 def flooded() -> Story:
@@ -102,11 +102,16 @@ def test_one_request_gives_one_order() -> None:
     assert (finding.verdict, finding.witness) == (Verdict.INVALID, (second,))
 
 
-def test_who_asks_again_for_less_grace_asks_for_another_order() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [{"grace_ns": SECOND}, {"gate": 2}, {"life": 2}, {"scope": ["tenant", "acme"]}, {"reason": "other"}, {"cleanup": "compensate"},
+     {"principal": "bob"}, {"tenant": "globex"}, {"request": "s"}],
+)  # fmt: skip
+def test_who_asks_again_for_anything_else_asks_for_another_order(other: dict[str, Any]) -> None:
     story = Story()
-    for grace_ns in (9 * SECOND, 9 * SECOND, SECOND):
-        who: dict[str, Any] = {"request": "r", "principal": "alice", "tenant": "acme", "scope": ["agent", AGENT]}
-        story.say("order-requested", "operator", **who, gate=1, life=1, grace_ns=grace_ns)
+    for content in ({}, {}, other):
+        who: dict[str, Any] = {"request": "r", "principal": "alice", "tenant": "acme", "scope": ["agent", AGENT], "reason": "drill"}
+        story.say("order-requested", "operator", **{**who, "cleanup": "none", "gate": 1, "life": 1, "grace_ns": 9 * SECOND, **content})
     for order in ("o1", "o2"):
         story.learn("replica/1", order, "SOFT")
     assert story.judged("L8").verdict is Verdict.VALID
@@ -167,7 +172,7 @@ def stopped_itself(*, lifted: bool) -> Story:
     who: dict[str, Any] = {"tenant": "acme", "scope": ["agent", AGENT], "issuer": SIDECAR, "signer": SIDECAR, "parent": "", "authentic": True}
     who["decided"] = [0, "", ""]
     for number in (1, 2):
-        story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, cleanup="none", **who)
+        story.say("order-learned", SIDECAR, order=f"o{number}", gate=2, life=1, grace_ns=0, reason="", cleanup="none", **who)
         if lifted:
             story.certify(SIDECAR, f"c{number}", f"o{number}")
     return story

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
@@ -156,12 +158,26 @@ def test_who_may_not_order_is_refused(spoiled: OrderRequest) -> None:
     assert link[ONE].kinds()[-1] == "DECISION"
 
 
-@pytest.mark.parametrize(("again_ns", "enough"), [(5 * SECOND, True), (9 * SECOND, True), (5 * SECOND - 1, False)])
-def test_an_order_of_before_is_none_for_who_asks_again_for_less_grace(again_ns: int, enough: bool) -> None:
+OTHERWISE: list[dict[str, Any]] = [
+    {"grace_ns": 5 * SECOND - 1}, {"grace_ns": 5 * SECOND + 1}, {"gate": 2}, {"life": 2}, {"scope": Scope("agent", "acme/1")}, {"reason": "other"},
+    {"cleanup": "compensate"}, {"request": "another"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("otherwise", [{}, *OTHERWISE])
+@pytest.mark.parametrize("lifted", [False, True])
+def test_what_is_asked_again_is_the_same_only_if_all_of_it_is(otherwise: dict[str, Any], lifted: bool) -> None:
     link = alone()
-    link.tell(ONE, request(SOFT, grace_ns=5 * SECOND), "operator")
-    made = orders.order_before(link[ONE].state, request(SOFT, grace_ns=again_ns))
-    assert made is (next(iter(link[ONE].state.intent.orders.values())) if enough else None)
+    first = request(SOFT, grace_ns=5 * SECOND)
+    link.tell(ONE, first, "operator")
+    state = link[ONE].state
+    (known,) = state.intent.orders.values()
+    if lifted:
+        state.intent.lifted |= {known.id}
+    again = trust.sign_request(TRUST, structs.replace(first, **otherwise, signature=b""))
+    assert orders.order_before(state, again) is (None if otherwise else known)
+    link.tell(ONE, again, "operator")
+    assert len(state.intent.orders) == 1 + bool(otherwise)
 
 
 def test_grace_is_clamped_when_an_order_is_issued() -> None:

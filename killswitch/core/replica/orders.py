@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import structs
 
 from killswitch.core import codec, federation, intent, keys, leases, policy, traffic, trust
-from killswitch.core.countersigns import CountersignedRequest, Countersignature
+from killswitch.core.countersigns import COUNTERSIGNATURES_MAX, CountersignedRequest, Countersignature
 from killswitch.core.events import SetTimer
 from killswitch.core.cells import CellStatus
 from killswitch.core.intent import KnownOrder
@@ -40,7 +40,8 @@ STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLE
 
 
 def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns: int) -> None:
-    """Authenticate, ask the policy, sign, accept. The same request gives the same order, here and, under one policy, at every replica."""
+    """Authenticate, ask the policy, sign, accept. The same request, that is the same person's, name and content, gives the same order, here and, under
+    one policy, at every replica."""
     issue(state, request, None, sender, now_ns)
 
 
@@ -58,19 +59,19 @@ def issue(state: Replica, request: OrderRequest, signatures: tuple[Countersignat
     """Order what the policy makes of a request. Where that wants more keys than ask, it is ISOLATE at once, and the answer says how many more.
     ``signatures``: of each further person one, verified; `None`, if nobody was asked to sign."""
     completing = signatures is not None
-    asked, answer, keys_wanted = ruled(state, request, signatures or ())
-    ruling = answer.ruling
-    before = order_before(state, request) if completing or keys_wanted or state.policies.rollouts else None
+    before = order_before(state, request)
     if before is not None:
         answer_again(state, before, request, sender)
         return
+    asked, answer, keys_wanted = ruled(state, request, signatures or ())
+    ruling = answer.ruling
     if not ruling.allowed:
         rollouts.record_refusal(state, request.request, asked, answer, sender, now_ns)
         send(state, sender, OrderStatus(request.request, "", "REFUSED", 0, refusal(state, request)))
         return
     body = OrderBody(
         tenant=request.tenant, scope=request.scope, gate=ruling.gate, life=ruling.life, grace_ns=ruling.grace_ns, issuer=request.principal,
-        nonce=f"{request.principal}/{request.request}", reason=request.reason, cleanup=request.cleanup, decision=ruling.decision,
+        nonce=nonce_of(request), reason=request.reason, cleanup=request.cleanup, decision=ruling.decision,
     )  # fmt: skip
     order = trust.sign_order(state.trust, state.node, body)
     order_id = intent.content_id(order.raw)
@@ -119,18 +120,30 @@ def countersigned(request: OrderRequest, asked: policy.Request, signatures: tupl
 
 
 def order_before(state: Replica, request: OrderRequest) -> KnownOrder | None:
-    """The order that was made for this very request before, under an earlier policy or with further keys, if it is no less than what is asked for:
-    what was ordered is not decided anew. Or one that has been lifted meanwhile, whatever it was: then nothing is left to be completed.
+    """The order that was made for this very request before, perhaps under an earlier policy or with further keys, if it is no less than what is asked
+    for: what was ordered is not decided anew. Or one that has been lifted meanwhile, whatever it was: then nothing is left to be completed.
     """
-    if not trust.believes_request(state.trust, request):
+    named = intent.named(state.intent, nonce_of(request))
+    if not named or not trust.believes_request(state.trust, request):
         return None
-    nonce, asked = f"{request.principal}/{request.request}", (request.tenant, request.scope, request.reason, request.cleanup)
-    made = (known for known in state.intent.orders.values() if known.body.nonce == nonce)
-    alike = [known for known in made if (known.body.tenant, known.body.scope, known.body.reason, known.body.cleanup) == asked]
+    alike = made_of(state, request, named)
     gate, life = codec.clamp_gate(request.gate), codec.clamp_life(request.life)
     enough = (known for known in alike if known.severity.gate >= gate and known.severity.life >= life and known.body.grace_ns <= request.grace_ns)
     lifted = (known for known in alike if known.id in state.intent.lifted)
     return next(enough, None) or next(lifted, None)
+
+
+def made_of(state: Replica, request: OrderRequest, named: tuple[KnownOrder, ...]) -> list[KnownOrder]:
+    """Those of the orders under its name that were made of this request, and of no other content. An order says how severe it came out, and not what
+    was asked for; but it carries the hash of that, which tells as well how many keys counted."""
+    asked = structs.replace(question(state, request), authorised=True)
+    inputs = {policy.input_hash(structs.replace(asked, asking=keys_)) for keys_ in range(1, COUNTERSIGNATURES_MAX + 2)}
+    content = (request.reason, request.cleanup)
+    return [known for known in named if known.body.decision.input_hash in inputs and (known.body.reason, known.body.cleanup) == content]
+
+
+def nonce_of(request: OrderRequest) -> str:
+    return f"{request.principal}/{request.request}"
 
 
 def answer_again(state: Replica, known: KnownOrder, request: OrderRequest, sender: str, keys_wanted: int = 0) -> None:
