@@ -1,5 +1,5 @@
-"""What a person is told of is what was asked for (S20): of an order that is lesser, or gives more time, or was made of another request, EFFECTIVE is no
-answer; and that another request's order was lifted is none.
+"""What a person is told of is what was asked for (S20): EFFECTIVE is no answer, if it is said of an order that is lesser, or gives more time, or was
+made of another request; nor is it one that another request's order was lifted.
 
 Owns requests and what they were answered with. Whether an answer is true is judged elsewhere (`status`).
 """

@@ -67,7 +67,8 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),
     "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
-    "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup"), "the operator's client sent it"),
+    "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup"),
+                        "the operator's client sent it"),
     "command-refused": (("request", "principal", "verb", "why"),
                         "the operator's client sent nothing, for it has too many commands under way; why says what to do"),
     "order-learned": (("order", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup", "issuer", "signer", "parent",

@@ -53,10 +53,11 @@ def on_order(node: Observing, lsn: int, body: dict[str, Any]) -> None:
     authentic = node.judge.order(body["raw"], body["signer"], body["signature"])
     scope = [content.scope.kind, content.scope.value]
     fields = {"order": order, "tenant": content.tenant, "scope": scope, "gate": content.gate, "life": content.life, "grace_ns": content.grace_ns}
-    who = {"reason": content.reason, "cleanup": content.cleanup, "issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
+    why = {"reason": content.reason, "cleanup": content.cleanup}
+    who = {"issuer": content.issuer, "signer": body["signer"], "parent": content.parent, "authentic": authentic}
     ruling = content.decision
     decided = [ruling.policy_seq, ruling.policy_hash, ruling.input_hash]
-    node.emit("order-learned", {**fields, **who, "decided": decided})
+    node.emit("order-learned", {**fields, **why, **who, "decided": decided})
     node.once_durable(lsn, "order-durable", {"order": order})
 
 

@@ -40,8 +40,8 @@ STAGES: Final = {"GATE_CLOSED": 1, "DRAINING": 1, "KILL_FAILED": 2, "STOPPED_CLE
 
 
 def on_order_request(state: Replica, request: OrderRequest, sender: str, now_ns: int) -> None:
-    """Authenticate, ask the policy, sign, accept. The same request, that is the same person's, name and content, gives the same order, here and, under
-    one policy, at every replica."""
+    """Authenticate, ask the policy, sign, accept. The same request, of one person, name and content, gives the same order, here and, under one
+    policy, at every replica."""
     issue(state, request, None, sender, now_ns)
 
 
