@@ -424,17 +424,9 @@ def test_a_request_whose_order_was_lifted_makes_no_other(lifted_at: str, request
 
 @pytest.mark.parametrize(
     ("requested", "other"),
-    [
-        ([1, 1, SECOND], {"scope": ("tenant", "acme")}),
-        ([1, 1, SECOND], {"reason": "other"}),
-        ([1, 1, SECOND], {"cleanup": "compensate"}),
-        ([1, 1, SECOND], {"issuer": "bob"}),
-        ([1, 1, SECOND - 1], {}),
-        ([1, 1, SECOND + 1], {}),
-        ([2, 1, SECOND], {}),
-        ([1, 2, SECOND], {}),
-    ],
-)
+    [([1, 1, SECOND], {"scope": ("tenant", "acme")}), ([1, 1, SECOND], {"reason": "other"}), ([1, 1, SECOND], {"cleanup": "compensate"}),
+     ([1, 1, SECOND], {"issuer": "bob"}), ([1, 1, SECOND - 1], {}), ([1, 1, SECOND + 1], {}), ([2, 1, SECOND], {}), ([1, 2, SECOND], {})],
+)  # fmt: skip
 def test_one_name_for_stops_of_other_content_is_two_requests(requested: list[int], other: dict[str, Any]) -> None:
     story = Policies()
     story.start_all()
