@@ -151,6 +151,13 @@ def test_a_view_is_remembered_only_until_the_intent_changes() -> None:
     assert not intent.add_order(state, known_order(pair.order(HARD))), "known already"
 
 
+def test_orders_are_found_by_their_nonce_however_often_they_come() -> None:
+    soft, hard, other = pair.order(SOFT, nonce="alice/r"), pair.order(HARD, nonce="alice/r"), pair.order(HARD, nonce="alice/s")
+    state = knowing(hard, other, soft, hard)
+    assert [known.id for known in intent.named(state, "alice/r")] == [id_of(hard), id_of(soft)]
+    assert intent.named(state, "alice") == ()
+
+
 def test_titles_name_every_point_of_the_lattice() -> None:
     assert [each.title for each in (RUN, ISOLATE, SOFT, QUIESCE, HARD)] == ["RUN", "ISOLATE", "SOFT", "QUIESCE", "HARD"]
     assert Severity(Gate.OPEN, Life.STOP).title == "(OPEN,STOP)"
