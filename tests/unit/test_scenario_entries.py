@@ -129,9 +129,7 @@ ENTRIES = {
     "{at: 1s, resume: {scope: tenant acme, cleanup: none}}": [
         "5:52: timeline[0].resume.cleanup: a resume stops nothing (got 'none'); remove it, or use soft"
     ],
-    "{at: 1s, pause: {nodes: replica 1}, for: 3s}": [
-        "5:41: timeline[0].for: unknown key (got 'for'); it belongs inside: pause: {..., for: ...}"
-    ],
+    "{at: 1s, pause: {nodes: replica 1}, for: 3s}": ["5:41: timeline[0].for: unknown key (got 'for'); it belongs inside: pause: {..., for: ...}"],
     "{at: 1s, bit-flip: {nodes: [agents, replica 1], in: slots}}": [
         "5:57: timeline[0].bit-flip.in: a replica has no slots (got 'slots'); aim it at nodes of the role agent only"
     ],

@@ -206,8 +206,7 @@ SINGLE = {
         "4:34: swarm.orders: no operations to draw from (got 2); add for example operations: [soft, hard, resume]"
     ],
     "requires: [live]\ntimeline: [{at: 1s, disk-lie: {nodes: replica 1}}]\n": [
-        "4:11: requires: it requires the live driver, which does not have fault disk-lie (got [live]); "
-        "see docs/scenarios.md for what live has"
+        "4:11: requires: it requires the live driver, which does not have fault disk-lie (got [live]); see docs/scenarios.md for what live has"
     ],
     "requires: [live]\ncore: drawn\n": [
         "4:11: requires: it requires the live driver, which does not have core: drawn (got [live]); see docs/scenarios.md for what live has"
