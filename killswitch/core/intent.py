@@ -138,7 +138,7 @@ class Intent:
         self.lifted: frozenset[str] = NOTHING
         self.version = 0
         self._listing: dict[str, list[KnownCertificate]] = {}  # order id, known or not -> certificates in force that list it
-        self._named: dict[str, list[KnownOrder]] = {}  # nonce -> the orders that have it
+        self._named: dict[str, list[KnownOrder]] | None = None  # nonce -> the orders that have it, from when somebody first asks
         self._views: dict[Identity, View] = {}
         self._digest = ""
 
@@ -159,7 +159,8 @@ def add_order(intent: Intent, known: KnownOrder) -> bool:
     if known.id in intent.orders:
         return False
     intent.orders[known.id] = known
-    intent._named.setdefault(known.body.nonce, []).append(known)
+    if intent._named is not None:
+        intent._named.setdefault(known.body.nonce, []).append(known)
     if is_lifted(intent, known):
         intent.lifted |= {known.id}
     _changed(intent)
@@ -168,6 +169,10 @@ def add_order(intent: Intent, known: KnownOrder) -> bool:
 
 def named(intent: Intent, nonce: str) -> tuple[KnownOrder, ...]:
     """The known orders of one nonce, in the order of learning: found without looking through the others."""
+    if intent._named is None:
+        intent._named = {}
+        for known in intent.orders.values():
+            intent._named.setdefault(known.body.nonce, []).append(known)
     return tuple(intent._named.get(nonce, ()))
 
 
