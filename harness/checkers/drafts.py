@@ -81,8 +81,11 @@ class Drafts:
 
     def _judge_hearing(self, index: int, fact: Fact, resume: _Resume) -> None:
         """Whoever drafts has heard so many, himself among them, that they meet every k who can have made an order effective, and names them, but for
-        those that speak another version, in which nobody says how long he takes it."""
-        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node} | self._run.struck_by("version")
+        those that speak another version, in which nobody says how long he takes it; and who drafts in one reads nobody's clock."""
+        others = self._run.struck_by("version")
+        if fact.node in others:
+            return
+        heard = {replica for replica, _, _ in fact.body["heard"]} | {fact.node} | others
         for cell in self._run.cells if resume.scope[0] != "agent" else (self._run.cell_of(resume.scope[1]),):
             if len(heard.intersection(cell.replicas)) <= len(cell.replicas) - cell.kill_quorum:
                 why = f"{fact.node} drafted a resume that only {', '.join(sorted(heard))} can be handed, who may all have missed an effective order"

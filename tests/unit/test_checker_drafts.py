@@ -51,7 +51,9 @@ def test_what_somebody_says_who_may_have_forgotten_counts_for_no_draft(heard: tu
         (("replica/3", "boot-1", SECOND), ("o1",), "", Verdict.INVALID),  # itself
         (None, (), "", Verdict.VALID),  # there is nothing to hand in
         (None, ("o1",), "version", Verdict.VALID),  # it may have heard somebody who could not say how long he takes it
+        (None, ("o1",), "version of the drafter", Verdict.VALID),  # it reads nobody's clock
         (None, ("o1",), "crash", Verdict.INVALID),
+        (None, ("o1",), "crash of the drafter", Verdict.INVALID),
     ],
 )
 def test_a_draft_can_be_handed_in_to_as_many_as_have_to_be_heard(
@@ -60,7 +62,7 @@ def test_a_draft_can_be_handed_in_to_as_many_as_have_to_be_heard(
     story = Story()
     story.start_all()
     if fault:
-        story.fault(fault, "replica/1")
+        story.fault(fault.removesuffix(" of the drafter"), "replica/3" if fault.endswith("drafter") else "replica/1")
     if covers:
         story.learn("replica/3", "o1")
     asked(story)
