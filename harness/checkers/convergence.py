@@ -45,9 +45,10 @@ class Convergence(InvariantChecker):
     that no replica ever learned are local to a sidecar and left out; so are certificates under a key that was revoked meanwhile, owed to nobody.
 
     Of promises: one that keeps denying a lease and has not promised, or says that it has not, promises by the same time, or the first such answer +
-    propagation. Left out are replicas that were handed an order that they may not be able to verify: they promise nothing against it. A denial by one
-    whose disk failed, is full, or broke its promise (A2), which doubts its clock, may have forgotten or was caught keeping two logs counts only if
-    it says itself that it has not promised. Of keysets, those are left out whose disk is full.
+    propagation. Left out are replicas that were handed an order that they may not be able to verify, and those that know one of which they did not
+    hear that it is lifted before a key under the certificate was revoked: they promise nothing against it. A denial by one whose disk failed, is
+    full, or broke its promise (A2), which doubts its clock, may have forgotten or was caught keeping two logs counts only if it says itself that it
+    has not promised. Of keysets, those are left out whose disk is full.
 
     An instance is a working node, and a working replica that answers a working sidecar at the end.
     """
@@ -179,7 +180,12 @@ class Convergence(InvariantChecker):
         for (agent, replica), answer in self._answers.items():
             nodes = (run.sidecar(agent), run.node(replica))
             held = run.quorums_forget or replica in self._withholds or any(order.order not in run.covered for order in run.orders_of[agent])
-            if held or replica not in run.cell_of(agent).replicas or not all(node.works for node in nodes):
+            if (
+                held
+                or self._is_lifted_by_void_only(nodes[1], agent)
+                or replica not in run.cell_of(agent).replicas
+                or not all(node.works for node in nodes)
+            ):
                 continue
             due_ns = propagated_ns(run, run.news_ns, answer.since_ns, *(node.since_ns for node in nodes))
             if due_ns is None or answer.last_ns <= due_ns:
@@ -188,6 +194,12 @@ class Convergence(InvariantChecker):
             if answer.unpromised:
                 why = f"{replica} still denies {agent} a lease under {answer.token}, which it has not promised"
                 self.blame(why, answer.since_index, answer.last_index)
+
+    def _is_lifted_by_void_only(self, node: Node, agent: str) -> bool:
+        """Whether a node has to enforce an order still, though it is lifted where its certificate came in time: that is owed to nobody any more."""
+        run = self.run
+        owed = run.covered_by(each for each in run.covers if each not in run.forged and not run.is_void(each))
+        return any(order.order not in owed for order, _ in run.in_force(node, agent))
 
     def _held(self, node: Node) -> tuple[frozenset[str], frozenset[str], int]:
         orders, certificates, index = self._last.get(node.node, (frozenset(), frozenset(), node.started_index or 0))

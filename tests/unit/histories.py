@@ -140,13 +140,13 @@ class Story:
             copies.append(self.keep(node, order))
         return copies[0], copies[1]
 
-    def certify(self, node: str, certificate: str, *covers: str, authentic: bool = True) -> int:
+    def certify(self, node: str, certificate: str, *covers: str, authentic: bool = True, approvers: Iterable[str] = ("bob", "carol")) -> int:
         self.say(
             "certificate-learned",
             node,
             certificate=certificate,
             covers=list(covers),
-            approvers=["bob", "carol"],
+            approvers=list(approvers),
             authentic=authentic,
             tenant="acme",
             scope=["tenant", "acme"],

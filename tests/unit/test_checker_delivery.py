@@ -105,11 +105,26 @@ def test_a_dead_node_need_not_agree_and_local_orders_are_nobodys_business() -> N
     assert (story.judged("L10").verdict, story.judged("L10").examined) == (Verdict.VALID, 3)
 
 
+def lift(story: Story, what: str) -> None:
+    """An order that all know is lifted, and replica 3 may not have heard of that; then a key under the certificate may be revoked."""
+    everybody = ("replica/1", "replica/2", "replica/3", SIDECAR)
+    for node in everybody:
+        story.learn(node, "o1", "ISOLATE")
+    for node in everybody if what == "lifted and taken in, then void" else everybody[:2]:
+        story.certify(node, "c1", "o1")
+    if what != "lifted elsewhere":
+        for node in everybody:
+            story.say("keyset-installed", node, version=2, authentic=True, revoked=["bob"], rotated=[])
+    if what == "lifted twice, once void":
+        story.certify("replica/1", "c2", "o1", approvers=("carol", "dave"))
+
+
 @pytest.mark.parametrize(
     ("what", "verdict"),
     [("never", Verdict.INVALID), ("never says why", Verdict.INVALID), ("in time", Verdict.VALID), ("a greater token", Verdict.VALID),
      ("a lesser token", Verdict.INVALID), ("disk full", Verdict.VALID), ("caught", Verdict.VALID), ("in doubt", Verdict.VALID),
-     ("another token", Verdict.VALID), ("ordered", Verdict.VALID), ("forged", Verdict.VALID),
+     ("another token", Verdict.VALID), ("ordered", Verdict.VALID), ("forged", Verdict.VALID), ("lifted and void", Verdict.VALID),
+     ("lifted elsewhere", Verdict.INVALID), ("lifted twice, once void", Verdict.INVALID), ("lifted and taken in, then void", Verdict.INVALID),
      ("for another reason", Verdict.VALID), ("replica gone", Verdict.VALID), ("never healed", Verdict.VALID)],
 )  # fmt: skip
 def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, verdict: Verdict) -> None:
@@ -119,6 +134,8 @@ def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, 
         for node in ("replica/1", "replica/2", "replica/3", SIDECAR):
             story.learn(node, "o1", "ISOLATE")
             story.intent(node, ["o1"])
+    if what.startswith("lifted"):
+        lift(story, what)
     story.at(HEALED_NS)
     if what != "never healed":
         story.heal()
@@ -133,7 +150,7 @@ def test_every_replica_that_an_agent_asks_comes_to_promise_its_token(what: str, 
         story.say("fork-proven", "replica/1", origin="replica/3", first=3, second=4)
     elif what == "in doubt":
         story.say("clock-suspected", "replica/3", peers=["replica/1", "replica/2"])
-    speaks = what in ("never", "another token", "ordered", "forged", "replica gone", "never healed", "in time")
+    speaks = what.startswith("lifted") or what in ("never", "another token", "ordered", "forged", "replica gone", "never healed", "in time")
     why = "unpromised" if speaks else "busy"
     denials = []
     for at_ns, token in ((HEALED_NS, FIRST), (DUE_NS, FIRST), (DUE_NS + SECOND, SECOND_START if what == "another token" else FIRST)):
