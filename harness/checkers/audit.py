@@ -69,7 +69,7 @@ class AuditComplete(InvariantChecker):
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
-        "order-status", "token-opened", "lease-opened", "lease-lost", "lease-recorded", *TAKEN_IN, *Well.KINDS,
+        "order-status", "token-opened", "lease-opened", "lease-recorded", *TAKEN_IN, *Well.KINDS,
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -96,7 +96,6 @@ class AuditComplete(InvariantChecker):
             "order-status": self._told,
             "token-opened": self._opened,
             "lease-opened": self._leased,
-            "lease-lost": self._lease_lost,
             "lease-recorded": self._lease_recorded,
             **dict.fromkeys(TAKEN_IN, self._took_in),
         }
@@ -230,14 +229,12 @@ class AuditComplete(InvariantChecker):
         """One that ran out unnoticed may open again under the same token."""
         book, token = self._book(fact.node), token_of(fact.body["token"])
         if fact.body["what"] == "LOST":
-            book.leased = None
+            self._judge_lease(fact)
+            book.lease = book.leased = None
             return
         if book.leased is not None and book.leased[0] == token and book.lease is not None and fact.clock_ns < book.lease[0]:
             self.blame(f"{fact.node} put on record twice that a lease opened, which it held all the time", book.leased[1], index)
         book.leased = (token, index)
-
-    def _lease_lost(self, _index: int, fact: Fact) -> None:
-        self._book(fact.node).lease = None
 
     def _judge_lease(self, fact: Fact) -> None:
         """By its own clock, which no fault touched. A grant that comes as the lease ends may go on with it."""
@@ -245,7 +242,7 @@ class AuditComplete(InvariantChecker):
         if lease is None or fact.clock_ns <= lease[0] + HOST_LAG_NS:
             return
         if self._well.since_ns(fact.node) == 0:
-            self.blame(f"{fact.node} lost its lease {fact.clock_ns - lease[0]} ns ago by its clock, and never put that on record", lease[1])
+            self.blame(f"{fact.node} lost its lease {fact.clock_ns - lease[0]} ns ago by its clock, and had not put that on record", lease[1])
 
     def _took_in(self, index: int, fact: Fact) -> None:
         book, taken = self._book(fact.node), (fact.kind, fact.body[TAKEN_IN[fact.kind]])

@@ -10,7 +10,7 @@ from killswitch.core import audit, intent, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, Effect, SetTimer, Signal, SignalKind
 from killswitch.core.messages import Evidence
-from killswitch.core.outlet import Writer, record
+from killswitch.core.outlet import Writer, observe, parts, record
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import step as sidecar_step
@@ -74,6 +74,13 @@ def whatever_comes(state: Sidecar, certificate: ResumeCertificate, now_ns: int) 
         state.intent.certificates[known.id] = known
 
 
+def said_and_not_written(state: Sidecar, now_ns: int) -> None:
+    """Whoever watches it is told."""
+    lost_is_lost(state, now_ns)
+    if not state.lease_timer_set:
+        observe(state, "lease-lost", agent=state.config.agent, token=parts(state.token))
+
+
 BUGS = (
     PlantedBug("B33", "records are gathered and written a few at a time, and a crash takes those that wait",
                {f"sidecar.{module}:record": gathered for module in ("step", "starts", "proof")}, ("S15",), ("swarm-storm",), "easy"),
@@ -86,4 +93,6 @@ BUGS = (
                ("kill-during-partition", "swarm-storm"), "easy"),
     PlantedBug("B338", "a certificate is put on record each time that it comes", {"sidecar.step:learn_certificate": whatever_comes}, ("S15",),
                ("leaves-before-it-has-saved", "resume-race"), "easy"),
+    PlantedBug("B485", "that a lease ran out is shown to those who watch, and never put on record",
+               {"sidecar.starts:on_lease_timer": said_and_not_written}, ("S15",), ("kill-during-partition", "swarm-storm"), "easy"),
 )  # fmt: skip

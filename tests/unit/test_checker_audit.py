@@ -272,13 +272,15 @@ def folded_by_sidecar(story: Story, clock_ns: int) -> None:
 
 
 @pytest.mark.parametrize(("clock_ns", "verdict"), [(UNTIL_NS + HOST_LAG_NS, Verdict.VALID), (UNTIL_NS + HOST_LAG_NS + 1, Verdict.INVALID)])
-@pytest.mark.parametrize("told_by", ["the end", "the next lease"])
+@pytest.mark.parametrize("told_by", ["the end", "the next lease", "its record"])
 def test_a_lease_that_ran_out_is_on_record_as_lost(told_by: str, clock_ns: int, verdict: Verdict) -> None:
     story = Story()
     story.start_all()
     opened = leased(story)
     if told_by == "the end":
         folded_by_sidecar(story.at(60 * SECOND), clock_ns)
+    elif told_by == "its record":
+        story.at(60 * SECOND).say("lease-recorded", SIDECAR, clock_ns=clock_ns, agent=AGENT, token=FIRST, what="LOST")
     else:
         story.at(60 * SECOND).say("lease-opened", SIDECAR, clock_ns=clock_ns, agent=AGENT, nonce="n2", token=FIRST, until_ns=clock_ns + SECOND)
     finding = story.judged("S15")
@@ -292,19 +294,33 @@ def test_of_leases_that_are_over_as_they_open_the_last_counts() -> None:
     story.at(60 * SECOND)
     leased(story)
     leased(story, UNTIL_NS + SECOND, recorded=False)
-    story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+    put_down(story, "LOST")
     folded_by_sidecar(story, 600 * SECOND)
     assert story.judged("S15").verdict is Verdict.VALID
 
 
-@pytest.mark.parametrize("excuse", ["lost", "renewed", "paused", "crashed", "clock"])
-def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
+@pytest.mark.parametrize(
+    ("excuse", "verdict"),
+    [
+        ("on record", Verdict.VALID),
+        ("on record and said", Verdict.VALID),
+        ("said", Verdict.INVALID),
+        ("renewed", Verdict.VALID),
+        ("paused", Verdict.VALID),
+        ("crashed", Verdict.VALID),
+        ("clock", Verdict.VALID),
+    ],
+)
+def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str, verdict: Verdict) -> None:
     story = Story()
     story.start_all()
     leased(story)
     match excuse:
-        case "lost":
-            story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
+        case "on record" | "said" | "on record and said":
+            if excuse != "said":
+                put_down(story.at(UNTIL_NS), "LOST")
+            if excuse != "on record":
+                story.say("lease-lost", SIDECAR, agent=AGENT, token=FIRST)
         case "renewed":
             leased(story, 600 * SECOND, recorded=False)
         case "paused":
@@ -316,7 +332,7 @@ def test_a_lease_is_lost_once_and_only_by_who_could_notice(excuse: str) -> None:
         case "clock":
             story.fault("clock-step", SIDECAR)
     folded_by_sidecar(story.at(60 * SECOND), 60 * SECOND)
-    assert story.judged("S15").verdict is Verdict.VALID
+    assert story.judged("S15").verdict is verdict
 
 
 @pytest.mark.parametrize(
