@@ -1,4 +1,4 @@
-"""Why a sidecar stops its agent (L5): an order, what it enforces unread, or a token that has no future.
+"""Why a sidecar stops its agent (L5): an order, also one that reached it unread, or a token that has no future.
 
 Owns the reasons. Must not know whether the stop is done well, nor how soon it is due.
 """
@@ -14,7 +14,8 @@ class Reasons:
     """Shown every fact of ``KINDS`` by the checker that it blames through."""
 
     KINDS = frozenset({
-        "node-started", "token-opened", "promised-away", "fence-durable", "floor-held", "process-started", "process-termed", "process-killed",
+        "node-started", "token-opened", "promised-away", "fence-durable", "prohibition-arrived", "hostile-input", "floor-held", "process-started",
+        "process-termed", "process-killed",
     })  # fmt: skip
 
     def __init__(self, checker: InvariantChecker) -> None:
@@ -23,13 +24,14 @@ class Reasons:
         self._running: dict[str, tuple[Token, int]] = {}  # agent -> what its sidecar started since that started, and the fact
         self._away: dict[str, set[str]] = {}  # agent -> replicas that have promised a greater token than that which it opened last
         self._fences: dict[str, Token] = {}  # agent -> the greatest that any sink holds
-        self._floors: dict[str, int] = {}  # agent -> the life that was enforced unread, at its most since its sidecar started
+        self._unread: dict[str, int] = {}  # agent -> the gravest life of what reached its sidecar unread since that started
+        self._deceived: set[str] = set()  # agents whose sidecar was since then handed what somebody made up: of that its own view has to do
         self._asked: set[str] = set()
 
     def see(self, index: int, fact: Fact) -> None:
-        if fact.kind == "node-started":
+        if fact.kind in ("node-started", "prohibition-arrived", "hostile-input"):
             if fact.node.startswith("sidecar/"):
-                self._forget(agent_of(fact.node))
+                self._befell(fact, agent_of(fact.node))
             return
         agent = fact.body["agent"]
         match fact.kind:
@@ -43,17 +45,25 @@ class Reasons:
             case "fence-durable":
                 self._fences[agent] = max(token_of(fact.body["min_token"]), self._fences.get(agent, NO_TOKEN))
             case "floor-held":
-                self._floors[agent] = max(life_of(fact.body["all"][1]), self._floors.get(agent, 0))
+                if agent in self._deceived:
+                    self._unread[agent] = max(life_of(fact.body["all"][1]), self._unread.get(agent, 0))
             case "process-started":
                 self._running[agent] = (token_of(fact.body["token"]), index)
                 self._asked.discard(agent)
             case _:
                 self._stops(index, fact, agent)
 
-    def _forget(self, agent: str) -> None:
-        for of in (self._running, self._away, self._floors):
-            of.pop(agent, None)
-        self._asked.discard(agent)
+    def _befell(self, fact: Fact, agent: str) -> None:
+        """A sidecar started, which knows of nothing yet; or was handed an order that it may not read, or something made up."""
+        if fact.kind == "node-started":
+            for of in (self._running, self._away, self._unread):
+                of.pop(agent, None)
+            self._asked.discard(agent)
+            self._deceived.discard(agent)
+        elif fact.kind == "hostile-input":
+            self._deceived.add(agent)
+        elif fact.body["order"] in self._run.orders:
+            self._unread[agent] = max(self._run.orders[fact.body["order"]].life, self._unread.get(agent, 0))
 
     def _stops(self, index: int, fact: Fact, agent: str) -> None:
         """What is killed after it was asked to stop, was asked for a reason; and what an earlier sidecar left has nobody to go on for."""
@@ -68,7 +78,7 @@ class Reasons:
             self._checker.blame(f"{why}, and a quorum and every sink would have gone on with it", started, index)
 
     def _is_ordered(self, sidecar: str, agent: str) -> bool:
-        return self._floors.get(agent, 0) >= STOP or any(order.life >= STOP for order, _ in self._run.in_force(self._run.node(sidecar), agent))
+        return self._unread.get(agent, 0) >= STOP or any(order.life >= STOP for order, _ in self._run.in_force(self._run.node(sidecar), agent))
 
     def _is_shut_out(self, agent: str, token: Token) -> bool:
         home = self._run.cell_of(agent)

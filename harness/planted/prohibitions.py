@@ -107,6 +107,12 @@ def unread_is_isolated(state: Sidecar, message: UnknownProhibition, sender: str,
     floors.demand(state, f"unread, of {sender}", intent.ISOLATE, sender, message.why, now_ns)
 
 
+def unread_is_stopped(state: Sidecar, message: UnknownProhibition, sender: str, now_ns: int) -> None:
+    """Nobody can know what it says, so it is taken for the worst that an agent can still answer."""
+    severity = intent.join(intent.QUIESCE, Severity(message.gate, message.life))
+    floors.demand(state, f"unread, of {sender}", severity, sender, message.why, now_ns)
+
+
 def since_it_first_said_so(state: Sidecar, reason: str, severity: Severity, origin: str, why: str, now_ns: int) -> None:
     """It is the same reason, and no graver, so it holds since when it held."""
     before = state.floors.held.get(reason)
@@ -156,4 +162,6 @@ BUGS = (
                ("poisoned-order",), "easy"),
     PlantedBug("B408", "a start is promised under an order that only isolates", {"replica.grants:forbidden": a_process_is_no_effect}, ("S6",),
                ("isolated-when-it-asks-to-start",), "easy"),
+    PlantedBug("B486", "a prohibition that a sidecar cannot read stops its agent, whatever its header says",
+               {"sidecar.floors:on_unknown": unread_is_stopped}, ("L5",), ("control-plane-ahead-of-its-sidecars",), "easy"),
 )  # fmt: skip

@@ -25,8 +25,15 @@ def promise_away(story: Story, *replicas: str, promised: list[Any] | None = None
         story.say("promised-away", SIDECAR, agent=AGENT, token=FIRST, replica=replica, promised=promised or LATER)
 
 
-def hold(story: Story, life: int) -> None:
-    story.say("floor-held", SIDECAR, agent=AGENT, reason="its own log", gate=2, life=life, all=[2, life])
+def hand_unread(story: Story, severity: str) -> None:
+    """What comes in a form that the sidecar does not know, under which it says that it stops its agent."""
+    story.learn("replica/1", "o1", severity)
+    story.say("prohibition-arrived", SIDECAR, order="o1", sender="replica/1", how="unknown major version 2")
+    hold(story)
+
+
+def hold(story: Story) -> None:
+    story.say("floor-held", SIDECAR, agent=AGENT, reason="unread, of replica/1", gate=2, life=1, all=[2, 1])
 
 
 def ask_to_stop(story: Story, kind: str = "process-termed", token: list[Any] | None = None) -> int:
@@ -43,6 +50,11 @@ def ask_to_stop(story: Story, kind: str = "process-termed", token: list[Any] | N
         ("lifted", Verdict.INVALID, Verdict.INVALID),
         ("unread stop", Verdict.VALID, Verdict.VALID),
         ("unread isolate", Verdict.INVALID, Verdict.INVALID),
+        ("its own word", Verdict.INVALID, Verdict.INVALID),
+        ("its own word of what was made up", Verdict.VALID, Verdict.VALID),
+        ("what was made up, and means nothing", Verdict.INVALID, Verdict.INVALID),
+        ("unread by an earlier sidecar", Verdict.INVALID, Verdict.INVALID),
+        ("made up for an earlier sidecar", Verdict.INVALID, Verdict.INVALID),
         ("two promises", Verdict.VALID, Verdict.INVALID),
         ("one promise", Verdict.INVALID, Verdict.INVALID),
         ("one promise twice", Verdict.INVALID, Verdict.INVALID),
@@ -62,7 +74,22 @@ def test_whom_nothing_asks_to_stop_is_not_stopped(kind: str, reason: str, termed
             if reason == "lifted":
                 story.certify(SIDECAR, "c1", "o1")
         case "unread stop" | "unread isolate":
-            hold(story, int(reason == "unread stop"))
+            hand_unread(story, "SOFT" if reason == "unread stop" else "ISOLATE")
+        case "its own word":
+            hold(story)
+        case "its own word of what was made up" | "what was made up, and means nothing":
+            story.say("hostile-input", SIDECAR, sender="replica/1", what="a version of its own", read=True)
+            if reason == "its own word of what was made up":
+                hold(story)
+        case "unread by an earlier sidecar" | "made up for an earlier sidecar":
+            if reason == "unread by an earlier sidecar":
+                hand_unread(story, "SOFT")
+            else:
+                story.say("hostile-input", SIDECAR, sender="replica/1", what="a version of its own", read=True)
+            story.crash(SIDECAR)
+            story.start(SIDECAR, instance="b")
+            hold(story)
+            started = story.spawn()
         case "two promises":
             promise_away(story, "replica/1", "replica/2")
         case "one promise":
