@@ -42,8 +42,9 @@ class Death(Countdowns):
     And whoever has begun to kill goes on: while the process tree lives, no more than a kill retry and a second pass without another SIGKILL, by a
     sidecar that no fault touched.
 
-    And of a process tree that a sidecar finds at its start, left by an earlier one: within kappa it is gone, or that it cannot be ended is on
-    record of each order that asks for a stop and is known there; unless a fault touched that sidecar since, or it is paused or crashes again.
+    And of a process tree that a sidecar finds at its start, which an earlier start of it began and nobody saw reaped: it is sent SIGKILL before that
+    sidecar asks for a lease, whatever is ordered (3.6); and within kappa it is gone, or that it cannot be ended is on record of each order that asks
+    for a stop and is known there; unless a fault touched that sidecar since, or it is paused or crashes again.
 
     An order that reaches the sidecar in a form that it may not know, or under a key, is as good as learned: what cannot be read is enforced by what
     its frame says outside (V3), what cannot be verified by its body (D7).

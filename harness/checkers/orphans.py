@@ -1,6 +1,7 @@
-"""What an earlier sidecar left running, and the next one finds (L2): it is gone in time, or said to live on.
+"""What an earlier sidecar left running, and the next one finds (L2): it is ended before anything else, and gone in time, or said to live on.
 
-Owns since when it is known to be there. Processes that their own sidecar kills are judged elsewhere (`death`).
+Owns what is there at a start: all that an earlier start began, and nobody saw reaped. Processes that their own sidecar kills are judged elsewhere
+(`death`).
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ from harness.shared.history import Fact
 
 @dataclass(slots=True)
 class _Orphan:
-    """A process tree that a sidecar found as it started. ``said``: the orders of which it has put on record that they could not be carried out."""
+    """A process tree that a sidecar finds as it starts. ``began``: its own start; ``killed``: whether this sidecar has sent it SIGKILL. ``said``: the
+    orders of which it has put on record that they could not be carried out."""
 
+    began: int
     index: int
     at_ns: int
+    killed: bool = False
     said: set[str] = field(default_factory=set)
 
 
 class Orphans:
     """Shown every fact of ``KINDS`` by the checker that it blames through."""
 
-    KINDS = frozenset({"node-started", "node-crashed", "node-paused", "process-started", "process-killed", "process-reaped", "evidence-recorded"})
+    KINDS = frozenset({
+        "node-started", "node-crashed", "node-paused", "process-started", "process-killed", "process-reaped", "evidence-recorded", "lease-requested",
+    })  # fmt: skip
 
     def __init__(self, checker: InvariantChecker) -> None:
         self._checker = checker
         self._run = checker.run
-        self._fresh: set[str] = set()  # agents whose sidecar has started nothing yet
+        self._running: dict[str, int] = {}  # agent -> the start of a process that nobody has reaped yet
         self._found: dict[str, _Orphan] = {}  # agent -> what is there
 
     def see(self, index: int, fact: Fact) -> None:
@@ -38,16 +44,21 @@ class Orphans:
         agent = agent_of(fact.node)
         match fact.kind:
             case "node-started":
-                self._fresh.add(agent)
+                if agent in self._running:
+                    self._found[agent] = _Orphan(self._running[agent], index, fact.at_ns)
             case "process-started":
-                self._fresh.discard(agent)
+                self._running[agent] = index
             case "process-killed":
-                if agent in self._fresh:
-                    self._found.setdefault(agent, _Orphan(index, fact.at_ns))
+                if agent in self._found:
+                    self._found[agent].killed = True
+            case "lease-requested":
+                if agent in self._found:
+                    self._goes_on(index, self._found[agent], fact)
             case "evidence-recorded":
                 if agent in self._found and fact.body["stage"] == "KILL_FAILED":
                     self._found[agent].said.add(fact.body["order"])
             case "process-reaped":
+                self._running.pop(agent, None)
                 self._over(agent, fact.at_ns)
             case "node-crashed" | "node-paused":  # whoever starts next finds it again
                 self._found.pop(agent, None)
@@ -55,6 +66,14 @@ class Orphans:
     def settle(self) -> None:
         for agent in list(self._found):
             self._over(agent, self._run.end_ns)
+
+    def _goes_on(self, index: int, orphan: _Orphan, fact: Fact) -> None:
+        """It asks for permissions, and was to end first what it found, whatever is ordered."""
+        if not orphan.killed:
+            orphan.killed = True
+            self._checker.examined += 1
+            why = f"{fact.node} found at its start that {fact.body['agent']} may still run, and asked for a lease before it had it killed"
+            self._checker.blame(why, orphan.began, orphan.index, index)
 
     def _over(self, agent: str, at_ns: int) -> None:
         """It is gone, or the run is over: was all said until then?"""

@@ -10,19 +10,21 @@ from msgspec import structs
 
 from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, boot, intent
-from killswitch.core.events import Record
+from killswitch.core.events import Boot, Record, Signal, SignalKind
 from killswitch.core.lessons import Lesson, Promised
 from killswitch.core.messages import Order, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import joining
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import recover, starts
+from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import Sidecar
 
 _fold_all = boot.fold_all
 _on_lesson = joining.on_lesson
 _extend_lease = starts.extend_lease
 _fold_reaped = recover._fold_reaped
+_on_boot = sidecar_step.on_boot
 
 
 def read_at_once(state: attempts.Reader, order: Order, sender: str, now_ns: int) -> bool:
@@ -110,6 +112,13 @@ def up_to_what_is_known(state: Any, records: Iterable[Record], fold: boot.Fold[A
     return 0
 
 
+def it_took_its_children_along(state: Sidecar, event: Boot, now_ns: int) -> None:
+    """The kernel ends what a sidecar started as that dies."""
+    _on_boot(state, event, now_ns)
+    state.effects.remove(Signal(SignalKind.REAP_ORPHANS))
+    state.reaping = False
+
+
 BUGS = (
     PlantedBug("B37", "an order that kills its reader is read again by each next start", {"attempts:puts_off": read_at_once}, ("S26",),
                ("poisoned-order",), "easy"),
@@ -139,4 +148,6 @@ BUGS = (
                ("rolled-back-onto-a-later-log",), "easy"),
     PlantedBug("B439", "a replica counts what its peers told an earlier start of it", {"replica.joining:on_lesson": whichever_start_asked}, ("S8",),
                ("taught-by-an-earlier-lesson",), "easy"),
+    PlantedBug("B487", "a sidecar does not end what an earlier one left", {"sidecar.step:on_boot": it_took_its_children_along}, ("L2",),
+               ("sidecar-crash-mid-drain", "force-delete-left-it-running"), "easy"),
 )  # fmt: skip

@@ -318,7 +318,7 @@ def test_whoever_kills_kills_again_until_it_is_reaped(pause_ns: int, end: str, v
 # -- L2: what an earlier sidecar left running
 
 
-def left_running(severity: str = "SOFT", *, known: bool = True) -> Story:
+def left_running(severity: str = "SOFT", *, known: bool = True, killed: bool = True) -> Story:
     """Its sidecar died, and the next one cannot end it."""
     story = Story()
     story.start_all()
@@ -329,7 +329,8 @@ def left_running(severity: str = "SOFT", *, known: bool = True) -> Story:
     story.at(SECOND).crash(SIDECAR)
     story.at(2 * SECOND).start(SIDECAR, instance="b")
     story.recover(SIDECAR, ["o1"] if known else [])
-    story.kill()
+    if killed:
+        story.kill()
     return story
 
 
@@ -378,6 +379,52 @@ def test_of_which_orphans_nothing_is_owed(excuse: str) -> None:
         story.spawn(SECOND_START)
     finding = story.at(10 * SECOND + BOUNDS.death_ns).end().judged("L2")
     assert (finding.verdict, finding.examined) == (Verdict.VALID, 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict", "examined"),
+    [
+        ("killed first", Verdict.VALID, 0),
+        ("killed too late", Verdict.INVALID, 1),
+        ("never killed", Verdict.INVALID, 1),
+        ("reaped before", Verdict.VALID, 0),
+        ("reaped after", Verdict.VALID, 0),
+        ("never started", Verdict.VALID, 0),
+        ("asked before it crashed", Verdict.VALID, 0),
+        ("killed by one that crashed", Verdict.INVALID, 1),
+    ],
+)
+def test_what_an_earlier_sidecar_left_is_killed_before_anything_is_asked_for(how: str, verdict: Verdict, examined: int) -> None:
+    story = Story()
+    story.start_all()
+    began = story.spawn() if how != "never started" else -1
+    if how == "asked before it crashed":
+        story.ask()
+    if how == "reaped before":
+        story.reap()
+    story.at(SECOND).crash(SIDECAR)
+    found = story.at(2 * SECOND).start(SIDECAR, instance="b")
+    if how == "killed by one that crashed":
+        story.kill()
+        story.crash(SIDECAR)
+        found = story.start(SIDECAR, instance="c")
+    elif how in ("killed first", "asked before it crashed"):
+        story.kill()
+    elif how == "reaped after":
+        story.reap()
+    asked = story.ask()
+    if how == "killed too late":
+        story.kill()
+    story.ask("n2")
+    finding = story.end().judged("L2")
+    assert (finding.verdict, finding.examined) == (verdict, examined)
+    assert verdict is Verdict.VALID or finding.witness == (began, found, asked)
+
+
+@pytest.mark.parametrize(("gone_ns", "verdict"), [(FOUND_BY_NS, Verdict.VALID), (FOUND_BY_NS + 1, Verdict.INVALID)])
+def test_an_orphan_is_there_though_nobody_kills_it(gone_ns: int, verdict: Verdict) -> None:
+    story = left_running(killed=False)
+    assert story.at(gone_ns).end().judged("L2").verdict is verdict
 
 
 def test_an_orphan_of_which_a_stop_was_asked_for_late_is_said_to_live_in_time() -> None:
