@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, OPEN, UNDO, Token, agent_of, gate_of, token_of
+from harness.checkers.words import OPEN, UNDO, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -137,7 +137,7 @@ class InDoubt(InvariantChecker):
 
     def _judge_waiting(self, agent: str, key: str, asked: tuple[int, int], at_ns: int) -> None:
         sidecar, waited_ns = f"sidecar/{agent}", at_ns - asked[0]
-        excused = self.run.struck(sidecar, LINK_FAULTS) or sidecar in self.run.clock_suspects
+        excused = self.run.struck_beyond_links(sidecar) or sidecar in self.run.clock_suspects
         if waited_ns > self.run.bounds.answering_ns and not excused:
             self.blame(f"{agent} asked what became of key {key}, and {sidecar} did not say for {waited_ns} ns, not even that nobody can", asked[1])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, UNDO, Token, agent_of, token_of
+from harness.checkers.words import UNDO, Token, agent_of, token_of
 from harness.shared.history import Fact
 
 
@@ -176,7 +176,7 @@ class InFlight(InvariantChecker):
 
     def _judge_going_on(self, index: int, fact: Fact, termed_ns: int) -> None:
         agent, sidecar = fact.body["agent"], self.run.sidecar(fact.body["agent"])
-        if any(self.run.struck(node, LINK_FAULTS) for node in (sidecar.node, fact.node)) or sidecar.node in self.run.clock_suspects:
+        if any(self.run.struck_beyond_links(node) for node in (sidecar.node, fact.node)) or sidecar.node in self.run.clock_suspects:
             return
         for order, learned in self.run.in_force(sidecar, agent):
             if not (order.undoes and order.drains):

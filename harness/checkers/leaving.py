@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.checkers.checker import InvariantChecker
-from harness.checkers.words import KILL, LINK_FAULTS, WALL_FAULTS, targets_of
+from harness.checkers.words import KILL
 from harness.shared.history import Fact
 
 OVER = frozenset({"task-done", "task-rolled-back", "task-compensated"})
@@ -28,21 +28,18 @@ class Leaving:
 
     KINDS = OVER | {
         "process-started", "process-termed", "process-killed", "checkpoint-begun", "task-intent", "task-result", "task-absent", "task-in-doubt",
-        "task-undoing", "fault-on", "node-paused",
+        "task-undoing", "node-paused",
     }  # fmt: skip
 
     def __init__(self, checker: InvariantChecker) -> None:
         self._checker = checker
         self._run = checker.run
         self._work: dict[str, _Work] = {}
-        self._struck: set[str] = set()  # by more than faults of links
+        self._paused: set[str] = set()  # by whatever cause
 
     def see(self, index: int, fact: Fact) -> None:
         if fact.kind == "node-paused":
-            self._struck.add(fact.node)
-        elif fact.kind == "fault-on":
-            if fact.body["what"] not in LINK_FAULTS | WALL_FAULTS:
-                self._struck.update(targets_of(fact.body["target"]))
+            self._paused.add(fact.node)
         else:
             self._goes_on(index, fact, self._work.setdefault(fact.body["agent"], _Work()))
 
@@ -67,7 +64,12 @@ class Leaving:
         """Its grace is over. What is in doubt is asked about once more at the most, one after the other; after that there is nothing to wait for."""
         agent, run = fact.body["agent"], self._run
         nodes = {fact.node, f"agent/{agent}"}
-        excused = nodes & self._struck or fact.node in run.clock_suspects or not nodes.isdisjoint(run.custody)
+        excused = (
+            nodes & self._paused
+            or any(run.struck_beyond_links(node) for node in nodes)
+            or fact.node in run.clock_suspects
+            or not nodes.isdisjoint(run.custody)
+        )
         at_once = any(order.life == KILL for order, _ in run.in_force(run.node(fact.node), agent))
         if work.since is None or excused or at_once or not all(work.doubts.values()):
             return

@@ -24,6 +24,7 @@ from harness.checkers.words import (
     CLOCK_FAULTS,
     CUSTODY_FAULTS,
     DRAIN,
+    LINK_FAULTS,
     NEVER_NS,
     UNDOES,
     WALL_FAULTS,
@@ -177,8 +178,13 @@ class Run:
         return len(struck) > 1 or any(is_replica(node) for node in self.liars)
 
     def struck(self, node: str, besides: frozenset[str] = frozenset()) -> bool:
-        """Whether a fault has ever been aimed at it, but for those that leave alone what is asked for (such as `LINK_FAULTS`)."""
+        """Whether a fault has ever been aimed at it, but for those that leave alone what is asked for."""
         return bool(self._struck_by.get(node, set()) - besides)
+
+    def struck_beyond_links(self, node: str) -> bool:
+        """Whether a fault was ever aimed at the node itself. Those of links leave alone what it does by itself; and a wall clock is read for stamps
+        of records only, so that a step of it excuses nothing else (T5, S24)."""
+        return self.struck(node, LINK_FAULTS | WALL_FAULTS)
 
     def struck_by(self, what: str) -> frozenset[str]:
         """Whom a fault of that kind has ever been aimed at."""

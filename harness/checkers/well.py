@@ -1,12 +1,11 @@
 """Since when a node has been well enough to owe what it can do alone: replicas (L3, L13), and sidecars that nothing ever befell (S15).
 
-Owns who was struck by more than a fault of links or walls, or fell, and when that was healed. Must not know what is owed.
+Owns who fell, and when that was healed; what faults were aimed at, the run tells. Must not know what is owed.
 """
 
 from __future__ import annotations
 
 from harness.checkers.run import Run
-from harness.checkers.words import LINK_FAULTS, WALL_FAULTS
 from harness.shared.history import Fact
 
 
@@ -34,7 +33,7 @@ class Well:
         node = self._run.node(replica)
         if not node.works or replica in self._run.custody or replica in self._run.clock_suspects:
             return None
-        if replica not in self._fell and not self._run.struck(replica, LINK_FAULTS | WALL_FAULTS):
+        if replica not in self._fell and not self._run.struck_beyond_links(replica):
             return 0
         healed_ns = self._healed_ns.get(replica)
         return None if healed_ns is None else max(healed_ns, node.since_ns)

@@ -335,7 +335,7 @@ def question(after_ns: int, status: str = "IN_DOUBT", *, between: str = "") -> S
     story = Story()
     story.start_all()
     story.spawn()
-    if between in ("slow-node", "partition"):
+    if between in ("slow-node", "partition", "wall-step"):
         story.fault(between, SIDECAR)
     story.say("question-asked", SIDECAR, agent=AGENT, sink="sink/acme/ledger", key="k1", nonce="n1")
     if between == "reaped":
@@ -363,8 +363,9 @@ def test_whose_questions_need_no_answer(between: str) -> None:
     assert question(600 * SECOND, "", between=between).judged("L9").verdict is Verdict.VALID
 
 
-def test_that_links_are_cut_is_no_excuse() -> None:
-    assert question(600 * SECOND, between="partition").judged("L9").verdict is Verdict.INVALID
+@pytest.mark.parametrize("between", ["partition", "wall-step"])
+def test_that_links_are_cut_or_a_wall_clock_is_wrong_is_no_excuse(between: str) -> None:
+    assert question(600 * SECOND, between=between).judged("L9").verdict is Verdict.INVALID
 
 
 @pytest.mark.parametrize(("between", "sound"), [("", False), ("admit", True), ("spawn", True), ("term", True), ("crash", True)])

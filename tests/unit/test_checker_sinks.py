@@ -66,6 +66,16 @@ def test_an_answer_to_an_old_challenge_is_refused_though_nothing_is_ordered(late
     assert verdict is Verdict.VALID or finding.witness == (again, applied)
 
 
+@pytest.mark.parametrize(("fault", "verdict"), [("wall-step", Verdict.INVALID), ("slow-node", Verdict.VALID), ("clock-step", Verdict.VALID)])
+def test_a_wall_clock_excuses_no_sink(fault: str, verdict: Verdict) -> None:
+    story = Story()
+    story.fault(fault, BANK)
+    issued = story.say("challenge-issued", BANK, sink=BANK, key="k1", nonce="1/1")
+    applied = story.at(CHALLENGE_NS + HOST_LAG_NS + 1).apply(BANK, key="k1")
+    finding = story.judged("S2")
+    assert (finding.verdict, finding.witness) == (verdict, (issued, applied) if verdict is Verdict.INVALID else ())
+
+
 def test_an_unbounded_sink_has_no_bound_to_break() -> None:
     story = Story(sinks={"sink/acme/mail": "U"})
     story.effective("o1")
