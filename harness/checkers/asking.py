@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, stretch
 from harness.checkers.checker import InvariantChecker
+from harness.checkers.subjects import Cell
 from harness.checkers.words import CLIENT
 from harness.shared.history import Fact
 
@@ -103,7 +104,8 @@ class Asking:
             return
         resumes = kind.startswith("resume")
         answering = {replica for replica in run.replicas if run.node(replica).works and not (resumes and run.node(replica).doubts)}
-        if any(len(answering.intersection(cell.replicas)) < cell.kill_quorum for cell in run.cells):
+        drafts = kind == "resume-requested" or request in self._sent_on
+        if any(len(answering.intersection(cell.replicas)) < _least(cell, drafts=drafts) for cell in run.cells):
             return
         since_ns = max(at_ns, client.since_ns, self._believed_ns if resumes else 0, *(run.node(replica).since_ns for replica in run.replicas))
         allowed_ns = run.bounds.asking_ns(len(run.replicas), len(answering), run.in_all, sent_on=request in self._sent_on)
@@ -117,3 +119,8 @@ class Asking:
             self._checker.leave_undecided(f"{why}, but the run ended before that was due")
         else:
             self._checker.blame(why, index)
+
+
+def _least(cell: Cell, *, drafts: bool) -> int:
+    """How many replicas of a cell it takes to answer: as many as make an order effective; and for a draft so many that they meet every such k."""
+    return max(cell.kill_quorum, len(cell.replicas) - cell.kill_quorum + 1) if drafts else cell.kill_quorum

@@ -29,7 +29,8 @@ class Delivery(InvariantChecker):
     whoever read it, and is openly not read again, is S26's affair.
 
     Nor is what people ask for left with a replica that nobody hears. A client goes on asking, and is told in the end, by max(last fault,
-    asking) + `Bounds.asking_ns`, be it before the heal or after, if enough replicas work, and for a resume believe their clocks:
+    asking) + `Bounds.asking_ns`, be it before the heal or after, if enough replicas work, and for a resume believe their clocks: k of each cell, and
+    for a draft as many as meet every k, too:
 
     - of an order, that it is effective, or comes to nothing;
     - of a rollout, that it is accepted, or comes to nothing;

@@ -257,5 +257,28 @@ def test_nobody_is_told_of_what_too_few_replicas_could_hold(broken: int, verdict
     assert asked("order", "ACCEPTED", broken=broken).at(ASKED_DUE_NS).end().judged("L1").verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("what", "broken", "verdict"),
+    [("order", 1, Verdict.INVALID), ("order", 3, Verdict.VALID), ("resume", 0, Verdict.INVALID), ("resume", 1, Verdict.VALID)],
+)
+def test_a_draft_takes_so_many_that_no_order_is_missed(what: str, broken: int, verdict: Verdict) -> None:
+    """Where one copy makes an order effective, every replica has to be heard."""
+    story = one_copy_is_enough(asked(what, broken=broken))
+    assert story.at(ASKED_DUE_NS + 600 * SECOND).end().judged("L1").verdict is verdict
+
+
+@pytest.mark.parametrize(("stages", "verdict"), [((), Verdict.INVALID), (("ASK_ANOTHER",), Verdict.VALID), (("EXPIRED",), Verdict.VALID)])
+def test_what_was_approved_takes_no_more_than_who_can_let_it_in_until_it_is_to_be_drafted_anew(stages: tuple[str, ...], verdict: Verdict) -> None:
+    story = one_copy_is_enough(handed_in(*stages))
+    story.crash("replica/1")
+    assert story.at(SENT_ON_DUE_NS + 600 * SECOND).end().judged("L1").verdict is verdict
+
+
+def one_copy_is_enough(story: Story) -> Story:
+    topology = story.facts[1]
+    story.facts[1] = structs.replace(topology, body={**topology.body, "kill_quorum": 1})
+    return story
+
+
 def test_a_client_that_starts_again_has_forgotten_what_it_asked_for() -> None:
     assert asked("order", "ACCEPTED", forgotten=True).at(ASKED_DUE_NS).end().judged("L1").verdict is Verdict.VALID
