@@ -237,9 +237,9 @@ class NoFalseStop(InvariantChecker):
     In any run, faults or not, no node doubts a clock of its own that kept the promise of T5, unless more of its peers broke theirs than may: all
     but a quorum of a sidecar's replicas, half of a replica's peers. An instance is such a doubt.
 
-    And in any run nobody stops an agent that he has started without a reason: an order in force at its sidecar, or one that reached it since it started
-    in a form, or under a key, that it may not know, asks for a stop; or (of a sidecar that was handed something made up, and by its own word) what
-    it enforces unread; or, to ask for one, the token has no future, as a sink holds a fence above it, or so many replicas of its cell have told
+    And in any run nobody stops an agent that he has started without a reason: an order in force at its sidecar, or one that reached it since it
+    started in a form, or under a key, that it may not know, asks for a stop; or what the sidecar says itself that it enforces unread, where it was
+    handed something made up; or, to ask for one, the token has no future, as a sink holds a fence above it, or so many replicas of its cell have told
     of a greater one that they promised that no quorum is left. An instance is the first TERM, or SIGKILL, of a start.
     """
 
