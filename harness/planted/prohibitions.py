@@ -6,7 +6,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import audit, intent
+from killswitch.core import audit, codec, intent
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.intent import Intent, KnownOrder, Severity, View
 from killswitch.core.messages import Life, Order, UnknownProhibition
@@ -109,7 +109,7 @@ def unread_is_isolated(state: Sidecar, message: UnknownProhibition, sender: str,
 
 def unread_is_stopped(state: Sidecar, message: UnknownProhibition, sender: str, now_ns: int) -> None:
     """Nobody can know what it says, so it is taken for the worst that an agent can still answer."""
-    severity = intent.join(intent.QUIESCE, Severity(message.gate, message.life))
+    severity = intent.join(intent.QUIESCE, Severity(codec.clamp_gate(message.gate), codec.clamp_life(message.life)))
     floors.demand(state, f"unread, of {sender}", severity, sender, message.why, now_ns)
 
 
