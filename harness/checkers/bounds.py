@@ -50,16 +50,18 @@ class Bounds:
     approval_ns: int
     longest_step_ns: int
     loss_ppm: int
+    latency_ns: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Bounds:
         """Raises `KeyError` for a missing parameter, `ValueError` for a drift or loss of 100 % or more, under which nothing is bounded.
 
         A history that does not tell how often replicas gossip, or how long a stop, a standby, an approval or a step of work may take, is judged by
-        the slowest that is allowed; one that tells of no loss that the network always has, had none.
+        the slowest that is allowed; one that tells of no loss or latency that the network always has, had none.
         """
         slowest = {"gossip_ns": parameters["renew_ns"], "stop_timeout_ns": parameters["grace_max_ns"]}
-        told = {**slowest, "standby_max_ns": UNLIMITED_NS, "approval_ns": UNLIMITED_NS, "longest_step_ns": UNLIMITED_NS, "loss_ppm": 0, **parameters}
+        unlimited = dict.fromkeys(("standby_max_ns", "approval_ns", "longest_step_ns"), UNLIMITED_NS)
+        told = {**slowest, **unlimited, "loss_ppm": 0, "latency_ns": 0, **parameters}
         bounds = cls(**{name: int(told[name]) for name in cls.__slots__})
         if not 0 <= bounds.drift_ppm < MILLION:
             raise ValueError(f"drift_ppm must lie in 0..999999 (got {bounds.drift_ppm})")
@@ -133,8 +135,10 @@ class Bounds:
 
     @property
     def kill_under_load_ns(self) -> int:
-        """L8: what a kill may take from a person's request to a sidecar, however loud others are: two renewals, a round of gossip, and the slack."""
-        return stretch(2 * self.renew_ns + self.gossip_ns, self.drift_ppm) + self.slack_ns
+        """L8: what a kill may take from a person's request to a sidecar, however loud others are: two renewals, a round of gossip, the slack, and
+        what the network always takes over three hops: to a replica, to its peer, to the sidecar.
+        """
+        return stretch(2 * self.renew_ns + self.gossip_ns, self.drift_ppm) + self.slack_ns + 3 * self.latency_ns
 
     @property
     def fencing_ns(self) -> int:
@@ -148,13 +152,18 @@ class Bounds:
 
     @property
     def doubt_ns(self) -> int:
-        """L9: the longest pause between two questions, two of them, four renewals in which the sidecar asks the sink, and propagation."""
-        return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns
+        """L9: the longest pause between two questions, two of them, four renewals in which the sidecar asks the sink, and propagation; and what the
+        network takes to and fro with each of the two.
+        """
+        return 2 * stretch(DOUBT_RETRY_NS, self.drift_ppm) + self.propagation_ns + 4 * self.latency_ns
 
     @property
     def answering_ns(self) -> int:
-        """L9: what an agent waits at most to hear that a sink says nothing: three questions a renewal apart, one renewal more, a second of lag."""
-        return stretch(4 * self.renew_ns, self.drift_ppm) + HOST_LAG_NS
+        """L9: what an agent waits at most to hear that a sink says nothing: three questions a renewal apart, or, on the sidecar's clock, two round
+        trips and a renewal, whichever takes longer; one renewal more, a second of lag.
+        """
+        trips_ns = -(-4 * self.latency_ns * (MILLION + self.drift_ppm) // MILLION)
+        return stretch(max(4 * self.renew_ns, trips_ns + 2 * self.renew_ns), self.drift_ppm) + HOST_LAG_NS
 
     @property
     def cleanup_ns(self) -> int:

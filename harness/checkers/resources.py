@@ -29,8 +29,8 @@ class BoundedResources(InvariantChecker):
     replica's or sidecar's log has at most 256 records, 4 a lease for each agent that it serves, one a round of gossip, and 16 for each order and
     agent. (3) After the heal a node hears at most 256 messages, 8 for each node that speaks to it in each renewal or gossip, and 64 for each order
     (where the driver counts them). (4) While others flood, and after a fleet has come back at once, a sidecar that nothing else troubles learns an
-    order within (2 R + gossip) / (1 - rho) + slack of when it was asked for, or of when its link came back, unless it is one that it openly does not
-    read.
+    order within (2 R + gossip) / (1 - rho) + slack, and three hops of the network as it always is, of when it was asked for, or escalated to, or of
+    when its link came back, unless it is one that it openly does not read.
 
     (5) Meanwhile a sidecar that has no part in the flood, and nothing against it, keeps its lease.
 
@@ -187,9 +187,13 @@ class BoundedResources(InvariantChecker):
             flooded = any(begun < lost_ns <= ended and node not in parts for begun, ended, parts in self._spared)
             if flooded and not self._troubled(lost_ns - 2 * self.run.bounds.hard_ns, lost_ns):
                 self.blame(f"{node} lost its lease to a flood in which it had no part", index)
+        escalated = set(self._children.values())
         for order in self.run.orders.values():
             made_of = self._made_of.get(order.order)
             asked = self._asked.get(made_of) if made_of in self._asked else self._named.get(self._requested.get(order.order, ""))
+            asked = self._asked.get(self._requested.get(order.order, ""))
+            if asked is not None and order.order in escalated:  # nobody asked for it before the grace of what was asked for had passed
+                asked = (order.first_index, order.first_ns)
             if asked is not None:
                 for agent in sorted(order.agents):
                     self._judge(order, agent, *asked)

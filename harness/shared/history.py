@@ -41,7 +41,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
                  "second fact. core: who is healed first, if not all at once; cells: [{replicas, quorum, kill_quorum, agents}] if there are several; "
                  "agents: {agent: {tenant, labels, sinks}}; sinks: {sink node: class}; parameters: {lease_ns, renew_ns, "
                  "grace_ns, grace_max_ns, challenge_ns, drift_ppm, slack_ns, kill_retry_ns, gossip_ns, stop_timeout_ns, standby_max_ns, "
-                 "approval_ns, longest_step_ns, loss_ppm}, the last two of the work and of every link"),
+                 "approval_ns, longest_step_ns, loss_ppm, latency_ns}, the last three of the work and, at most, of every link"),
     "run-ended": (("reason",), "last fact: 'complete', or the stop condition that ended it"),
     "healed": ((), "all faults are off from here on; liveness is due within its bounds after this"),
     "core-healed": (("members",), "these nodes, and the links among them, are free of faults from here on, and everybody else is cut off, down or "

@@ -66,7 +66,12 @@ def command(operation: Operation) -> Command:
 def topology_fact(schedule: Schedule) -> dict[str, Any]:
     """The body of the ``topology`` fact: everything that checkers need to know of the deployment."""
     topology = schedule.topology
-    nature = {"longest_step_ns": max((work.step_ns for work in schedule.work), default=0), "loss_ppm": schedule.link.loss_ppm}
+    link = schedule.link
+    nature = {
+        "longest_step_ns": max((work.step_ns for work in schedule.work), default=0),
+        "loss_ppm": link.loss_ppm,
+        "latency_ns": link.latency_ns + link.jitter_ns,
+    }
     return {
         "replicas": [f"replica/{number}" for number in range(1, topology.replicas + 1)],
         "quorum": topology.quorum,

@@ -330,6 +330,11 @@ def test_a_doubt_that_stays_although_its_sink_could_say_is_a_violation() -> None
 ANSWERED_NS = Bounds.of(PARAMETERS).answering_ns
 
 
+@pytest.mark.parametrize(("latency_ns", "seconds"), [(0, 6), (3_000_000, 6), (416_666_666, 6), (SECOND, 9.5)])
+def test_a_question_takes_longer_where_two_round_trips_take_longer_than_two_renewals(latency_ns: int, seconds: float) -> None:
+    assert Bounds.of({**PARAMETERS, "latency_ns": latency_ns}).answering_ns == seconds * SECOND
+
+
 def question(after_ns: int, status: str = "IN_DOUBT", *, between: str = "") -> Story:
     """An agent asks what became of an effect, and is answered so much later, perhaps."""
     story = Story()

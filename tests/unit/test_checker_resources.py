@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from harness.verdict import Verdict
 from tests.unit.histories import AGENT, SECOND, SIDECAR, Story
@@ -50,6 +51,34 @@ def test_a_kill_under_load_is_on_time_exactly_up_to_the_bound() -> None:
     late = killed(2 * SECOND + DUE_NS + 1).judged("L8")
     assert late.verdict is Verdict.INVALID
     assert "1 ns after that was due" in late.why
+
+
+def test_what_the_network_always_takes_is_no_matter_of_load() -> None:
+    def slow(latency_ns: int, late_ns: int) -> Verdict:
+        story = killed(2 * SECOND + DUE_NS + late_ns)
+        topology = story.facts[1]
+        story.facts[1] = structs.replace(topology, body={**topology.body, "parameters": {**topology.body["parameters"], "latency_ns": latency_ns}})
+        return story.judged("L8").verdict
+
+    assert slow(SECOND, 3 * SECOND) is Verdict.VALID
+    assert slow(SECOND, 3 * SECOND + 1) is Verdict.INVALID
+    assert slow(0, 1) is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
+def test_what_a_stop_escalates_to_is_due_from_then_on(late_ns: int, verdict: Verdict) -> None:
+    story = flooded()
+    story.at(2 * SECOND)
+    asked(story)
+    story.effective("o1", "SOFT", grace_ns=6 * SECOND)
+    story.at(2 * SECOND + 1).learn(SIDECAR, "o1", "SOFT", grace_ns=6 * SECOND)
+    story.at(11 * SECOND).effective("o2", "HARD", parent="o1")
+    for order in ("o1", "o2"):
+        story.say("order-status", "operator", request="r", order=order, stage="EFFECTIVE", copies=2, keys=0)
+    story.at(11 * SECOND + DUE_NS + late_ns).learn(SIDECAR, "o2", "HARD", parent="o1")
+    ebb(story, 20 * SECOND).heal()
+    story.at(60 * SECOND).end()
+    assert story.judged("L8").verdict is verdict
 
 
 def test_a_kill_that_a_partition_held_up_is_no_matter_of_load() -> None:
