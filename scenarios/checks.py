@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
+from killswitch.core.leases import ROUNDS_MAX
 from scenarios import aims, bundles, derive, facts_named, volume
 from scenarios.document import Complaint, Steps
 from scenarios.faults import FAULTS, Aim, FaultKind
@@ -32,6 +33,7 @@ SETTLE_LIMIT_NS = 12 * RUN_LIMIT_NS  # where it follows from the parameters
 GUARD_LIMIT = 10_000
 LOSS_LIMIT_PPM = 100_000
 SYNC_LIMIT_NS = 300_000_000
+ROUNDS_IN_A_TRIP = ROUNDS_MAX // 2  # half of those that are kept: a start asks out of turn
 
 Parts = frozenset[str]
 
@@ -153,6 +155,11 @@ def _availability(scenario: Scenario) -> Iterator[Complaint]:
         else:
             remedy = f"renew more often, or take a lease above {duration_text(needed, 3)}"
             yield Complaint(("parameters", "renew"), problem, remedy, duration_text(form.renew))
+    elif form.renew >= volume.LEAST_NS and trip >= ROUNDS_IN_A_TRIP * form.renew:
+        took = f"the round trip ({duration_text(trip, 3)}) takes {ROUNDS_IN_A_TRIP} renewals or more"
+        problem = f"answers may come when their requests are forgotten: {took}"
+        remedy = f"take a renew above {duration_text(-(-trip // ROUNDS_IN_A_TRIP), 3)}"
+        yield Complaint(("parameters", "renew"), problem, remedy, duration_text(form.renew))
 
 
 def _run(scenario: Scenario, skipped: Parts) -> Iterator[Complaint]:

@@ -16,6 +16,8 @@ from killswitch.core.sidecar import starts
 from killswitch.core.sidecar import step as sidecar_step
 from killswitch.core.sidecar.state import NEVER, Sidecar
 
+ROUNDS_KEPT = 8
+
 _drop_lease = starts.drop_lease
 _may_vouch = starts.may_vouch
 _learn = sidecar_step.learn
@@ -70,6 +72,12 @@ def what_could_be_read(
     return True
 
 
+def the_latest_eight(state: Sidecar, now_ns: int) -> None:
+    """Who was not answered after so many more has asked in vain."""
+    while len(state.rounds) >= ROUNDS_KEPT:
+        del state.rounds[next(iter(state.rounds))]
+
+
 def opened_once(state: Sidecar, kind: str, body: Mapping[str, object], now_ns: int) -> int:
     """That it holds leases is on record by then."""
     return 0 if kind == "LEASE_OPENED" and state.leased else record(state, kind, body, now_ns)
@@ -98,4 +106,6 @@ BUGS = (
                ("sidecar-behind-on-keys",), "easy"),
     PlantedBug("B431", "of the leases of one sidecar the first alone is on record as opened", {"sidecar.starts:record": opened_once}, ("S15",),
                ("swarm-storm",), "easy"),
+    PlantedBug("B481", "a sidecar remembers its latest eight requests for a lease, however long one lasts",
+               {"sidecar.starts:forget_rounds": the_latest_eight}, ("L5",), ("over-a-slow-network",), "easy"),
 )  # fmt: skip

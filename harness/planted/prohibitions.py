@@ -70,6 +70,11 @@ def any_answer_ends_a_floor(state: Sidecar, sender: str, sent_ns: int) -> None:
         floors.drop(state, reason)
 
 
+def only_what_was_read(state: Sidecar) -> str:
+    """An order that could not be read is in no view."""
+    return intent.view(state.intent, state.identity).digest
+
+
 def keyset_ends_all_floors(state: Sidecar) -> list[tuple[Order, str]]:
     """The keyset is here, so what was withheld for want of it will come again."""
     for reason in list(state.floors.withheld):
@@ -164,4 +169,6 @@ BUGS = (
                ("isolated-when-it-asks-to-start",), "easy"),
     PlantedBug("B486", "a prohibition that a sidecar cannot read stops its agent, whatever its header says",
                {"sidecar.floors:on_unknown": unread_is_stopped}, ("L5",), ("control-plane-ahead-of-its-sidecars",), "easy"),
+    PlantedBug("B480", "a sidecar tells replicas what it has read, and nothing of what it has in quarantine",
+               {"sidecar.floors:view_told": only_what_was_read}, ("L6",), ("quarantined-and-resumed-out-of-reach",), "easy"),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from killswitch.core.events import AcknowledgeTask, ProcessExited, Send, Submit
 from killswitch.core.messages import Query, ResolveRequest, ResolveResult, StopRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.sidecar import permits
-from killswitch.core.sidecar.state import Permit, Question, Sidecar, agent_node
+from killswitch.core.sidecar.state import NEVER, QUESTIONS_MAX, Permit, Question, Sidecar, agent_node
 
 _ask_sink = permits.ask_sink
 _begin_leaving = agents.begin_leaving
@@ -140,10 +140,17 @@ def it_was_told_once(state: Agent, event: Submit, now_ns: int) -> None:
         _on_submit(state, event, now_ns)
 
 
-def ask_until_it_says(state: Sidecar, key: str, question: Question) -> None:
+def ask_until_it_says(state: Sidecar, key: str, question: Question, now_ns: int) -> None:
     """A sink that is away will be back, and then it is known."""
     question.tries = 0
-    _ask_sink(state, key, question)
+    _ask_sink(state, key, question, now_ns)
+
+
+def three_times_and_no_longer(state: Sidecar, key: str, question: Question, now_ns: int) -> None:
+    """Three renewals are time enough for any answer."""
+    if question.tries >= QUESTIONS_MAX:
+        question.since_ns = NEVER
+    _ask_sink(state, key, question, now_ns)
 
 
 def as_the_first_to_end_wants(state: Sidecar) -> None:
@@ -227,4 +234,6 @@ BUGS = (
                ("in-doubt-until-the-sink-is-back", "lost-at-a-challenged-sink"), "easy"),
     PlantedBug("B437", "an agent that drains waits for what is in doubt", {"agent:unfinished": whatever_is_open}, ("L4",),
                ("in-doubt-while-it-drains",), "easy"),
+    PlantedBug("B482", "a sink is asked three times, however long the network takes", {"sidecar.permits:ask_sink": three_times_and_no_longer},
+               ("L9",), ("over-a-slow-network",), "easy"),
 )  # fmt: skip

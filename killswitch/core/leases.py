@@ -16,6 +16,7 @@ from killswitch.core.machine import Parameters
 from killswitch.core.messages import Gate
 
 PPM = 1_000_000
+ROUNDS_MAX = 1024  # of a lease's length, a sidecar keeps so many rounds at most: a round trip has to take fewer renewals
 
 
 class Round:

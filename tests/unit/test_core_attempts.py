@@ -7,9 +7,20 @@ from msgspec import structs
 
 from killswitch.core import audit, intent, trust
 from killswitch.core.attempts import ATTEMPT, ATTEMPT_OVER
+from killswitch.core.certificates import ResumeSubmit
 from killswitch.core.events import Record
 from killswitch.core.intent import HARD, SOFT
-from killswitch.core.messages import ASK_ANOTHER, Gossip, IntentRead, IntentReply, LeaseReply, Order, OrderPush, OrderRequest
+from killswitch.core.messages import (
+    ASK_ANOTHER,
+    Gossip,
+    IntentRead,
+    IntentReply,
+    LeaseReply,
+    LeaseRequest,
+    Order,
+    OrderPush,
+    OrderRequest,
+)  # fmt: skip
 from killswitch.core.scopes import Scope
 from tests.unit import pair
 from tests.unit.one_sided import ONE, TWO, alone, draft, drafts
@@ -79,6 +90,37 @@ def test_a_quarantine_holds_up_no_other_order_and_ends_with_a_certificate_that_l
     assert link[SIDECAR].state.floors.severity == intent.RUN
     link.boot()
     assert link[SIDECAR].state.floors.severity == intent.RUN
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+def test_who_was_out_of_reach_when_its_quarantine_was_lifted_hears_of_it_with_the_next_answer(lifted: bool) -> None:
+    link = restarted(marks=2)
+    assert [id_of(POISON)] == list(link[SIDECAR].state.floors.held)
+    link.seats |= {replica: pair.Seat(pair.config(replica)) for replica in REPLICAS}
+    link.cut = pair.cut_off(SIDECAR)
+    link.boot(*REPLICAS)
+    for replica in REPLICAS:
+        link.tell(replica, OrderPush((POISON,), ()), SIDECAR)
+        assert id_of(POISON) in link[replica].state.intent.orders
+        if lifted:
+            link.tell(replica, ResumeSubmit("r", pair.resume(POISON)), "operator")
+    link.run(20 * SECOND)
+    assert link[SIDECAR].state.floors.severity == intent.ISOLATE
+    link.cut = lambda sender, to, message: False
+    link.run(2 * SECOND)
+    assert id_of(POISON) not in link[SIDECAR].state.intent.orders
+    assert link[SIDECAR].state.floors.severity == (intent.RUN if lifted else intent.ISOLATE)
+
+
+def test_a_quarantine_is_of_the_view_that_replicas_are_told_until_it_ends() -> None:
+    link = restarted(marks=2)
+    other = pair.order(SOFT, nonce="a later one")
+    link.tell(SIDECAR, OrderPush((other,), ()))
+    link.run(SECOND)
+    assert link[SIDECAR].sent(LeaseRequest)[-1].view == audit.digest_of(sorted([id_of(POISON), id_of(other)]))
+    link.tell(SIDECAR, OrderPush((), (pair.resume(POISON),)))
+    link.run(SECOND)
+    assert link[SIDECAR].sent(LeaseRequest)[-1].view == audit.digest_of([id_of(other)])
 
 
 def test_what_is_read_and_means_nothing_here_leaves_no_open_mark() -> None:

@@ -126,6 +126,10 @@ SINGLE = {
         "4:32: parameters.renew: leases would run out between renewals: renew + round trip (6.002s) must be under "
         "lease * (1 - drift) / (1 + drift) = 980.199ms (got 1s); renew more often, or take a lease above 7.144s"
     ],
+    "parameters: {lease: 60s, renew: 2ms}\nnetwork: {latency: 600ms, jitter: 0ms}\n": [
+        "4:33: parameters.renew: answers may come when their requests are forgotten: the round trip (1.2s) takes 512 renewals or more "
+        "(got 2ms); take a renew above 2.344ms"
+    ],
     "parameters: {approval: 5s}\ntimeline: [{at: 1s, resume: {scope: tenant acme, approve-after: 5s..6s}}]\n": [
         "5:65: timeline[0].resume.approve-after: no shorter than parameters.approval, 5s: every draft has ended by the time that it is approved "
         "(got 5s..6s); use less, or raise parameters.approval"

@@ -12,7 +12,7 @@ Owns the floors: least severities that hold beside the signed orders, each for a
 
 from __future__ import annotations
 
-from killswitch.core import codec, intent, trust
+from killswitch.core import audit, codec, intent, trust
 from killswitch.core.intent import Severity
 from killswitch.core.messages import Order, UnknownProhibition
 from killswitch.core.outlet import observe, record
@@ -71,6 +71,15 @@ def quarantine(state: Sidecar, order: str, now_ns: int) -> None:
     """Nobody knows what it demands, nor of whom: this agent stands by until approvers lift it by its id, as they would any other."""
     if not is_released(state, order):
         demand(state, order, intent.ISOLATE, "", "nobody outlived reading it", now_ns)
+
+
+def view_told(state: Sidecar) -> str:
+    """The digest of what is in force here, read or not, as replicas are told it. One that has an order lifted which is in quarantine here has another
+    view, so that each of its answers brings certificates, until one of them has ended the quarantine.
+    """
+    view = intent.view(state.intent, state.identity)
+    unread = [reason for reason, floor in state.floors.held.items() if not floor.origin and reason in state.attempts.open]
+    return audit.digest_of(sorted({*unread, *(known.id for known in view.uncovered)})) if unread else view.digest
 
 
 def is_released(state: Sidecar, order: str) -> bool:

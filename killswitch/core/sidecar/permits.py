@@ -113,7 +113,7 @@ def on_permit_timer(state: Sidecar, now_ns: int) -> None:
         if now_ns - permit.tried_ns >= state.parameters.renew_ns:
             retry(state, permit, now_ns)
     for key, question in sorted(state.resolving.items()):
-        ask_sink(state, key, question)
+        ask_sink(state, key, question, now_ns)
     if state.permits or state.resolving:
         state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
 
@@ -141,14 +141,14 @@ def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> 
         return
     if not state.permits and not state.resolving:
         state.effects.append(SetTimer("permits", now_ns + state.parameters.renew_ns))
-    question = state.resolving[request.key] = Question(request.sink, f"{state.instance}/{now_ns}")
-    ask_sink(state, request.key, question)
+    question = state.resolving[request.key] = Question(request.sink, f"{state.instance}/{now_ns}", now_ns)
+    ask_sink(state, request.key, question, now_ns)
 
 
-def ask_sink(state: Sidecar, key: str, question: Question) -> None:
-    """Once more; or, if it was asked often enough, nobody can say, and the agent has other things to do meanwhile."""
+def ask_sink(state: Sidecar, key: str, question: Question, now_ns: int) -> None:
+    """Once more; or, if it was asked often enough, and an answer could be here twice over, nobody can say, and the agent has other things to do."""
     question.tries += 1
-    if question.tries > QUESTIONS_MAX:
+    if question.tries > QUESTIONS_MAX and now_ns - question.since_ns >= 2 * state.trip[1]:
         del state.resolving[key]
         send(state, agent_node(state), ResolveResult(key, "IN_DOUBT"))
     else:

@@ -10,13 +10,14 @@ from killswitch.core import intent
 from killswitch.core.intent import KnownOrder
 from killswitch.core.messages import LeaseReply, OrderPush
 from killswitch.core.outlet import send
+from killswitch.core.sidecar import floors
 from killswitch.core.sidecar.state import Sidecar
 
 
 def hand_back(state: Sidecar, reply: LeaseReply) -> None:
     """With each answer to a heartbeat: what is in force here, and not in the view that the replica told in full. Nothing, if the views are one."""
     view = intent.view(state.intent, state.identity)
-    if reply.view == view.digest or not reply.complete or reply.nonce not in state.rounds:
+    if reply.view == floors.view_told(state) or not reply.complete or reply.nonce not in state.rounds:
         return
     told = {intent.content_id(order.raw) for order in reply.orders}
     missing = tuple(known.order for known in view.uncovered if known.id not in told and is_anybodys(state, known))

@@ -14,8 +14,9 @@ from killswitch.core.messages import (
     COUNTER_MAX, NO_TOKEN, Evidence, Fence, FenceAck, LeaseReply, LeaseRequest, SinkClass, StartReply, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, parts, record, send
+from killswitch.core.sidecar import floors
 from killswitch.core.sidecar import state as sidecar
-from killswitch.core.sidecar.state import NEVER, ROUNDS_KEPT, Sidecar, send_replicas
+from killswitch.core.sidecar.state import NEVER, Sidecar, send_replicas
 
 EPOCH = 1
 
@@ -31,16 +32,24 @@ def renew(state: Sidecar, now_ns: int) -> None:
     view = intent.view(state.intent, state.identity)
     state.round_count += 1
     nonce = f"{state.instance}/{state.round_count}"
+    forget_rounds(state, now_ns)
     state.rounds[nonce] = leases.Round(now_ns)
-    while len(state.rounds) > ROUNDS_KEPT:
-        del state.rounds[next(iter(state.rounds))]
     token = state.token if state.opened else NO_TOKEN
     keyset = state.trust.keyset.version
-    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, view.digest, now_ns, state.told[1], proofs(state, view), keyset))
+    send_replicas(state, LeaseRequest(state.config.agent, token, nonce, floors.view_told(state), now_ns, state.told[1], proofs(state, view), keyset))
     if may_start(state) and not state.opened and now_ns >= state.restart_after_ns:
         propose(state, now_ns)
     for sink in state.fences_missing:
         send(state, sink, Fence(state.config.agent, state.token))
+
+
+def forget_rounds(state: Sidecar, now_ns: int) -> None:
+    """Of rounds that are as old as a lease no grant opens anything any more; of younger ones each may, however many have followed it."""
+    while state.rounds:
+        oldest = next(iter(state.rounds))
+        if len(state.rounds) < leases.ROUNDS_MAX and now_ns - state.rounds[oldest].sent_ns < state.parameters.lease_ns:
+            break
+        del state.rounds[oldest]
 
 
 def proofs(state: Sidecar, view: intent.View) -> tuple[Evidence, ...]:
@@ -61,8 +70,9 @@ def request_start(state: Sidecar, replicas: tuple[str, ...], token: Token | None
     view = intent.view(state.intent, state.identity)
     proposal = token or state.proposed
     if proposal is not None:
+        request = StartRequest(state.config.agent, proposal, floors.view_told(state), state.last_stop[0], proofs(state, view))
         for replica in replicas:
-            send(state, replica, StartRequest(state.config.agent, proposal, view.digest, state.last_stop[0], proofs(state, view)))
+            send(state, replica, request)
 
 
 def heed(state: Sidecar, counter: int) -> None:
@@ -121,6 +131,7 @@ def on_fence_ack(state: Sidecar, ack: FenceAck, now_ns: int) -> None:
 def on_lease_reply(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
     """Count a grant. Its orders were learned before, in the same step."""
     heed(state, reply.promised.counter)
+    time_trip(state, reply, now_ns)
     watch_clock(state, reply, now_ns)
     if reply.token != state.token or not state.opened or reply.agent != state.config.agent:
         return
@@ -160,6 +171,13 @@ def note_promise(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
         state.outdated = True
     elif not state.spawning:
         abandon_start(state)
+
+
+def time_trip(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
+    """How long the network takes: of each heartbeat by its first answer, for a replica may be slow where the network is not."""
+    round_ = state.rounds.get(reply.nonce)
+    if round_ is not None and round_.sent_ns > state.trip[0]:
+        state.trip = (round_.sent_ns, now_ns - round_.sent_ns)
 
 
 def watch_clock(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:

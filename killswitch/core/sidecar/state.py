@@ -33,11 +33,10 @@ from killswitch.core.outlet import send
 from killswitch.core.publication import Publication
 from killswitch.core.trust import Trust
 
-ROUNDS_KEPT = 8
 PERMITS_MAX = 64
 PAYLOAD_MAX = 1 << 16  # bytes of one effect
 PERMITS_A_RECORD = 64
-QUESTIONS_MAX = 3  # how often a sink is asked about a key before its agent is told that nobody can say
+QUESTIONS_MAX = 3  # how often a sink is asked about a key, at least, before its agent is told that nobody can say
 NEVER = -(1 << 62)
 
 
@@ -79,13 +78,14 @@ class Permit:
 
 
 class Question:
-    """What is being asked of a sink about a key: the nonce that its answer has to bring, and how often it was asked."""
+    """What is being asked of a sink about a key: the nonce that its answer has to bring, since when, and how often it was asked."""
 
-    __slots__ = ("nonce", "sink", "tries")
+    __slots__ = ("nonce", "since_ns", "sink", "tries")
 
-    def __init__(self, sink: str, nonce: str) -> None:
+    def __init__(self, sink: str, nonce: str, now_ns: int) -> None:
         self.sink = sink
         self.nonce = nonce
+        self.since_ns = now_ns
         self.tries = 0
 
 
@@ -110,7 +110,7 @@ class Sidecar:
         "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened", "opening",
         "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token", "resolving",
         "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain", "stopping",
-        "superseding", "token", "told", "trust",
+        "superseding", "token", "told", "trip", "trust",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -137,7 +137,7 @@ class Sidecar:
         self.floors = Floors()
         self.attempts = Attempts()
         self.rounds: dict[str, leases.Round] = {}
-        self.round_count = 0
+        self.round_count, self.trip = 0, (NEVER, 0)  # trip: when the latest heartbeat that was answered was sent; how long its first answer took
         self.lease_until_ns = NEVER
         self.leased = self.lease_timer_set = False
         self.proposed: Token | None = None
