@@ -62,7 +62,7 @@ def test_however_many_renewals_a_lease_is_long_the_rounds_that_are_kept_have_a_l
 def in_doubt(trip_ns: int) -> Link:
     """The agent asks what became of an effect, over a network that takes so long."""
     link = unheard()
-    link.give(SIDECAR, Timer("renew"))
+    link.boot(SIDECAR)
     asked = link[SIDECAR].sent(LeaseRequest, REPLICAS[0])[-1]
     link.run(trip_ns)
     answer(link, asked)
@@ -88,12 +88,19 @@ def test_the_answer_to_the_first_question_is_waited_for_over_a_slow_network() ->
     assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", "ABSENT")]
 
 
-def test_a_replica_that_is_slow_where_the_network_is_not_makes_no_question_longer() -> None:
+def test_an_answer_that_is_later_than_others_were_makes_no_question_longer() -> None:
     link = in_doubt(0)
     link.give(SIDECAR, Timer("renew"))
-    earlier = link[SIDECAR].sent(LeaseRequest, REPLICAS[0])[-1]
-    answer(link, earlier)
+    late = link[SIDECAR].sent(LeaseRequest, REPLICAS[0])[-1]
     link.run(2 * RENEW)
-    answer(link, earlier)
+    answer(link, late)
     link.run(RENEW)
+    assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", "IN_DOUBT")]
+
+
+def test_a_network_that_becomes_faster_is_waited_for_as_it_is_now() -> None:
+    link = in_doubt(10 * RENEW)
+    link.give(SIDECAR, Timer("renew"))
+    answer(link, link[SIDECAR].sent(LeaseRequest, REPLICAS[0])[-1])
+    link.run(3 * RENEW)
     assert link[SIDECAR].sent(ResolveResult) == [ResolveResult("k", "IN_DOUBT")]

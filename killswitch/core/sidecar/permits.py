@@ -148,7 +148,7 @@ def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> 
 def ask_sink(state: Sidecar, key: str, question: Question, now_ns: int) -> None:
     """Once more; or, if it was asked often enough, and an answer could be here twice over, nobody can say, and the agent has other things to do."""
     question.tries += 1
-    if question.tries > QUESTIONS_MAX and now_ns - question.since_ns >= 2 * state.trip[1]:
+    if question.tries > QUESTIONS_MAX and now_ns - question.since_ns >= 2 * state.trip_ns:
         del state.resolving[key]
         send(state, agent_node(state), ResolveResult(key, "IN_DOUBT"))
     else:

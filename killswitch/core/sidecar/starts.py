@@ -174,10 +174,11 @@ def note_promise(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
 
 
 def time_trip(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:
-    """How long the network takes: of each heartbeat by its first answer, for a replica may be slow where the network is not."""
+    """How long the network takes when it is at its best: anything longer may be a replica's doing, or a fault that passes."""
     round_ = state.rounds.get(reply.nonce)
-    if round_ is not None and round_.sent_ns > state.trip[0]:
-        state.trip = (round_.sent_ns, now_ns - round_.sent_ns)
+    if round_ is not None:
+        trip_ns = now_ns - round_.sent_ns
+        state.trip_ns = trip_ns if state.trip_ns == NEVER else min(state.trip_ns, trip_ns)
 
 
 def watch_clock(state: Sidecar, reply: LeaseReply, now_ns: int) -> None:

@@ -110,7 +110,7 @@ class Sidecar:
         "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened", "opening",
         "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token", "resolving",
         "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain", "stopping",
-        "superseding", "token", "told", "trip", "trust",
+        "superseding", "token", "told", "trip_ns", "trust",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -137,7 +137,7 @@ class Sidecar:
         self.floors = Floors()
         self.attempts = Attempts()
         self.rounds: dict[str, leases.Round] = {}
-        self.round_count, self.trip = 0, (NEVER, 0)  # trip: when the latest heartbeat that was answered was sent; how long its first answer took
+        self.round_count, self.trip_ns = 0, NEVER  # trip: the shortest that the answer to a heartbeat took, once one was answered
         self.lease_until_ns = NEVER
         self.leased = self.lease_timer_set = False
         self.proposed: Token | None = None
