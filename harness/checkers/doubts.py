@@ -7,6 +7,7 @@ from typing import TypeVar
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
 from harness.checkers.words import OPEN, UNDO, Token, agent_of, gate_of, token_of
+from harness.checkers.words import LINK_FAULTS, OPEN, SLOW_LINKS, UNDO, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -139,6 +140,10 @@ class InDoubt(InvariantChecker):
         sidecar, waited_ns = f"sidecar/{agent}", at_ns - asked[0]
         excused = self.run.struck_beyond_links(sidecar) or sidecar in self.run.clock_suspects
         if waited_ns > self.run.bounds.answering_ns and not excused:
+        excused = self.run.struck(sidecar, LINK_FAULTS) or sidecar in self.run.clock_suspects
+        slowed = any(sidecar in self.run.struck_by(what) for what in SLOW_LINKS)  # no round trip that it times is longer than a lease
+        allowed_ns = self.run.bounds.answering_ns + (2 * self.run.bounds.hard_ns if slowed else 0)
+        if waited_ns > allowed_ns and not excused:
             self.blame(f"{agent} asked what became of key {key}, and {sidecar} did not say for {waited_ns} ns, not even that nobody can", asked[1])
 
     def _found_out(self, index: int, fact: Fact) -> None:

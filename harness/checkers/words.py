@@ -23,6 +23,7 @@ LINK_FAULTS = frozenset({
     "bandwidth", "corrupt", "cut-after", "delay", "duplicate", "duplicate-messages", "flapping-partition", "loss", "majorities-ring", "packet-delay",
     "packet-loss", "partition", "reorder", "replay", "ring-partition", "slice", "slow-close",
 })  # fmt: skip
+SLOW_LINKS = frozenset({"bandwidth", "delay", "packet-delay", "slice"})  # of these, what makes a round trip longer
 UNDOES = "compensate"  # the cleanup of an order that wants undone what is begun
 NEVER_NS = -(1 << 62)
 CLIENT = "operator"  # the node with which people ask for orders
