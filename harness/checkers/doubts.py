@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from harness.checkers.checker import InvariantChecker
 from harness.checkers.run import Run
-from harness.checkers.words import OPEN, UNDO, Token, agent_of, gate_of, token_of
-from harness.checkers.words import LINK_FAULTS, OPEN, SLOW_LINKS, UNDO, Token, agent_of, gate_of, token_of
+from harness.checkers.words import OPEN, SLOW_LINKS, UNDO, Token, agent_of, gate_of, token_of
 from harness.shared.history import Fact
 
 Key = TypeVar("Key")
@@ -139,8 +138,6 @@ class InDoubt(InvariantChecker):
     def _judge_waiting(self, agent: str, key: str, asked: tuple[int, int], at_ns: int) -> None:
         sidecar, waited_ns = f"sidecar/{agent}", at_ns - asked[0]
         excused = self.run.struck_beyond_links(sidecar) or sidecar in self.run.clock_suspects
-        if waited_ns > self.run.bounds.answering_ns and not excused:
-        excused = self.run.struck(sidecar, LINK_FAULTS) or sidecar in self.run.clock_suspects
         slowed = any(sidecar in self.run.struck_by(what) for what in SLOW_LINKS)  # no round trip that it times is longer than a lease
         allowed_ns = self.run.bounds.answering_ns + (2 * self.run.bounds.hard_ns if slowed else 0)
         if waited_ns > allowed_ns and not excused:

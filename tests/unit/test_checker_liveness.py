@@ -340,8 +340,7 @@ def question(after_ns: int, status: str = "IN_DOUBT", *, between: str = "") -> S
     story = Story()
     story.start_all()
     story.spawn()
-    if between in ("slow-node", "partition", "wall-step"):
-    if between in ("slow-node", "partition", "delay"):
+    if between in ("slow-node", "partition", "wall-step", "delay"):
         story.fault(between, SIDECAR)
     story.say("question-asked", SIDECAR, agent=AGENT, sink="sink/acme/ledger", key="k1", nonce="n1")
     if between == "reaped":
@@ -372,6 +371,8 @@ def test_whose_questions_need_no_answer(between: str) -> None:
 @pytest.mark.parametrize("between", ["partition", "wall-step"])
 def test_that_links_are_cut_or_a_wall_clock_is_wrong_is_no_excuse(between: str) -> None:
     assert question(600 * SECOND, between=between).judged("L9").verdict is Verdict.INVALID
+
+
 @pytest.mark.parametrize(("late_ns", "verdict"), [(0, Verdict.VALID), (1, Verdict.INVALID)])
 def test_whose_links_were_slow_may_have_timed_round_trips_of_a_lease(late_ns: int, verdict: Verdict) -> None:
     after_ns = ANSWERED_NS + 2 * Bounds.of(PARAMETERS).hard_ns + late_ns
