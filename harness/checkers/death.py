@@ -9,7 +9,7 @@ from harness.checkers.countdowns import Countdowns
 from harness.checkers.orphans import Orphans
 from harness.checkers.run import Run
 from harness.checkers.subjects import Order
-from harness.checkers.words import KILL, NO_TOKEN, Token, agent_of, is_replica, token_of
+from harness.checkers.words import KILL, LINK_FAULTS, NO_TOKEN, Token, agent_of, is_replica, token_of
 from harness.shared.history import Fact
 
 
@@ -29,7 +29,7 @@ class _Shutting:
 class Death(Countdowns):
     """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa =
     (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or, where a fault kept it from dying, KILL_FAILED is
-    sent in that time. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
+    sent in that time, or later by a sidecar that a fault, but of links, slows meanwhile. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
     KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then. So does every
     such sink, process or not, above the token that a replica had promised the agent before it learned an order of KILL, within the same time after
     that replica learned it or last started: a fence is pressed on until it holds, whatever else is lifted meanwhile.
@@ -134,9 +134,15 @@ class Death(Countdowns):
             for countdown in self._countdowns.pop(agent, ()):
                 self.examined += 1
                 elapsed_ns = countdown.elapsed_ns(fact.at_ns)
-                if elapsed_ns > countdown.allowed_ns and f"sidecar/{agent}" not in self.run.clock_suspects:
+                excused = f"sidecar/{agent}" in self.run.clock_suspects or self._is_slowed(f"sidecar/{agent}", countdown.index)
+                if elapsed_ns > countdown.allowed_ns and not excused:
                     why = f"{fact.node} said that it cannot end {agent} {elapsed_ns} ns after {countdown.began}; allowed are "
                     self.blame(f"{why}{countdown.allowed_ns} ns", countdown.index, index)
+
+    def _is_slowed(self, sidecar: str, since: int) -> bool:
+        """Whether a fault, but of links, may keep back what it says: one that was on since the fact ``since``."""
+        on = any(sidecar in targets for targets in self.run.faults_on.values())
+        return self.run.struck(sidecar, LINK_FAULTS) and (on or self.run.touched.get(sidecar, -1) > since)
 
     def _takes(self, index: int, fact: Fact) -> None:
         """A replica has it that something lives on: from here on it has a round of gossip to tell the sinks, if it has not told them yet."""

@@ -14,8 +14,8 @@ from harness.shared.history import Fact
 class _Journal:
     """One agent's journal by its own facts. ``open``: {key: (task, index of the intent)} without a result; ``intended``: durable keys;
     ``meant``: {key: (task, step)}; ``steps``: {task: how many it has}; ``whole``: {task: index of its last step's result}; ``standing``:
-    {task: {step that took place and is not undone: index}}; ``told``: {task: index of when upstream was told how it ended}; ``doubted``:
-    {task in doubt: index of when that was put down}.
+    {task: {step that took place and is not undone: index}}; ``undone``: keys with which another host undid steps; ``told``: {task: index of when
+    upstream was told how it ended}; ``doubted``: {task in doubt: index of when that was put down}.
     """
 
     open: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -28,6 +28,7 @@ class _Journal:
     whole: dict[str, int] = field(default_factory=dict)
     standing: dict[str, dict[int, int]] = field(default_factory=dict)
     let_out: set[str] = field(default_factory=set)
+    undone: set[str] = field(default_factory=set)
     told: dict[str, int] = field(default_factory=dict)
     doubted: dict[str, int] = field(default_factory=dict)
     undoable: set[str] = field(default_factory=set)
@@ -51,7 +52,7 @@ class InFlight(InvariantChecker):
     - one in the middle that can be undone is not gone on with where an order in force wants it undone, whatever others want, once its agent was
       asked to stop and could know of that, and nothing but faults of links befell the two;
     - one that is in doubt is not gone on with before its sink has told what became of it;
-    - of one that is rolled back or compensated no effect stands, and none takes place until it is taken up again;
+    - of one that is rolled back or compensated no effect stands, whoever undid it, and none takes place until it is taken up again;
     - its steps are undone the last first, only where an order asks for it, and none where the last one took place;
     - upstream is told only what is durably done, and no step is intended of one of whose end it was told, however often it hands that over.
 
@@ -104,6 +105,8 @@ class InFlight(InvariantChecker):
                 journal.meant[fact.body["key"]] = (fact.body["task"], fact.body["step"])
                 journal.last_intent = index
                 journal.rolled_back.pop(fact.body["task"], None)
+                if fact.body["key"] in journal.undone:
+                    journal.standing.get(fact.body["task"], {}).pop(fact.body["step"], None)
             case "task-intent-durable":
                 journal.intended.setdefault(fact.body["key"], index)
             case "task-submitted":
@@ -195,13 +198,20 @@ class InFlight(InvariantChecker):
             self.blame(f"{fact.node} let an effect out whose intent is not durable (task {fact.body['task']}, step {fact.body['step']})", index)
 
     def _took_place(self, index: int, fact: Fact, journal: _Journal) -> None:
-        if fact.body["key"] not in journal.meant or fact.body["again"]:
+        """What another host of that name undid is undone where one key is one effect, and what was undone before and is answered for again."""
+        key, undone = fact.body["key"], fact.body["cls"] == UNDO
+        others = bool(self._of_twin) and (key, token_of(fact.body["token"])) in self._of_twin
+        if others and undone and self.run.sinks[fact.body["sink"]] != "U":
+            journal.undone.add(key)
+        if key not in journal.meant:
             return
-        if self._of_twin and (fact.body["key"], token_of(fact.body["token"])) in self._of_twin:
-            return
-        task, step = journal.meant[fact.body["key"]]
+        task, step = journal.meant[key]
         standing = journal.standing.setdefault(task, {})
-        if fact.body["cls"] == UNDO:
+        if key in journal.undone or (undone and fact.body["again"]):
+            standing.pop(step, None)
+        if others or fact.body["again"]:
+            return
+        if undone:
             later = max(standing, default=step)
             standing.pop(step, None)
             if later > step:

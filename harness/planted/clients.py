@@ -5,8 +5,9 @@ from __future__ import annotations
 from harness.planted.bug import PlantedBug
 from killswitch.core import operator
 from killswitch.core.bundles import RolloutStatus
+from killswitch.core.cells import CellStatus
 from killswitch.core.certificates import ResumeStatus, ResumeSubmit
-from killswitch.core.events import SetTimer
+from killswitch.core.events import Observe, SetTimer
 from killswitch.core.messages import ASK_ANOTHER, OrderStatus
 from killswitch.core.operator import Errand, Operator, settle
 
@@ -61,6 +62,19 @@ def accepted_is_what_was_asked(state: Operator, status: RolloutStatus, sender: s
     settle(state, status.request)
 
 
+def effective_wherever(state: Operator, status: CellStatus) -> None:
+    """One request is one order."""
+    errand = state.errands.get(status.request)
+    if errand is None:
+        return
+    effective = errand.effective.setdefault("", {})
+    effective[status.cell] = max(status.copies, effective.get(status.cell, 0))
+    if all(cell.name in effective for cell in operator.homes(state, errand)):
+        told = {"request": status.request, "order": status.order, "stage": "EFFECTIVE"}
+        state.effects.append(Observe("order-status", {**told, "copies": sum(effective.values()), "keys": status.keys}))
+        settle(state, status.request)
+
+
 BUGS = (
     PlantedBug("B271", "a rollout that one replica has accepted is asked after at the next", {"operator:on_rollout_status": whoever_is_next},
                ("S21",), ("asked-after-where-it-was-accepted", "policy-storm"), "easy"),
@@ -77,4 +91,6 @@ BUGS = (
                ("asked-after-where-it-was-accepted",), "easy"),
     PlantedBug("B460", "what nobody is left to let in is handed in round after round", {"operator:is_in_vain": somebody_will_take_it}, ("L1",),
                ("drafted-by-who-is-gone",), "easy"),
+    PlantedBug("B495", "of two orders that a request became in two cells, each cell counts for both", {"operator:on_cell_status": effective_wherever},
+               ("S20",), ("one-request-two-orders",), "easy"),
 )  # fmt: skip

@@ -44,6 +44,12 @@ def send_until_it_answers(state: Sidecar, permit: Permit, now_ns: int) -> None:
         _retry(state, permit, now_ns)
 
 
+def answered_by_silence(state: Sidecar, permit: Permit, now_ns: int) -> None:
+    """The agent was told, and puts it down."""
+    _retry(state, permit, now_ns)
+    state.doubtful.pop(permit.key, None)
+
+
 def answered_is_answered(state: Sink, message: Apply, now_ns: int) -> str:
     """Each nonce is good once; when its answer comes is the network's business."""
     key, _ = state.challenges.get(message.nonce, ("", 0))
@@ -91,4 +97,6 @@ BUGS = (
                {"sidecar.permits:on_query_result": said_is_said}, ("L9",), ("lost-at-a-challenged-sink",), "easy"),
     PlantedBug("B256", "a sink compares the numbers of tokens, not tokens", {"sink:refusal": numbers_alone}, ("S2",),
                ("two-starts-of-one-number",), "medium"),
+    PlantedBug("B496", "what a sink never answered is nothing that a clean stop waits for", {"sidecar.permits:retry": answered_by_silence},
+               ("S10",), ("leaves-in-doubt",), "easy"),
 )  # fmt: skip

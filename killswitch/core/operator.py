@@ -35,7 +35,7 @@ class Errand:
         self.replica = 0
         self.sent_on = 0
         self.wait_ns = RETRY_NS
-        self.effective: dict[str, int] = {}  # cell -> copies, where it is effective
+        self.effective: dict[str, dict[str, int]] = {}  # order -> cell -> copies, where it is effective
 
 
 class Operator:
@@ -155,14 +155,16 @@ def on_rollout_status(state: Operator, status: RolloutStatus, sender: str) -> No
 
 
 def on_cell_status(state: Operator, status: CellStatus) -> None:
-    """Effective in one cell; that is final once it is said of every cell that the order concerns."""
+    """Effective in one cell; that is final once it is said of every cell that the order concerns. Where policies differ, one request becomes an order
+    in each cell: what holds of one of them says nothing of another."""
     errand = state.errands.get(status.request)
     if errand is None:
         return
-    errand.effective[status.cell] = max(status.copies, errand.effective.get(status.cell, 0))
-    if all(cell.name in errand.effective for cell in homes(state, errand)):
+    effective = errand.effective.setdefault(status.order, {})
+    effective[status.cell] = max(status.copies, effective.get(status.cell, 0))
+    if all(cell.name in effective for cell in homes(state, errand)):
         told = {"request": status.request, "order": status.order, "stage": "EFFECTIVE"}
-        everywhere = {**told, "copies": sum(errand.effective.values()), "keys": status.keys}
+        everywhere = {**told, "copies": sum(effective.values()), "keys": status.keys}
         state.effects.append(Observe("order-status", everywhere))
         settle(state, status.request)
 

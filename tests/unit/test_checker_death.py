@@ -42,6 +42,33 @@ def test_a_process_that_is_never_gone_is_a_violation_once_the_time_is_over() -> 
     assert (cut_short.verdict, cut_short.examined) == (Verdict.VALID, 0)
 
 
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        ("", Verdict.INVALID),
+        ("partition", Verdict.INVALID),
+        ("slow-node", Verdict.VALID),
+        ("slow-node until it was learned", Verdict.INVALID),
+        ("slow-node until it was said", Verdict.VALID),
+    ],
+)
+def test_that_it_cannot_be_ended_is_said_late_only_by_who_is_slowed(fault: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.spawn()
+    what, _, until = fault.partition(" ")
+    if what:
+        story.fault(what, SIDECAR)
+    story.fault("unkillable", f"agent/{AGENT}", fault="f2")
+    if until == "until it was learned":
+        story.say("fault-off", "world", fault="f1", what=what)
+    story.learn(SIDECAR, "o1", "HARD")
+    if until == "until it was said":
+        story.say("fault-off", "world", fault="f1", what=what)
+    story.at(BOUNDS.death_ns + 1).prove("o1", "KILL_FAILED")
+    assert story.judged("L2").verdict is verdict
+
+
 def test_the_time_of_a_paused_sidecar_does_not_count() -> None:
     story = ordered("HARD")
     story.say("node-paused", SIDECAR)

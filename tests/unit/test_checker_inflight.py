@@ -185,6 +185,39 @@ def test_of_two_hosts_each_answers_for_what_it_let_out_itself() -> None:
     assert rolled_back(SIDECAR) is Verdict.INVALID
 
 
+@pytest.mark.parametrize(
+    ("undone", "verdict"),
+    [
+        ("by itself", Verdict.VALID),
+        ("by the twin, and answered again", Verdict.VALID),
+        ("by the twin, before it was meant here", Verdict.VALID),
+        ("by the twin, after it was meant here", Verdict.VALID),
+        ("by the twin, at a sink without keys", Verdict.INVALID),
+        ("by nobody", Verdict.INVALID),
+    ],
+)
+def test_what_either_of_two_hosts_undid_is_undone(undone: str, verdict: Verdict) -> None:
+    story = Story(sinks={LEDGER: "U" if "without keys" in undone else "F"})
+    story.intend()
+    story.admit()
+    story.apply()
+    story.say("node-cloned", SIDECAR, copy=f"{SIDECAR}~2", records=1)
+    if "after it was meant" in undone:
+        story.intend("undo/k1")
+    if "twin" in undone:
+        begun = len(story.facts)
+        story.intend("undo/k1")
+        story.admit(key="undo/k1", cls="undo", token=SECOND_START)
+        story.facts[begun:] = [structs.replace(fact, node=f"{fact.node}~2") for fact in story.facts[begun:]]
+        story.apply(key="undo/k1", token=SECOND_START, cls="undo")
+    if "after it was meant" not in undone:
+        story.intend("undo/k1")
+    if undone == "by itself" or "again" in undone:
+        story.apply(key="undo/k1", cls="undo", again="again" in undone)
+    story.work("task-compensated")
+    assert story.judged("S10").verdict is verdict
+
+
 @pytest.mark.parametrize(("later_ns", "nonce", "verdict"), [(0, "a", Verdict.VALID), (1, "b", Verdict.VALID), (1, "a", Verdict.INVALID)])
 def test_each_question_about_an_effect_has_a_nonce_of_its_own(later_ns: int, nonce: str, verdict: Verdict) -> None:
     story = Story()

@@ -8,11 +8,11 @@ from msgspec import structs
 from killswitch.core import audit, checkpoints
 from killswitch.core.events import DiskFailed, Durable, ProcessExited, Send, Signal
 from killswitch.core.intent import HARD, ISOLATE, SOFT, Severity
-from killswitch.core.messages import ApplyResult, Evidence, StopAck, Task, UnknownProhibition
+from killswitch.core.messages import ApplyResult, Challenge, Evidence, Query, QueryResult, ResolveRequest, StopAck, Task, UnknownProhibition
 from killswitch.core.scopes import Scope
 from tests.unit import pair
-from tests.unit.one_sided import ask, push, signals, stages
-from tests.unit.pair import AGENT_NODE, LEDGER, SECOND, SIDECAR, Link, guarded, mode
+from tests.unit.one_sided import answers, ask, push, signals, stages
+from tests.unit.pair import AGENT_NODE, BANK, LEDGER, POST, SECOND, SIDECAR, Link, guarded, mode
 
 # -- prohibitions and permissions ----------------------------------------------------------------------------------------------------------
 
@@ -145,6 +145,51 @@ def test_clean_is_what_the_sidecar_saw_itself(left: tuple[bytes, ...], code: int
     link.give(SIDECAR, ProcessExited(code, False, left))
     assert stages(link)[-1] == stage
     assert link[SIDECAR].state.checkpoint == (3 if len(left) == 2 else 0)
+
+
+def in_doubt(sink: str) -> Link:
+    """An effect left, and its sink did not answer in time."""
+    link = guarded()
+    ask(link, sink=sink)
+    if sink == BANK:
+        link.tell(SIDECAR, Challenge(BANK, "k", "n"), BANK)
+    link.run(pair.PARAMETERS.renew_ns)
+    assert answers(link) == ["IN_DOUBT"]
+    return link
+
+
+def stop_after_doubt(link: Link, nonce: str, generation: int) -> Evidence:
+    """It leaves by itself, and its checkpoint says that all is done."""
+    push(link, pair.order(SOFT, nonce=nonce))
+    link.give(SIDECAR, ProcessExited(0, False, left_behind(generation)))
+    proof = [proof for proof in link[SIDECAR].sent(Evidence) if proof.stage.startswith("STOPPED")][-1]
+    assert isinstance(proof, Evidence)
+    return proof
+
+
+@pytest.mark.parametrize("sink", [BANK, POST])
+def test_what_a_sink_never_answered_is_in_doubt_whatever_the_agent_saved(sink: str) -> None:
+    proof = stop_after_doubt(in_doubt(sink), "first", 3)
+    assert (proof.stage, proof.in_doubt) == ("STOPPED_FORCED", ("task",))
+
+
+def test_what_is_in_doubt_stays_so_in_the_next_start() -> None:
+    link = in_doubt(POST)
+    stop_after_doubt(link, "first", 3)
+    push(link, certificates=(pair.resume(pair.order(SOFT, nonce="first")),))
+    link.cut = lambda sender, to, message: False
+    link.run(20 * SECOND)
+    assert link[SIDECAR].state.process
+    proof = stop_after_doubt(link, "second", 5)
+    assert (proof.token.counter, proof.stage, proof.in_doubt) == (2, "STOPPED_FORCED", ("task",))
+
+
+@pytest.mark.parametrize(("said", "stage"), [("APPLIED", "STOPPED_CLEAN"), ("ABSENT", "STOPPED_CLEAN"), ("UNKNOWN", "STOPPED_FORCED")])
+def test_what_the_sink_says_in_the_end_ends_the_doubt(said: str, stage: str) -> None:
+    link = in_doubt(BANK)
+    link.tell(SIDECAR, ResolveRequest("k", BANK), AGENT_NODE)
+    link.tell(SIDECAR, QueryResult(BANK, "k", said, nonce=link[SIDECAR].sent(Query)[-1].nonce), BANK)
+    assert stop_after_doubt(link, "first", 3).stage == stage
 
 
 def unkillable() -> Link:

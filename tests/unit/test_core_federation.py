@@ -93,6 +93,20 @@ def test_a_cell_that_cannot_be_reached_is_not_said_to_hold_anything() -> None:
     assert all(len(link[node].state.intent.orders) == 1 for node in (*REPLICAS, *SOUTH))
 
 
+def test_of_two_orders_that_one_request_became_each_has_to_be_everywhere() -> None:
+    """The cells' policies differ: what one of them is said to hold is not what the other is."""
+    link = both()
+    link.cut = lambda sender, to, message: True
+    kill(link, Scope("global"))
+    for order, cell in (("hard", "cell-1"), ("soft", "cell-2")):
+        link.tell("operator", CellStatus("r", order, cell, "EFFECTIVE", 2), REPLICAS[0])
+    assert everywhere(link) == []
+    assert link["operator"].state.errands
+    link.tell("operator", CellStatus("r", "hard", "cell-2", "EFFECTIVE", 3), SOUTH[0])
+    assert [(fields["order"], fields["copies"]) for fields in everywhere(link)] == [("hard", 5)]
+    assert not link["operator"].state.errands
+
+
 def test_an_order_for_one_agent_is_effective_at_its_home_alone() -> None:
     link = both()
     split(link, "operator")

@@ -78,6 +78,7 @@ def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
     del state.permits[result.key]
     if result.status == "APPLIED":
         state.last_applied = permit.task
+        state.doubtful.pop(permit.key, None)
         conclude(state, EffectResult(result.key, "APPLIED", result.result))
         return
     answer(state, result.key, "DENIED")
@@ -119,9 +120,11 @@ def on_permit_timer(state: Sidecar, now_ns: int) -> None:
 
 
 def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
+    """Once more, by what the sink's class allows, or never: then it is in doubt."""
     kind = state.config.sinks[permit.sink]
     if permit.sent and kind != SinkClass.FENCED:
         del state.permits[permit.key]
+        doubt(state, permit)
         conclude(state, EffectResult(permit.key, "IN_DOUBT"))
     elif not sidecar.admit(state, permit.cls, now_ns):
         return  # closed or draining: whether an earlier try landed is found out by the next start (D9)
@@ -130,6 +133,12 @@ def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
     else:
         permit.tried_ns = now_ns
         send(state, permit.sink, ChallengeRequest(state.config.agent, permit.key))
+
+
+def doubt(state: Sidecar, permit: Permit) -> None:
+    """It left, and its sink did not say what became of it: no stop is clean until it does, in whatever start. Of too many the last stands for the
+    rest, under no key that anybody could ask about."""
+    state.doubtful[permit.key if len(state.doubtful) < PERMITS_MAX else ""] = permit.task
 
 
 def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
@@ -161,6 +170,8 @@ def on_query_result(state: Sidecar, result: QueryResult) -> None:
         return
     del state.resolving[result.key]
     status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"
+    if status != "IN_DOUBT" and result.key:
+        state.doubtful.pop(result.key, None)
     if status == "ABSENT":
         state.answered.pop(result.key, None)  # that nobody could say is no answer to who does it again
     send(state, agent_node(state), ResolveResult(result.key, status, result.result))

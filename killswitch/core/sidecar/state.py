@@ -111,6 +111,11 @@ class Sidecar:
         "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token", "resolving",
         "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain", "stopping",
         "superseding", "token", "told", "trip_ns", "trust",
+        "doubtful", "effects", "evidence_told", "fences_missing", "floors", "forks", "highest", "identity", "instance", "intent", "kill_by_ns",
+        "kill_failed", "killing", "last_applied", "last_stop", "lease_timer_set", "lease_until_ns", "leased", "let_out", "next_kill_ns", "opened",
+        "opening", "outdated", "parameters", "permits", "process", "proposed", "proved", "publication", "ready", "reaping", "recorded_token",
+        "resolving", "restart_after_ns", "round_count", "rounds", "seen_version", "shut_out_ns", "spawning", "standing", "stop_by_ns", "stop_drain",
+        "stopping", "superseding", "token", "told", "trust",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, trust: Trust) -> None:
@@ -142,8 +147,7 @@ class Sidecar:
         self.leased = self.lease_timer_set = False
         self.proposed: Token | None = None
         self.ready: tuple[str, ...] = ()  # as are the others below: few members or none, and an empty set is 216 bytes
-        self.opening = False
-        self.opened = False
+        self.opening = self.opened = False
         self.fences_missing: tuple[str, ...] = ()
         self.clock = drift.Monitor()  # suspected, if no quorum of replicas agrees with it
         # -- the agent's process
@@ -159,6 +163,7 @@ class Sidecar:
         self.restart_after_ns = NEVER
         self.standing = Standing()
         self.checkpoint = 0
+        self.doubtful: dict[str, str] = {}  # key -> the task of an effect that left, in whatever start, and whose sink has not said what became of it
         self.permits: dict[str, Permit] = {}
         self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
         self.resolving: dict[str, Question] = {}

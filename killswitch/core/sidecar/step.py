@@ -315,11 +315,14 @@ def on_process_exited(state: Sidecar, event: ProcessExited, now_ns: int) -> None
 
 
 def how_it_ended(state: Sidecar, event: ProcessExited) -> tuple[bool, tuple[str, ...]]:
-    """Whether the stop was clean, and the tasks that are in doubt: by what left here and was not answered, and by the checkpoint that the
+    """Whether the stop was clean, and the tasks that are in doubt: by what left here and was never answered, and by the checkpoint that the
     process is found to have left, which has to be its own and to know of the last effect that took place: an earlier start's knows nothing of what
     that start did after it. What the agent says of itself counts for nothing.
     """
-    left = {permit.task for permit in state.permits.values() if permit.sent}
+    for permit in state.permits.values():
+        if permit.sent:
+            permits.doubt(state, permit)
+    left = set(state.doubtful.values())
     kept = checkpoints.choose(event.checkpoints, COUNTER_MAX)
     if state.reaping:  # an orphan: nobody saw how it ended, nor what it had asked for last
         return False, tuple(sorted(kept.open)) if kept else ()
