@@ -27,12 +27,13 @@ class _Shutting:
 
 
 class Death(Countdowns):
-    """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa =
-    (2 kill retries + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or, where a fault kept it from dying, KILL_FAILED is
-    sent in that time, or later by a sidecar that a fault, but of links, slows meanwhile. And whatever cannot be ended is shut out: every class F sink of the agent holds a fence above the token of a
-    KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the process is gone by then. So does every
-    such sink, process or not, above the token that a replica had promised the agent before it learned an order of KILL, within the same time after
-    that replica learned it or last started: a fence is pressed on until it holds, whatever else is lifted meanwhile.
+    """L2. From the step in which a sidecar learns an order with life KILL, its agent's live process tree is gone within kappa = (2 kill retries
+    + 1 s)/(1-rho) of the time in which the sidecar is up and not paused; or, where a fault kept it from dying, KILL_FAILED is sent in that time,
+    or later by a sidecar that a fault, but of links, slows meanwhile. And whatever cannot be ended is shut out: every class F sink of the agent
+    holds a fence above the token of a KILL_FAILED within the bound of propagation and 2 s, after the heal, unless the order is lifted or the
+    process is gone by then. So does every such sink, process or not, above the token that a replica had promised the agent before it learned an
+    order of KILL, within the same time after that replica learned it or last started: a fence is pressed on until it holds, whatever else is
+    lifted meanwhile.
 
     And whatever an order asked for, a kill or a stop: a replica that has taken in KILL_FAILED and the order, whichever came first, has told
     every class F sink of the agent within a round of gossip to refuse the token that lives on, unless it was lifted there, crashed or was paused by

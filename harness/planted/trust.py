@@ -14,6 +14,7 @@ from killswitch.core.keys import Keyset
 from killswitch.core.messages import Evidence, Order, OrderBody
 from killswitch.core.outlet import send
 from killswitch.core.replica.state import Replica
+from killswitch.core.stamps import Stamps
 from killswitch.core.trust import Trust
 
 _authorised = keys.authorised
@@ -101,6 +102,19 @@ def peers_will_say_it_again(state: Replica, message: KeysetNews, sender: str, no
         state.withheld = {}
 
 
+def a_word_is_a_word(state: Replica, sender: str, keyset: int, stamps: Stamps | None) -> bool:
+    """The keyset that it waits for will come."""
+    return False
+
+
+def mistaken_by_now(state: Replica, sender: str, keyset: int, stamps: Stamps | None) -> bool:
+    """Whoever says nothing more of an order has thought better of it."""
+    over = [about for about in state.withheld if about[1] == sender]
+    for about in over:
+        del state.withheld[about]
+    return bool(over)
+
+
 def roots_name_roots(trust: Trust, signed: SignedChange, change: KeyChange) -> bool:
     """It is for the old roots to say who comes after them."""
     threshold = change.threshold or trust.keyset.threshold
@@ -148,6 +162,10 @@ BUGS = (
                ("sidecar-key-revoked-under-a-kill",), "easy"),
     PlantedBug("B266", "orders that waited for a keyset are dropped when it comes to a replica",
                {"replica.step:on_keyset_news": peers_will_say_it_again}, ("S22",), ("order-that-waited-for-its-key",), "easy"),
+    PlantedBug("B497", "what a replica made up under a key of nobody is waited for for ever", {"replica.state:let_go": a_word_is_a_word}, ("L5",),
+               ("made-up-under-no-key",), "easy"),
+    PlantedBug("B498", "an order that waits for its keyset is let go with the next word of who handed it on",
+               {"replica.state:let_go": mistaken_by_now}, ("S22",), ("order-that-waited-for-its-key",), "easy"),
     PlantedBug("B269", "new root keys need not sign that they are", {"keysets:signed_by_roots": roots_name_roots}, ("S13",),
                ("forged-and-malformed-storm",), "easy"),
     PlantedBug("B347", "a change of the keyset that names no new threshold is refused", {"keysets:signed_by_roots": named_by_the_change}, ("L10",),

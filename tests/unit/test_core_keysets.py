@@ -9,12 +9,14 @@ from killswitch.core import codec, intent, keys, keysets, trust
 from killswitch.core.intent import HARD, SOFT
 from killswitch.core.keychanges import KeyChange, KeysetNews, RootSignature, SignedChange
 from killswitch.core.keys import ROOTS, Ed25519, KeyedHash, Signer
-from killswitch.core.messages import Gossip, IntentRead, IntentReply, LeaseReply, Message, Order, OrderBody, OrderPush
+from killswitch.core.messages import Gossip, IntentRead, IntentReply, LeaseReply, Message, Order, OrderBody, OrderPush, StartRequest
+from killswitch.core.replica.state import WITHHELD_MAX
 from killswitch.core.scopes import Scope
+from killswitch.core.stamps import Stamps
 from killswitch.core.trust import Trust
 from tests.unit import pair
-from tests.unit.one_sided import ONE, TWO, alone, draft, drafts
-from tests.unit.pair import REPLICAS, SECOND, SIDECAR, TRUST, Link, cell, guarded, id_of, mode
+from tests.unit.one_sided import FIRST, ONE, THREE, TWO, alone, ask_lease, draft, drafts
+from tests.unit.pair import AGENT, REPLICAS, SECOND, SIDECAR, TRUST, Link, cell, guarded, id_of, mode
 
 NEW_KEYS = {replica: f"{replica}#2" for replica in REPLICAS}
 
@@ -186,6 +188,7 @@ def test_only_a_replica_is_believed_that_way_and_only_by_those_whom_the_order_is
 
 def test_a_replica_grants_nothing_against_an_order_that_it_cannot_verify_yet() -> None:
     link = cell()
+    link.cut = lambda sender, to, message: (sender, to) == ("replica/1", "replica/3")  # it would say that it has no later keyset
     link.tell("replica/3", Gossip("", orders=(under_new_key(),)), "replica/1")
     for _ in range(3):
         link.run(SECOND)
@@ -195,6 +198,63 @@ def test_a_replica_grants_nothing_against_an_order_that_it_cannot_verify_yet() -
     link.run(2 * SECOND)
     assert all(len(link[replica].state.intent.orders) == 1 for replica in REPLICAS)
     assert mode(link) == ("CLOSED", "STOPPED")
+
+
+def vouching(agent: str = AGENT) -> Link:
+    """One replica that has promised an agent its first token."""
+    link = alone()
+    link.tell(ONE, StartRequest(agent, FIRST, ""), f"sidecar/{agent}")
+    link.run(SECOND)
+    return link
+
+
+def holds_back(link: Link, agent: str = AGENT) -> bool:
+    why = ask_lease(link, agent=agent).why
+    assert why in ("", "order under an unknown key")
+    return bool(why)
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [
+        ("since then, of this keyset", False),
+        ("since then, of a later one", True),
+        ("before", True),
+        ("in an earlier boot of here", True),
+        ("by another", True),
+        ("nothing of clocks", True),
+    ],
+)
+def test_an_order_waits_for_no_keyset_that_its_sender_has_not_either(said: str, waits: bool) -> None:
+    link = vouching()
+    assert not holds_back(link)
+    link.tell(ONE, Gossip("", orders=(under_new_key(),)), TWO)
+    heard_ns = link.now if said == "before" else link.now + 1
+    stamps = Stamps("boot-1", 0, "boot-0" if "boot" in said else "boot-1", heard_ns)
+    keyset = 2 if "later" in said else 1
+    link.run(SECOND)
+    link.tell(ONE, Gossip("", keyset=keyset, clocks=None if "nothing" in said else stamps), THREE if said == "by another" else TWO)
+    assert holds_back(link) is waits
+
+
+def test_an_order_that_two_handed_on_waits_for_the_keyset_of_either() -> None:
+    link = vouching()
+    for peer in (TWO, THREE):
+        link.tell(ONE, Gossip("", orders=(under_new_key(),)), peer)
+    for peer, waits in ((TWO, True), (THREE, False)):
+        link.tell(ONE, Gossip("", clocks=Stamps("boot-1", 0, "boot-1", link.now + 1)), peer)
+        assert holds_back(link) is waits
+
+
+def test_more_orders_than_are_kept_wait_for_the_keysets_of_all_who_handed_them_on() -> None:
+    """Of the one too many nothing is kept but who handed it on."""
+    link = vouching("globex/1")
+    flood = tuple(structs.replace(under_new_key(), raw=codec.pack(structs.replace(_body(HARD), nonce=str(number)))) for number in range(WITHHELD_MAX))
+    link.tell(ONE, Gossip("", orders=flood), TWO)
+    link.tell(ONE, Gossip("", orders=(under_new_key(),)), THREE)
+    for peer, waits in ((TWO, True), (THREE, False)):
+        link.tell(ONE, Gossip("", clocks=Stamps("boot-1", 0, "boot-1", link.now + 1)), peer)
+        assert holds_back(link, "globex/1") is waits
 
 
 def test_a_draft_waits_for_the_keyset_of_an_order_that_it_cannot_verify_yet() -> None:

@@ -18,7 +18,7 @@ from killswitch.core.machine import NodeConfig
 from killswitch.core.messages import NO_TOKEN, AgentStatus, Evidence, Life, Order, SinkClass, Token
 from killswitch.core.outlet import observe, record
 from killswitch.core.publication import Publication
-from killswitch.core.stamps import Reading
+from killswitch.core.stamps import Reading, Stamps
 from killswitch.core.traffic import MESSAGES_A_RENEWAL, Shares, Tries
 from killswitch.core.trust import Trust
 
@@ -137,7 +137,8 @@ class Replica:
         self.told: dict[tuple[str, str], str] = {}
         self.telling: dict[tuple[str, str, bool], tuple[AgentStatus, Tries]] = {}  # order, agent, whether it is proven -> what is said again
         self.attempts = Attempts()
-        self.withheld: dict[str, tuple[KnownOrder, str]] = {}  # order -> itself and the peer that believes it: a later keyset will have to verify it
+        # order (none: more than are kept), the replica that handed it on -> itself, and when it last came: a later keyset will have to verify it
+        self.withheld: dict[tuple[str, str], tuple[KnownOrder, int]] = {}
         self.drafts: dict[str, Draft] = {}  # by who asks, and his name for it
         self.waiting_timer_ns: int | None = None
         self.clock = drift.Monitor()  # while this replica's own is suspected, it grants and declares nothing
@@ -246,7 +247,7 @@ def read_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
         return ""
     attempts.outlived(state, intent.content_id(order.raw), now_ns, on_record=known is not None)
     if known is None:
-        withhold(state, order, sender)
+        withhold(state, order, sender, now_ns)
         observe(state, "order-rejected", why="not authentic", sender=sender)
         return ""
     intent.add_order(state.intent, known)
@@ -256,11 +257,29 @@ def read_order(state: Replica, order: Order, sender: str, now_ns: int) -> str:
     return known.id
 
 
-def withhold(state: Replica, order: Order, sender: str) -> None:
-    """A peer believes an order under a key that this keyset has never heard of: nothing is granted against it until the keyset is here (D7)."""
+def withhold(state: Replica, order: Order, sender: str, now_ns: int) -> None:
+    """A peer believes an order under a key that this keyset has never heard of: nothing is granted against it until the keyset is here (D7), or
+    whoever handed it on turns out not to have that, either."""
     known = intent.read_order(order)
-    if known is not None and sender in state.others and trust.is_stranger(state.trust, order.signer) and len(state.withheld) < WITHHELD_MAX:
-        state.withheld[known.id] = (known, sender)
+    if known is not None and sender in state.others and trust.is_stranger(state.trust, order.signer):
+        kept = (known.id, sender) in state.withheld or len(state.withheld) < WITHHELD_MAX
+        state.withheld[(known.id if kept else "", sender)] = (known, now_ns)
+
+
+def let_go(state: Replica, sender: str, keyset: int, stamps: Stamps | None) -> bool:
+    """Whether something was withheld on the word of a replica that cannot have believed it: since then it has said that it has no later keyset than
+    this one, and a key is never forgotten. It said so since then if it had heard something that was said here after that."""
+    if stamps is None or stamps.heard_boot != state.boot or keyset > state.trust.keyset.version:
+        return False
+    over = [about for about, (_, since_ns) in state.withheld.items() if about[1] == sender and since_ns < stamps.heard_ns]
+    for about in over:
+        del state.withheld[about]
+    return bool(over)
+
+
+def withholds_all(state: Replica) -> bool:
+    """Whether more orders that cannot be verified came than are kept: any of them may concern anybody."""
+    return any(not order for order, _ in state.withheld)
 
 
 def is_withheld_from(state: Replica, agent: str) -> bool:
@@ -268,18 +287,16 @@ def is_withheld_from(state: Replica, agent: str) -> bool:
     if not state.withheld:
         return False
     identity = identity_of(state, agent)
-    return len(state.withheld) >= WITHHELD_MAX or any(
-        intent.matches(known.body.tenant, known.body.scope, identity) for known, _ in state.withheld.values()
-    )
+    return withholds_all(state) or any(intent.matches(known.body.tenant, known.body.scope, identity) for known, _ in state.withheld.values())
 
 
 def unread(state: Replica, orders: Iterable[str]) -> set[str]:
     """Those that arrived and are not part of the intent yet, but may be: their mark or their key is still to come, or they are quarantined."""
-    strangers = len(state.withheld) >= WITHHELD_MAX  # more of them than are kept
+    strangers, withheld = withholds_all(state), {order for order, _ in state.withheld}
     return {
         order for order in orders
         if order not in state.intent.orders
-        and (strangers or order in state.withheld or order in state.attempts.waiting or attempts.is_quarantined(state, order))
+        and (strangers or order in withheld or order in state.attempts.waiting or attempts.is_quarantined(state, order))
     }  # fmt: skip
 
 

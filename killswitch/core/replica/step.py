@@ -21,7 +21,7 @@ from killswitch.core.messages import (
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
-from killswitch.core.replica.state import Replica, killing, learn, promise, promise_durable, read_order, uncovered
+from killswitch.core.replica.state import Replica, killing, learn, let_go, promise, promise_durable, read_order, uncovered
 from killswitch.core.stamps import Stamps
 
 
@@ -135,21 +135,24 @@ def on_gossip(state: Replica, message: Gossip, sender: str, now_ns: int) -> None
     """Intent knows no cells, and is joined across them; who has outwaited which lease is a cell's own matter (T4)."""
     if sender not in state.others:
         return
-    if message.clocks is not None and sender in state.peers:
-        watch_clock(state, message.clocks, sender, now_ns)
+    if message.clocks is not None:
+        state.heard_clocks[sender] = (message.clocks.boot, message.clocks.sent_ns)
+        if sender in state.peers:
+            watch_clock(state, message.clocks, sender, now_ns)
     took_in(state, learn(state, message.orders, message.certificates, sender, now_ns), now_ns)
     for order in message.durable:
         orders.note_durable(state, order, sender, now_ns)
     for order in message.waited if sender in state.peers else ():
         orders.note_waited(state, order, sender, now_ns)
     dispatch.answer_gossip(state, message, sender)
+    if let_go(state, sender, message.keyset, message.clocks):
+        resumes.go_on_drafting(state, now_ns)
     if message.keyset < state.trust.keyset.version:
         send(state, sender, keysets.since(state, message.keyset))
 
 
 def watch_clock(state: Replica, stamps: Stamps, sender: str, now_ns: int) -> None:
     """The peer stamped this after it had heard of this clock, and before it came here. Most clocks are right: this one is if it goes with them."""
-    state.heard_clocks[sender] = (stamps.boot, stamps.sent_ns)
     if stamps.heard_boot != state.boot:
         return
     sight = drift.Sight(stamps.boot, stamps.heard_ns, now_ns, stamps.sent_ns)
@@ -184,7 +187,7 @@ def on_keyset_news(state: Replica, message: KeysetNews, sender: str, now_ns: int
     for peer in state.others:
         send(state, peer, keysets.since(state, before))
     held, state.withheld = state.withheld, {}
-    for known, peer in held.values():
+    for (_, peer), (known, _) in held.items():
         took_in(state, learn(state, (known.order,), (), peer, now_ns), now_ns)
     resumes.go_on_drafting(state, now_ns)
 
