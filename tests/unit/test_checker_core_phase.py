@@ -128,3 +128,32 @@ def test_a_checker_that_fails_in_the_core_silences_nobody_else(monkeypatch: pyte
     story = healed_in_two(DUE_NS)
     assert story.judged("L1").verdict is Verdict.UNKNOWN
     assert story.judged("L10").verdict is not Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("lifted", "verdict"), [("by the rest", Verdict.VALID), ("in the core", Verdict.INVALID), ("nowhere", Verdict.INVALID)])
+def test_a_certificate_of_the_rest_is_not_owed_in_the_core(lifted: str, verdict: Verdict) -> None:
+    """The sidecar holds no order in force: it has a certificate of a replica outside, or of all, or knows nothing."""
+    story = Story()
+    topology = story.facts[-1]
+    story.facts[-1] = structs.replace(topology, body={**topology.body, "core": list(CORE)})
+    story.start_all()
+    for node in CORE[:2] if lifted == "nowhere" else CORE[:3]:
+        story.learn(node, "o1", "ISOLATE")
+        story.intent(node, ["o1"])
+    if lifted == "by the rest":
+        story.certify("replica/3", "c1", "o1")
+        story.certify(SIDECAR, "c1", "o1")
+        story.intent(SIDECAR, ["o1"], ["c1"])
+    elif lifted == "in the core":
+        for replica in CORE[:2]:
+            story.certify(replica, "c1", "o1")
+            story.intent(replica, ["o1"], ["c1"])
+    story.at(HEALED_NS).say("core-healed", "world", members=list(CORE))
+    story.at(DUE_NS + SECOND).heal()
+    for node in ("replica/1", "replica/2", "replica/3", SIDECAR):
+        story.learn(node, "o1", "ISOLATE")
+        story.certify(node, "c1", "o1")
+        story.intent(node, ["o1"], ["c1"])
+    finding = story.at(600 * SECOND).end().judged("L10")
+    assert finding.verdict is verdict
+    assert finding.why.startswith("in the healed core: ") is (verdict is Verdict.INVALID)
