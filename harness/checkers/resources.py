@@ -191,7 +191,6 @@ class BoundedResources(InvariantChecker):
         for order in self.run.orders.values():
             made_of = self._made_of.get(order.order)
             asked = self._asked.get(made_of) if made_of in self._asked else self._named.get(self._requested.get(order.order, ""))
-            asked = self._asked.get(self._requested.get(order.order, ""))
             if asked is not None and order.order in escalated:  # nobody asked for it before the grace of what was asked for had passed
                 asked = (order.first_index, order.first_ns)
             if asked is not None:
