@@ -167,8 +167,8 @@ BUGS = (
                ("poisoned-order",), "easy"),
     PlantedBug("B408", "a start is promised under an order that only isolates", {"replica.grants:forbidden": a_process_is_no_effect}, ("S6",),
                ("isolated-when-it-asks-to-start",), "easy"),
-    PlantedBug("B486", "a prohibition that a sidecar cannot read stops its agent, whatever its header says",
-               {"sidecar.floors:on_unknown": unread_is_stopped}, ("L5",), ("control-plane-ahead-of-its-sidecars",), "easy"),
     PlantedBug("B480", "a sidecar tells replicas what it has read, and nothing of what it has in quarantine",
                {"sidecar.floors:view_told": only_what_was_read}, ("L6",), ("quarantined-and-resumed-out-of-reach",), "easy"),
+    PlantedBug("B486", "a prohibition that a sidecar cannot read stops its agent, whatever its header says",
+               {"sidecar.floors:on_unknown": unread_is_stopped}, ("L5",), ("control-plane-ahead-of-its-sidecars",), "easy"),
 )  # fmt: skip
