@@ -42,6 +42,7 @@ class _Book:
     taken: dict[tuple[str, object], int] = field(default_factory=dict)
     lease: tuple[int, int] | None = None  # the end of the lease that it holds, by its own clock, and the fact
     leased: tuple[Token, int] | None = None  # the token under which a lease is on record as opened, and not as lost, and the fact
+    over: dict[str, tuple[int, int]] = field(default_factory=dict)  # order -> when an attempt to read it ended in nothing, and the fact
     permits: int = 0
     root: bytes = NO_PERMITS
     started_ns: int = -1
@@ -55,7 +56,8 @@ class AuditComplete(InvariantChecker):
     it: else a replica that had promised it would wait for how it ends. A lease is on record as opened, once, before anything goes by it: the first
     one under its token, and any that comes after one that was lost. One that ran out is on record as lost, a second later at the most, by a
     sidecar that nothing but faults of links befell. What a node takes in (an order, a certificate, a change of the keyset, a proof that somebody
-    keeps two logs) it puts on record once in one start, however often it comes. Admissions share records: each counts exactly those since the one
+    keeps two logs) it puts on record once in one start, however often it comes; and of an attempt to read an order no step records two ends: that
+    the order was taken in, and that it was not. Admissions share records: each counts exactly those since the one
     before, by number and by the hash over their keys, and never more than 64 go without. An instance is a fold, a change of a gate, a start, a stop,
     a proof, given or due, a ruling told, a lease, what is taken in, or a record of admissions.
 
@@ -70,6 +72,8 @@ class AuditComplete(InvariantChecker):
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
         "order-status", "token-opened", "lease-opened", "lease-recorded", *TAKEN_IN, *Well.KINDS,
+        "order-status", "token-opened", "lease-opened", "lease-lost", "lease-recorded", "attempt-over", *TAKEN_IN,
+        *Well.KINDS,
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -97,6 +101,7 @@ class AuditComplete(InvariantChecker):
             "token-opened": self._opened,
             "lease-opened": self._leased,
             "lease-recorded": self._lease_recorded,
+            "attempt-over": self._attempt_over,
             **dict.fromkeys(TAKEN_IN, self._took_in),
         }
 
@@ -250,6 +255,13 @@ class AuditComplete(InvariantChecker):
         if taken in book.taken:
             self.blame(f"{fact.node} put on record twice that it took in {TAKEN_IN[fact.kind]} {str(taken[1])[:12]}", book.taken[taken], index)
         book.taken[taken] = index
+        over_ns, over = book.over.get(fact.body.get("order", ""), (-1, index))
+        if over_ns == fact.at_ns:
+            self.blame(f"{fact.node} put on record that an attempt to read an order is over, and in the same step the order itself", over, index)
+
+    def _attempt_over(self, index: int, fact: Fact) -> None:
+        self.examined += 1
+        self._book(fact.node).over[fact.body["order"]] = (fact.at_ns, index)
 
     # -- admissions
 

@@ -43,7 +43,8 @@ class HonestStatus(InvariantChecker):
     - ALREADY_COVERED means that a certificate covers the order somewhere: else it is in force, and not to be asked for anew;
     - an evidence stage stands on evidence sent by that agent's sidecar, for that token; evidence names the latest start, or a later token that
       came to nothing; STOPPED_* evidence stands on a process tree that is gone;
-    - an order that leaves the process alive is shown as STOPPED_*, or presumed so, only if another order ends it;
+    - an order that leaves the process alive is shown as STOPPED_*, or presumed so, only if another order ends it; and neither a proof nor a status
+      says under it that a kill failed;
     - FENCED means that every class F sink of the agent durably holds a fence at or above that token, and that it shuts out the start that was the
       latest when the order was first known anywhere;
     - PRESUMED_STOPPED stands on a declaration; and a declaration (T4) on k replicas that could have waited W, plus P where the agent has a
@@ -171,6 +172,7 @@ class HonestStatus(InvariantChecker):
         process = self.run.processes.get(agent)
         if process is not None and token < process.token and fact.node not in self.run.custody:
             self.blame(f"{fact.node} sent {stage} of an earlier start of {agent}: a proof is of its own token", process.started_index, index)
+        self._judge_failure(index, agent, fact.body["order"], stage)
         if stage in STOPPED and process is not None and process.alive:
             self.blame(f"{fact.node} sent {stage} while the process of {agent} lives", process.started_index, index)
 
@@ -204,6 +206,7 @@ class HonestStatus(InvariantChecker):
         self.examined += 1
         agent, identity, stage, token = fact.body["agent"], fact.body["order"], fact.body["stage"], token_of(fact.body["token"])
         self._told.add((identity, agent, stage))
+        self._judge_failure(index, agent, identity, stage)
         if stage in EVIDENCE_STAGES and (agent, identity, token, stage) not in self._evidence:
             self.blame(f"told {stage} of {agent} without such evidence from its sidecar", index)
         elif stage in STOPPED:
@@ -222,6 +225,11 @@ class HonestStatus(InvariantChecker):
         order = self.run.orders.get(identity)
         if order is not None and order.life == ALIVE and not any(other.life >= STOP for other in self.run.orders_of[agent]):
             self.blame(f"told {stage} of {agent}, which was only isolated", order.first_index, index)
+
+    def _judge_failure(self, index: int, agent: str, identity: str, stage: str) -> None:
+        order = self.run.orders.get(identity)
+        if stage == "KILL_FAILED" and order is not None and order.life == ALIVE:
+            self.blame(f"{stage} of {agent} is said of an order that ends no process", order.first_index, index)
 
     def _judge_fenced(self, index: int, agent: str, identity: str, fence: Token) -> None:
         """A start that came after the order, where nobody had heard of it yet, is not what the fence was meant for."""

@@ -32,14 +32,17 @@ class AuditTamper(InvariantChecker):
     replica that is shown two logs of a writer proves that in the same step. A writer whose log some fault took out of its hands, or whose host was
     cloned, is held to less: it has to be found out, by a proven fork, once witnesses had time to look.
 
-    An instance is a head shown, a cosignature, or a log verified at the end. That `verify` finds every mutation of an export is a matter
-    for tests of it: a run has nobody who tampers with logs but its faults.
+    Whoever starts on a log from which something had to be cut off says so in its first step: nobody else can know that there was more.
+
+    An instance is a head shown, a cosignature, a start on what is left of a log, or a log verified at the end. That `verify` finds every mutation of
+    an export is a matter for tests of it: a run has nobody who tampers with logs but its faults.
     """
 
     invariant = "S16"
     title = "AuditTamper: a log that is not what was witnessed of it is found out, and no sound one is accused"
     kinds = frozenset({
         "sth-signed", "sth-cosigned", "cosignature-sent", "fork-shown", "fork-proven", "log-verified", "node-started", "node-crashed", "over-share",
+        "log-truncated", "log-cut",
     })  # fmt: skip
 
     def __init__(self, run: Run) -> None:
@@ -54,6 +57,7 @@ class AuditTamper(InvariantChecker):
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}  # (replica, writer) -> when it was shown a fork that it has not proven, and index
         self._dropping: set[str] = set()  # replicas that did not take in all that reached them
         self._proven: set[tuple[str, str]] = set()
+        self._truncated: dict[str, tuple[int, int]] = {}  # node -> when it started on what was left of its log, and has not said so; and the fact
 
     def see_twin(self, index: int, fact: Fact) -> None:
         if fact.kind == "sth-signed":
@@ -88,7 +92,14 @@ class AuditTamper(InvariantChecker):
                     self._shown.setdefault((fact.node, fact.body["origin"]), (fact.at_ns, index))
             case "over-share":
                 self._dropping.add(fact.node)
+            case "log-truncated":
+                self.examined += 1
+                self._truncated[fact.node] = (fact.at_ns, index)
+            case "log-cut":
+                self._truncated.pop(fact.node, None)
             case "node-crashed":
+                if self._truncated.get(fact.node, (-1, 0))[0] == fact.at_ns:
+                    del self._truncated[fact.node]
                 self._shown = {key: shown for key, shown in self._shown.items() if key[0] != fact.node or shown[0] < fact.at_ns}
             case _:
                 self._judge_log(index, fact)
@@ -155,6 +166,8 @@ class AuditTamper(InvariantChecker):
         return next((tuple(roots.values()) for (origin, _), roots in self._roots.items() if origin == writer and len(roots) > 1), ())
 
     def settle(self) -> None:
+        for node, (_, index) in self._truncated.items():
+            self.blame(f"{node} started on a log from which something had been cut off, and did not say so", index)
         for (node, writer), (_, index) in self._shown.items():
             self.blame(f"{node} was shown two logs of {writer}, and never proved that", index)
         for (origin, size), roots in self._roots.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import structs
 
 from harness.planted.bug import PlantedBug
@@ -9,7 +11,7 @@ from killswitch.core import federation, intent, sink, transparency, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, DiskFailed, Durable, Send
 from killswitch.core.heads import Cosignature, Cosigned, Sth
-from killswitch.core.intent import View
+from killswitch.core.intent import KnownOrder, View
 from killswitch.core.messages import NO_TOKEN, Apply, ApplyResult, Evidence, Gossip, LeaseRequest, Message, Order, OrderPush, Query, StartRequest
 from killswitch.core.outlet import record, send
 from killswitch.core.replica import dispatch, grants, orders, rollouts
@@ -21,6 +23,7 @@ from killswitch.core.sidecar.state import Sidecar, send_replicas
 from killswitch.core.sink import Sink
 
 _after_accept = orders.after_accept
+_answer_again = orders.answer_again
 _learn_certificate = replica_state.learn_certificate
 _learn_certificate_here = sidecar_step.learn_certificate
 _lease = grants.lease
@@ -199,6 +202,13 @@ def refused_at_once(state: Sink, to: str, message: Message, after_lsn: int = 0) 
     send(state, to, message, 0 if refused else after_lsn)
 
 
+def known_is_accepted(state: Replica, known: KnownOrder, request: Any, sender: str, keys_wanted: int = 0) -> None:
+    """It was let in, and whoever asks again is in a hurry."""
+    _answer_again(state, known, request, sender, keys_wanted)
+    if not intent.is_lifted(state.intent, known):
+        orders.tell_order(state, known.id)
+
+
 BUGS = (
     PlantedBug("B11", "a replica vouches for an order before its disk does", {"replica.orders:after_accept": acknowledge_before_sync}, ("S20", "S11"),
                ("replica-power-loss", "swarm-storm"), "easy"),
@@ -238,4 +248,6 @@ BUGS = (
                ("waited-before-the-disk",), "easy"),
     PlantedBug("B414", "a sink refuses an effect before the fence that it refuses by is durable", {"sink:send": refused_at_once}, ("S11",),
                ("two-starts-of-one-number", "fence-answered-late"), "easy"),
+    PlantedBug("B507", "who asks again is told that the order is accepted before that is durable", {"replica.orders:answer_again": known_is_accepted},
+               ("S11",), ("asked-again-before-the-disk",), "easy"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import audit, leases
+from killswitch.core import attempts, audit, intent, leases
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Record
 from killswitch.core.intent import KnownOrder
@@ -83,6 +83,13 @@ def opened_once(state: Sidecar, kind: str, body: Mapping[str, object], now_ns: i
     return 0 if kind == "LEASE_OPENED" and state.leased else record(state, kind, body, now_ns)
 
 
+def put_off_is_taken_in(state: Sidecar, order: Order, now_ns: int) -> bool:
+    """Its mark is on the way to the disk, and nobody has found fault with it."""
+    identity = intent.content_id(order.raw)
+    put_off = identity not in state.intent.orders and attempts.puts_off(state, order, "", now_ns)
+    return put_off or sidecar_step.read_order(state, order, identity, now_ns)
+
+
 BUGS = (
     PlantedBug("B01", "the lease counts from the receipt of the reply, not from the sending of the request", {"leases:until": lease_from_receipt},
                ("S19", "S1"), ("swarm-storm", "clock-extremes"), "easy"),
@@ -108,4 +115,6 @@ BUGS = (
                ("swarm-storm",), "easy"),
     PlantedBug("B481", "a sidecar remembers its latest eight requests for a lease, however long one lasts",
                {"sidecar.starts:forget_rounds": the_latest_eight}, ("L5",), ("over-a-slow-network",), "easy"),
+    PlantedBug("B509", "a grant counts that came with an order which waits for its mark", {"sidecar.step:learn_order": put_off_is_taken_in}, ("S19",),
+               ("granted-beside-what-is-put-off",), "medium"),
 )  # fmt: skip

@@ -129,6 +129,11 @@ def only_its_own(state: Sidecar, now_ns: int) -> bool:
     return state.killing and now_ns >= state.kill_by_ns
 
 
+def a_kill_is_a_kill(state: Sidecar, severity: Severity, at_gate: Any) -> str:
+    """It lives, and nothing ends it: whoever ordered anything should know."""
+    return "KILL_FAILED" if state.kill_failed else _stage(state, severity, at_gate)
+
+
 BUGS = (
     PlantedBug("B19", "every order is reported effective", {"replica.orders:tell_order": always_effective}, ("S20",), ("swarm-storm",), "easy"),
     PlantedBug("B43", "draining is reported as stopped", {"sidecar.proof:stage": drained_is_stopped}, ("S20", "S10"), ("soft-in-peace",), "easy"),
@@ -165,4 +170,6 @@ BUGS = (
                {"sidecar.step:cannot_end": only_its_own}, ("L2",), ("force-delete-left-it-running",), "easy"),
     PlantedBug("B438", "whoever asks again for less grace is told of the order that gives more", {"replica.orders:order_before": whatever_was_made},
                ("S20",), ("less-grace-on-second-thought",), "easy"),
+    PlantedBug("B510", "that a kill failed is proven of orders that end nothing, too", {"sidecar.proof:stage": a_kill_is_a_kill}, ("S20",),
+               ("isolated-and-hard-to-kill",), "easy"),
 )  # fmt: skip

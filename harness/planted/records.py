@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 from harness.planted.bug import PlantedBug
-from killswitch.core import audit, intent, trust
+from killswitch.core import attempts, audit, intent, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, Effect, SetTimer, Signal, SignalKind
 from killswitch.core.messages import Evidence
 from killswitch.core.outlet import Writer, observe, parts, record
+from killswitch.core.messages import NO_TOKEN, Evidence, StartRequest
+from killswitch.core.outlet import Writer, record
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import step as sidecar_step
@@ -19,6 +21,7 @@ from killswitch.core.sidecar.state import Sidecar, send_replicas
 GATHERED = 3
 
 _after_accept = orders.after_accept
+_outlived = attempts.outlived
 _learn_certificate = sidecar_step.learn_certificate
 _gathered: WeakKeyDictionary[Writer, list[Effect]] = WeakKeyDictionary()
 
@@ -79,6 +82,15 @@ def said_and_not_written(state: Sidecar, now_ns: int) -> None:
     lost_is_lost(state, now_ns)
     if not state.lease_timer_set:
         observe(state, "lease-lost", agent=state.config.agent, token=parts(state.token))
+def each_end_is_put_down(state: attempts.Reader, identity: str, now_ns: int, *, on_record: bool) -> None:
+    """What was begun on record ends on record."""
+    _outlived(state, identity, now_ns, on_record=False)
+
+
+def noted_off_the_record(state: Replica, request: StartRequest, now_ns: int) -> None:
+    """The sidecar will say so again."""
+    if request.stopped > state.stopped.get(request.agent, NO_TOKEN):
+        state.stopped[request.agent] = request.stopped
 
 
 BUGS = (
@@ -95,4 +107,8 @@ BUGS = (
                ("leaves-before-it-has-saved", "resume-race"), "easy"),
     PlantedBug("B485", "that a lease ran out is shown to those who watch, and never put on record",
                {"sidecar.starts:on_lease_timer": said_and_not_written}, ("S15",), ("kill-during-partition", "swarm-storm"), "easy"),
+    PlantedBug("B511", "the end of an attempt to read an order is put on record beside the order", {"attempts:outlived": each_end_is_put_down},
+               ("S15",), ("poisoned-order", "swarm-storm"), "easy"),
+    PlantedBug("B512", "that a start is over is not put on record", {"replica.grants:note_stopped": noted_off_the_record}, ("S15",),
+               ("swarm-storm",), "easy"),
 )  # fmt: skip

@@ -12,6 +12,8 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, boot, intent
 from killswitch.core.events import Boot, Record, Signal, SignalKind
 from killswitch.core.lessons import Lesson, Promised
+from killswitch.core.events import Record
+from killswitch.core.lessons import Lesson, LessonRequest, Promised
 from killswitch.core.messages import Order, Token
 from killswitch.core.outlet import parts, record, send
 from killswitch.core.replica import joining
@@ -117,6 +119,12 @@ def it_took_its_children_along(state: Sidecar, event: Boot, now_ns: int) -> None
     _on_boot(state, event, now_ns)
     state.effects.remove(Signal(SignalKind.REAP_ORPHANS))
     state.reaping = False
+def whoever_has_not_answered(state: Replica) -> None:
+    """Both answers leave a peer together."""
+    if state.joining:
+        for peer in state.peers:
+            if peer not in state.lessons.told_intent:
+                send(state, peer, LessonRequest(joining.nonce(state)))
 
 
 BUGS = (
@@ -150,4 +158,6 @@ BUGS = (
                ("taught-by-an-earlier-lesson",), "easy"),
     PlantedBug("B487", "a sidecar does not end what an earlier one left", {"sidecar.step:on_boot": it_took_its_children_along}, ("L2",),
                ("sidecar-crash-mid-drain", "force-delete-left-it-running"), "easy"),
+    PlantedBug("B506", "who has told a replica what is in force is not asked for promises again", {"replica.joining:ask": whoever_has_not_answered},
+               ("S15",), ("taught-on-a-lossy-link",), "medium"),
 )  # fmt: skip

@@ -154,6 +154,15 @@ def keeps_it_to_itself(state: Sidecar) -> None:
     """Its agent is stopped, which is all that was wanted."""
 
 
+def as_the_orders_say(state: Sidecar, now_ns: int) -> Gate:
+    """How far it is open, the orders say, and they are lifted."""
+    stopping, state.stopping = state.stopping, False
+    try:
+        return _gate(state, now_ns)
+    finally:
+        state.stopping = stopping
+
+
 BUGS = (
     PlantedBug("B06", "hearing of a soft order again starts its grace again", {"sidecar.step:start_grace": grace_starts_again}, ("S18",),
                ("duplicated-and-reordered-signals", "swarm-storm"), "easy"),
@@ -192,4 +201,6 @@ BUGS = (
                ("known-to-its-sidecar-alone",), "medium"),
     PlantedBug("B352", "a replica takes from sidecars only what they ordered themselves", {"replica.step:on_order_push": its_own_alone}, ("L10",),
                ("known-to-its-sidecar-alone",), "medium"),
+    PlantedBug("B505", "the gate opens for who was asked to stop, once the order is lifted", {"sidecar.state:gate": as_the_orders_say}, ("S6",),
+               ("lifted-while-it-stops",), "easy"),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 from harness.planted.bug import PlantedBug
 from killswitch.core import audit, publication, transparency
 from killswitch.core.audit import Body, Chain, Recovery
-from killswitch.core.events import Record
+from killswitch.core.events import Boot, Record
 from killswitch.core.heads import Cosignature, Cosigned, ForkProof, HeadNotice, Sth
 from killswitch.core.hlc import COUNTER_BITS
 from killswitch.core.keys import Signer
@@ -149,6 +149,11 @@ def head_of_nothing_before(state: Writer, size: int, previous: int) -> Sth:
     return _sign(state, size, 0)
 
 
+def what_does_not_verify(event: Boot, recovery: audit.Recovery) -> bool:
+    """What is left is whole."""
+    return recovery.problem is not None
+
+
 BUGS = (
     PlantedBug("B34", "recovery cuts off the end of the log and goes on with the chain in silence", {"audit:recover": drop_the_last_in_silence},
                ("S16", "S15", "S11"), ("replica-power-loss", "swarm-storm"), "easy"),
@@ -189,4 +194,6 @@ BUGS = (
                ("S19",), ("forked-while-a-round-is-under-way",), "easy"),
     PlantedBug("B436", "a head does not say which one came before it", {"publication:sign": head_of_nothing_before}, ("S16",),
                ("quiet-fleet", "swarm-storm"), "easy"),
+    PlantedBug("B508", "that the driver cut off the end of a log is not said", {"boot:is_cut": what_does_not_verify}, ("S16",),
+               ("bit-rot",), "easy"),
 )  # fmt: skip

@@ -65,6 +65,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "over-share": (("sender", "dropped"),
                    "a replica dropped the so-many-th request for permission of a sender that was over its share: the 1st, 10th, 100th, ..."),
     "log-cut": (("records", "why"), "a process started on a log that ended in something unbelievable: so many records are left, and it says so"),
+    "log-truncated": (("bytes",), "a process started on a log from the end of which its driver had cut so many bytes, which could not be read"),
     "replica-joined": (("teachers",), "a replica that may have forgotten something has heard from enough peers, and vouches again"),
     # -- intent: orders
     "order-requested": (("request", "principal", "tenant", "scope", "gate", "life", "grace_ns", "reason", "cleanup"),
@@ -137,6 +138,7 @@ VOCABULARY: dict[str, tuple[tuple[str, ...], str]] = {
     "hostile-input": (("sender", "what", "read"), "a node was handed a signal that somebody made up; read: the codec made a message of it"),
     "input-poisoned": (("order",), "reading the order killed the node's process"),
     "order-deferred": (("agent", "order"), "after a restart: a mark of the order goes to the disk first, and it is read once that is durable"),
+    "attempt-over": (("agent", "order"), "a record of its own says that the node outlived reading an order that was marked, and did not take it in"),
     "order-quarantined": (("order",),
                           "at Boot: nobody outlived reading the order, so it is not read again; the agent stands by until a certificate lists it"),
     "prohibition-arrived": (("order", "sender", "how"),

@@ -148,6 +148,8 @@ class Observer:
     def on_boot(self, event: Boot) -> None:
         """Whatever survived is durable, though nobody had been told; the rest is gone."""
         self.emit("node-started", {"boot": event.boot, "instance": event.instance, "records": len(event.records)})
+        if event.truncated:
+            self.emit("log-truncated", {"bytes": event.truncated})
         self.durable = self._appended = len(event.records)
         unread = sum(not is_known(record) for record in event.records)
         if unread:

@@ -235,6 +235,7 @@ RECORDS: dict[str, Callable[[Observing, int, dict[str, Any]], None]] = {
     "ORDER_ACCEPTED": on_order,
     "ORDER_LEARNED": on_order,
     "ATTEMPT": _told("order-deferred", "order"),
+    "ATTEMPT_OVER": _told("attempt-over", "order"),
     "CERT_ACCEPTED": on_certificate,
     "KEYSET": on_keyset,
     "GATE_CHANGE": on_gate,

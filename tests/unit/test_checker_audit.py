@@ -400,3 +400,16 @@ def test_what_is_taken_in_is_put_on_record_once(what: str, then: str, verdict: V
     finding = story.judged("S15")
     assert finding.verdict is verdict
     assert verdict is Verdict.VALID or finding.witness == (first, second)
+
+
+@pytest.mark.parametrize(("later_ns", "node", "verdict"), [
+    (0, SIDECAR, Verdict.INVALID), (1, SIDECAR, Verdict.VALID), (0, "replica/1", Verdict.VALID),
+])  # fmt: skip
+def test_of_an_attempt_to_read_an_order_one_end_is_on_record(later_ns: int, node: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.say("order-deferred", SIDECAR, agent=AGENT, order="o1")
+    over = story.say("attempt-over", SIDECAR, agent=AGENT, order="o1")
+    learned = story.at(later_ns).learn(node, "o1")
+    finding = story.judged("S15")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (over, learned))

@@ -106,6 +106,38 @@ def test_a_gate_opens_only_on_a_quorum_that_knows_nothing_against_it(third: bool
     assert story.judged("S6").verdict is verdict
 
 
+@pytest.mark.parametrize(("then", "gate", "verdict"), [
+    ("lifted", "OPEN", Verdict.INVALID), ("lifted", "DRAIN", Verdict.VALID), ("reaped", "OPEN", Verdict.VALID), ("restarted", "OPEN", Verdict.VALID),
+])  # fmt: skip
+def test_no_gate_opens_for_a_process_that_was_asked_to_stop(then: str, gate: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.learn(SIDECAR, "o1", "SOFT", grace_ns=GRACE_NS)
+    termed = story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    story.certify(SIDECAR, "c1", "o1")
+    if then == "reaped":
+        story.reap()
+    elif then == "restarted":
+        story.crash(SIDECAR)
+        story.start(SIDECAR, instance="b")
+    story.lease()
+    opened = story.gate(gate)
+    finding = story.judged("S6")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (termed, opened))
+
+
+@pytest.mark.parametrize(("cls", "verdict"), [("new", Verdict.INVALID), ("inflight", Verdict.VALID), ("undo", Verdict.VALID)])
+def test_who_was_asked_to_stop_is_let_out_nothing_new(cls: str, verdict: Verdict) -> None:
+    story = Story()
+    story.start_all()
+    story.lease()
+    story.admit("new", "k0")
+    termed = story.say("process-termed", SIDECAR, agent=AGENT, token=FIRST)
+    admitted = story.admit(cls)
+    finding = story.judged("S6")
+    assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (termed, admitted))
+
+
 def test_a_granters_order_that_is_covered_anywhere_is_not_against_it() -> None:
     story = Story()
     story.learn("replica/1", "o1", "SOFT", grace_ns=GRACE_NS)

@@ -52,6 +52,21 @@ def begun() -> Trail:
 
 
 class TestAuditTamper:
+    @pytest.mark.parametrize(("then", "verdict"), [
+        ("said", Verdict.VALID), ("nothing", Verdict.INVALID), ("died at once", Verdict.VALID), ("died later", Verdict.INVALID),
+    ])  # fmt: skip
+    def test_who_starts_on_what_is_left_of_a_log_says_so(self, then: str, verdict: Verdict) -> None:
+        story = begun()
+        story.crash("replica/1", power=True)
+        story.start("replica/1", boot="boot-2")
+        cut = story.say("log-truncated", "replica/1", bytes=7)
+        if then == "said":
+            story.say("log-cut", "replica/1", records=3, why="unreadable")
+        elif then.startswith("died"):
+            story.at(1 if then == "died later" else 0).crash("replica/1")
+        finding = story.judged("S16")
+        assert (finding.verdict, finding.witness) == (verdict, () if verdict is Verdict.VALID else (cut,))
+
     def test_a_trail_that_is_what_was_witnessed(self) -> None:
         story = begun()
         story.signed(3)

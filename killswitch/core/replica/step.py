@@ -17,7 +17,7 @@ from killswitch.core.lessons import Lesson, LessonRequest
 from killswitch.core import attempts, audit, boot, drift, intent, keysets, publication, traffic
 from killswitch.core.events import Boot, DiskFailed, DiskFreed, DiskFull, Durable, Effect, Input, Receive, Record, Timer
 from killswitch.core.messages import (
-    Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderPush, OrderRequest, StartRequest, Token,
+    NO_TOKEN, Evidence, FenceAck, Gossip, IntentRead, IntentReply, LeaseRequest, Order, OrderPush, OrderRequest, StartRequest, Token,
 )  # fmt: skip
 from killswitch.core.outlet import observe, send
 from killswitch.core.replica import dispatch, grants, joining, orders, resumes, rollouts, witness
@@ -285,8 +285,8 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
             intent.put_in_force(state.intent, certificate.id)
     elif kind == "PROMISE":
         promise(state, body["agent"], Token(*body["token"]))
-    elif kind == "PREDECESSOR_STOPPED":
-        state.stopped[body["agent"]] = Token(*body["token"])
+    elif kind == "PREDECESSOR_STOPPED" or (kind == "EVIDENCE" and body["stage"].startswith("STOPPED")):
+        state.stopped[body["agent"]] = max(Token(*body["token"]), state.stopped.get(body["agent"], NO_TOKEN))
     elif kind == "ORDER_EFFECTIVE":
         state.effective.add(body["order"])
     elif kind == "DECLARED":
@@ -311,11 +311,12 @@ _FOLDS: dict[str, Callable[[Replica, dict[str, Any]], None]] = {
 
 
 def digest(state: Replica) -> str:
-    """What of the state a fold of the log must give back (S15): intent, promises, what was found effective or declared, the
+    """What of the state a fold of the log must give back (S15): intent, promises, what starts are over, what was found effective or declared, the
     keyset, what was witnessed."""
     certificates = sorted(state.intent.certificates)
     promises = [f"{agent}={token}" for agent, token in sorted(state.promised.items())]
+    stopped = [f"{agent}={token}" for agent, token in sorted(state.stopped.items())]
     declared = [f"{order}@{agent}" for order, agent in sorted(state.declared)]
-    words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *sorted(state.effective), "/", *declared]
+    words = [*sorted(state.intent.orders), "/", *certificates, "/", *promises, "/", *stopped, "/", *sorted(state.effective), "/", *declared]
     keyset = f"keyset={state.trust.keyset.version}/{state.trust.keyset.head}"
     return audit.digest_of([*words, "/", *sorted(state.policies.rollouts), keyset, *attempts.digest_words(state), *witness.digest_words(state)])
