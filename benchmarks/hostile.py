@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -129,4 +129,6 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description="Frames that somebody made up, and what becomes of them.")
+    parser.add_argument("count", nargs="?", type=int, default=1_000_000, help="how many frames (default: %(default)s)")
+    main(parser.parse_args().count)

@@ -73,6 +73,7 @@ def test_a_doubt_lasts_a_window_and_a_new_boot_of_the_peer_is_none() -> None:
 def test_an_answer_that_was_overtaken_proves_nothing() -> None:
     late = [Sight("b", 0, 0, 0), Sight("b", 2 * SECOND, 2 * SECOND, 2 * SECOND), Sight("b", SECOND, 3 * SECOND, SECOND)]
     assert monitor(*late).watches[ONE].doubted_until_ns == drift.NEVER
+    assert monitor(*late).watches[ONE].last == late[1], "the next one is compared with the newest"
 
 
 # -- a sidecar
