@@ -148,7 +148,7 @@ def test_a_replica_that_keeps_two_logs_counts_for_no_start_under_way(monkeypatch
     state.ready = (ONE, TWO)
     monkeypatch.setattr(publication, "learn_fork", lambda *_: True)
     heads = [Sth(ONE, 3, bytes([number]) * 32, 0, b"") for number in (1, 2)]
-    sidecar_step.on_fork_proof(state, ForkProof(*heads), SECOND)
+    sidecar_step.on_fork_proof(state, ForkProof(heads[0], heads[1]), SECOND)
     assert state.ready == (TWO,)
 
 
