@@ -286,7 +286,8 @@ def fold(state: Replica, entry: Record, body: dict[str, Any], now_ns: int) -> No
     elif kind == "PROMISE":
         promise(state, body["agent"], Token(*body["token"]))
     elif kind == "PREDECESSOR_STOPPED" or (kind == "EVIDENCE" and body["stage"].startswith("STOPPED")):
-        state.stopped[body["agent"]] = max(Token(*body["token"]), state.stopped.get(body["agent"], NO_TOKEN))
+        if (token := Token(*body["token"])) > state.stopped.get(body["agent"], NO_TOKEN):
+            state.stopped[body["agent"]] = token
     elif kind == "ORDER_EFFECTIVE":
         state.effective.add(body["order"])
     elif kind == "DECLARED":
