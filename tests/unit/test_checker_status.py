@@ -93,23 +93,6 @@ def test_an_isolated_agent_is_never_shown_as_stopped(other: str, verdict: Verdic
     assert story.judged("S20").verdict is verdict
 
 
-@pytest.mark.parametrize("how", ["proof", "status"])
-@pytest.mark.parametrize(("severity", "verdict"), [("ISOLATE", Verdict.INVALID), ("SOFT", Verdict.VALID), ("HARD", Verdict.VALID)])
-def test_a_kill_fails_only_under_an_order_that_ends_something(severity: str, how: str, verdict: Verdict) -> None:
-    story = Story()
-    story.learn(SIDECAR, "o2", "HARD")
-    learned = story.learn(SIDECAR, "o1", severity)
-    if how == "proof":
-        said = story.prove("o1", "KILL_FAILED")
-    else:
-        story.prove("o2", "KILL_FAILED")
-        story.prove("o1", "GATE_CLOSED")
-        said = told(story, "KILL_FAILED", order="o1" if severity == "ISOLATE" else "o2")
-    finding = story.judged("S20")
-    assert finding.verdict is verdict
-    assert verdict is Verdict.VALID or how == "status" or finding.witness == (learned, said)
-
-
 def test_fenced_means_every_fenced_sink() -> None:
     partly, wholly = Story(sinks={LEDGER: "F", "sink/acme/vault": "F"}), Story()
     partly.fence(SECOND_START, LEDGER)
