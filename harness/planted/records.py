@@ -9,10 +9,8 @@ from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, audit, intent, trust
 from killswitch.core.certificates import ResumeCertificate
 from killswitch.core.events import Append, Effect, SetTimer, Signal, SignalKind
-from killswitch.core.messages import Evidence
-from killswitch.core.outlet import Writer, observe, parts, record
 from killswitch.core.messages import NO_TOKEN, Evidence, StartRequest
-from killswitch.core.outlet import Writer, record
+from killswitch.core.outlet import Writer, observe, parts, record
 from killswitch.core.replica import orders
 from killswitch.core.replica.state import Replica
 from killswitch.core.sidecar import step as sidecar_step
@@ -82,6 +80,8 @@ def said_and_not_written(state: Sidecar, now_ns: int) -> None:
     lost_is_lost(state, now_ns)
     if not state.lease_timer_set:
         observe(state, "lease-lost", agent=state.config.agent, token=parts(state.token))
+
+
 def each_end_is_put_down(state: attempts.Reader, identity: str, now_ns: int, *, on_record: bool) -> None:
     """What was begun on record ends on record."""
     _outlived(state, identity, now_ns, on_record=False)

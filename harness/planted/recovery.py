@@ -11,8 +11,6 @@ from msgspec import structs
 from harness.planted.bug import PlantedBug
 from killswitch.core import attempts, boot, intent
 from killswitch.core.events import Boot, Record, Signal, SignalKind
-from killswitch.core.lessons import Lesson, Promised
-from killswitch.core.events import Record
 from killswitch.core.lessons import Lesson, LessonRequest, Promised
 from killswitch.core.messages import Order, Token
 from killswitch.core.outlet import parts, record, send
@@ -119,6 +117,8 @@ def it_took_its_children_along(state: Sidecar, event: Boot, now_ns: int) -> None
     _on_boot(state, event, now_ns)
     state.effects.remove(Signal(SignalKind.REAP_ORPHANS))
     state.reaping = False
+
+
 def whoever_has_not_answered(state: Replica) -> None:
     """Both answers leave a peer together."""
     if state.joining:
