@@ -71,8 +71,7 @@ class AuditComplete(InvariantChecker):
     kinds = frozenset({
         "log-folded", "gate-changed", "gate-recorded", "node-crashed", "node-started", "evidence-sent", "evidence-recorded", "process-started",
         "process-termed", "process-killed", "process-reaped", "process-recorded", "effect-admitted", "permits-recorded", "decision",
-        "order-status", "token-opened", "lease-opened", "lease-recorded", *TAKEN_IN, *Well.KINDS,
-        "lease-lost", "attempt-over", *TAKEN_IN,
+        "order-status", "token-opened", "lease-opened", "lease-recorded", "attempt-over", *TAKEN_IN,
         *Well.KINDS,
     })  # fmt: skip
 
