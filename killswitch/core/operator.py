@@ -6,6 +6,8 @@ policy does. Holds the keys of the people who use it.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from killswitch.core import codec, federation, intent, trust
 from killswitch.core.bundles import RolloutRequest, RolloutStatus
 from killswitch.core.certificates import ResumeCertificate, ResumeDraft, ResumeDraftRequest, ResumeStatus, ResumeSubmit
@@ -64,10 +66,9 @@ def step(state: Operator, event: Input, now_ns: int) -> list[Effect]:
 
 def on_command(state: Operator, command: Command, now_ns: int) -> None:
     """Sign what a person asks for and send it on its way, to the replica named if there is one of that name. Too many at once are refused: the person
-    is told, and whatever is under way already goes on."""
-    if len(state.errands) >= OPEN_MAX and command.request not in state.errands:
-        remedy = "ask again once one of them is answered, or ask another client, or for one stop of a wider scope"
-        why = f"{command.verb} {command.request} was not sent: {OPEN_MAX} commands of this client wait for their answers, which is the most; {remedy}"
+    is told, and whatever is under way already goes on. So is something else under the name of what is under way."""
+    why = refusal(state, command)
+    if why:
         observe(state, "command-refused", request=command.request, principal=command.principal, verb=command.verb, why=why)
         return
     scope = Scope(command.scope_kind, command.scope_value)
@@ -95,6 +96,26 @@ def on_command(state: Operator, command: Command, now_ns: int) -> None:
         errand.replica = state.config.replicas.index(command.replica)
     state.errands[command.request] = errand
     go(state, errand, now_ns)
+
+
+def refusal(state: Operator, command: Command) -> str:
+    """Why a command is not sent, and what to do; empty if it is. Answers name what they answer, and nothing else: of two under one name the answer to
+    the one would be the end of the other."""
+    under_way = state.errands.get(command.request)
+    if under_way is not None and content(command) != content(under_way.command):
+        remedy = "give this one a name of its own"
+        return f"{command.verb} {command.request} was not sent: something else under that name waits for its answer; {remedy}"
+    if under_way is None and len(state.errands) >= OPEN_MAX:
+        remedy = "ask again once one of them is answered, or ask another client, or for one stop of a wider scope"
+        return (
+            f"{command.verb} {command.request} was not sent: {OPEN_MAX} commands of this client wait for their answers, which is the most; {remedy}"
+        )
+    return ""
+
+
+def content(command: Command) -> Command:
+    """What is asked for, without whom to ask first and who signs it."""
+    return structs.replace(command, replica="", approvers=(), approve_after_ns=0)
 
 
 def sign(state: Operator, request: trust.AnyRequest) -> trust.AnyRequest:

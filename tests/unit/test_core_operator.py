@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -171,6 +172,29 @@ def test_a_retry_of_what_is_under_way_is_not_too_many_and_an_answer_makes_room()
     link.tell("operator", OrderStatus("7", "an order", "EFFECTIVE", 2), "replica/1")
     link.give("operator", STOP)
     assert STOP.request in link["operator"].state.errands
+    assert link["operator"].observed("command-refused") == []
+
+
+@pytest.mark.parametrize("other", [{"gate": 1, "life": 0}, {"grace_ns": 1}, {"reason": "another"}, {"scope_value": "other"}, {"tenant": "other"}])
+def test_something_else_under_the_name_of_what_is_under_way_is_refused_aloud(other: dict[str, Any]) -> None:
+    """Or the answer to the one would be the end of the other, which might be the kill."""
+    link = alone()
+    link.give("operator", STOP)
+    sent = len(asked(link))
+    link.give("operator", structs.replace(STOP, **other))
+    assert link["operator"].state.errands[STOP.request].command == STOP
+    assert len(asked(link)) == sent
+    (told,) = link["operator"].observed("command-refused")
+    assert "a name of its own" in str(told["why"])
+    link.tell("operator", OrderStatus(STOP.request, "an order", "EFFECTIVE", 2), "replica/1")
+    link.give("operator", structs.replace(STOP, **other))
+    assert len(asked(link)) == sent + 1, "what is answered is under way no more"
+
+
+def test_the_same_again_is_a_retry_whoever_is_asked_first() -> None:
+    link = alone()
+    link.give("operator", STOP)
+    link.give("operator", structs.replace(STOP, replica="replica/2", approvers=("bob",)))
     assert link["operator"].observed("command-refused") == []
 
 
