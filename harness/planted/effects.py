@@ -47,7 +47,7 @@ def send_until_it_answers(state: Sidecar, permit: Permit, now_ns: int) -> None:
 def answered_by_silence(state: Sidecar, permit: Permit, now_ns: int) -> None:
     """The agent was told, and puts it down."""
     _retry(state, permit, now_ns)
-    state.doubtful.pop(permit.key, None)
+    permits.end_doubt(state, permit.key)
 
 
 def answered_is_answered(state: Sink, message: Apply, now_ns: int) -> str:

@@ -78,7 +78,7 @@ def on_apply_result(state: Sidecar, result: ApplyResult) -> None:
     del state.permits[result.key]
     if result.status == "APPLIED":
         state.last_applied = permit.task
-        state.doubtful.pop(permit.key, None)
+        end_doubt(state, permit.key)
         conclude(state, EffectResult(result.key, "APPLIED", result.result))
         return
     answer(state, result.key, "DENIED")
@@ -138,7 +138,12 @@ def retry(state: Sidecar, permit: Permit, now_ns: int) -> None:
 def doubt(state: Sidecar, permit: Permit) -> None:
     """It left, and its sink did not say what became of it: no stop is clean until it does, in whatever start. Of too many the last stands for the
     rest, under no key that anybody could ask about."""
-    state.doubtful[permit.key if len(state.doubtful) < PERMITS_MAX else ""] = permit.task
+    state.doubtful = {**state.doubtful, permit.key if len(state.doubtful) < PERMITS_MAX else "": permit.task}
+
+
+def end_doubt(state: Sidecar, key: str) -> None:
+    if key in state.doubtful:
+        state.doubtful = {each: task for each, task in state.doubtful.items() if each != key}
 
 
 def on_resolve_request(state: Sidecar, request: ResolveRequest, now_ns: int) -> None:
@@ -171,7 +176,7 @@ def on_query_result(state: Sidecar, result: QueryResult) -> None:
     del state.resolving[result.key]
     status = result.status if result.status in ("APPLIED", "ABSENT") else "IN_DOUBT"
     if status != "IN_DOUBT" and result.key:
-        state.doubtful.pop(result.key, None)
+        end_doubt(state, result.key)
     if status == "ABSENT":
         state.answered.pop(result.key, None)  # that nobody could say is no answer to who does it again
     send(state, agent_node(state), ResolveResult(result.key, status, result.result))

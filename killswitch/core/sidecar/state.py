@@ -15,7 +15,7 @@ forgotten update can leave a gate open. Must not know how facts arrive (``step``
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import UnsetType
 
@@ -38,6 +38,7 @@ PAYLOAD_MAX = 1 << 16  # bytes of one effect
 PERMITS_A_RECORD = 64
 QUESTIONS_MAX = 3  # how often a sink is asked about a key, at least, before its agent is told that nobody can say
 NEVER = -(1 << 62)
+NO_DOUBTS: Final[dict[str, str]] = {}  # shared by the many that have none, and never written to
 
 
 class Floor(NamedTuple):
@@ -158,7 +159,7 @@ class Sidecar:
         self.restart_after_ns = NEVER
         self.standing = Standing()
         self.checkpoint = 0
-        self.doubtful: dict[str, str] = {}  # key -> the task of an effect that left, in whatever start, and whose sink has not said what became of it
+        self.doubtful = NO_DOUBTS  # key -> the task of an effect that left, in whatever start, and whose sink has not said what became of it
         self.permits: dict[str, Permit] = {}
         self.answered: dict[str, EffectResult] = {}  # key -> the answer that its effect got, in this start
         self.resolving: dict[str, Question] = {}
