@@ -92,7 +92,7 @@ PHASES = (
     Phase("format", python("ruff", "format", "--check", "--quiet", ".")),
     Phase("types", python("mypy")),
     pytest("tests", "-m", "not live", "-n", "2"),
-    Phase("clean campaign", haltproof("run", "--seeds", "20", "--twins", "--out", CAMPAIGN_OUT), answers=(CAMPAIGN_OUT,)),
+    Phase("clean campaign", haltproof("run", "--seeds", "16", "--twins", "--out", CAMPAIGN_OUT), answers=(CAMPAIGN_OUT,)),
     Phase("planted bugs", haltproof("bugs", "--once", "--seeds", "30")),
     Phase("toxiproxy server", python("harness.live.server"), tolerated=(CAPABILITY_MISSING,)),
     Phase("live runs", live(0), tolerated=(CAPABILITY_MISSING,), beside=(live(1),), answers=(LIVE_OUT.format(1), LIVE_OUT.format(2))),
