@@ -113,7 +113,8 @@ def _timeline(scenario: Scenario) -> Iterator[str]:
         if swarm.operations:
             yield f"  Swarm, {window}: per seed {span_text(swarm.orders, str)} operations out of {', '.join(swarm.operations)}"
     yield from _recovery(scenario)
-    yield from _wrapped(derive.too_short(scenario)) if derive.too_short(scenario) else ()
+    if short := derive.too_short(scenario):
+        yield from _wrapped(short)
 
 
 def _recovery(scenario: Scenario) -> Iterator[str]:

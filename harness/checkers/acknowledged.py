@@ -172,10 +172,10 @@ class AckDurable(InvariantChecker):
     def _judge_word(self, index: int, fact: Fact) -> None:
         self.examined += 1
         what, about = fact.body["what"], fact.body["about"]
-        rests = self._refusals.are_durable(fact.node, about) if what == "refusal" else (fact.node, what, about) in self._kept
         if what == "refusal" and fact.node in self.run.custody:
             self.skipped += 1
-        elif not rests:
+            return
+        if not (self._refusals.are_durable(fact.node, about) if what == "refusal" else (fact.node, what, about) in self._kept):
             self.blame(f"{fact.node} gave its word ({what}: {about[:40]}) before what it rests on was durable there", index)
 
     def _judge_vouching(self, index: int, fact: Fact) -> None:

@@ -27,6 +27,17 @@ class BugMisplaced(Exception):
     """A planted bug names a function that the core does not have: the core has moved on, and the bug has to follow."""
 
 
+@contextmanager
+def as_if(holder: object, attribute: str, value: object) -> Iterator[None]:
+    """For a mistake that overlooks one thing: what a function does where an attribute is not what it is."""
+    truth = getattr(holder, attribute)
+    setattr(holder, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(holder, attribute, truth)
+
+
 @dataclass(frozen=True)
 class PlantedBug:
     """``replaces``: {``module:function``: its replacement}, replaced everywhere if that module defines the function, and in that module alone if it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from harness.planted.bug import PlantedBug
+from harness.planted.bug import PlantedBug, as_if
 from killswitch.core import drift, intent, trust
 from killswitch.core.drift import ROUNDING, Monitor, Sight, Watch
 from killswitch.core.intent import View
@@ -75,11 +75,8 @@ def only_too_far(earlier: Sight, later: Sight, drift_ppm: int) -> bool:
 
 def granted_in_doubt(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
     """A lease is measured on the sidecar's clock, so what does this one matter."""
-    suspected, state.clock.suspected = state.clock.suspected, False
-    try:
+    with as_if(state.clock, "suspected", False):
         return _lease(state, request, view, now_ns)
-    finally:
-        state.clock.suspected = suspected
 
 
 def as_long_as_all_of_them(state: drift.Doubting, tolerated: int, now_ns: int) -> bool:

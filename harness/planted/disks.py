@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
-from harness.planted.bug import PlantedBug
+from harness.planted.bug import PlantedBug, as_if
 from killswitch.core import audit
 from killswitch.core.audit import Chain, Recovery
 from killswitch.core.bundles import RolloutRequest
@@ -31,19 +30,13 @@ _on_rollout_request = rollouts.on_rollout_request
 
 
 def open_without_a_disk(state: Sidecar, now_ns: int) -> Gate:
-    failed, state.disk_failed = state.disk_failed, False
-    try:
+    with as_if(state, "disk_failed", False):
         return _gate(state, now_ns)
-    finally:
-        state.disk_failed = failed
 
 
 def grant_without_a_disk(state: Replica, request: LeaseRequest, view: View, now_ns: int) -> tuple[int, str]:
-    failed, state.disk_failed = state.disk_failed, False
-    try:
+    with as_if(state, "disk_failed", False):
         return _lease(state, request, view, now_ns)
-    finally:
-        state.disk_failed = failed
 
 
 def whatever_can_be_read(rows: Iterable[bytes]) -> tuple[tuple[Record, ...], int]:
@@ -74,29 +67,20 @@ def room_for_all(kind: str) -> bool:
     return True
 
 
-@contextmanager
-def as_if_there_were_room(state: Replica | Sidecar) -> Iterator[None]:
-    full, state.disk_full = state.disk_full, False
-    try:
-        yield
-    finally:
-        state.disk_full = full
-
-
 def lift_without_room(state: Replica, certificate: ResumeCertificate, sender: str, now_ns: int) -> int:
     """It will be written as soon as there is room."""
-    with as_if_there_were_room(state):
+    with as_if(state, "disk_full", False):
         return _learn_certificate(state, certificate, sender, now_ns)
 
 
 def be_lifted_without_room(state: Sidecar, certificate: ResumeCertificate, now_ns: int) -> None:
-    with as_if_there_were_room(state):
+    with as_if(state, "disk_full", False):
         _be_lifted(state, certificate, now_ns)
 
 
 def cosign_without_room(state: Replica, now_ns: int) -> None:
     """A note of witnessing is small."""
-    with as_if_there_were_room(state):
+    with as_if(state, "disk_full", False):
         _judge_heads(state, now_ns)
 
 

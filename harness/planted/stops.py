@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from harness.planted.bug import PlantedBug
+from harness.planted.bug import PlantedBug, as_if
 from killswitch.core import intent, trust
 from killswitch.core.events import Record, Signal, SignalKind
 from killswitch.core.intent import KnownOrder
@@ -71,11 +71,8 @@ def one_stop_for_all_spells(state: Sidecar) -> Order:
 
 def drain_until_somebody_looks(state: Sidecar, now_ns: int) -> Gate:
     """Whoever kills at the deadline closes the gate then; why look at the clock twice."""
-    stop_by_ns, state.stop_by_ns = state.stop_by_ns, None
-    try:
+    with as_if(state, "stop_by_ns", None):
         return _gate(state, now_ns)
-    finally:
-        state.stop_by_ns = stop_by_ns
 
 
 def never_say_that_it_lives(state: Sidecar, now_ns: int) -> bool:
@@ -156,11 +153,8 @@ def keeps_it_to_itself(state: Sidecar) -> None:
 
 def as_the_orders_say(state: Sidecar, now_ns: int) -> Gate:
     """How far it is open, the orders say, and they are lifted."""
-    stopping, state.stopping = state.stopping, False
-    try:
+    with as_if(state, "stopping", False):
         return _gate(state, now_ns)
-    finally:
-        state.stopping = stopping
 
 
 BUGS = (

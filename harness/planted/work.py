@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.planted.bug import PlantedBug
+from harness.planted.bug import PlantedBug, as_if
 from killswitch.core import agent as agents
 from killswitch.core import intent, journal
 from killswitch.core.agent import Agent
@@ -121,11 +121,8 @@ def think_and_say_nothing(state: Agent, now_ns: int) -> None:
 
 def look_for_it_in_the_queue(state: Agent, event: Submit, now_ns: int) -> None:
     """What is not waiting, and not on record, is new."""
-    under_way, state.current = state.current, None
-    try:
+    with as_if(state, "current", None):
         _on_submit(state, event, now_ns)
-    finally:
-        state.current = under_way
 
 
 def try_once_more(state: Agent, event: Submit, now_ns: int) -> None:

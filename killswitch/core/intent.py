@@ -160,7 +160,7 @@ def add_order(intent: Intent, known: KnownOrder) -> bool:
         return False
     intent.orders[known.id] = known
     if intent._named is not None:
-        intent._named.setdefault(known.body.nonce, []).append(known)
+        _name(intent._named, known)
     if is_lifted(intent, known):
         intent.lifted |= {known.id}
     _changed(intent)
@@ -172,8 +172,12 @@ def named(intent: Intent, nonce: str) -> tuple[KnownOrder, ...]:
     if intent._named is None:
         intent._named = {}
         for known in intent.orders.values():
-            intent._named.setdefault(known.body.nonce, []).append(known)
+            _name(intent._named, known)
     return tuple(intent._named.get(nonce, ()))
+
+
+def _name(index: dict[str, list[KnownOrder]], known: KnownOrder) -> None:
+    index.setdefault(known.body.nonce, []).append(known)
 
 
 def add_certificate(intent: Intent, known: KnownCertificate) -> bool:
