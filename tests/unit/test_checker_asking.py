@@ -9,6 +9,7 @@ from msgspec import structs
 
 from harness.checkers.bounds import ASK_AGAIN_NS, HOST_LAG_NS, Bounds, stretch
 from harness.verdict import Verdict
+from killswitch.core.machine import Parameters
 from tests.unit.histories import PARAMETERS, SECOND, SIDECAR, Story
 
 BOUNDS = Bounds.of(PARAMETERS)
@@ -224,7 +225,14 @@ def test_what_was_sent_on_may_be_drafted_anew_and_is_asked_for_from_then_on(then
     assert verdict is Verdict.VALID or finding.why.startswith(f"who {asked_for} req")
 
 
-@pytest.mark.parametrize(("loss_ppm", "messages", "tries"), [(0, 4, 1), (1, 1, 1), (1, 2, 2), (100_000, 1, 6), (100_000, 4, 13)])
+@pytest.mark.parametrize(("loss_ppm", "seconds"), [(30_000, 68), (100_000, 113)])
+def test_how_long_a_client_asks_on_a_lossy_network_with_the_defaults(loss_ppm: int, seconds: int) -> None:
+    """Of three replicas one of which is gone, as docs/invariants.md says."""
+    defaults = {name: value for name, value in structs.asdict(Parameters()).items() if isinstance(value, int)}
+    assert round(Bounds.of({**defaults, "loss_ppm": loss_ppm}).asking_ns(3, 2, 3) / SECOND) == seconds
+
+
+@pytest.mark.parametrize(("loss_ppm", "messages", "tries"), [(0, 4, 1), (1, 1, 1), (1, 2, 2), (30_000, 4, 7), (100_000, 1, 6), (100_000, 4, 13)])
 def test_as_many_tries_as_loss_takes(loss_ppm: int, messages: int, tries: int) -> None:
     """The numbers are those of ceil(ln 10^-6 / ln(1 - (1 - p)^m)), by hand."""
     assert Bounds.of({**PARAMETERS, "loss_ppm": loss_ppm}).tries(messages) == tries
